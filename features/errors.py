@@ -1,0 +1,33 @@
+"""Every error that a user can cause.
+
+FulcrumError            one clear message; the command line prints it and exits with code 2
+├── ConfigError         the YAML file, an override, or a value in them
+├── DataError           a table, a column or a value in it
+├── StateError          a folder that Fulcrum wrote and can no longer trust (checksum, version)
+├── ModelError          a model URI, a bundle, or an export that fails its parity check
+└── ResourceError       the machine says no: disk full, port in use, device missing
+"""
+
+
+class FulcrumError(Exception):
+    """Something that the user can put right. The message says what, where and what was expected."""
+
+
+class ConfigError(FulcrumError):
+    """The configuration is wrong; nothing was read yet."""
+
+
+class DataError(FulcrumError):
+    """The data do not hold what the configuration expects."""
+
+
+class StateError(FulcrumError):
+    """A prepared data set, checkpoint or bundle is damaged or of another version."""
+
+
+class ModelError(FulcrumError):
+    """A model cannot be found, loaded, exported or registered."""
+
+
+class ResourceError(FulcrumError):
+    """The machine refuses: no disk space, no such device, port in use."""

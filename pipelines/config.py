@@ -1,0 +1,99 @@
+"""One run: data, features, tasks, model, weighting, training, tracking, serving."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from features.config import Config
+from features.data import DataConfig
+from features.kinds import FeatureConfig
+from features.task import TaskConfig
+from models.trunks import ModelConfig
+from models.trunks.mmoe import MMoEConfig
+from models.weightings import WeightingUnion
+from serving.config import ServingConfig
+
+
+class DenseOptimizerConfig(Config):
+    """Adam for everything outside the tables."""
+
+    lr: float = Field(1e-3, gt=0)
+    """Peak learning rate."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Decoupled weight decay (AdamW)."""
+
+
+class SparseOptimizerConfig(Config):
+    """The optimizer fused into the tables' backward pass."""
+
+    kind: Literal["rowwise_adagrad", "adam"] = "rowwise_adagrad"
+    """Row-wise Adagrad keeps one number per row, Adam two per element."""
+    lr: float = Field(0.02, gt=0)
+    """Peak learning rate."""
+    weight_decay: float = Field(0.0, ge=0)
+    """L2 weight decay on the rows that a batch touches."""
+
+
+class EarlyStoppingConfig(Config):
+    """Stop when the validation split no longer improves, and keep the best weights."""
+
+    metric: str = "auc"
+    """`auc` (mean over binary tasks), `log_loss`, or one task's, for example `auc/click`."""
+    patience: int = Field(2, ge=1)
+    """Evaluations without improvement before stopping."""
+
+
+class TrainConfig(Config):
+    """The training loop."""
+
+    epochs: int = Field(5, ge=1)
+    """Passes over the training split at most."""
+    batch_size: int = Field(1024, ge=1)
+    """Rows per step, summed over processes."""
+    seed: int = 0
+    """Reaches initialisation, shuffling and dropout."""
+    precision: Literal["fp32", "bf16", "auto"] = "auto"
+    """Of the dense part; `auto` is bf16 where the processor has instructions for it, else fp32.
+    Tables, optimizers and export are always fp32."""
+    dense: DenseOptimizerConfig = DenseOptimizerConfig()
+    sparse: SparseOptimizerConfig = SparseOptimizerConfig()
+    warmup: float = Field(0.05, ge=0, le=1)
+    """Share of all steps over which learning rates rise linearly from 0."""
+    decay: Literal["none", "linear", "cosine"] = "cosine"
+    """How learning rates fall to 0 from the end of warm-up to the last step."""
+    early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
+    """Leave it out for the default; `null` trains all epochs and keeps the last weights."""
+    evaluate_every: int | None = Field(None, ge=1)
+    """Steps between evaluations; once an epoch when left out."""
+    checkpoint_every: int | None = Field(None, ge=1)
+    """Steps between checkpoints; once an epoch when left out."""
+
+
+class TrackingConfig(Config):
+    """MLflow."""
+
+    uri: str = "sqlite:///mlruns.db"
+    """Tracking and registry store."""
+    experiment: str = "fulcrum"
+    """Experiment of the run."""
+    model: str | None = None
+    """Registered model's name; the run's name when left out."""
+
+
+class RunConfig(Config):
+    """A whole run, one YAML file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    """Name of the run."""
+    workspace: str = ".fulcrum"
+    """Folder for prepared data sets and checkpoints."""
+    data: DataConfig
+    features: dict[str, FeatureConfig] = Field(min_length=1)
+    """What the network sees, by name."""
+    tasks: dict[str, TaskConfig] = Field(min_length=1)
+    """What the network predicts, by name."""
+    model: ModelConfig = MMoEConfig()
+    weighting: WeightingUnion = WeightingUnion()
+    train: TrainConfig = TrainConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    serving: ServingConfig = ServingConfig()
