@@ -30,7 +30,7 @@ class DataConfig(Config):
     """The events, what is joined to them, and how they are split."""
 
     events: str | tuple[str, ...]
-    """Parquet or CSV files: a path, a folder (hive partitions become columns), a glob, or a list."""
+    """Parquet or CSV files: a path, a folder (hive keys become columns), a glob, or a list."""
     tables: dict[str, SideTableConfig] = {}
     """Side tables such as users and items."""
     time: TimeConfig | None = None

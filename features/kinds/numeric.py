@@ -14,6 +14,6 @@ class NumericConfig(Config):
     column: str | None = None
     """Column to read; the feature's own name when left out."""
     transform: Literal["standardise", "log1p", "quantile", "raw"] = "standardise"
-    """`log1p` is sign(x)·log(1+|x|), then standardised; `quantile` buckets enter by an embedding."""
+    """`log1p` is sign(x)·log(1+|x|), then standardised; `quantile` buckets are embedded."""
     buckets: int = Field(16, ge=2)
     """Buckets of the `quantile` transform."""

@@ -44,5 +44,5 @@ class Trunk(nn.Module):
     """Width H of each task's representation."""
 
     def diagnostics(self, fields: Tensor) -> dict[str, Tensor]:
-        """By name: gate weights `(batch, gates, experts)`, expert outputs `(batch, experts, width)`."""
+        """Gate weights `(batch, gates, experts)`, expert outputs `(batch, experts, width)`."""
         raise NotImplementedError
