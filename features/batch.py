@@ -75,10 +75,17 @@ def jagged(inputs: Sequence[Input], arrays: Mapping[str, np.ndarray]) -> KeyedJa
             present = array != PADDING
             values.append(array[present])
             lengths.append(present.sum(1).astype(np.int32))
+    return key_major([source.name for source in inputs], values, lengths)
+
+
+def key_major(
+    keys: Sequence[str], values: Sequence[np.ndarray], lengths: Sequence[np.ndarray]
+) -> KeyedJaggedTensor:
+    """One jagged tensor from each key's ids, row by row, and its number of ids in each row."""
     return KeyedJaggedTensor.from_lengths_sync(
-        keys=[source.name for source in inputs],
-        values=torch.from_numpy(np.concatenate(values or [np.empty(0, np.int64)])),
-        lengths=torch.from_numpy(np.concatenate(lengths or [np.empty(0, np.int32)])),
+        keys=list(keys),
+        values=torch.from_numpy(np.concatenate([np.empty(0, np.int64), *values])),
+        lengths=torch.from_numpy(np.concatenate([np.empty(0, np.int32), *lengths], dtype=np.int32)),
     )
 
 
