@@ -1,0 +1,216 @@
+"""From YAML to a `RunConfig`.
+
+A file may name one parent by `extends:`, relative to itself. Maps merge key by key; lists and
+values replace. A map that picks another `kind`, `architecture` or `method` keeps those keys of the
+parent that the new choice also has. `null` for an entry that the parent named (a feature, a task, a
+side table) removes the entry. Overrides (`--set train.batch_size=8192`) are one more layer on top.
+
+Paths to data, workspace and tracking store are relative to the working directory, not to the file.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path as File
+from typing import Any
+
+from pydantic import ValidationError
+
+from features.errors import ConfigError
+from pipelines import shape
+from pipelines.config import RunConfig
+from pipelines.document import Document, Path, dump, parse
+from pipelines.problem import Problem, dotted, from_pydantic, nearest
+
+
+def load(file: str | File, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run.
+
+    Raises ConfigError with every problem of the files and overrides at once, each with its place,
+    its path, the value, what was expected and the nearest right spelling. No data are read.
+    """
+    files = _read_files(File(file))
+    layers = list(files)
+    data: Any = {}
+    for layer in files:
+        data = merge(RunConfig, data, layer.data)
+    for text in overrides:
+        layer = _read_override(text, data)
+        data = merge(RunConfig, data, layer.data)
+        layers.append(layer)
+    problems = [
+        (rank, line or 0, Problem(path, message))
+        for rank, layer in enumerate(layers)
+        for path, line, message in layer.problems
+    ]
+    config = None
+    if not any(path == () for layer in files for path, _, _ in layer.problems):
+        config, wrong = _validate(data)
+        problems += [(*_place(layers, problem.path), problem) for problem in wrong]
+    if problems or config is None:
+        raise ConfigError(_report(layers, problems))
+    return config
+
+
+def merge(annotation: Any, parent: Any, child: Any) -> Any:
+    """`child` over `parent`, where `annotation` says what both are."""
+    if not isinstance(parent, Mapping) or not isinstance(child, Mapping):
+        return child
+    kept = _still_valid(annotation, parent, child)
+    merged = {**kept, **child}
+    for key, value in child.items():
+        if value is None and key in kept and shape.entries(annotation) is not None:
+            del merged[key]
+        elif key in kept:
+            merged[key] = merge(shape.below(annotation, merged, key), kept[key], value)
+    return merged
+
+
+def to_yaml(config: RunConfig) -> str:
+    """The resolved run: `load` of this text gives an equal config."""
+    return dump(config.model_dump(mode="json"))
+
+
+def fingerprint(config: RunConfig) -> str:
+    """16 hexadecimal digits that change with any resolved value of the run."""
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a YAML file, for editors. A file that extends another may
+    leave out what its parent says."""
+    document = _any_of(RunConfig.model_json_schema())
+    document["properties"]["extends"] = {
+        "type": "string",
+        "description": "File whose keys this one adds to or replaces, relative to this file.",
+    }
+    document["if"] = {"not": {"required": ["extends"]}}
+    document["then"] = {"required": document.pop("required")}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document}
+
+
+def _read_files(file: File, above: tuple[File, ...] = ()) -> list[Document]:
+    """The parents' documents first, then the file's own."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file{_neighbour(file)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read as UTF-8 text ({error})") from None
+    document = parse(text, str(file))
+    if not isinstance(document.data, dict):
+        if not document.problems:
+            document.problems.append(((), None, "expected a map of keys such as `name`, `data`"))
+        document.data = {}
+        return [document]
+    parent = document.data.pop("extends", None)
+    if parent is None:
+        return [document]
+    if not isinstance(parent, str):
+        message = "expected the name of one file"
+        document.problems.append((("extends",), document.lines.get(("extends",)), message))
+        return [document]
+    chain = (*above, file.resolve())
+    target = file.parent / parent
+    if target.resolve() in chain:
+        names = " -> ".join(str(f.name) for f in (*chain, target))
+        raise ConfigError(f"{file}:{document.lines['extends',]}: extends itself: {names}")
+    return [*_read_files(target, chain), document]
+
+
+def _read_override(text: str, data: Any) -> Document:
+    """One `a.b=value` as a document that holds nothing else."""
+    name = f"--set {text}"
+    left, separator, right = text.partition("=")
+    path = tuple(left.strip().split("."))
+    document = Document(name, data={})
+    if not separator or not all(path):
+        document.problems.append(((), None, "expected path=value, for example train.epochs=3"))
+        return document
+    value = parse(right, name)
+    unknown = _unknown(path, data)
+    if value.problems or unknown:
+        document.problems = [(path, None, message) for _, _, message in value.problems]
+        document.problems += [(path, None, unknown)] if unknown else []
+        return document
+    document.data = value.data
+    for key in reversed(path):
+        document.data = {key: document.data}
+    document.lines = {path: 0}
+    return document
+
+
+def _unknown(path: tuple[str, ...], data: Any) -> str | None:
+    """What is wrong with the path of an override, if anything."""
+    annotation: Any = RunConfig
+    whole = data
+    for depth, key in enumerate(path):
+        last = depth == len(path) - 1
+        choices = shape.keys(annotation, data)
+        named = shape.entries(annotation)
+        if shape.below(annotation, data, key) is None and key not in choices:
+            if not choices:
+                return f"`{dotted(path[:depth])}` has no keys"
+            namesakes = [dotted(p) for p in shape.paths(RunConfig, whole) if p[-1] == path[-1]]
+            return f"unknown key `{key}`" + (nearest(key, choices) or _suggest(namesakes))
+        if named is not None and not last and key not in choices:
+            return f"there is no `{dotted(path[: depth + 1])}`{nearest(key, choices)}"
+        annotation = shape.below(annotation, data, key)
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return None
+
+
+def _suggest(paths: Sequence[str]) -> str:
+    return f"; did you mean {' or '.join(f'`{path}`' for path in paths[:3])}?" if paths else ""
+
+
+def _validate(data: Any) -> tuple[RunConfig | None, list[Problem]]:
+    """The config, or what is wrong with it."""
+    try:
+        return RunConfig.model_validate(data), []
+    except ValidationError as error:
+        return None, list(from_pydantic(error.errors(), RunConfig, data).values())
+
+
+def _still_valid(annotation: Any, parent: Mapping[str, Any], child: Mapping[str, Any]) -> Any:
+    """The parent's map, less what only its own choice of class knows when the child picks another
+    class."""
+    tag = shape.tag(annotation)
+    if tag is None or tag not in child or child[tag] == parent.get(tag):
+        return parent
+    model = shape.chosen(annotation, child)
+    return {k: v for k, v in parent.items() if model is None or k in model.model_fields}
+
+
+def _place(layers: Sequence[Document], path: Path) -> tuple[int, int]:
+    """Which layer last gave the value at a path, or the nearest map around it, and in which line;
+    0 for no line."""
+    for depth in range(len(path), 0, -1):
+        for rank in reversed(range(len(layers))):
+            if path[:depth] in layers[rank].lines:
+                return rank, layers[rank].lines[path[:depth]]
+    return max(i for i, layer in enumerate(layers) if not layer.name.startswith("--set")), 0
+
+
+def _report(layers: Sequence[Document], problems: Sequence[tuple[int, int, Problem]]) -> str:
+    lines = [
+        problem.text(f"{layers[rank].name}:{line}" if line else layers[rank].name)
+        for rank, line, problem in sorted(problems, key=lambda p: p[:2])
+    ]
+    if len(lines) == 1:
+        return lines[0]
+    return "\n  ".join([f"{len(lines)} problems in the configuration", *lines])
+
+
+def _neighbour(file: File) -> str:
+    siblings = [f.name for f in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
+    return nearest(file.name, siblings)
+
+
+def _any_of(node: Any) -> Any:
+    """Unions by `anyOf`: a file that extends another may leave out the key that tells them apart,
+    and then fits several members."""
+    if isinstance(node, dict):
+        return {"anyOf" if k == "oneOf" else k: _any_of(v) for k, v in node.items()}
+    return [_any_of(entry) for entry in node] if isinstance(node, list) else node
