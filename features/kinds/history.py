@@ -2,13 +2,20 @@
 
 from typing import Literal
 
+import numpy as np
+import polars as pl
+import pyarrow as pa
 from pydantic import Field
 
 from features.config import Config
+from features.past import TIME, Lookup
 
 
 class HistoryConfig(Config):
-    """The key's most recent events before the row, oldest first, ties with the row excluded."""
+    """The key's most recent events before the row, oldest first, ties with the row excluded.
+
+    Events that share a timestamp are ordered by content. A null key has no past.
+    """
 
     kind: Literal["history"] = "history"
     key: str
@@ -22,3 +29,34 @@ class HistoryConfig(Config):
     vocabulary and embedding table, which is also the query of target attention."""
     age: bool = True
     """Add the age of each event (row time minus event time) in logarithmic buckets."""
+
+
+AGE = "age"
+
+
+def condition(config: HistoryConfig) -> pl.Expr | None:
+    """The events that can enter the history; a null is no."""
+    return None if config.where is None else pl.sql_expr(config.where).cast(pl.Boolean)
+
+
+def compute(config: HistoryConfig, lookup: Lookup) -> dict[str, pl.Series]:
+    """Lists of equal length for each row of a batch, oldest event first, empty without a past.
+
+    One entry per attribute, `List` of the attribute's own type, read from the event column of that
+    name; with `config.age` also `age`, `List(Float32)` seconds.
+    """
+    start = np.maximum(lookup.first, lookup.end - config.length)
+    length = lookup.end - start
+    offsets = np.append(0, np.cumsum(length))
+    place = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], length)
+    lists = {name: _lists(lookup.events[name].gather(place), offsets) for name in config.attributes}
+    if config.age:
+        times = lookup.events[TIME].to_numpy()[place]
+        age = (np.repeat(lookup.moments, length) - times) / 1e6
+        lists[AGE] = _lists(pl.Series(age, dtype=pl.Float32), offsets)
+    return lists
+
+
+def _lists(values: pl.Series, offsets: np.ndarray) -> pl.Series:
+    array = pa.LargeListArray.from_arrays(pa.array(offsets), values.to_arrow())
+    return pl.Series(pl.from_arrow(array), dtype=pl.List(values.dtype))

@@ -1,17 +1,27 @@
 """`window`: a count, sum, mean or rate over a key's past, strictly before the row."""
 
-from typing import Literal
+import re
+from decimal import Decimal
+from typing import Literal, Self
 
-from pydantic import Field
+import numpy as np
+import polars as pl
+from pydantic import Field, field_validator, model_validator
 
 from features.config import Config
 from features.kinds.numeric import NumericConfig
+from features.past import Lookup
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_CENTURY = 36525 * 86400 * 10**6
 
 
 class WindowConfig(Config):
     """An aggregate over past events with the same key.
 
     An event counts for a row when its key is equal and `row.time - over <= event.time < row.time`.
+    A null key has no past.
     """
 
     kind: Literal["window"] = "window"
@@ -23,7 +33,8 @@ class WindowConfig(Config):
     where: str | None = None
     """SQL condition on the event; needed for `rate`."""
     value: str | None = None
-    """SQL value of the event; needed for `sum` and `mean`, refused for the others."""
+    """SQL value of the event; needed for `sum` and `mean`, refused for the others. Events where it
+    is null, NaN or infinite are left out of both."""
     over: str | None = None
     """Length of the window, `<number><s|m|h|d>`, for example `7d`; the whole past when left out."""
     smoothing: float = Field(0.0, ge=0)
@@ -31,3 +42,107 @@ class WindowConfig(Config):
     no past is null."""
     encode: NumericConfig = NumericConfig()
     """How the number enters the network."""
+
+    @field_validator("over")
+    @classmethod
+    def _check_over(cls, over: str | None) -> str | None:
+        if over is not None and not 0 < _microseconds(over) <= _CENTURY:
+            raise ValueError("expected a length of more than 0 and at most 100 years")
+        return over
+
+    @model_validator(mode="after")
+    def _check_statistic(self) -> Self:
+        averaged = self.statistic in ("sum", "mean")
+        if averaged and self.value is None:
+            raise ValueError(f"statistic {self.statistic!r} needs `value`")
+        if not averaged and self.value is not None:
+            raise ValueError(f"statistic {self.statistic!r} takes no `value`; use `where`")
+        if self.statistic == "rate" and self.where is None:
+            raise ValueError("statistic 'rate' needs `where`")
+        if self.smoothing and self.statistic not in ("mean", "rate"):
+            raise ValueError(f"statistic {self.statistic!r} takes no `smoothing`")
+        return self
+
+    @property
+    def microseconds(self) -> int | None:
+        """`over` as microseconds."""
+        return None if self.over is None else _microseconds(self.over)
+
+
+def base(config: WindowConfig) -> pl.Expr:
+    """The base of `smoothing`, Float64, from the training split's events: the mean of the finite
+    values that meet `where` (`mean`), or the share of events that meet it (`rate`); 0 where there
+    are none."""
+    if config.statistic == "mean":
+        value = _value(config)
+        return value.filter(_counted(config)).mean().fill_null(0.0)
+    return _matched(config).mean().fill_null(0.0)
+
+
+def totals(config: WindowConfig) -> dict[str, pl.Expr]:
+    """The running sums that a past must hold. Windows with equal conditions share them."""
+    if config.value is not None:
+        counted = _counted(config)
+        return {
+            _name(config, "count"): counted.cast(pl.Int64),
+            _name(config, "sum"): pl.when(counted).then(_value(config)).otherwise(0.0),
+        }
+    if config.where is not None:
+        return {_name(config, "count"): _matched(config).cast(pl.Int64)}
+    return {}
+
+
+def compute(config: WindowConfig, lookup: Lookup, base: float = 0.0) -> pl.Series:
+    """The statistic for each row of a batch: Int64 for `count` (exact), Float64 for the others.
+
+    `count` and `sum` are 0 without a past. `mean` is (sum + s·base) / (n + s) over the n events
+    that have a value, `rate` (k + s·base) / (n + s) for k of n events, with s = `smoothing`; null
+    where n + s = 0. A sum beyond the range of Float64 is null.
+    """
+    start = lookup.since(config.microseconds)
+    everything = lookup.end - start
+    count = lookup.total(_name(config, "count"), start) if totals(config) else everything
+    if config.statistic == "count":
+        return pl.Series(count)
+    if config.statistic == "rate":
+        return _ratio(count, everything, config.smoothing, base)
+    total = lookup.total(_name(config, "sum"), start)
+    if config.statistic == "sum":
+        return _finite(total)
+    return _ratio(total, count, config.smoothing, base)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray, smoothing: float, base: float) -> pl.Series:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _finite((part + smoothing * base) / (whole + smoothing))
+
+
+def _finite(values: np.ndarray) -> pl.Series:
+    series = pl.Series(values, dtype=pl.Float64)
+    return series.set(~series.is_finite(), None)
+
+
+def _microseconds(over: str) -> int:
+    match = _LENGTH.fullmatch(over)
+    if match is None:
+        raise ValueError("expected `<number><s|m|h|d>`, for example `30m`, `7d`")
+    return int(Decimal(match[1]) * _SECONDS[match[2]] * 10**6)
+
+
+def _matched(config: WindowConfig) -> pl.Expr:
+    if config.where is None:
+        return pl.lit(True)
+    return pl.sql_expr(config.where).cast(pl.Boolean).fill_null(False)
+
+
+def _value(config: WindowConfig) -> pl.Expr:
+    assert config.value is not None
+    return pl.sql_expr(config.value).cast(pl.Float64)
+
+
+def _counted(config: WindowConfig) -> pl.Expr:
+    return _matched(config) & _value(config).is_finite().fill_null(False)
+
+
+def _name(config: WindowConfig, total: str) -> str:
+    return f"{total}({config.value or '*'}) where {config.where or 'true'}"

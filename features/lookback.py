@@ -1,0 +1,120 @@
+"""The window and history features of a config, computed for rows from a log of past events.
+
+Preparation, batch scoring and the service make the same two calls:
+
+    past = gather_past(events, features, attributes, time)     once for a log
+    rows = look_back(rows, past, features, time, bases)        for any number of frames of rows
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from features.kinds import history, window
+from features.kinds.history import HistoryConfig
+from features.kinds.window import WindowConfig
+from features.past import KEY, TIME, Lookup, Past
+
+PREFIX = "past."
+"""Before the names of the columns that `look_back` adds, which so never meet those of the log."""
+
+Source = tuple[str, str | None]
+"""What features share a past: the key column and, for histories, the condition."""
+
+
+def gather_past(
+    events: pl.LazyFrame,
+    features: Mapping[str, WindowConfig | HistoryConfig],
+    attributes: Mapping[str, pl.Expr],
+    time: str,
+    *,
+    partitions: int = 1,
+    folder: Path | None = None,
+) -> dict[Source, Past]:
+    """Read the log once per source and sort it, in any order given.
+
+    Args:
+        events: past events with every column (side tables', derived) that the features read.
+        features: the config's window and history features by name; others must not be in it.
+        attributes: an expression over `events` for each attribute of the histories. Raw values, or
+            ids straight from the encoder: once per event is far cheaper than once per row and
+            place of a history.
+        time: column of Int64 microseconds; events without a time are left out.
+        partitions: parts that the keys are hashed into; the result never depends on it.
+        folder: where the sorted parts are kept, for a log larger than memory: one part at a time
+            is in memory (a few million events each are right), later reads go through memory
+            maps. It must outlive every use of the past; removing it is the caller's. With None
+            everything stays in memory.
+    """
+    past = {}
+    for number, source in enumerate(dict.fromkeys(_source(config) for config in features.values())):
+        configs = [config for config in features.values() if _source(config) == source]
+        windows = [config for config in configs if isinstance(config, WindowConfig)]
+        histories = [config for config in configs if isinstance(config, HistoryConfig)]
+        past[source] = Past.build(
+            events,
+            key=source[0],
+            time=time,
+            columns={name: attributes[name] for config in histories for name in config.attributes},
+            totals={name: total for c in windows for name, total in window.totals(c).items()},
+            where=history.condition(histories[0]) if histories else None,
+            partitions=partitions,
+            folder=None if folder is None else folder / str(number),
+        )
+    return past
+
+
+def look_back(
+    rows: pl.LazyFrame,
+    past: Mapping[Source, Past],
+    features: Mapping[str, WindowConfig | HistoryConfig],
+    time: str,
+    bases: Mapping[str, float] | None = None,
+) -> pl.LazyFrame:
+    """Add what every feature sees of the past strictly before each row.
+
+    Rows keep their order and number; the plan streams. Windows add `past.<feature>` (Int64 for
+    `count`, else Float64), histories `past.<feature>.<attribute>` and, with `age`,
+    `past.<feature>.age` (lists, see `kinds.window.compute` and `kinds.history.compute`).
+
+    Args:
+        rows: rows with the features' key columns and `time` (Int64 microseconds); a row without
+            key or time has no past.
+        past: from `gather_past` with the same features.
+        bases: `kinds.window.base` by feature, for windows with smoothing.
+    """
+    for source, known in past.items():
+        chosen = {name: config for name, config in features.items() if _source(config) == source}
+        rows = _add(rows, known, chosen, time, bases or {})
+    return rows
+
+
+def _source(config: WindowConfig | HistoryConfig) -> Source:
+    return config.key, config.where if isinstance(config, HistoryConfig) else None
+
+
+def _add(
+    rows: pl.LazyFrame,
+    past: Past,
+    features: Mapping[str, WindowConfig | HistoryConfig],
+    time: str,
+    bases: Mapping[str, float],
+) -> pl.LazyFrame:
+    def answer(lookup: Lookup) -> pl.DataFrame:
+        columns = {}
+        for name, config in features.items():
+            if isinstance(config, WindowConfig):
+                columns[PREFIX + name] = window.compute(config, lookup, bases.get(name, 0.0))
+            else:
+                for attribute, lists in history.compute(config, lookup).items():
+                    columns[f"{PREFIX}{name}.{attribute}"] = lists
+        return pl.DataFrame(columns)
+
+    def ask(batch: pl.Series) -> pl.Series:
+        return past.ask(batch.struct.field(KEY), batch.struct.field(TIME), answer).to_struct()
+
+    question = pl.struct(pl.col(past.key).alias(KEY), pl.col(time).alias(TIME))
+    nobody = pl.Series(dtype=pl.Struct({KEY: pl.String, TIME: pl.Int64}))
+    seen = question.map_batches(ask, return_dtype=ask(nobody).dtype, is_elementwise=True)
+    return rows.with_columns(seen.alias(PREFIX)).unnest(PREFIX)
