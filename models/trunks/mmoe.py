@@ -1,10 +1,20 @@
-"""MMoE: shared experts, one softmax gate per task."""
+"""MMoE: shared experts, one softmax gate per task.
+
+x  (batch, inputs): all fields side by side        f_i  expert i of E        t  a task
+
+    h_i = f_i(x)                        (6)
+    a_t = softmax(W_t x)                (8)
+    z_t = sum_i a_ti h_i                (7)
+"""
 
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
-from models.trunks.base import TrunkConfig
+from models.fusion import Experts, Fusion, Gate
+from models.trunks.base import Trunk, TrunkConfig
 
 
 class MMoEConfig(TrunkConfig):
@@ -22,3 +32,26 @@ class MMoEConfig(TrunkConfig):
     """Hidden units of each expert; the last is its output width."""
     gate_bias: bool = True
     """The paper's gate has no bias; public code has one."""
+
+    def build(self, fields: int, tasks: int) -> "MMoE":
+        return MMoE(self, fields, tasks)
+
+
+class MMoE(Trunk):
+    """Every gate sees every expert, and all of them read x."""
+
+    def __init__(self, config: MMoEConfig, fields: int, tasks: int) -> None:
+        super().__init__()
+        inputs = fields * config.embedding_dim
+        f = Experts([0] * config.experts, inputs, config.expert, config.dropout)
+        everything = torch.ones(tasks, config.experts, dtype=torch.bool)
+        self.fusion = Fusion(f, Gate(everything, inputs, config.gate_bias))
+        self.width = f.width
+
+    def forward(self, fields: Tensor) -> Tensor:
+        x = fields.flatten(1)[:, None]
+        return self.fusion(x, x)
+
+    def diagnostics(self, fields: Tensor) -> dict[str, Tensor]:
+        x = fields.flatten(1)[:, None]
+        return self.fusion.diagnostics(x, x)

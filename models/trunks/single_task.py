@@ -1,8 +1,17 @@
-"""T independent networks: nothing shared, not even embeddings."""
+"""T independent networks: nothing shared, not even embeddings.
+
+x_t  (batch, inputs): the fields from task t's own tables        f_t  task t's trunk
+
+    z_t = f_t(x_t)
+"""
 
 from typing import ClassVar, Literal
 
-from models.trunks.base import TrunkConfig
+import torch
+from torch import Tensor
+
+from models.fusion import Experts, Fusion
+from models.trunks.base import Trunk, TrunkConfig
 
 
 class SingleTaskConfig(TrunkConfig):
@@ -17,5 +26,29 @@ class SingleTaskConfig(TrunkConfig):
     hidden: tuple[int, ...] = (256, 128)
     """Hidden units of each task's trunk."""
 
+    def build(self, fields: int, tasks: int) -> "SingleTask":
+        return SingleTask(self, fields, tasks)
+
     def copies(self, tasks: int) -> int:
         return tasks
+
+
+class SingleTask(Trunk):
+    """An expert per task, which reads that task's copy of the fields and serves that task alone."""
+
+    def __init__(self, config: SingleTaskConfig, fields: int, tasks: int) -> None:
+        super().__init__()
+        inputs = fields * config.embedding_dim
+        f = Experts(range(tasks), inputs, config.hidden, config.dropout)
+        self.fusion = Fusion(f, native=torch.eye(tasks))
+        self.width, self.tasks = f.width, tasks
+
+    def forward(self, fields: Tensor) -> Tensor:
+        return self.fusion(self._own(fields))
+
+    def diagnostics(self, fields: Tensor) -> dict[str, Tensor]:
+        return self.fusion.diagnostics(self._own(fields))
+
+    def _own(self, fields: Tensor) -> Tensor:
+        """`(batch, tasks · fields, dim) -> (batch, tasks, inputs)`."""
+        return fields.unflatten(1, (self.tasks, -1)).flatten(2)

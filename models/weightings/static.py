@@ -1,10 +1,13 @@
 """Static: the weights that the YAML states."""
 
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import PositiveFloat
+from torch import Tensor
 
-from models.weightings.base import WeightingConfig
+from models.weightings.base import Weighting, WeightingConfig
 
 
 class StaticConfig(WeightingConfig):
@@ -16,3 +19,21 @@ class StaticConfig(WeightingConfig):
     method: Literal["static"] = "static"
     weights: dict[str, PositiveFloat] = {}
     """Relative weight by task; 1 for tasks that are not named."""
+
+    def build(self, tasks: tuple[str, ...]) -> "Static":
+        return Static(self, tasks)
+
+
+class Static(Weighting):
+    """The same weights at every step."""
+
+    fixed: Tensor
+
+    def __init__(self, config: StaticConfig, tasks: tuple[str, ...]) -> None:
+        super().__init__()
+        relative = torch.tensor([config.weights.get(task, 1.0) for task in tasks])
+        fixed = relative * (len(tasks) / relative.sum())
+        self.register_buffer("fixed", fixed, persistent=False)
+
+    def forward(self, losses: Tensor, gramian: Callable[[], Tensor]) -> Tensor:
+        return self.fixed

@@ -1,0 +1,136 @@
+"""The one operator behind most multi-task networks: experts, and a masked, gated sum of them.
+
+B  rows    S  sources    E  experts    G  outputs, one gate each    D  expert width    u  gate input
+
+    h_e = Expert_e(x_source(e))                                                h  (B, E, D)
+    a_g = softmax over the experts that g sees of W_g u_g                      a  (B, G, E)
+    z_g = sum_e (a_ge + r_ge) · (Δ_ge h_e + (1 - Δ_ge) stop_gradient(h_e))     z  (B, G, D)
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from models.layers import StackedLinear, StackedMLP
+
+HIDDEN = torch.finfo(torch.float32).min
+"""Gate logit of an expert out of sight: finite, so it exports, and its softmax is exactly 0."""
+
+
+class Experts(nn.Module):
+    """E ReLU MLPs of one shape: `(batch, sources, inputs) -> (batch, experts, hidden[-1])`.
+
+    `source` names the input that each expert reads; experts of one source must be neighbours for
+    their first layers to run as one matrix product, which they do when all sources feed equally
+    many.
+    """
+
+    def __init__(
+        self, source: Sequence[int], inputs: int, hidden: Sequence[int], dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.count, self.source = len(source), tuple(source)
+        self.mlp = StackedMLP(self.count, inputs, hidden, dropout)
+        self.width = self.mlp.width
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.transpose(0, 1)
+        each, rest = divmod(self.count, len(x))
+        if rest or self.source != tuple(s for s in range(len(x)) for _ in range(each)):
+            x = x[list(self.source)]
+        return self.mlp(x).transpose(0, 1)
+
+
+class Gate(nn.Module):
+    """Softmax over the visible experts: `(batch, 1 or gates, inputs) -> (batch, gates, experts)`.
+
+    One input serves all gates, or each gate has its own. `visible (gates, experts)` says which
+    experts a gate may use: all others get weight exactly 0 and no gradient. Always float32.
+    """
+
+    visible: Tensor
+
+    def __init__(self, visible: Tensor, inputs: int, bias: bool = True) -> None:
+        super().__init__()
+        if not visible.any(1).all():
+            raise ValueError("a gate that sees no expert has no softmax")
+        self.linear = StackedLinear(visible.shape[0], inputs, visible.shape[1], bias)
+        self.register_buffer("visible", visible, persistent=False)
+        self.masked = not bool(visible.all())
+
+    def forward(self, u: Tensor) -> Tensor:
+        logits = self.linear(u.transpose(0, 1)).transpose(0, 1).float()
+        if self.masked:
+            logits = logits.masked_fill(~self.visible, HIDDEN)
+        return logits.softmax(-1)
+
+
+def mix(weights: Tensor, h: Tensor, gradient: Tensor | None = None) -> Tensor:
+    """Weighted sums of experts: `(batch, gates, experts), (batch, experts, width) -> (batch, gates,
+    width)`.
+
+    `gradient (gates, experts)` in {0, 1} says from which outputs gradient flows into which experts;
+    the values are the same with any. Without a batch dimension the weights hold for every row.
+    """
+    if gradient is None:
+        return weights @ h
+    return (weights * gradient) @ h + (weights * (1 - gradient)) @ h.detach()
+
+
+class Fusion(nn.Module):
+    """One level: experts, then per output a sum of those it sees.
+
+    experts    module `(batch, sources, inputs) -> (batch, experts, width)` with `.width`
+    gate       module `(batch, 1 or gates, inputs) -> (batch, gates, experts)`; None for static
+               weights alone
+    native     `(gates, experts)` static weights r added to the gate's; learned where not 0 when
+               `learn_native`
+    gradient   `(gates, experts)` gradient mask Δ; None for 1 throughout
+    """
+
+    support: Tensor | None
+    gradient: Tensor | None
+
+    def __init__(
+        self,
+        experts: nn.Module,
+        gate: nn.Module | None = None,
+        native: Tensor | None = None,
+        learn_native: bool = False,
+        gradient: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        if gate is None and native is None:
+            raise ValueError("a fusion needs a gate, native weights, or both")
+        self.experts, self.gate, self.width = experts, gate, experts.width
+        if native is not None and learn_native:
+            self.native: Tensor | None = nn.Parameter(native.clone())
+            self.register_buffer("support", native != 0, persistent=False)
+        else:
+            self.register_buffer("native", native, persistent=False)
+            self.register_buffer("support", None)
+        self.register_buffer("gradient", gradient, persistent=False)
+
+    def weights(self, u: Tensor | None) -> Tensor:
+        """Weight of every expert in every output: `(batch, gates, experts)`, or `(gates, experts)`
+        without a gate."""
+        native = self.native
+        if native is not None and self.support is not None:
+            native = native * self.support
+        if self.gate is None:
+            assert native is not None
+            return native
+        return self.gate(u) if native is None else self.gate(u) + native
+
+    def forward(self, x: Tensor, u: Tensor | None = None) -> Tensor:
+        """`(batch, sources, inputs)` and the gates' input -> `(batch, gates, width)`."""
+        return mix(self.weights(u), self.experts(x), self.gradient)
+
+    def diagnostics(self, x: Tensor, u: Tensor | None = None) -> dict[str, Tensor]:
+        """Gate weights `(batch, gates, experts)` and expert outputs `(batch, experts, width)`."""
+        weights = self.weights(u)
+        return {
+            "gates": weights.expand(len(x), *weights.shape[-2:]),
+            "experts": self.experts(x),
+        }
