@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import socket
 import subprocess
 import sys
@@ -67,10 +68,11 @@ def test_a_whole_run_in_sqlite(store, tmp_path):
 @pytest.mark.slow
 def test_a_whole_run_on_a_server(tmp_path):
     port = free_port()
+    files = tmp_path / "files"
+    command = f"server --host 127.0.0.1 --port {port} --workers 1 --artifacts-destination {files}"
     server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-        + ["--backend-store-uri", f"sqlite:///{tmp_path}/s.db", "--workers", "1"]
-        + ["--artifacts-destination", str(tmp_path / "files")],
+        [sys.executable, "-m", "mlflow", *command.split()],
+        env={**os.environ, "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{tmp_path}/s.db"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -82,7 +84,7 @@ def test_a_whole_run_on_a_server(tmp_path):
             except OSError:
                 time.sleep(0.5)
         check_a_whole_run(f"http://127.0.0.1:{port}", tmp_path)
-        assert list((tmp_path / "files").rglob("note.txt"))
+        assert list(files.rglob("note.txt"))
     finally:
         server.terminate()
         server.wait(30)
@@ -160,7 +162,7 @@ def test_an_unknown_run_names_the_nearest(store, tmp_path):
         find_run(store, "kuairnad")
 
 
-@pytest.mark.parametrize()
+@pytest.mark.parametrize("uri", ["gopher://x", "sqlite:////dev/null/x.db"])
 def test_a_store_that_does_not_work_is_named(uri):
     with pytest.raises(ResourceError, match="MLflow at "):
         start_run(uri, "e", "r")
