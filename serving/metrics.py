@@ -1,0 +1,76 @@
+"""What the service counts, for Prometheus."""
+
+import time
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class Metrics:
+    """Counters of one service, in a registry of their own."""
+
+    def __init__(self, unknown: Mapping[str, int]) -> None:
+        self._registry = CollectorRegistry()
+        labels = ("route", "method", "status")
+        self.requests = Counter(
+            "fulcrum_requests", "Answered requests.", labels, registry=self._registry
+        )
+        self.seconds = Histogram(
+            "fulcrum_request_seconds",
+            "Time from the request's head to the end of the answer.",
+            ("route",),
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+            registry=self._registry,
+        )
+        self.rows = Counter("fulcrum_rows", "Rows scored.", registry=self._registry)
+        self.events = Counter("fulcrum_events", "New events stored.", registry=self._registry)
+        self.ready = Gauge("fulcrum_ready", "1 once warmed up.", registry=self._registry)
+        self._registry.register(_Unknown(unknown))
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self._registry)
+
+
+class _Unknown(Collector):
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        self._counts = counts
+
+    def collect(self) -> list[Metric]:
+        family = CounterMetricFamily(
+            "fulcrum_unknown_ids", "Ids outside the vocabulary.", labels=["feature"]
+        )
+        for feature, count in dict(self._counts).items():
+            family.add_metric([feature], count)
+        return [family]
+
+
+class Measure:
+    """Middleware: counts and times every request by its route, whatever path was asked for."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self.metrics.requests.labels(route, scope["method"], status).inc()
+            self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
