@@ -32,7 +32,8 @@ class StackedLinear(nn.Module):
         weight = self.weight.reshape(sources, -1, x.shape[2])
         bias = None if self.bias is None else self.bias.reshape(sources, 1, -1)
         if sources == 1:
-            y = F.linear(x[0], weight[0], None if bias is None else bias[0, 0])[None]
+            flat = None if bias is None else bias.flatten()
+            y = F.linear(x.squeeze(0), weight.squeeze(0), flat).unsqueeze(0)
         elif bias is None:
             y = torch.bmm(x, weight.transpose(1, 2))
         else:
@@ -57,5 +58,5 @@ class StackedMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
-            x = self.dropout(F.relu(layer(x)))
+            x = self.dropout(F.relu(layer(x).contiguous(), inplace=True))
         return x

@@ -34,9 +34,9 @@ class Predictor(nn.Module):
 
     def logits(self, fields: Tensor) -> Tensor:
         """`(batch, copies · fields, dim) -> (batch, sum of outputs)`, float32."""
-        mixed = self.training and self.precision != torch.float32
-        with torch.autocast(fields.device.type, self.precision) if mixed else nullcontext():
-            hidden = self.towers.represent(self.trunk(fields))
+        precision = self.precision if self.training else torch.float32
+        with torch.autocast(fields.device.type, precision, enabled=precision != torch.float32):
+            hidden = self.towers.represent(self.trunk(fields.to(precision)))
         return self.towers.logits(hidden.float())
 
     def forward(self, vectors: Vectors, dense: Tensor) -> Tensor:
