@@ -1,0 +1,83 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from pipelines import figures
+
+TASKS = ("click", "like")
+HISTORY = [
+    (10, {"auc": 0.6, "auc/click": 0.7, "auc/like": 0.5, "rmse/watch": 9.0}),
+    (20, {"auc": 0.7, "auc/click": 0.8, "auc/like": math.nan}),
+]
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        lambda: figures.training_curves(HISTORY, best=20),
+        lambda: figures.calibration({"click": np.linspace(0, 1, 50)}, {"click": np.ones(50)}),
+        lambda: figures.calibration({"click": np.full(3, 0.5)}, {"click": np.zeros(3)}),
+        lambda: figures.gain("auc", TASKS, {"constant": [0.5, 0.5], "mmoe": [0.7, math.nan]}),
+        lambda: figures.drift({f"feature {i}": i / 100 for i in range(50)}),
+        lambda: figures.drift({"still": 0.0}),
+        lambda: figures.drift({}),
+        lambda: figures.gates(np.full((2, 3), 1 / 3), TASKS),
+    ],
+)
+def test_every_picture_becomes_a_png(figure, tmp_path):
+    path = figures.save(figure(), tmp_path / "picture.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_panel_for_each_kind_of_metric_and_a_line_for_each_task():
+    auc, rmse = figures.training_curves(HISTORY, best=20).axes
+    assert [line.get_label() for line in auc.lines[:3]] == ["all tasks", "click", "like"]
+    assert list(auc.lines[1].get_xdata()) == [10, 20]
+    assert list(auc.lines[1].get_ydata()) == [0.7, 0.8]
+    assert list(rmse.lines[0].get_ydata()) == [9.0]
+    assert (auc.get_title("left"), rmse.get_title("left")) == ("AUC", "RMSE")
+
+
+def test_a_task_has_one_colour_in_all_panels():
+    history = [(1, {"auc/click": 0.5, "loss/like": 1.0, "loss/click": 1.0})]
+    auc, loss = figures.training_curves(history).axes
+    assert auc.lines[0].get_color() == loss.lines[1].get_color() != loss.lines[0].get_color()
+
+
+def test_drift_shows_the_worst_first():
+    axes = figures.drift({"a": 0.01, "b": 0.5, "c": 0.2}, top=2).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "c"]
+    assert axes.get_title("left").endswith("(top 2 of 3)")
+
+
+def test_gates_are_written_in_their_cells():
+    axes = figures.gates(np.array([[0.25, 0.75], [0.5, 0.5]]), TASKS).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["0.25", "0.75", "0.50", "0.50"]
+
+
+def test_reliability_by_hand():
+    score = np.array([0.9, 0.1, 0.2, 0.8])
+    label = np.array([1.0, 0.0, 1.0, 1.0])
+    mean, rate, low, high = figures.reliability(score, label, bins=2)
+    assert mean == pytest.approx([(0.1 + 0.2) / 2, (0.8 + 0.9) / 2])
+    assert rate == pytest.approx([1 / 2, 2 / 2])
+    # Wilson at rate 1 and n = 2 is [n / (n + z²), 1].
+    assert low[1] == pytest.approx(2 / (2 + 1.96**2))
+    assert high[1] == pytest.approx(1)
+
+
+@given(
+    arrays(float, st.integers(1, 60), elements=st.floats(0, 1)), st.integers(1, 12), st.randoms()
+)
+def test_reliability_keeps_totals_and_encloses_rates(score, bins, random):
+    label = np.array([float(random.random() < 0.5) for _ in score])
+    mean, rate, low, high = figures.reliability(score, label, bins)
+    assert len(mean) == min(bins, len(score))
+    assert np.all(np.diff(mean) >= -1e-12)
+    counts = [len(part) for part in np.array_split(score, min(bins, len(score)))]
+    assert np.dot(rate, counts) == pytest.approx(label.sum())
+    assert np.all((low <= rate) & (rate <= high) & (low >= -1e-9) & (high <= 1 + 1e-9))
