@@ -14,7 +14,7 @@ import polars as pl
 from features.kinds import history, window
 from features.kinds.history import HistoryConfig
 from features.kinds.window import WindowConfig
-from features.past import KEY, TIME, Lookup, Past
+from features.past import KEY, TIME, Past, Standing
 
 PREFIX = "past."
 """Before the names of the columns that `look_back` adds, which so never meet those of the log."""
@@ -101,13 +101,13 @@ def _add(
     time: str,
     bases: Mapping[str, float],
 ) -> pl.LazyFrame:
-    def answer(lookup: Lookup) -> pl.DataFrame:
+    def answer(standing: Standing) -> pl.DataFrame:
         columns = {}
         for name, config in features.items():
             if isinstance(config, WindowConfig):
-                columns[PREFIX + name] = window.compute(config, lookup, bases.get(name, 0.0))
+                columns[PREFIX + name] = window.compute(config, standing, bases.get(name, 0.0))
             else:
-                for attribute, lists in history.compute(config, lookup).items():
+                for attribute, lists in history.compute(config, standing).items():
                     columns[f"{PREFIX}{name}.{attribute}"] = lists
         return pl.DataFrame(columns)
 

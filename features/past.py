@@ -44,7 +44,7 @@ def count_before(
 
 
 @dataclass(frozen=True)
-class Lookup:
+class Standing:
     """Where each of B rows stands among the sorted events of one partition."""
 
     events: pl.DataFrame
@@ -66,13 +66,13 @@ class Lookup:
     def total(self, column: str, start: np.ndarray) -> np.ndarray:
         """Sum of a running column over the events from `start` to `end` (exclusive)."""
         upper, lower = self._until(column, self.end), self._until(column, start)
-        total = upper - lower
-        if column + _ERROR not in self.events.columns:
-            return total
-        lost = _lost(upper, -lower, total)
-        return total + (
-            lost + (self._until(column + _ERROR, self.end) - self._until(column + _ERROR, start))
-        )
+        error = column + _ERROR
+        if error not in self.events.columns:
+            return upper - lower
+        with np.errstate(invalid="ignore"):
+            lost = _lost(upper, -lower, upper - lower)
+            lost += self._until(error, self.end) - self._until(error, start)
+            return upper - lower + lost
 
     def _until(self, column: str, place: np.ndarray) -> np.ndarray:
         running = self.events[column].to_numpy()
@@ -89,21 +89,18 @@ class Partition:
     keys: pl.DataFrame
     events: pl.DataFrame
 
-    def find(self, keys: pl.Series, times: pl.Series) -> Lookup:
+    def find(self, keys: pl.Series, times: pl.Series) -> Standing:
         """Place rows among the events; without a known key and a time, a row has no past."""
-        known = self.keys[KEY]
-        if known.is_empty():
-            place, found = np.zeros(0, np.int64), np.zeros(len(keys), np.bool_)
-        else:
-            at = np.minimum(known.search_sorted(keys).to_numpy(), len(known) - 1)
-            found = ((known.gather(at) == keys) & times.is_not_null()).fill_null(False).to_numpy()
-            place = at[found]
+        at = self.keys[KEY].search_sorted(keys)
+        known = self.keys[KEY].gather(at, null_on_oob=True) == keys
+        found = (known & times.is_not_null()).fill_null(False).to_numpy()
+        place = at.to_numpy()[found]
         moments = times.fill_null(0).to_numpy()
         first, last = np.zeros(len(keys), np.int64), np.zeros(len(keys), np.int64)
         first[found] = self.keys[_FIRST].to_numpy()[place]
         last[found] = self.keys[_LAST].to_numpy()[place]
         end = count_before(self.events[TIME].to_numpy(), first, last, moments)
-        return Lookup(self.events, moments, first, end)
+        return Standing(self.events, moments, first, end)
 
 
 @dataclass(frozen=True)
@@ -130,7 +127,8 @@ class Past:
 
         `time` is Int64 microseconds. `columns` are kept for each event; of `totals` (Int64, or
         finite Float64) only running sums within the key are kept. Both are also the content that
-        orders tied events. Events without key or time are left out.
+        orders tied events: columns by name, then totals by name, nulls first. Events without key
+        or time are left out.
 
         With a `folder`, events go through it and stay there: one partition at a time is in memory,
         and rows read the sorted ones through memory maps. Without, all stay in memory.
@@ -154,7 +152,7 @@ class Past:
         )
 
     def ask(
-        self, keys: pl.Series, times: pl.Series, answer: Callable[[Lookup], pl.DataFrame]
+        self, keys: pl.Series, times: pl.Series, answer: Callable[[Standing], pl.DataFrame]
     ) -> pl.DataFrame:
         """`answer` for rows in any order, partition by partition; the result has their order."""
         keys = keys.cast(self.partitions[0].keys.schema[KEY], strict=False)
@@ -197,7 +195,7 @@ def _bucket(key: pl.Expr, partitions: int) -> pl.Expr:
 
 
 def _sort(events: pl.DataFrame, totals: Mapping[str, pl.Expr]) -> Partition:
-    content = sorted(set(events.columns) - {KEY, TIME, _BUCKET})
+    content = sorted(set(events.columns) - {KEY, TIME, _BUCKET}, key=lambda c: (c in totals, c))
     events = events.select(KEY, TIME, *content).sort(KEY, TIME, *content)
     first = np.flatnonzero(events[KEY].ne_missing(events[KEY].shift()).to_numpy())
     keys = events.select(pl.col(KEY).gather(first)).with_columns(

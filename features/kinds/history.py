@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from features.config import Config
-from features.past import TIME, Lookup
+from features.past import TIME, Standing
 
 
 class HistoryConfig(Config):
@@ -39,20 +39,22 @@ def condition(config: HistoryConfig) -> pl.Expr | None:
     return None if config.where is None else pl.sql_expr(config.where).cast(pl.Boolean)
 
 
-def compute(config: HistoryConfig, lookup: Lookup) -> dict[str, pl.Series]:
+def compute(config: HistoryConfig, standing: Standing) -> dict[str, pl.Series]:
     """Lists of equal length for each row of a batch, oldest event first, empty without a past.
 
     One entry per attribute, `List` of the attribute's own type, read from the event column of that
     name; with `config.age` also `age`, `List(Float32)` seconds.
     """
-    start = np.maximum(lookup.first, lookup.end - config.length)
-    length = lookup.end - start
+    start = np.maximum(standing.first, standing.end - config.length)
+    length = standing.end - start
     offsets = np.append(0, np.cumsum(length))
     place = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], length)
-    lists = {name: _lists(lookup.events[name].gather(place), offsets) for name in config.attributes}
+    lists = {
+        name: _lists(standing.events[name].gather(place), offsets) for name in config.attributes
+    }
     if config.age:
-        times = lookup.events[TIME].to_numpy()[place]
-        age = (np.repeat(lookup.moments, length) - times) / 1e6
+        times = standing.events[TIME].to_numpy()[place]
+        age = (np.repeat(standing.moments, length) - times) / 1e6
         lists[AGE] = _lists(pl.Series(age, dtype=pl.Float32), offsets)
     return lists
 

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from features.config import Config
 from features.kinds.numeric import NumericConfig
-from features.past import Lookup
+from features.past import Standing
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
@@ -92,21 +92,21 @@ def totals(config: WindowConfig) -> dict[str, pl.Expr]:
     return {}
 
 
-def compute(config: WindowConfig, lookup: Lookup, base: float = 0.0) -> pl.Series:
+def compute(config: WindowConfig, standing: Standing, base: float = 0.0) -> pl.Series:
     """The statistic for each row of a batch: Int64 for `count` (exact), Float64 for the others.
 
     `count` and `sum` are 0 without a past. `mean` is (sum + s·base) / (n + s) over the n events
     that have a value, `rate` (k + s·base) / (n + s) for k of n events, with s = `smoothing`; null
     where n + s = 0. A sum beyond the range of Float64 is null.
     """
-    start = lookup.since(config.microseconds)
-    everything = lookup.end - start
-    count = lookup.total(_name(config, "count"), start) if totals(config) else everything
+    start = standing.since(config.microseconds)
+    everything = standing.end - start
+    count = standing.total(_name(config, "count"), start) if totals(config) else everything
     if config.statistic == "count":
         return pl.Series(count)
     if config.statistic == "rate":
         return _ratio(count, everything, config.smoothing, base)
-    total = lookup.total(_name(config, "sum"), start)
+    total = standing.total(_name(config, "sum"), start)
     if config.statistic == "sum":
         return _finite(total)
     return _ratio(total, count, config.smoothing, base)
