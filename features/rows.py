@@ -20,6 +20,9 @@ class Lists:
     values: np.ndarray
     offsets: np.ndarray
 
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
     def __getitem__(self, rows: slice) -> "Lists":
         offsets = self.offsets[rows.start : rows.stop + 1]
         return Lists(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])

@@ -1,0 +1,129 @@
+"""Where the tables lie, the optimizers of tables and dense part, and their learning rates."""
+
+import logging
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from fbgemm_gpu.tbe.config.optimizer_config import WeightDecayMode
+from torch import nn
+from torchrec import EmbeddingBagCollection, EmbeddingCollection
+from torchrec.distributed.model_parallel import DistributedModelParallel, get_default_sharders
+from torchrec.distributed.planner import EmbeddingShardingPlanner, ParameterConstraints, Topology
+from torchrec.modules.embedding_configs import BaseEmbeddingConfig
+from torchrec.optim import Adam, RowWiseAdagrad
+from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backward
+from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer, KeyedOptimizerWrapper
+from torchrec.optim.optimizers import in_backward_optimizer_filter
+
+from features.errors import ResourceError
+from pipelines.config import SparseOptimizerConfig, TrainConfig
+from pipelines.distributed import Process
+
+log = logging.getLogger(__name__)
+
+
+def distribute(
+    network: nn.Module, config: SparseOptimizerConfig, process: Process
+) -> DistributedModelParallel:
+    """Lay the tables out over the processes, whole tables each, with their optimizer in backward.
+
+    Sharding and kernel are stated for every table: left free, the planner gives small tables a
+    kernel that ignores the optimizer in backward. Raises ResourceError for an optimizer that the
+    tables' kernel does not have on this device.
+    """
+    tables = dict(network.get_submodule("tables").named_parameters(prefix="tables"))
+    optimizer, settings = _table_optimizer(config, process)
+    apply_optimizer_in_backward(optimizer, tables.values(), settings)
+    constraints = {
+        table.name: ParameterConstraints(sharding_types=["table_wise"], compute_kernels=["fused"])
+        for table in _tables(network)
+    }
+    topology = Topology(process.world, process.device.type)
+    plan = EmbeddingShardingPlanner(topology=topology, constraints=constraints).collective_plan(
+        network, get_default_sharders(), dist.group.WORLD
+    )
+    log.info("sharding plan\n%s", plan)
+    model = DistributedModelParallel(network, device=process.device, plan=plan)
+    fused = set(model.fused_optimizer.params)
+    if fused != set(tables):
+        raise AssertionError(f"optimizer in backward and tables differ: {fused ^ set(tables)}")
+    return model
+
+
+class Optimizers:
+    """The dense part's AdamW and the tables' fused optimizer, on one schedule.
+
+    A step is `zero_grad` (which sets the learning rates: the tables update within backward),
+    forward, backward, `step`.
+    """
+
+    def __init__(self, model: DistributedModelParallel, config: TrainConfig, steps: int) -> None:
+        """`steps` is the length of the whole training, at whose end the rates reach 0."""
+        self.config, self.steps, self.done = config, steps, 0
+        self.tables: KeyedOptimizer = model.fused_optimizer
+        self.dense = KeyedOptimizerWrapper(
+            dict(in_backward_optimizer_filter(model.named_parameters())),
+            lambda parameters: torch.optim.AdamW(
+                parameters,
+                lr=config.dense.lr,
+                weight_decay=config.dense.weight_decay,
+                fused=True,
+            ),
+        )
+
+    def zero_grad(self) -> None:
+        """Drop the gradients and set the learning rates of the step to come."""
+        share = self.share(self.done)
+        for optimizer, peak in (
+            (self.dense, self.config.dense.lr),
+            (self.tables, self.config.sparse.lr),
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = peak * share
+            optimizer.zero_grad()
+
+    def step(self) -> None:
+        """Update the dense part; the tables were updated in backward."""
+        self.dense.step()
+        self.done += 1
+
+    def share(self, step: int) -> float:
+        """Learning rates of a step as a share of their peaks."""
+        warmup = round(self.config.warmup * self.steps)
+        if step < warmup:
+            return (step + 1) / warmup
+        left = (self.steps - step) / max(self.steps - warmup, 1)
+        if self.config.decay == "cosine":
+            return 0.5 - 0.5 * math.cos(math.pi * left)
+        return left if self.config.decay == "linear" else 1.0
+
+    def state(self) -> dict[str, Any]:
+        """The tensors of both optimizers, by parameter name; loading fills them in place."""
+        return CombinedOptimizer([("tables", self.tables), ("dense", self.dense)]).state_dict()
+
+
+def _table_optimizer(
+    config: SparseOptimizerConfig, process: Process
+) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    if config.kind == "adam":
+        if process.device.type == "cpu":
+            raise ResourceError(
+                "train.sparse.kind: `adam` within backward needs a GPU; `rowwise_adagrad` runs here"
+            )
+        return Adam, {"lr": config.lr, "weight_decay": config.weight_decay}
+    return RowWiseAdagrad, {
+        "lr": config.lr,
+        "weight_decay": config.weight_decay,
+        "weight_decay_mode": WeightDecayMode.L2,
+    }
+
+
+def _tables(module: nn.Module) -> Iterator[BaseEmbeddingConfig]:
+    for part in module.modules():
+        if isinstance(part, EmbeddingBagCollection):
+            yield from part.embedding_bag_configs()
+        elif isinstance(part, EmbeddingCollection):
+            yield from part.embedding_configs()
