@@ -8,6 +8,7 @@ side table) removes the entry. Overrides (`--set train.batch_size=8192`) are one
 Paths to data, workspace and tracking store are relative to the working directory, not to the file.
 """
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from features.errors import ConfigError
-from pipelines import shape
+from features.errors import ConfigError, nearest
+from features.spec import Problem
+from pipelines import check, shape
 from pipelines.config import RunConfig
 from pipelines.document import Document, Path, dump, parse
-from pipelines.problem import Problem, dotted, from_pydantic, nearest
+from pipelines.problem import dotted, from_pydantic
 
 
 def load(file: str | File, overrides: Sequence[str] = ()) -> RunConfig:
@@ -166,11 +168,31 @@ def _suggest(paths: Sequence[str]) -> str:
 
 
 def _validate(data: Any) -> tuple[RunConfig | None, list[Problem]]:
-    """The config, or what is wrong with it."""
+    """The config, and what is wrong with it."""
     try:
-        return RunConfig.model_validate(data), []
+        config = RunConfig.model_validate(data)
+        return config, check.problems(config)
     except ValidationError as error:
-        return None, list(from_pydantic(error.errors(), RunConfig, data).values())
+        wrong = from_pydantic(error.errors(), RunConfig, data)
+    try:
+        rest = RunConfig.model_validate(_without(data, [problem.path for problem in wrong]))
+    except ValidationError:
+        return None, wrong
+    return None, [*wrong, *check.problems(rest)]
+
+
+def _without(data: Any, paths: Sequence[Path]) -> Any:
+    """A copy that lacks the values at those paths, or the list that holds them."""
+    data = copy.deepcopy(data)
+    for path in paths:
+        holder = data
+        for depth, key in enumerate(path):
+            last = depth == len(path) - 1 or not isinstance(holder.get(key), Mapping)
+            if last:
+                holder.pop(key, None)
+                break
+            holder = holder[key]
+    return data
 
 
 def _still_valid(annotation: Any, parent: Mapping[str, Any], child: Mapping[str, Any]) -> Any:
@@ -194,10 +216,10 @@ def _place(layers: Sequence[Document], path: Path) -> tuple[int, int]:
 
 
 def _report(layers: Sequence[Document], problems: Sequence[tuple[int, int, Problem]]) -> str:
-    lines = [
-        problem.text(f"{layers[rank].name}:{line}" if line else layers[rank].name)
-        for rank, line, problem in sorted(problems, key=lambda p: p[:2])
-    ]
+    lines = []
+    for rank, line, (path, message) in sorted(problems, key=lambda problem: problem[:2]):
+        place = f"{layers[rank].name}:{line}" if line else layers[rank].name
+        lines.append(": ".join(filter(None, [place, dotted(path), message])))
     if len(lines) == 1:
         return lines[0]
     return "\n  ".join([f"{len(lines)} problems in the configuration", *lines])

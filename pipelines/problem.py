@@ -1,12 +1,12 @@
 """What is wrong with a configuration, in words: path, value, expectation, nearest spelling."""
 
-import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import ErrorDetails
 
+from features.errors import nearest
+from features.spec import Problem
 from pipelines import shape
 from pipelines.document import Path, dump
 
@@ -35,32 +35,12 @@ EXPECTED = {
 """By pydantic's type of error, what should have stood there."""
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One thing to put right."""
-
-    path: Path
-    message: str
-
-    def text(self, place: str) -> str:
-        """One line; `place` is the file and line, or the override, that gave the value."""
-        return ": ".join(filter(None, [place, dotted(self.path), self.message]))
-
-
 def dotted(path: Path) -> str:
     """`features.user_id.min_count`."""
     return ".".join(map(str, path))
 
 
-def nearest(word: Any, choices: Iterable[str]) -> str:
-    """`; did you mean ...?`, or nothing when no choice is close."""
-    close = difflib.get_close_matches(str(word), list(choices), n=1, cutoff=0.5)
-    return f"; did you mean `{close[0]}`?" if close else ""
-
-
-def from_pydantic(
-    errors: Sequence[ErrorDetails], annotation: Any, data: Any
-) -> dict[Path, Problem]:
+def from_pydantic(errors: Sequence[ErrorDetails], annotation: Any, data: Any) -> list[Problem]:
     """One problem a path: the members of a union that a value fits none of are told together."""
     messages: dict[Path, list[str]] = {}
     values: dict[Path, Any] = {}
@@ -73,14 +53,16 @@ def from_pydantic(
         message = _message(error, path, holder, inside, union)
         values[path] = value
         messages.setdefault(path, []).append(message)
-    return {path: Problem(path, _join(messages[path], values.get(path))) for path in messages}
+    return [Problem(path, _join(messages[path], values.get(path))) for path in messages]
 
 
 def _message(error: ErrorDetails, path: Path, holder: Any, inside: Any, annotation: Any) -> str:
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
         keys = shape.keys(holder, inside)
-        return f"unknown key{nearest(path[-1], keys) or f'; the keys here are {_listing(keys)}'}"
+        return (
+            f"unknown key{nearest(str(path[-1]), keys) or f'; the keys here are {_listing(keys)}'}"
+        )
     if kind == "missing":
         model = shape.chosen(holder, inside)
         about = model.model_fields[str(path[-1])].description if model else None
@@ -98,7 +80,7 @@ def _message(error: ErrorDetails, path: Path, holder: Any, inside: Any, annotati
 
 
 def _choice(choices: Iterable[Any], value: Any) -> str:
-    return f"expected one of {_listing(choices)}{nearest(value, map(str, choices))}"
+    return f"expected one of {_listing(choices)}{nearest(str(value), map(str, choices))}"
 
 
 def _join(messages: list[str], value: Any) -> str:

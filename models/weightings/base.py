@@ -1,6 +1,6 @@
 """What every loss weighting shares: one signature, called once per step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -19,6 +19,10 @@ class WeightingConfig(Config):
     def build(self, tasks: tuple[str, ...]) -> "Weighting":
         """Make the weighting for the named tasks."""
         raise NotImplementedError
+
+    def problems(self, tasks: Collection[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Path below `weighting` and message of whatever does not fit the tasks."""
+        yield from ()
 
 
 class Weighting(nn.Module):

@@ -1,12 +1,13 @@
 """Static: the weights that the YAML states."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import PositiveFloat
 from torch import Tensor
 
+from features.errors import nearest
 from models.weightings.base import Weighting, WeightingConfig
 
 
@@ -22,6 +23,11 @@ class StaticConfig(WeightingConfig):
 
     def build(self, tasks: tuple[str, ...]) -> "Static":
         return Static(self, tasks)
+
+    def problems(self, tasks: Collection[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+        for task in self.weights:
+            if task not in tasks:
+                yield ("weights", task), f"there is no task `{task}`{nearest(task, tasks)}"
 
 
 class Static(Weighting):

@@ -58,21 +58,23 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=10)
 
 @settings(max_examples=30)
 @given(
-    label=TEXT,
+    salt=TEXT,
     lr=st.floats(min_value=1e-12, max_value=1e12),
     outcomes=st.lists(TEXT),
     classes=st.lists(TEXT | st.integers(), min_size=2, unique_by=lambda c: (type(c), c)),
 )
-def test_any_config_round_trips(tmp_path_factory, label, lr, outcomes, classes):
+def test_any_config_round_trips(tmp_path_factory, salt, lr, outcomes, classes):
     folder = tmp_path_factory.mktemp("round")
     (folder / "small.yaml").write_text(SMALL)
-    tasks = {"t": {"kind": "multiclass", "label": label, "classes": classes}}
+    tasks = {"t": {"kind": "multiclass", "label": "price", "classes": classes}}
     child = {"extends": "small.yaml", "tasks": tasks, "train": {"dense": {"lr": lr}}}
-    child["data"] = {"outcomes": outcomes}
+    split = {"kind": "hash", "key": "user_id", "salt": salt}
+    child["data"] = {"outcomes": [f"after {text}" for text in outcomes], "split": split}
     (folder / "child.yaml").write_text(dump(child))
     config = load(folder / "child.yaml")
     assert config.tasks["t"].classes == tuple(classes)
     assert config.train.dense.lr == lr
+    assert config.data.split.salt == salt
     (folder / "resolved.yaml").write_text(to_yaml(config))
     assert load(folder / "resolved.yaml") == config
 
@@ -107,6 +109,25 @@ def test_every_problem_in_one_go_with_file_line_value_and_spelling(write):
 )
 def test_one_problem_names_its_path(write, change, line):
     assert line in problems(write(SMALL.replace(*change)))
+
+
+def test_problems_between_the_parts_are_told_with_those_inside_them(write):
+    text = SMALL.replace("label: click", "label: click, given: klick")
+    text = text.replace("price: {kind: numeric", "price: {kind: numeric, column: click")
+    text += "train: {epochs: 0, early_stopping: {metric: auc/clck}}\n"
+    file = write(text + "weighting: {weights: {clik: 2}}\nodd: 1\n")
+    assert problems(file).splitlines() == [
+        "6 problems in the configuration",
+        f"  {file}:8: features.price.column: reads the outcome `click`, which a row to be scored"
+        " lacks",
+        f"  {file}:11: tasks.click.given: expected a binary task, got `klick`",
+        f"  {file}:12: train.epochs: is 0; expected at least 1",
+        f"  {file}:12: train.early_stopping.metric: is 'auc/clck', which the tasks do not have;"
+        " did you mean `auc/click`?",
+        f"  {file}:13: weighting.weights.clik: there is no task `clik`; did you mean `click`?",
+        f"  {file}:14: odd: unknown key; the keys here are `name`, `workspace`, `data`,"
+        " `features`, `tasks`, `model`, `weighting`, `train`, `tracking`, `serving`",
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "3", "[a]", "a: [", "name: x\n---\nname: y", "\t: x"])

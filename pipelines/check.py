@@ -1,0 +1,41 @@
+"""What can be wrong between the parts of a run, each part being right by itself."""
+
+from collections.abc import Iterator
+
+from features.errors import nearest
+from features.spec import FeatureSpec, Problem
+from features.spec import problems as feature_problems
+from pipelines.config import RunConfig
+from pipelines.metrics import BY_KIND
+
+
+def spec(config: RunConfig) -> FeatureSpec:
+    """The part of a run that says what a prepared row is."""
+    return FeatureSpec(data=config.data, features=config.features, tasks=config.tasks)
+
+
+def problems(config: RunConfig) -> list[Problem]:
+    """Everything that is wrong without looking at data."""
+    return [*feature_problems(spec(config)), *_weighting(config), *_early_stopping(config)]
+
+
+def metric_names(config: RunConfig) -> list[str]:
+    """Every metric that the run's tasks have: `auc/click`, and `auc` for the mean over tasks."""
+    names = [f"loss/{task}" for task in config.tasks]
+    for task, settings in config.tasks.items():
+        names += [f"{metric}/{task}" for metric in BY_KIND[settings.kind]]
+    return [*dict.fromkeys(name.partition("/")[0] for name in names), *names]
+
+
+def _weighting(config: RunConfig) -> Iterator[Problem]:
+    for path, message in config.weighting.problems(config.tasks):
+        yield Problem(("weighting", *path), message)
+
+
+def _early_stopping(config: RunConfig) -> Iterator[Problem]:
+    stopping = config.train.early_stopping
+    names = metric_names(config)
+    if stopping is not None and stopping.metric not in names:
+        hint = nearest(stopping.metric, names) or f"; the metrics are {', '.join(names)}"
+        message = f"is {stopping.metric!r}, which the tasks do not have{hint}"
+        yield Problem(("train", "early_stopping", "metric"), message)
