@@ -2,7 +2,9 @@
 
 import json
 import logging
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +73,7 @@ def export_graph(network: PlainNetwork, path: Path, facts: Mapping[str, str]) ->
     `facts` as metadata. Raises ModelError when the exporter fixed the batch size."""
     layout = network.layout
     batch = Dim("batch")
-    with torch.no_grad():
+    with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             network,
             tuple(_example(source) for source in layout.inputs),
@@ -89,6 +91,20 @@ def export_graph(network: PlainNetwork, path: Path, facts: Mapping[str, str]) ->
     size = sum(w.numel() * w.element_size() for w in network.state_dict().values())
     program.save(str(path), external_data=size > EXTERNAL_BYTES)
     _check_symbolic(path, layout)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says about packages it misses and names it merges."""
+    exporter = logging.getLogger("torch.onnx._internal.exporter")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        exporter.setLevel(level)
 
 
 def _example(source: Input) -> Tensor:

@@ -1,11 +1,25 @@
-"""Score files: one output file per input file, restartable."""
+"""Score files: one output file per input file, restartable, in bounded memory."""
 
-from collections.abc import Callable, Sequence
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.bundle import Bundle
+import polars as pl
+import pyarrow.parquet as pq
+
+from features.errors import DataError, StateError
+from serving.bundle import Bundle, sha256
+from serving.disk import writing
+from serving.history import History
+from serving.scorer import Scorer
 from serving.session import Device
+from serving.source import batches, find_files
+
+MARK = b"fulcrum"
+"""Key of the note in each output file that says what made it."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,20 @@ Progress = Callable[[Path, int], None]
 """Called with an input file and the number of its rows scored so far."""
 
 
+@dataclass(frozen=True)
+class Mark:
+    """What made an output file: it is done when it carries the same mark."""
+
+    model: str
+    """Fingerprint of the bundle."""
+    input: str
+    """SHA-256 of the input file."""
+    past: str | None
+    """Fingerprint of the history."""
+    rows: int = 0
+    unknown: dict[str, int] | None = None
+
+
 def score_files(
     bundle: Bundle,
     inputs: str | Sequence[str],
@@ -35,5 +63,11 @@ def score_files(
     batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> ScoreReport:
-    """Score every input file into `output`."""
+    """Score every input file (Parquet or CSV, by path, folder or glob) into `output`.
+
+    An output file appears under its name when it is complete. A file that is already there and was
+    made from the same input and history by the same model is not made again. Raises StateError,
+    before anything is scored, when it was made otherwise; DataError for inputs that cannot be read
+    or lack a column; ResourceError when the disk is full.
+    """
     raise NotImplementedError

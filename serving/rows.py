@@ -47,7 +47,8 @@ def parse_columns(values: Mapping[str, Sequence[Any]], columns: Columns, at: Any
 
 def _value(value: Any, dtype: pl.DataType) -> Any:
     """The value as Polars takes it for `dtype`; ValueError says what was expected."""
-    if value is None:
+    # A column in which training saw no value has none of its own type.
+    if value is None or dtype == pl.Null:
         return None
     if isinstance(dtype, pl.List | pl.Array):
         if not isinstance(value, list):

@@ -134,3 +134,23 @@ def _session(path: Path, options: ort.SessionOptions, providers: list[str]) -> o
         return ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # the runtime's own exception classes are not public
         raise ModelError(f"{path}: ONNX Runtime cannot read the graph: {error}") from error
+
+
+def probe(graph: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, bool]:
+    """Whether each provider that the runtime lists really runs a graph: the list says only what was
+    compiled in, and what a provider cannot run goes silently to the CPU."""
+    if CUDA in ort.get_available_providers():
+        ort.preload_dlls()
+    works = {}
+    for provider in ort.get_available_providers():
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        if provider != CPU:
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        try:
+            session = ort.InferenceSession(graph, options, providers=[provider])
+            session.run(None, dict(inputs))
+            works[provider] = session.get_providers()[0] == provider
+        except Exception:  # the runtime's own exception classes are not public
+            works[provider] = False
+    return works

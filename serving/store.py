@@ -208,4 +208,6 @@ def _decoded(name: str, dtype: pl.DataType) -> pl.Expr:
         return column.str.json_decode(pl.Struct({name: dtype})).struct.field(name)
     if dtype == pl.UInt64:
         return column.reinterpret(signed=False)
+    if dtype == pl.Null:
+        return pl.lit(None, pl.Null).alias(name)
     return column.cast(dtype)

@@ -131,6 +131,7 @@ WIDE = {
     "tags": pl.List(pl.String()),
     "ids": pl.List(pl.Int32()),
     "bit": pl.Boolean(),
+    "none": pl.Null(),
 }
 
 
