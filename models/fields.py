@@ -27,34 +27,40 @@ def masked_mean(vectors: Tensor, present: Tensor) -> Tensor:
 class TargetAttention(nn.Module):
     """Weights of past events by how they relate to the candidate: DIN (KDD 2018), equation 3.
 
-    The activation unit is an MLP on the event, the query and their product; q - k, which the paper
-    adds, is linear in what the MLP already sees. Departure: weights pass a softmax, for scale; the
-    weights of an empty history are all zero.
+    The activation unit is an MLP on the event e, the query q and their product; q - k, which the
+    paper adds, is linear in what the MLP already sees. Its first layer is computed as
+
+        W_e e + W_p (q * k) + W_q q = (W_e + W_p diag(q)) e + W_q q
+
+    one small matrix per row instead of a wide input per event. Departure: weights pass a softmax,
+    for scale; the weights of an empty history are all zero.
     """
 
-    HIDDEN_UNITS = 32
+    UNITS = 16
 
     def __init__(self, copies: int, query: int, event: int) -> None:
         super().__init__()
-        self.query = StackedLinear(copies, query, self.HIDDEN_UNITS, bias=False)
-        self.event = StackedLinear(copies, event + query, self.HIDDEN_UNITS)
-        self.score = StackedLinear(copies, self.HIDDEN_UNITS, 1)
+        bound = (event + 2 * query) ** -0.5
+        self.event = nn.Parameter(torch.empty(copies, self.UNITS, event).uniform_(-bound, bound))
+        self.product = nn.Parameter(torch.empty(copies, self.UNITS, query).uniform_(-bound, bound))
+        self.query = StackedLinear(copies, query, self.UNITS)
+        self.score = StackedLinear(copies, self.UNITS, 1)
 
     def forward(self, query: Tensor, events: Tensor, present: Tensor) -> Tensor:
-        """`(B, C, q), (B, C, L, e), (B, L) -> (B, C, L)`; the first q of e are what the query
-        compares with."""
-        length = events.shape[2]
-        related = events[..., : query.shape[2]] * query[:, :, None]
-        seen = torch.cat([events, related], 3).transpose(0, 1).flatten(1, 2)
-        unit = self.event(seen).unflatten(1, (-1, length))
-        unit = F.relu(unit + self.query(query.transpose(0, 1))[:, :, None])
-        score = self.score(unit.flatten(1, 2)).view(unit.shape[:3]).transpose(0, 1)
-        score = score.masked_fill(~present[:, None], HIDDEN)
-        return score.softmax(-1) * present[:, None]
+        """`(B, C, q), (B, C, L, e), (B, L) -> (B, C, L)`; the first q of e are what the query is
+        compared with."""
+        compared = self.product * query[:, :, None]
+        weight = self.event + F.pad(compared, (0, events.shape[3] - query.shape[2]))
+        bias = self.query(query.transpose(0, 1)).transpose(0, 1)
+        unit = F.relu(events @ weight.transpose(2, 3) + bias[:, :, None], inplace=True)
+        score = self.score(unit.transpose(0, 1).flatten(1, 2))
+        score = score.unflatten(1, present.shape).squeeze(3).transpose(0, 1)
+        weights = score.masked_fill(~present[:, None], HIDDEN).softmax(2)
+        return weights * present[:, None]
 
 
 class History(nn.Module):
-    """One history as A fields, one per attribute: `(B, C, A, D)`."""
+    """One history as A fields `(B, C, A, D)`: one per attribute, those without a query last."""
 
     def __init__(
         self, sequences: list[SequenceInput], dim: int, copies: int, attention: bool
@@ -62,7 +68,6 @@ class History(nn.Module):
         super().__init__()
         compared = [s for s in sequences if s.query is not None]
         self.attributes = compared + [s for s in sequences if s.query is None]
-        self.order = [self.attributes.index(s) for s in sequences]
         self.queries = [s.query for s in compared]
         self.attention = (
             TargetAttention(copies, len(compared) * dim, len(sequences) * dim)
@@ -79,7 +84,7 @@ class History(nn.Module):
             query = torch.cat([vectors.unpooled[q] for q in self.queries if q], 2)
             weights = self.attention(query, events, present)
             field = (weights[:, :, None] @ events).squeeze(2)
-        return field.unflatten(2, (len(self.order), -1))[:, :, self.order]
+        return field.unflatten(2, (len(self.attributes), -1))
 
 
 class Fields(nn.Module):

@@ -26,19 +26,24 @@ class Experts(nn.Module):
     many.
     """
 
+    source: Tensor | None
+
     def __init__(
         self, source: Sequence[int], inputs: int, hidden: Sequence[int], dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.count, self.source = len(source), tuple(source)
-        self.mlp = StackedMLP(self.count, inputs, hidden, dropout)
+        self.mlp = StackedMLP(len(source), inputs, hidden, dropout)
         self.width = self.mlp.width
+        self.sources = len(set(source))
+        even = [s for s in range(self.sources) for _ in range(len(source) // self.sources)]
+        self.register_buffer(
+            "source", None if list(source) == even else torch.tensor(source), persistent=False
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.transpose(0, 1)
-        each, rest = divmod(self.count, len(x))
-        if rest or self.source != tuple(s for s in range(len(x)) for _ in range(each)):
-            x = x[list(self.source)]
+        if self.source is not None:
+            x = x.index_select(0, self.source)
         return self.mlp(x).transpose(0, 1)
 
 

@@ -1,7 +1,5 @@
 """From vectors to scores: what the trained network and its exported twin share."""
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor, nn
 

@@ -110,11 +110,11 @@ class Gather(nn.Module):
         if pooled is None:
             return None
         wanted = [self.pooled[i][c] for c in range(self.copies) for i in range(len(self.pooled))]
-        given = pooled.keys()
-        values = pooled.values().unflatten(1, (len(given), -1))
-        if given != wanted:
-            values = values[:, [given.index(key) for key in wanted]]
-        return values.unflatten(1, (self.copies, -1))
+        values, keys = pooled.values(), pooled.keys()
+        if keys == wanted:
+            return values.unflatten(1, (self.copies, len(self.pooled), -1))
+        parts = dict(zip(keys, values.split(values.shape[1] // len(keys), 1), strict=True))
+        return torch.stack([parts[key] for key in wanted], 1).unflatten(1, (self.copies, -1))
 
 
 def _configs(

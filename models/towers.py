@@ -42,7 +42,7 @@ class Towers(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """The last layer: `(tasks, batch, hidden) -> (batch, sum of outputs)`."""
         logits = self.last(hidden).transpose(0, 1).flatten(1)
-        return logits[:, self.columns] if self.ragged else logits
+        return logits.index_select(1, self.columns) if self.ragged else logits
 
     def forward(self, z: Tensor) -> Tensor:
         return self.logits(self.represent(z))

@@ -35,12 +35,9 @@ def parents(tasks: Sequence[TaskSpec]) -> list[int | None]:
                 f"the binary tasks are {', '.join(names)}"
             )
     found = [None if task.given is None else names.index(task.given) for task in tasks]
-    for start, task in enumerate(tasks):
-        at, steps = found[start], 1
-        while at is not None:
-            at, steps = found[at], steps + 1
-            if steps > len(tasks):
-                raise ConfigError(f"tasks.{task.name}.given: the chain of tasks is a circle")
+    for task, parent in zip(tasks, found, strict=True):
+        if parent is not None and len(_ancestors(parent, found)) == len(tasks):
+            raise ConfigError(f"tasks.{task.name}.given: the chain of tasks is a circle")
     return found
 
 
@@ -48,22 +45,22 @@ def joint_logits(logits: Tensor, parents: Sequence[int | None]) -> Tensor:
     """Own logits `(batch, tasks)` to the logits of each task's whole chain `(batch, tasks)`."""
     if all(parent is None for parent in parents):
         return logits
-    log_p: dict[int, Tensor] = {}
-    log_q: dict[int, Tensor] = {}
+    joint = list(logits.unbind(1))
+    log_p, log_q = list(F.logsigmoid(logits).unbind(1)), list(F.logsigmoid(-logits).unbind(1))
+    for t in sorted(range(len(parents)), key=lambda t: len(_ancestors(t, parents))):
+        given = parents[t]
+        if given is not None:
+            log_q[t] = torch.logaddexp(log_q[given], log_p[given] + log_q[t])
+            log_p[t] = log_p[given] + log_p[t]
+            joint[t] = log_p[t] - log_q[t]
+    return torch.stack(joint, 1)
 
-    def walk(t: int) -> None:
-        a, parent = logits[:, t], parents[t]
-        log_p[t], log_q[t] = F.logsigmoid(a), F.logsigmoid(-a)
-        if parent is not None:
-            if parent not in log_p:
-                walk(parent)
-            log_q[t] = torch.logaddexp(log_q[parent], log_p[parent] + log_q[t])
-            log_p[t] = log_p[parent] + log_p[t]
 
-    for t in range(len(parents)):
-        if t not in log_p:
-            walk(t)
-    columns = [
-        logits[:, t] if parent is None else log_p[t] - log_q[t] for t, parent in enumerate(parents)
-    ]
-    return torch.stack(columns, 1)
+def _ancestors(t: int, parents: Sequence[int | None]) -> list[int]:
+    """The tasks that t is conditional on, nearest first; as many as there are tasks in a circle."""
+    chain: list[int] = []
+    parent = parents[t]
+    while parent is not None and len(chain) < len(parents):
+        chain.append(parent)
+        parent = parents[parent]
+    return chain

@@ -8,7 +8,38 @@ import torch
 from torch import Tensor, nn
 
 from features.layout import TaskSpec
-from models.objectives import OBJECTIVES, TaskObjective
+from models.objectives import OBJECTIVES
+
+
+class Columns(nn.Module):
+    """Picks columns `(batch, columns) -> (batch, picked)`; nothing to do when it picks them all in
+    order."""
+
+    index: Tensor | None
+
+    def __init__(self, picked: Sequence[int], of: int) -> None:
+        super().__init__()
+        index = None if list(picked) == list(range(of)) else torch.tensor(picked)
+        self.register_buffer("index", index, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.index is None else x.index_select(1, self.index)
+
+
+class TaskGroup(nn.Module):
+    """The tasks of one kind and size, with where their labels and logits lie among all tasks'."""
+
+    def __init__(self, tasks: Sequence[TaskSpec], members: list[int], outputs: list[int]) -> None:
+        super().__init__()
+        self.objective = OBJECTIVES[tasks[members[0]].kind]([tasks[t] for t in members])
+        self.members = members
+        self.columns = [sum(outputs[:t]) + o for t in members for o in range(outputs[t])]
+        self.labels = Columns(members, len(tasks))
+        self.logits = Columns(self.columns, sum(outputs))
+
+    def own(self, logits: Tensor) -> Tensor:
+        """All logits to `(batch, members, outputs)`."""
+        return self.logits(logits).unflatten(1, (len(self.members), -1))
 
 
 class MixedObjective(nn.Module):
@@ -20,56 +51,36 @@ class MixedObjective(nn.Module):
 
     def __init__(self, tasks: Sequence[TaskSpec]) -> None:
         super().__init__()
-        self.outputs = tuple(OBJECTIVES[task.kind].outputs(task) for task in tasks)
-        groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+        self.outputs = [OBJECTIVES[task.kind].outputs(task) for task in tasks]
+        kinds: dict[tuple[str, int], list[int]] = defaultdict(list)
         for t, task in enumerate(tasks):
-            groups[task.kind, self.outputs[t]].append(t)
-        self.members = list(groups.values())
-        self.objectives = nn.ModuleList(
-            OBJECTIVES[kind]([tasks[t] for t in members]) for (kind, _), members in groups.items()
+            kinds[task.kind, self.outputs[t]].append(t)
+        self.groups = nn.ModuleList(
+            TaskGroup(tasks, members, self.outputs) for members in kinds.values()
         )
-        first = [sum(self.outputs[:t]) for t in range(len(tasks))]
-        self.columns = [
-            [first[t] + o for t in members for o in range(self.outputs[t])]
-            for members in self.members
-        ]
+        self.by_task = _inverse([group.members for group in self._groups()])
+        self.by_score = _inverse([group.columns for group in self._groups()])
 
     def start(self) -> Tensor:
         """Logits `(sum of outputs,)` of a network that knows nothing of the row yet."""
-        parts = [objective.start().flatten()[None] for objective in self._objectives]
-        return _arrange(parts, self.columns)[0]
+        parts = [group.objective.start().view(1, -1) for group in self._groups()]
+        return self.by_score(torch.cat(parts, 1))[0]
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """`(batch, sum of outputs), (batch, tasks) -> (batch, tasks)`."""
-        parts = [
-            objective.loss(self._own(logits, g), _take(labels, self.members[g]))
-            for g, objective in enumerate(self._objectives)
-        ]
-        return _arrange(parts, self.members)
+        parts = [g.objective.loss(g.own(logits), g.labels(labels)) for g in self._groups()]
+        return self.by_task(torch.cat(parts, 1))
 
     def scores(self, logits: Tensor) -> Tensor:
         """`(batch, sum of outputs) -> (batch, sum of outputs)`."""
-        parts = [
-            objective.score(self._own(logits, g)).flatten(1)
-            for g, objective in enumerate(self._objectives)
-        ]
-        return _arrange(parts, self.columns)
+        parts = [group.objective.score(group.own(logits)).flatten(1) for group in self._groups()]
+        return self.by_score(torch.cat(parts, 1))
 
-    @property
-    def _objectives(self) -> list[TaskObjective]:
-        return cast(list[TaskObjective], list(self.objectives))
-
-    def _own(self, logits: Tensor, group: int) -> Tensor:
-        columns = _take(logits, self.columns[group])
-        return columns.unflatten(1, (len(self.members[group]), -1))
+    def _groups(self) -> list[TaskGroup]:
+        return cast(list[TaskGroup], list(self.groups))
 
 
-def _take(x: Tensor, columns: list[int]) -> Tensor:
-    return x if columns == list(range(x.shape[1])) else x[:, columns]
-
-
-def _arrange(parts: Sequence[Tensor], columns: Sequence[list[int]]) -> Tensor:
-    """Put every part's columns where they belong."""
-    order = [c for part in columns for c in part]
-    inverse = sorted(range(len(order)), key=order.__getitem__)
-    return _take(torch.cat(list(parts), 1), inverse)
+def _inverse(parts: list[list[int]]) -> Columns:
+    """Puts columns that were taken out part by part back in their places."""
+    order = [column for part in parts for column in part]
+    return Columns(sorted(range(len(order)), key=order.__getitem__), len(order))
