@@ -7,7 +7,6 @@ schema on first use, and processes that race to do so fail.
 import difflib
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import reads it
-
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from sqlalchemy.exc import SQLAlchemyError
 
 from features.errors import ConfigError, ResourceError
 
@@ -171,6 +169,14 @@ def find_run(uri: str, run: str) -> FoundRun:
     raise ConfigError(f"no run {run!r} in {uri}{hint}")
 
 
+def check_store(uri: str) -> None:
+    """Read from the store and write a harmless tag. Raises ResourceError when either fails."""
+    with answering(uri):
+        store = client(uri)
+        first = store.search_experiments(max_results=1)[0]
+        store.set_experiment_tag(first.experiment_id, "fulcrum.checked", str(int(time.time())))
+
+
 def client(uri: str) -> MlflowClient:
     """A client of a store or a server. Makes the SQLite schema where there is none yet."""
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -190,7 +196,7 @@ def answering(uri: str) -> Iterator[None]:
     """Turn MLflow's errors inside the block into a ResourceError that names the store."""
     try:
         yield
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         message = str(getattr(error, "message", error)).splitlines()[0]
         raise ResourceError(f"MLflow at {uri} does not work: {message}") from error
 
