@@ -4,9 +4,13 @@ FulcrumError            one clear message; the command line prints it and exits 
 ├── ConfigError         the YAML file, an override, or a value in them
 ├── DataError           a table, a column or a value in it
 ├── StateError          a folder that Fulcrum wrote and can no longer trust (checksum, version)
+├── TrainError          training that cannot go on: a loss that is no longer a number
 ├── ModelError          a model URI, a bundle, or an export that fails its parity check
 └── ResourceError       the machine says no: disk full, port in use, device missing
 """
+
+import difflib
+from collections.abc import Iterable
 
 
 class FulcrumError(Exception):
@@ -25,9 +29,19 @@ class StateError(FulcrumError):
     """A prepared data set, checkpoint or bundle is damaged or of another version."""
 
 
+class TrainError(FulcrumError):
+    """Training cannot go on with these settings on these data."""
+
+
 class ModelError(FulcrumError):
     """A model cannot be found, loaded, exported or registered."""
 
 
 class ResourceError(FulcrumError):
     """The machine refuses: no disk space, no such device, port in use."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """`; did you mean ...?` for the end of a message, or nothing when no choice is close."""
+    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    return f"; did you mean `{close[0]}`?" if close else ""

@@ -11,21 +11,17 @@ from pathlib import Path
 
 import polars as pl
 
-from features.kinds import history, window
-from features.kinds.history import HistoryConfig
-from features.kinds.window import WindowConfig
+from features import sql
+from features.kinds.recall import PREFIX, RecallKind
 from features.past import KEY, TIME, Past, Standing
 
-PREFIX = "past."
-"""Before the names of the columns that `look_back` adds, which so never meet those of the log."""
-
 Source = tuple[str, str | None]
-"""What features share a past: the key column and, for histories, the condition."""
+"""What features share a past: the key column and the condition of those that have one."""
 
 
 def gather_past(
     events: pl.LazyFrame,
-    features: Mapping[str, WindowConfig | HistoryConfig],
+    features: Mapping[str, RecallKind],
     attributes: Mapping[str, pl.Expr],
     time: str,
     *,
@@ -47,18 +43,19 @@ def gather_past(
             maps. It must outlive every use of the past; removing it is the caller's. With None
             everything stays in memory.
     """
+    there = events.collect_schema()
+    values = {sql.value(t): t for f in features.values() for t in f.event_sql().values()}
+    events = sql.evaluate(events, {name: t for name, t in values.items() if name not in there})
     past = {}
     for number, source in enumerate(dict.fromkeys(_source(config) for config in features.values())):
         configs = [config for config in features.values() if _source(config) == source]
-        windows = [config for config in configs if isinstance(config, WindowConfig)]
-        histories = [config for config in configs if isinstance(config, HistoryConfig)]
         past[source] = Past.build(
             events,
             key=source[0],
             time=time,
-            columns={name: attributes[name] for config in histories for name in config.attributes},
-            totals={name: total for c in windows for name, total in window.totals(c).items()},
-            where=history.condition(histories[0]) if histories else None,
+            columns={name: attributes[name] for c in configs for name in c.remembers()},
+            totals={name: total for c in configs for name, total in c.totals().items()},
+            where=configs[0].condition(),
             partitions=partitions,
             folder=None if folder is None else folder / str(number),
         )
@@ -68,7 +65,7 @@ def gather_past(
 def look_back(
     rows: pl.LazyFrame,
     past: Mapping[Source, Past],
-    features: Mapping[str, WindowConfig | HistoryConfig],
+    features: Mapping[str, RecallKind],
     time: str,
     bases: Mapping[str, float] | None = None,
 ) -> pl.LazyFrame:
@@ -81,34 +78,32 @@ def look_back(
     Args:
         rows: rows with the features' key columns and `time` (Int64 microseconds); a row without
             key or time has no past.
-        past: from `gather_past` with the same features.
+        past: from `gather_past` with these features, or more.
         bases: `kinds.window.base` by feature, for windows with smoothing.
     """
     for source, known in past.items():
         chosen = {name: config for name, config in features.items() if _source(config) == source}
-        rows = _add(rows, known, chosen, time, bases or {})
+        if chosen:
+            rows = _add(rows, known, chosen, time, bases or {})
     return rows
 
 
-def _source(config: WindowConfig | HistoryConfig) -> Source:
-    return config.key, config.where if isinstance(config, HistoryConfig) else None
+def _source(config: RecallKind) -> Source:
+    condition = config.condition()
+    return config.key, None if condition is None else str(condition)
 
 
 def _add(
     rows: pl.LazyFrame,
     past: Past,
-    features: Mapping[str, WindowConfig | HistoryConfig],
+    features: Mapping[str, RecallKind],
     time: str,
     bases: Mapping[str, float],
 ) -> pl.LazyFrame:
     def answer(standing: Standing) -> pl.DataFrame:
-        columns = {}
+        columns: dict[str, pl.Series] = {}
         for name, config in features.items():
-            if isinstance(config, WindowConfig):
-                columns[PREFIX + name] = window.compute(config, standing, bases.get(name, 0.0))
-            else:
-                for attribute, lists in history.compute(config, standing).items():
-                    columns[f"{PREFIX}{name}.{attribute}"] = lists
+            columns |= config.answer(name, standing, bases.get(name, 0.0))
         return pl.DataFrame(columns)
 
     def ask(batch: pl.Series) -> pl.Series:

@@ -1,9 +1,10 @@
 """The feature kinds: the dictionary is the list of what a YAML file may declare."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
+from features.kinds.base import FeatureKind
 from features.kinds.categorical import CategoricalConfig
 from features.kinds.cross import CrossConfig
 from features.kinds.expression import ExpressionConfig
@@ -12,13 +13,19 @@ from features.kinds.multi import MultiConfig
 from features.kinds.numeric import NumericConfig
 from features.kinds.window import WindowConfig
 
-FeatureConfig = Annotated[
-    CategoricalConfig
-    | MultiConfig
-    | NumericConfig
-    | ExpressionConfig
-    | CrossConfig
-    | WindowConfig
-    | HistoryConfig,
-    Field(discriminator="kind"),
-]
+KINDS: dict[str, type[FeatureKind]] = {
+    "categorical": CategoricalConfig,
+    "multi": MultiConfig,
+    "numeric": NumericConfig,
+    "expression": ExpressionConfig,
+    "cross": CrossConfig,
+    "window": WindowConfig,
+    "history": HistoryConfig,
+}
+
+if TYPE_CHECKING:
+    FeatureConfig = FeatureKind
+else:
+    FeatureConfig = Annotated[Union[tuple(KINDS.values())], Field(discriminator="kind")]  # noqa: UP007
+
+__all__ = ["KINDS", "FeatureConfig", "FeatureKind"]

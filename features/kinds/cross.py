@@ -1,13 +1,24 @@
 """`cross`: the combination of two or more columns as one id."""
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
+import polars as pl
 from pydantic import Field
 
-from features.config import Config
+from features.kinds.base import FeatureKind, Learned, Read, Schema
+from features.layout import IdInput
+from features.text import text
+from features.vocabulary import Lookup, fit_lookup
+
+if TYPE_CHECKING:
+    from features.spec import FeatureSpec
+
+SEPARATOR = "\x1f"
+"""Between the parts of a combination: the ASCII unit separator, which ids do not contain."""
 
 
-class CrossConfig(Config):
+class CrossConfig(FeatureKind):
     """One id for each combination of values of several columns."""
 
     kind: Literal["cross"] = "cross"
@@ -17,3 +28,27 @@ class CrossConfig(Config):
     """Combinations seen fewer times than this in the training split count as unknown."""
     hash_buckets: int | None = Field(None, ge=1)
     """Hash combinations into this many buckets instead of fitting a vocabulary."""
+
+    def reads(self, name: str, spec: "FeatureSpec") -> Sequence[Read]:
+        return [Read(("columns", place), column) for place, column in enumerate(self.columns)]
+
+    def table(self, name: str) -> str:
+        return name
+
+    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Lookup:
+        return fit_lookup(name, self._text(schema), frame, self.min_count, self.hash_buckets)
+
+    def inputs(self, name: str, learned: Learned, spec: "FeatureSpec") -> Sequence[IdInput]:
+        return [IdInput(name=name, table=name)]
+
+    def expressions(
+        self, name: str, learned: Learned, lookups: Mapping[str, Lookup], schema: Schema
+    ) -> Sequence[pl.Expr]:
+        return [lookups[name].ids(self._text(schema)).alias(name)]
+
+    def missing(self, name: str, schema: Schema) -> pl.Expr:
+        return self._text(schema).is_null()
+
+    def _text(self, schema: Schema) -> pl.Expr:
+        parts = [text(pl.col(column), schema[column]) for column in self.columns]
+        return pl.concat_str(parts, separator=SEPARATOR)

@@ -1,17 +1,23 @@
 """`expression`: a Polars SQL expression over the row, then encoded as another kind."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from features.config import Config
+from features import sql
+from features.kinds.base import Read
 from features.kinds.categorical import CategoricalConfig
+from features.kinds.encoded import EncodedKind
 from features.kinds.numeric import NumericConfig
+
+if TYPE_CHECKING:
+    from features.spec import FeatureSpec
 
 Encoding = Annotated[CategoricalConfig | NumericConfig, Field(discriminator="kind")]
 
 
-class ExpressionConfig(Config):
+class ExpressionConfig(EncodedKind):
     """A value computed from the row's own columns."""
 
     kind: Literal["expression"] = "expression"
@@ -19,3 +25,9 @@ class ExpressionConfig(Config):
     """Polars SQL expression over the columns of the row and of its side tables."""
     encode: Encoding = NumericConfig()
     """How the value enters the network: `kind: numeric` or `kind: categorical`."""
+
+    def reads(self, name: str, spec: "FeatureSpec") -> Sequence[Read]:
+        return [Read(("sql",), self.sql, is_sql=True)]
+
+    def value_column(self, name: str) -> str:
+        return sql.value(self.sql)

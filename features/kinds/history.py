@@ -1,17 +1,30 @@
 """`history`: the last N events of a key, strictly before the row, as aligned sequences."""
 
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 from pydantic import Field
 
-from features.config import Config
+from features import sql
+from features.errors import nearest
+from features.kinds.base import Learned, Read, Schema
+from features.kinds.recall import PREFIX, RecallKind
+from features.layout import UNKNOWN, SequenceInput, TableSpec
 from features.past import TIME, Standing
+from features.vocabulary import Lookup
+
+if TYPE_CHECKING:
+    from features.spec import FeatureSpec
+
+_YOUNGEST = UNKNOWN + 1
+_AGES = 33
+"""Buckets of the age: under 1 s, under 2 s, under 4 s, ... up to 2^32 s, a good century."""
 
 
-class HistoryConfig(Config):
+class HistoryConfig(RecallKind):
     """The key's most recent events before the row, oldest first, ties with the row excluded.
 
     Events that share a timestamp are ordered by content. A null key has no past.
@@ -30,13 +43,87 @@ class HistoryConfig(Config):
     age: bool = True
     """Add the age of each event (row time minus event time) in logarithmic buckets."""
 
+    def reads(self, name: str, spec: "FeatureSpec") -> Sequence[Read]:
+        where = [] if self.where is None else [Read(("where",), self.where, True, False, True)]
+        known = [feature for feature in self.attributes if feature in spec.features]
+        attributes = [
+            Read(
+                ("attributes", self.attributes.index(feature)), read.text, read.is_sql, False, True
+            )
+            for feature in known
+            for read in ([] if feature == name else spec.features[feature].reads(feature, spec))
+        ]
+        return [Read(("key",), self.key, past=True), *where, *attributes]
+
+    def problems(
+        self, name: str, spec: "FeatureSpec"
+    ) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        known = [n for n, feature in spec.features.items() if feature.kind == "categorical"]
+        for place, attribute in enumerate(self.attributes):
+            if attribute not in known:
+                hint = nearest(attribute, known)
+                message = f"expected a categorical feature of this config, got `{attribute}`{hint}"
+                yield ("attributes", place), message
+            elif self.age and attribute == AGE:
+                yield (
+                    ("attributes", place),
+                    "the age of the events has this name; rename the feature",
+                )
+            elif attribute in self.attributes[:place]:
+                yield ("attributes", place), f"`{attribute}` is named twice"
+
+    def event_sql(self) -> Mapping[str, str]:
+        return {} if self.where is None else {"where": self.where}
+
+    def condition(self) -> pl.Expr | None:
+        return condition(self)
+
+    def answer(self, name: str, standing: Standing, base: float) -> Mapping[str, pl.Series]:
+        lists = compute(self, standing)
+        return {f"{PREFIX}{name}.{attribute}": column for attribute, column in lists.items()}
+
+    def remembers(self) -> tuple[str, ...]:
+        return self.attributes
+
+    def tables(self, name: str, learned: Learned) -> Sequence[TableSpec]:
+        return [TableSpec(name=f"{name}.{AGE}", rows=_YOUNGEST + _AGES)] if self.age else []
+
+    def inputs(self, name: str, learned: Learned, spec: "FeatureSpec") -> Sequence[SequenceInput]:
+        queries: dict[str, str | None] = {attribute: attribute for attribute in self.attributes}
+        tables = {a: str(spec.features[a].table(a)) for a in self.attributes}
+        if self.age:
+            queries[AGE], tables[AGE] = None, f"{name}.{AGE}"
+        return [
+            SequenceInput(
+                name=f"{name}.{attribute}",
+                table=tables[attribute],
+                history=name,
+                query=query,
+                max_length=self.length,
+            )
+            for attribute, query in queries.items()
+        ]
+
+    def expressions(
+        self, name: str, learned: Learned, lookups: Mapping[str, Lookup], schema: Schema
+    ) -> Sequence[pl.Expr]:
+        ids = [pl.col(f"{PREFIX}{name}.{a}").alias(f"{name}.{a}") for a in self.attributes]
+        if not self.age:
+            return ids
+        bits = pl.lit(64, pl.Int32) - pl.element().cast(pl.Int64).bitwise_leading_zeros()
+        bucket = (_YOUNGEST + bits.clip(upper_bound=_AGES - 1)).cast(pl.Int32)
+        return [*ids, pl.col(f"{PREFIX}{name}.{AGE}").list.eval(bucket).alias(f"{name}.{AGE}")]
+
+    def missing(self, name: str, schema: Schema) -> pl.Expr:
+        return pl.col(f"{PREFIX}{name}.{self.attributes[0]}").list.len() == 0
+
 
 AGE = "age"
 
 
 def condition(config: HistoryConfig) -> pl.Expr | None:
     """The events that can enter the history; a null is no."""
-    return None if config.where is None else pl.sql_expr(config.where).cast(pl.Boolean)
+    return None if config.where is None else pl.col(sql.value(config.where)).cast(pl.Boolean)
 
 
 def compute(config: HistoryConfig, standing: Standing) -> dict[str, pl.Series]:

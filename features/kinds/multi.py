@@ -1,20 +1,31 @@
 """`multi`: a set of ids per row, mean-pooled."""
 
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
+import polars as pl
 from pydantic import Field
 
-from features.config import Config
+from features.errors import DataError
+from features.kinds.base import FeatureKind, Learned, Read, Schema
+from features.kinds.sharing import sharing
+from features.layout import BagInput
+from features.text import text
+from features.vocabulary import Lookup, fit_lookup
+
+if TYPE_CHECKING:
+    from features.spec import FeatureSpec
 
 
-class MultiConfig(Config):
+class MultiConfig(FeatureKind):
     """Several ids per row: a list column, or a string with a separator."""
 
     kind: Literal["multi"] = "multi"
     column: str | None = None
     """Column to read; the feature's own name when left out."""
     separator: str | None = Field(None, min_length=1)
-    """Where to cut a string column; leave it out for list columns."""
+    """Where to cut a string column; leave it out for list columns. Blanks around an id and empty
+    ids are dropped."""
     min_count: int = Field(1, ge=1)
     """Values seen fewer times than this in the training split count as unknown."""
     hash_buckets: int | None = Field(None, ge=1)
@@ -23,3 +34,53 @@ class MultiConfig(Config):
     """Ids kept per row, the first ones."""
     share: str | None = None
     """Name of another categorical or multi feature whose vocabulary and table this one uses."""
+
+    def reads(self, name: str, spec: "FeatureSpec") -> Sequence[Read]:
+        return [Read(("column",), self.column or name)]
+
+    def problems(
+        self, name: str, spec: "FeatureSpec"
+    ) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        yield from sharing(self, name, self.share, spec)
+
+    @property
+    def owns_vocabulary(self) -> bool:
+        return self.share is None
+
+    def table(self, name: str) -> str:
+        return self.share or name
+
+    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Lookup | None:
+        if self.share is not None:
+            return None
+        values = self._texts(name, schema).explode()
+        return fit_lookup(name, values, frame, self.min_count, self.hash_buckets)
+
+    def inputs(self, name: str, learned: Learned, spec: "FeatureSpec") -> Sequence[BagInput]:
+        return [BagInput(name=name, table=self.table(name), max_length=self.max_length)]
+
+    def expressions(
+        self, name: str, learned: Learned, lookups: Mapping[str, Lookup], schema: Schema
+    ) -> Sequence[pl.Expr]:
+        ids = lookups[self.table(name)].ids(pl.element())
+        empty = pl.lit([], dtype=pl.List(pl.Int32))
+        return [self._texts(name, schema).list.eval(ids).fill_null(empty).alias(name)]
+
+    def missing(self, name: str, schema: Schema) -> pl.Expr:
+        return self._texts(name, schema).list.len().fill_null(0) == 0
+
+    def _texts(self, name: str, schema: Schema) -> pl.Expr:
+        """List(String) without nulls, cut to `max_length`."""
+        column = self.column or name
+        values, dtype = pl.col(column), schema[column]
+        if isinstance(dtype, pl.Null):
+            values = values.cast(pl.List(pl.String))
+        elif isinstance(dtype, pl.List) and self.separator is None:
+            values = text(values, dtype)
+        elif self.separator is not None and not isinstance(dtype, pl.List):
+            parts = text(values, dtype).str.split(self.separator)
+            values = parts.list.eval(pl.element().str.strip_chars().replace("", None))
+        else:
+            wanted = "a list" if self.separator is None else "text to cut at its separator"
+            raise DataError(f"features.{name}: column `{column}` is {dtype}; expected {wanted}")
+        return values.list.drop_nulls().list.head(self.max_length)

@@ -1,14 +1,47 @@
 """`numeric`: a number per row, as a dense input or as a bucket with an embedding."""
 
-from typing import Literal
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+import polars as pl
 from pydantic import Field
 
-from features.config import Config
+from features.errors import DataError
+from features.kinds.base import FeatureKind, Learned, Read, Schema
+from features.layout import NULL, UNKNOWN, DenseInput, IdInput, TableSpec
+from features.vocabulary import Lookup
+
+if TYPE_CHECKING:
+    from features.spec import FeatureSpec
+
+logger = logging.getLogger(__name__)
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
-class NumericConfig(Config):
-    """One number per row."""
+class Number(Learned):
+    """Moments and edges of the training split's finite values, after the transform."""
+
+    mean: float = 0.0
+    std: float = 1.0
+    """1 where all values are equal."""
+    edges: tuple[float, ...] = ()
+    """Lower bounds of the second and later quantile buckets, rising."""
+    nulls: int = 0
+    """Training rows without a finite value."""
+    not_finite: int = 0
+    """Those of them that are NaN or infinite rather than null."""
+
+
+class NumericConfig(FeatureKind):
+    """One number per row. NaN and infinities count as null.
+
+    A dense number is 0 where null (after standardising: the mean) and, when the training split had
+    nulls, comes with a second dense input `<name>.null` of 0 or 1. A `quantile` bucket has its own
+    id for null.
+    """
 
     kind: Literal["numeric"] = "numeric"
     column: str | None = None
@@ -17,3 +50,99 @@ class NumericConfig(Config):
     """`log1p` is sign(x)·log(1+|x|), then standardised; `quantile` buckets are embedded."""
     buckets: int = Field(16, ge=2)
     """Buckets of the `quantile` transform."""
+
+    @property
+    def learned(self) -> type[Learned]:
+        return Number
+
+    def reads(self, name: str, spec: "FeatureSpec") -> Sequence[Read]:
+        return [Read(("column",), self.column or name)]
+
+    def learn(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Number:
+        given, value = pl.col(self.column or name), self._value(name, schema)
+        facts = frame.select(
+            rows=pl.len(),
+            nulls=value.null_count(),
+            empty=given.null_count(),
+            mean=value.mean(),
+            std=value.std(ddof=0),
+        ).collect()
+        rows, nulls, empty, mean, std = facts.row(0)
+        counts = {"nulls": nulls, "not_finite": nulls - empty}
+        if nulls == rows:
+            logger.warning("feature %s has no number in the training split", name)
+            return Number(**counts)
+        if counts["not_finite"]:
+            logger.warning(
+                "feature %s: %d NaN or infinite values in the training split count as null",
+                name,
+                counts["not_finite"],
+            )
+        if std == 0:
+            logger.warning("feature %s has one value, %s, in the training split", name, mean)
+        if self.transform == "quantile":
+            return Number(edges=self._edges(frame.select(value)), **counts)
+        if self.transform == "raw":
+            return Number(**counts)
+        if not np.isfinite([mean, std]).all():
+            raise DataError(f"features.{name}: values too large to standardise; use `log1p`")
+        return Number(mean=mean, std=std or 1.0, **counts)
+
+    def tables(self, name: str, learned: Learned) -> Sequence[TableSpec]:
+        if self.transform != "quantile":
+            return ()
+        assert isinstance(learned, Number)
+        return [TableSpec(name=name, rows=UNKNOWN + 2 + len(learned.edges))]
+
+    def inputs(
+        self, name: str, learned: Learned, spec: "FeatureSpec"
+    ) -> Sequence[IdInput | DenseInput]:
+        assert isinstance(learned, Number)
+        if self.transform == "quantile":
+            return [IdInput(name=name, table=name)]
+        flag = [DenseInput(name=f"{name}.null")] if learned.nulls else []
+        return [DenseInput(name=name), *flag]
+
+    def expressions(
+        self, name: str, learned: Learned, lookups: Mapping[str, Lookup], schema: Schema
+    ) -> Sequence[pl.Expr]:
+        assert isinstance(learned, Number)
+        value = self._value(name, schema)
+        if self.transform == "quantile":
+            passed = [(value >= edge).cast(pl.Int32) for edge in learned.edges]
+            bucket = pl.sum_horizontal(pl.lit(UNKNOWN + 1, pl.Int32), *passed)
+            return [
+                pl.when(value.is_null())
+                .then(pl.lit(NULL, pl.Int32))
+                .otherwise(bucket)
+                .cast(pl.Int32)
+                .alias(name)
+            ]
+        scaled = ((value - learned.mean) / learned.std).fill_null(0.0)
+        dense = scaled.clip(-_LARGEST, _LARGEST).cast(pl.Float32).alias(name)
+        flag = value.is_null().cast(pl.Float32).alias(f"{name}.null")
+        return [dense, flag] if learned.nulls else [dense]
+
+    def missing(self, name: str, schema: Schema) -> pl.Expr:
+        return self._value(name, schema).is_null()
+
+    def _value(self, name: str, schema: Schema) -> pl.Expr:
+        """Float64 after the transform, before standardising; null unless finite."""
+        column = self.column or name
+        dtype = schema[column]
+        if not (dtype.is_numeric() or isinstance(dtype, pl.Boolean | pl.Null)):
+            raise DataError(
+                f"features.{name}: column `{column}` is {dtype}; expected numbers (derive them in "
+                "SQL, for example by CAST)"
+            )
+        number = pl.col(column).cast(pl.Float64)
+        number = pl.when(number.is_finite()).then(number)
+        if self.transform == "log1p":
+            return number.sign() * number.abs().log1p()
+        return number
+
+    def _edges(self, values: pl.LazyFrame) -> tuple[float, ...]:
+        """Values at the ranks k/buckets, k = 1 .. buckets - 1, each once."""
+        ordered = values.collect().to_series().drop_nulls().sort().to_numpy()
+        ranks = np.arange(1, self.buckets) * len(ordered) // self.buckets
+        return tuple(np.unique(ordered[ranks]).tolist())

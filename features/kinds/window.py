@@ -1,23 +1,30 @@
 """`window`: a count, sum, mean or rate over a key's past, strictly before the row."""
 
 import re
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import polars as pl
 from pydantic import Field, field_validator, model_validator
 
-from features.config import Config
+from features import sql
+from features.kinds.base import Read
+from features.kinds.encoded import EncodedKind
 from features.kinds.numeric import NumericConfig
+from features.kinds.recall import PREFIX, RecallKind
 from features.past import Standing
+
+if TYPE_CHECKING:
+    from features.spec import FeatureSpec
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _CENTURY = 36525 * 86400 * 10**6
 
 
-class WindowConfig(Config):
+class WindowConfig(RecallKind, EncodedKind):
     """An aggregate over past events with the same key.
 
     An event counts for a row when its key is equal and `row.time - over <= event.time < row.time`.
@@ -67,6 +74,29 @@ class WindowConfig(Config):
     def microseconds(self) -> int | None:
         """`over` as microseconds."""
         return None if self.over is None else _microseconds(self.over)
+
+    def reads(self, name: str, spec: "FeatureSpec") -> Sequence[Read]:
+        given = self.event_sql().items()
+        return [
+            Read(("key",), self.key, past=True),
+            *(Read((field,), text, is_sql=True, row=False, past=True) for field, text in given),
+        ]
+
+    def event_sql(self) -> Mapping[str, str]:
+        given = {"where": self.where, "value": self.value}
+        return {field: text for field, text in given.items() if text is not None}
+
+    def value_column(self, name: str) -> str:
+        return PREFIX + name
+
+    def base(self) -> pl.Expr | None:
+        return base(self) if self.smoothing else None
+
+    def totals(self) -> Mapping[str, pl.Expr]:
+        return totals(self)
+
+    def answer(self, name: str, standing: Standing, base: float) -> Mapping[str, pl.Series]:
+        return {PREFIX + name: compute(self, standing, base)}
 
 
 def base(config: WindowConfig) -> pl.Expr:
@@ -132,12 +162,12 @@ def _microseconds(over: str) -> int:
 def _matched(config: WindowConfig) -> pl.Expr:
     if config.where is None:
         return pl.lit(True)
-    return pl.sql_expr(config.where).cast(pl.Boolean).fill_null(False)
+    return pl.col(sql.value(config.where)).cast(pl.Boolean).fill_null(False)
 
 
 def _value(config: WindowConfig) -> pl.Expr:
     assert config.value is not None
-    return pl.sql_expr(config.value).cast(pl.Float64)
+    return pl.col(sql.value(config.value)).cast(pl.Float64)
 
 
 def _counted(config: WindowConfig) -> pl.Expr:

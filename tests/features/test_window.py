@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from features import sql
 from features.kinds.window import WindowConfig, base
 from features.lookback import gather_past, look_back
 from tests.features.logs import SECOND, Event, frame, logs, past_of
@@ -121,7 +122,8 @@ def test_a_sum_out_of_range_is_null() -> None:
 def test_base_is_the_mean_of_the_training_events(log: list[Event]) -> None:
     rate = WindowConfig(key="user", statistic="rate", where=CLICKED)
     mean = WindowConfig(key="user", statistic="mean", value="play", where=CLICKED)
-    result = frame(log).select(rate=base(rate), mean=base(mean)).collect().row(0)
+    log_frame = sql.evaluate(frame(log), {sql.value(t): t for t in (CLICKED, "play")})
+    result = log_frame.select(rate=base(rate), mean=base(mean)).collect().row(0)
     clicks = [event for event in log if event["click"] == 1]
     plays = [e["play"] for e in clicks if e["play"] is not None and math.isfinite(e["play"])]
     assert result[0] == pytest.approx(len(clicks) / max(len(log), 1))

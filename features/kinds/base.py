@@ -1,0 +1,109 @@
+"""What every kind of feature shares: from what it reads to the inputs of the network.
+
+A new kind is a file with a subclass and a line in the dictionary of `features.kinds`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import polars as pl
+
+from features import sql
+from features.config import Config
+from features.layout import Input, TableSpec
+from features.vocabulary import Lookup
+
+if TYPE_CHECKING:
+    from features.spec import FeatureSpec
+
+Schema = Mapping[str, pl.DataType]
+"""Types of the columns of a frame."""
+
+
+class Read(NamedTuple):
+    """A column or an SQL expression that a feature reads."""
+
+    at: tuple[str | int, ...]
+    """Where the feature's config says so."""
+    text: str
+    """Name or SQL."""
+    is_sql: bool = False
+    row: bool = True
+    """Read from the row itself, so it must not be an outcome."""
+    past: bool = False
+    """Read from past events."""
+
+    @property
+    def column(self) -> str:
+        """Name of the column that holds the value."""
+        return sql.value(self.text) if self.is_sql else self.text
+
+
+class Learned(Config):
+    """What a feature learned from the training split, beside its vocabulary; nothing by default."""
+
+
+class FeatureKind(Config):
+    """One declared feature. `name` is its name in the config, `schema` the types of all columns
+    that `reads` names."""
+
+    kind: str
+    """Name of the kind."""
+
+    @property
+    def learned(self) -> type[Learned]:
+        """What `learn` returns."""
+        return Learned
+
+    @property
+    def owns_vocabulary(self) -> bool:
+        """Whether other features may share this one's vocabulary."""
+        return False
+
+    def reads(self, name: str, spec: "FeatureSpec") -> Sequence[Read]:
+        """Every column and expression behind the feature."""
+        raise NotImplementedError
+
+    def problems(
+        self, name: str, spec: "FeatureSpec"
+    ) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """What is wrong with the feature beside the others: place in its config, message."""
+        yield from ()
+
+    def table(self, name: str) -> str | None:
+        """Table of the vocabulary that the feature's ids come from: its own, or a shared one."""
+        return None
+
+    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Lookup | None:
+        """Fit the feature's own vocabulary; None when it has none, or uses another feature's."""
+        return None
+
+    def remembers(self) -> tuple[str, ...]:
+        """Features whose ids are read from past events."""
+        return ()
+
+    def base(self) -> pl.Expr | None:
+        """A number that must be known of the training events before anything looks back."""
+        return None
+
+    def learn(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Learned:
+        """Fit on training rows with the columns of `reads` and what looking back adds."""
+        return Learned()
+
+    def tables(self, name: str, learned: Learned) -> Sequence[TableSpec]:
+        """Embedding tables of the feature that no vocabulary stands behind."""
+        return ()
+
+    def inputs(self, name: str, learned: Learned, spec: "FeatureSpec") -> Sequence[Input]:
+        """The inputs of the network that the feature becomes."""
+        raise NotImplementedError
+
+    def expressions(
+        self, name: str, learned: Learned, lookups: Mapping[str, Lookup], schema: Schema
+    ) -> Sequence[pl.Expr]:
+        """One expression per input, in the order of `inputs`, named as they are."""
+        raise NotImplementedError
+
+    def missing(self, name: str, schema: Schema) -> pl.Expr:
+        """Whether a row has no value of this feature."""
+        raise NotImplementedError

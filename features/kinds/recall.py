@@ -1,0 +1,34 @@
+"""Kinds that look at past events."""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from features.kinds.base import FeatureKind
+from features.past import Standing
+
+PREFIX = "past."
+"""Before the names of the columns that looking back adds, which so never meet those of the log."""
+
+
+class RecallKind(FeatureKind):
+    """Rows and events share a key; a row is answered from where it stands among its key's sorted
+    events. Features of the same key and condition share one sorted past."""
+
+    key: str
+
+    def event_sql(self) -> Mapping[str, str]:
+        """SQL over an event by field of the config; values are columns `features.sql.value`."""
+        return {}
+
+    def condition(self) -> pl.Expr | None:
+        """The events that count; all of them for None."""
+        return None
+
+    def totals(self) -> Mapping[str, pl.Expr]:
+        """What running sums are kept of."""
+        return {}
+
+    def answer(self, name: str, standing: Standing, base: float) -> Mapping[str, pl.Series]:
+        """Columns `past.<name>...` for a batch of rows; `base` is of the training split."""
+        raise NotImplementedError

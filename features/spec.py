@@ -1,0 +1,190 @@
+"""Data, features and tasks together, and everything about them that can be wrong without data."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from features import sql
+from features.config import Config
+from features.data import DataConfig
+from features.errors import ConfigError, nearest
+from features.kinds import FeatureConfig
+from features.kinds.base import Read
+from features.kinds.recall import RecallKind
+from features.task import TaskConfig
+
+RESERVED = ("label", "observed", "row", "past", "missing")
+"""First words of the columns that Fulcrum adds beside the features' own."""
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+Path = tuple[str | int, ...]
+
+
+class Problem(NamedTuple):
+    """One thing to put right: its place in the YAML, and what is wrong there."""
+
+    path: Path
+    message: str
+
+    def __str__(self) -> str:
+        return f"{'.'.join(map(str, self.path))}: {self.message}"
+
+
+class FeatureSpec(Config):
+    """The part of a run that says what a prepared row is."""
+
+    data: DataConfig
+    features: Mapping[str, FeatureConfig]
+    tasks: Mapping[str, TaskConfig]
+
+    @property
+    def looking_back(self) -> dict[str, RecallKind]:
+        """The features that read past events."""
+        return {name: f for name, f in self.features.items() if isinstance(f, RecallKind)}
+
+    def check(self) -> None:
+        """Raises ConfigError with every problem at once."""
+        found = problems(self)
+        if found:
+            raise ConfigError("\n".join(map(str, found)))
+
+
+def problems(spec: FeatureSpec) -> list[Problem]:
+    """Everything that is wrong between data, features and tasks; no data are read."""
+    unparsed = {path: message for path, text in _expressions(spec) for message in _parse(text)}
+    found = [Problem(path, message) for path, message in unparsed.items()]
+    for rule in (_names, _features, _outcomes, _time, _given, _derived):
+        found += [problem for problem in rule(spec) if problem.path not in unparsed]
+    return list(dict.fromkeys(found))
+
+
+def tainted(data: DataConfig) -> dict[str, str]:
+    """Outcomes, and derived columns made of them, with the outcome behind each."""
+    behind = {name: name for name in data.outcomes}
+    for name, text in data.derive.items():
+        for source in _mentions(text):
+            if source in behind:
+                behind.setdefault(name, behind[source])
+    return behind
+
+
+def _expressions(spec: FeatureSpec) -> Iterator[tuple[Path, str]]:
+    data = spec.data
+    yield from ((("data", "derive", name), text) for name, text in data.derive.items())
+    for field, text in (("where", data.where), ("weight", data.weight)):
+        if text is not None:
+            yield ("data", field), text
+    for name in spec.features:
+        for read in _reads(spec, name):
+            if read.is_sql:
+                yield ("features", name, *read.at), read.text
+    for name, task in spec.tasks.items():
+        yield ("tasks", name, "label"), task.label
+        if task.when is not None:
+            yield ("tasks", name, "when"), task.when
+
+
+def _parse(text: str) -> Iterator[str]:
+    try:
+        sql.check(text)
+    except ConfigError as error:
+        yield str(error)
+
+
+def _reads(spec: FeatureSpec, name: str) -> Sequence[Read]:
+    return spec.features[name].reads(name, spec)
+
+
+def _mentions(text: str) -> tuple[str, ...]:
+    try:
+        return sql.mentions(text)
+    except ConfigError:
+        return ()
+
+
+def _names(spec: FeatureSpec) -> Iterator[Problem]:
+    """Names become columns, files and ONNX inputs."""
+    groups = (("features",), spec.features), (("tasks",), spec.tasks)
+    for path, names in (*groups, (("data", "tables"), spec.data.tables)):
+        for name in names:
+            if not _NAME.fullmatch(name):
+                yield Problem((*path, name), "expected letters, digits and `_`, no digit first")
+            elif name in RESERVED:
+                yield Problem((*path, name), f"`{name}` is reserved; choose another name")
+    for name in spec.data.derive:
+        if name.startswith(("=", *(f"{word}." for word in RESERVED))):
+            yield Problem(("data", "derive", name), "the name is reserved; choose another one")
+    scores = set(spec.tasks)
+    for place, key in enumerate(spec.data.keys):
+        if key in scores:
+            message = f"a task is called `{key}`, too, and scores carry both; rename the task"
+            yield Problem(("data", "keys", place), message)
+
+
+def _features(spec: FeatureSpec) -> Iterator[Problem]:
+    for name, feature in spec.features.items():
+        for path, message in feature.problems(name, spec):
+            yield Problem(("features", name, *path), message)
+
+
+def _outcomes(spec: FeatureSpec) -> Iterator[Problem]:
+    """Nothing that a row to be scored carries may be known only after the event."""
+    behind = tainted(spec.data)
+
+    def refuse(path: Path, name: str) -> Iterator[Problem]:
+        outcome = behind.get(name)
+        if outcome is not None:
+            through = "" if outcome == name else f" through `{name}`"
+            message = f"reads the outcome `{outcome}`{through}, which a row to be scored lacks"
+            yield Problem(path, message)
+
+    for name in spec.features:
+        for read in _reads(spec, name):
+            sources = _mentions(read.text) if read.is_sql else (read.text,)
+            for source in sources if read.row else ():
+                yield from refuse(("features", name, *read.at), source)
+    if spec.data.time is not None:
+        yield from refuse(("data", "time", "column"), spec.data.time.column)
+    for place, key in enumerate(spec.data.keys):
+        yield from refuse(("data", "keys", place), key)
+    for name, table in spec.data.tables.items():
+        yield from refuse(("data", "tables", name, "key"), table.key)
+
+
+def _time(spec: FeatureSpec) -> Iterator[Problem]:
+    if spec.data.time is not None:
+        return
+    for name in spec.looking_back:
+        yield Problem(("features", name), "looks at past events and so needs `data.time`")
+    if spec.data.split.kind == "time":
+        yield Problem(
+            ("data", "split"),
+            "a split by time needs `data.time`; without it, use `kind: hash`, `order`, `column` or "
+            "`files`",
+        )
+
+
+def _given(spec: FeatureSpec) -> Iterator[Problem]:
+    given = {n: t.given for n, t in spec.tasks.items() if t.kind == "binary" and t.given}
+    binary = [name for name, task in spec.tasks.items() if task.kind == "binary"]
+    for name, parent in given.items():
+        path = ("tasks", name, "given")
+        if parent not in binary:
+            hint = nearest(parent, (b for b in binary if b != name))
+            yield Problem(path, f"expected a binary task, got `{parent}`{hint}")
+            continue
+        chain = [name]
+        while chain[-1] in given and given[chain[-1]] not in chain:
+            chain.append(given[chain[-1]])
+        if given.get(chain[-1]) == name:
+            yield Problem(path, f"goes round in a circle: {' -> '.join([*chain, name])}")
+
+
+def _derived(spec: FeatureSpec) -> Iterator[Problem]:
+    """A derived column may use those before it."""
+    names = tuple(spec.data.derive)
+    for place, (name, text) in enumerate(spec.data.derive.items()):
+        for source in _mentions(text):
+            if source in names[place:]:
+                what = "itself" if source == name else f"`{source}`, which comes later"
+                yield Problem(("data", "derive", name), f"reads {what}")
