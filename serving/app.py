@@ -1,7 +1,6 @@
 """The online scorer as an HTTP application: raw rows in, one score per task out."""
 
 import logging
-import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.metadata import version as package_version
@@ -51,7 +50,7 @@ class Service:
         """Answer `POST /score`: `{"rows": [...], "events": [...]}`; `events`, when there, stand in
         for the stored ones."""
         request = decode_object(body)
-        rows = parse_rows(request.get("rows"), self.scorer.columns)
+        rows = parse_rows(request.get("rows"), self.scorer.state.row_columns)
         past = None
         if self.store and request.get("events") is not None:
             columns = self.scorer.state.past_columns
@@ -68,7 +67,7 @@ class Service:
         """Answer a request of the Open Inference Protocol."""
         request = decode_object(body)
         names = protocol.select_outputs(request, self.scorer.state.layout.score_columns)
-        scores = self._score(protocol.parse_inputs(request, self.scorer.columns))
+        scores = self._score(protocol.parse_inputs(request, self.scorer.state.row_columns))
         answers = {name: scores[name].to_list() for name in names}
         return protocol.reply(request, self.name, self.version, answers)
 
@@ -87,7 +86,7 @@ class Service:
             "name": self.name,
             "versions": [self.version],
             "platform": "onnxruntime_onnx",
-            "inputs": protocol.describe_inputs(self.scorer.columns),
+            "inputs": protocol.describe_inputs(self.scorer.state.row_columns),
             "outputs": protocol.describe_outputs(self.scorer.state.layout.score_columns),
         }
 
@@ -99,13 +98,13 @@ class Service:
             )
         if past is None and self.store is not None:
             past = self.store.past_of(rows)
-        scored = self.scorer.score(rows, past)
+        scores = self.scorer.predict(rows, past)
         self.metrics.rows.inc(rows.height)
         finite = [
             pl.when(pl.col(name).is_finite()).then(name)
             for name in self.scorer.state.layout.score_columns
         ]
-        return scored.select(finite)
+        return scores.select(finite)
 
 
 def app(service: Service) -> FastAPI:

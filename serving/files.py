@@ -3,23 +3,28 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.conform import conform
 from features.errors import DataError, StateError
+from features.source import scan
+from features.transform import Gathered
 from serving.bundle import Bundle, sha256
 from serving.disk import writing
 from serving.history import History
 from serving.scorer import Scorer
 from serving.session import Device
-from serving.source import batches, find_files
+from serving.slices import slices
 
-MARK = b"fulcrum"
-"""Key of the note in each output file that says what made it."""
+NOTE = b"fulcrum"
+"""Key, in the footer of each output file, of the note that says what made it."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,8 @@ Progress = Callable[[Path, int], None]
 
 
 @dataclass(frozen=True)
-class Mark:
-    """What made an output file: it is done when it carries the same mark."""
+class Note:
+    """What made an output file."""
 
     model: str
     """Fingerprint of the bundle."""
@@ -50,7 +55,18 @@ class Mark:
     past: str | None
     """Fingerprint of the history."""
     rows: int = 0
-    unknown: dict[str, int] | None = None
+    unknown: Mapping[str, int] = field(default_factory=dict)
+
+    def difference(self, other: "Note") -> str | None:
+        """In what another making differs, in words."""
+        for name, words in (
+            ("model", "another model"),
+            ("input", "another input file"),
+            ("past", "another history"),
+        ):
+            if getattr(self, name) != getattr(other, name):
+                return words
+        return None
 
 
 def score_files(
@@ -65,9 +81,91 @@ def score_files(
 ) -> ScoreReport:
     """Score every input file (Parquet or CSV, by path, folder or glob) into `output`.
 
-    An output file appears under its name when it is complete. A file that is already there and was
-    made from the same input and history by the same model is not made again. Raises StateError,
-    before anything is scored, when it was made otherwise; DataError for inputs that cannot be read
-    or lack a column; ResourceError when the disk is full.
+    An output file (keys, then scores) appears under its name when it is complete. One that is
+    already there and was made from the same input and history by the same model is not made again.
+    Raises StateError, before anything is scored, when it was made otherwise; DataError for inputs
+    that cannot be read or lack a column; ResourceError when the disk is full.
     """
-    raise NotImplementedError
+    source = scan(inputs, "--input")
+    conform(source.frame, {**bundle.state.row_columns}, "the files of --input")
+    past = History(history, bundle.state) if history and bundle.state.past_columns else None
+    note = Note(bundle.fingerprint, "", past.fingerprint if past else None)
+    targets = _targets(source.files, output)
+    notes = {file: replace(note, input=sha256(file)) for file in targets}
+    done = {f: found for f, target in targets.items() if (found := _finished(target, notes[f]))}
+    scorer = Scorer(bundle, device, batch_size)
+    with ExitStack() as stack:
+        events = stack.enter_context(past.gathered()) if past and len(done) < len(targets) else None
+        for file, target in targets.items():
+            if file in done:
+                notes[file] = done[file]
+            else:
+                notes[file] = _score_file(scorer, file, target, events, notes[file], progress)
+    unknown: Counter[str] = sum((Counter(one.unknown) for one in notes.values()), Counter())
+    rows = sum(one.rows for one in notes.values())
+    return ScoreReport(len(notes), len(done), rows, dict(unknown))
+
+
+def _targets(files: Sequence[Path], output: Path) -> dict[Path, Path]:
+    """Output file by input file: the same place below `output` as below their common folder."""
+    common = Path(os.path.commonpath([file.resolve().parent for file in files]))
+    targets: dict[Path, Path] = {}
+    for file in files:
+        target = output / file.resolve().relative_to(common).with_suffix(".parquet")
+        if target in targets.values():
+            raise DataError(f"two input files would both be scored into {target}; rename one")
+        if target.resolve() == file.resolve():
+            raise DataError(f"{target}: the scores would replace their own input")
+        targets[file] = target
+    return targets
+
+
+def _finished(target: Path, wanted: Note) -> Note | None:
+    """The note of a finished output file; None when it is not there."""
+    if not target.exists():
+        return None
+    try:
+        found = Note(**json.loads((pq.read_metadata(target).metadata or {})[NOTE]))
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
+        raise StateError(f"{target}: not scores by Fulcrum; give another --output") from error
+    if difference := found.difference(wanted):
+        raise StateError(f"{target}: made from {difference}; remove it or give another --output")
+    return found
+
+
+def _score_file(
+    scorer: Scorer,
+    file: Path,
+    target: Path,
+    past: Gathered | None,
+    note: Note,
+    progress: Progress | None,
+) -> Note:
+    before, rows = Counter(scorer.unknown), 0
+    partial = target.with_name(f".{target.name}.partial")
+    with ExitStack() as stack:
+        stack.enter_context(writing(target))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stack.callback(partial.unlink, missing_ok=True)
+        with partial.open("wb") as stream:
+            writer: pq.ParquetWriter | None = None
+            for part in slices(file, scorer.columns, "--input"):
+                table = _table(scorer.score(part, past))
+                writer = writer or stack.enter_context(pq.ParquetWriter(stream, table.schema))
+                writer.write_table(table)
+                rows += part.height
+                if progress is not None:
+                    progress(file, rows)
+            assert writer is not None
+            unknown = dict(scorer.unknown - before)
+            note = replace(note, rows=rows, unknown=unknown)
+            writer.add_key_value_metadata({NOTE: json.dumps(asdict(note)).encode()})
+            writer.close()
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, target)
+    return note
+
+
+def _table(scores: pl.DataFrame) -> pa.Table:
+    return scores.to_arrow(compat_level=pl.CompatLevel.oldest())

@@ -1,6 +1,5 @@
 """Raw rows to scores: the transform of training, then the graph."""
 
-import difflib
 import threading
 from collections import Counter
 
@@ -8,9 +7,9 @@ import numpy as np
 import polars as pl
 
 from features.arrays import to_arrays
-from features.errors import DataError, StateError
+from features.errors import DataError, StateError, nearest
 from features.layout import UNKNOWN, DenseInput, IdInput
-from features.transform import transform
+from features.transform import Gathered, encode, gather
 from serving.bundle import Bundle
 from serving.rows import parse_rows
 from serving.session import Device, Session
@@ -26,22 +25,17 @@ class Scorer:
         the device is missing."""
         self.bundle = bundle
         self.state = bundle.state
-        self.columns = _columns(bundle)
-        """Raw columns that a row must carry, keys included; null where the type is not known."""
+        self.columns = tuple(dict.fromkeys((*self.state.keys, *self.state.row_columns)))
+        """Columns that `score` reads."""
         self.unknown: Counter[str] = Counter()
         """Ids that the vocabularies do not hold, by feature, over all rows scored so far."""
         self._lock = threading.Lock()
+        self._batch_size = batch_size or bundle.serving.batch_size
         self._session = Session(
-            bundle.graph,
-            self.state.layout,
-            device,
-            batch_size or bundle.serving.batch_size,
-            bundle.serving.threads,
+            bundle.graph, self.state.layout, device, self._batch_size, bundle.serving.threads
         )
         if self._session.facts.get("state") != self.state.fingerprint:
-            raise StateError(
-                f"{bundle.graph}: exported for another feature state than the one beside it"
-            )
+            raise StateError(f"{bundle.graph}: not exported for the feature state beside it")
 
     @property
     def device(self) -> str:
@@ -52,35 +46,48 @@ class Scorer:
         """Score the bundle's example once."""
         self._session.run(example_arrays(self.bundle))
 
-    def score(self, rows: pl.DataFrame, past: pl.LazyFrame | None = None) -> pl.DataFrame:
+    def score(
+        self, rows: pl.DataFrame, past: pl.LazyFrame | Gathered | None = None
+    ) -> pl.DataFrame:
         """The key columns, then one Float32 column per score, in the order of `rows`.
 
         `past` are raw events of any time and order; only those strictly before a row count for it.
         Raises DataError when a column is missing or does not hold what training saw."""
-        rows = self._checked(rows)
-        frame = transform(rows.lazy(), self.state, past).collect()
-        self._count_unknown(frame)
-        scores = self._session.run(to_arrays(frame, self.state.layout))
-        return rows.select(self.state.keys).with_columns(
-            pl.Series(name, values, dtype=pl.Float32) for name, values in scores.items()
+        for key in self.state.keys:
+            if key not in rows.columns:
+                raise DataError(f"the rows have no column `{key}`{nearest(key, rows.columns)}")
+        return rows.select(self.state.keys).hstack(self.predict(rows, past))
+
+    def predict(
+        self, rows: pl.DataFrame, past: pl.LazyFrame | Gathered | None = None
+    ) -> pl.DataFrame:
+        """`score` without the keys, which the rows then need not have."""
+        try:
+            if isinstance(past, pl.LazyFrame):
+                past = gather(past, self.state) if self.state.past_columns else None
+            encoded = encode(rows.lazy(), self.state, past).collect()
+        except pl.exceptions.PolarsError as error:
+            first_line = str(error).strip().splitlines()[0]
+            raise DataError(f"the rows do not fit the features: {first_line}") from error
+        self._count_unknown(encoded)
+        # Arrays are padded to the longest list, so they are made for one batch at a time.
+        parts = [
+            self._session.run(to_arrays(part, self.state.layout))
+            for part in (encoded.iter_slices(self._batch_size) if encoded.height else [encoded])
+        ]
+        return pl.DataFrame(
+            {
+                n: np.concatenate([part[n] for part in parts])
+                for n in self.state.layout.score_columns
+            }
         )
 
-    def _checked(self, rows: pl.DataFrame) -> pl.DataFrame:
-        for name in (*self.state.row_columns, *self.state.keys):
-            if name not in rows.columns:
-                near = difflib.get_close_matches(name, rows.columns, n=1)
-                hint = f" (nearest: {near[0]!r})" if near else ""
-                raise DataError(f"the rows have no column {name!r}, which the model reads{hint}")
-        return rows.with_columns(
-            _cast(rows[name], dtype) for name, dtype in self.state.row_columns.items()
-        )
-
-    def _count_unknown(self, frame: pl.DataFrame) -> None:
+    def _count_unknown(self, encoded: pl.DataFrame) -> None:
         counts = {}
         for source in self.state.layout.inputs:
             if isinstance(source, DenseInput):
                 continue
-            ids = frame[source.name]
+            ids = encoded[source.name]
             if not isinstance(source, IdInput):
                 ids = ids.explode()
             counts[source.name] = int((ids == UNKNOWN).sum())
@@ -91,14 +98,4 @@ class Scorer:
 def example_arrays(bundle: Bundle) -> dict[str, np.ndarray]:
     """The bundle's example as the graph takes it."""
     rows = parse_rows(bundle.example, bundle.state.row_columns, "example")
-    return to_arrays(transform(rows.lazy(), bundle.state).collect(), bundle.state.layout)
-
-
-def _cast(column: pl.Series, dtype: pl.DataType) -> pl.Series:
-    try:
-        return column.cast(dtype)
-    except pl.exceptions.PolarsError as error:
-        raise DataError(
-            f"column {column.name!r} is {column.dtype}, and not every value becomes {dtype}, "
-            f"which training saw: {str(error).splitlines()[0]}"
-        ) from error
+    return to_arrays(encode(rows.lazy(), bundle.state).collect(), bundle.state.layout)

@@ -12,7 +12,9 @@ from types import FrameType
 
 import uvicorn
 
-from features.errors import FulcrumError, ResourceError
+from features.errors import ResourceError
+from features.kinds.history import HistoryConfig
+from features.kinds.window import WindowConfig
 from serving.app import ROWS_PER_CALL, Service, app
 from serving.bundle import Bundle
 from serving.history import History
@@ -46,7 +48,7 @@ def serve(
     with _listen(host, port) as listener:
         scorer = Scorer(bundle, device, batch_size=ROWS_PER_CALL)
         events = _open_store(bundle, store)
-        past = History(bundle, history) if history else None
+        past = History(history, bundle.state) if history and events is not None else None
         service = Service(scorer, events, name, version)
         server = uvicorn.Server(
             uvicorn.Config(
@@ -77,12 +79,13 @@ class Preparation(threading.Thread):
         self._service, self._past, self._server = service, past, server
 
     def run(self) -> None:
+        store = self._service.store
         try:
-            if self._past is not None and self._service.store is not None:
+            if self._past is not None and store is not None:
                 for file in self._past.files:
                     if self._server.should_exit:
                         return
-                    self._service.store.load(file, self._past.batches(file))
+                    store.load(file, self._past.batches(file, list(store.columns)))
             self._service.open()
         except Exception as error:
             self.failure = error
@@ -91,10 +94,12 @@ class Preparation(threading.Thread):
 
 def _open_store(bundle: Bundle, path: Path | None) -> EventStore | None:
     """A store when the model looks back."""
-    columns = bundle.state.past_columns
-    if not columns:
+    state = bundle.state
+    if not state.past_columns:
         return None
-    return EventStore(path, columns, bundle.past_keys, bundle.serving.event_key)
+    features = state.spec.features.values()
+    keys = [f.key for f in features if isinstance(f, WindowConfig | HistoryConfig)]
+    return EventStore(path, state.past_columns, keys, bundle.serving.event_key)
 
 
 @contextmanager
@@ -102,7 +107,7 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
     """A listening socket. Raises ResourceError when the address cannot be had."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
+        family, *_, address = found[0]
         listener = socket.create_server(address[:2], family=family, backlog=2048)
     except OverflowError as error:
         raise ResourceError(f"port {port}: expected 0 to 65535") from error

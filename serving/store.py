@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from features.conform import conform
 from features.errors import ResourceError, StateError
 
 Columns = dict[str, pl.DataType]
@@ -135,7 +136,8 @@ class EventStore:
                 connection.execute(f"CREATE INDEX IF NOT EXISTS key{number} ON events ({name})")
 
     def _records(self, events: pl.DataFrame, ordinal: list[int]) -> Iterator[tuple[object, ...]]:
-        frame = _encode(events.select(pl.col(name).cast(t) for name, t in self.columns.items()))
+        typed = conform(events.lazy(), self.columns, "the events").select(list(self.columns))
+        frame = _encode(typed.collect())
         identity = [list(self.columns).index(name) for name in self.event_key]
         for row in frame.iter_rows():
             content = [row[i] for i in identity] if identity else row

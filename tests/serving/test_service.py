@@ -1,0 +1,365 @@
+"""The service over a real socket: agrees with the batch scorer, refuses clearly, drains."""
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from features.errors import ResourceError
+from serving.scorer import Scorer
+from serving.service import serve
+from tests.serving.conftest import OUTCOMES, make_log
+from tests.serving.test_scorer import SCORES, difference
+
+SERVE = """
+import sys
+from pathlib import Path
+from serving.bundle import Bundle
+from serving.service import serve
+folder, port, store, *history = sys.argv[1:]
+serve(Bundle.load(Path(folder)), name="small", version="3", port=int(port),
+      store=Path(store) if store else None, history=history or None, device="cpu")
+"""
+
+
+class Client:
+    """One kept connection to a service."""
+
+    def __init__(self, port):
+        self.port = port
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+
+    def send(self, method, path, body=None, headers=None):
+        if isinstance(body, dict | list):
+            body = json.dumps(body)
+        if isinstance(body, str):
+            body = body.encode("utf-8", "surrogatepass")
+        try:
+            self.connection.request(method, path, body, headers or {})
+            response = self.connection.getresponse()
+            return response.status, response.read()
+        except (http.client.HTTPException, ConnectionError):
+            self.connection.close()
+            raise
+
+    def get(self, path):
+        status, body = self.send("GET", path)
+        return status, json.loads(body)
+
+    def post(self, path, body, **headers):
+        status, body = self.send(
+            "POST", path, body, {"content-type": "application/json", **headers}
+        )
+        return status, json.loads(body)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return found.getsockname()[1]
+
+
+@contextmanager
+def serving(bundle, store="", history=()):
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(bundle.folder), str(port), str(store), *history],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        client = Client(port)
+        client.process = process
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                if client.get("/v2/health/ready")[0] == 200:
+                    break
+            except OSError:
+                time.sleep(0.05)
+        assert process.poll() is None, process.stderr.read()
+        yield client
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def as_rows(frame):
+    return json.loads(frame.drop(OUTCOMES, strict=False).write_json())
+
+
+def as_events(frame):
+    return json.loads(frame.write_json())
+
+
+def as_tensors(frame):
+    tensors = []
+    for name, kind in (
+        ("user_id", "INT64"),
+        ("video_id", "BYTES"),
+        ("time_ms", "INT64"),
+        ("duration_s", "FP64"),
+        ("is_new", "BOOL"),
+    ):
+        data = frame[name].to_list()
+        tensors.append({"name": name, "datatype": kind, "shape": [len(data)], "data": data})
+    tags = [[*row, None, None, None][:3] for row in frame["tags"].to_list()]
+    tensors.append({"name": "tags", "datatype": "BYTES", "shape": [len(tags), 3], "data": tags})
+    return tensors
+
+
+@pytest.fixture(scope="module")
+def client(bundle, log, tmp_path_factory):
+    history = tmp_path_factory.mktemp("history") / "log.parquet"
+    log.write_parquet(history)
+    with serving(bundle, history=[str(history)]) as client:
+        yield client
+
+
+def test_score_agrees_with_the_batch_scorer(client, bundle, log):
+    rows = make_log(100, seed=5)
+    status, answer = client.post("/score", {"rows": as_rows(rows)})
+    assert status == 200
+    assert (answer["model"], answer["version"]) == ("small", "3")
+    found = pl.DataFrame(answer["scores"])
+    expected = Scorer(bundle, "cpu").score(rows, log.lazy())
+    assert found.columns == expected.columns
+    assert found.select("user_id", "video_id", "time_ms").equals(expected[:, :3])
+    assert difference(expected, found) < 1e-5
+    assert difference(expected, Scorer(bundle, "cpu").score(rows)) > 1e-3
+
+
+def test_infer_agrees_with_the_batch_scorer(client, bundle, log):
+    rows = make_log(100, seed=6)
+    expected = Scorer(bundle, "cpu").score(rows, log.lazy())
+    for path in ("/v2/models/small/infer", "/v2/models/small/versions/3/infer"):
+        status, answer = client.post(path, {"id": "q", "inputs": as_tensors(rows)})
+        assert status == 200
+        assert (answer["model_name"], answer["model_version"], answer["id"]) == ("small", "3", "q")
+        found = pl.DataFrame({tensor["name"]: tensor["data"] for tensor in answer["outputs"]})
+        assert found.columns == SCORES
+        assert difference(expected, found) < 1e-5
+    request = {"inputs": as_tensors(rows), "outputs": [{"name": "watch"}]}
+    status, answer = client.post(path, request)
+    assert [tensor["name"] for tensor in answer["outputs"]] == ["watch"]
+
+
+def test_a_request_may_carry_its_own_events(client, bundle, log):
+    rows, own = make_log(20, seed=7), make_log(60, seed=8)
+    request = {"rows": as_rows(rows), "events": as_events(own)}
+    status, answer = client.post("/score", request)
+    assert status == 200
+    scorer = Scorer(bundle, "cpu")
+    assert difference(scorer.score(rows, own.lazy()), pl.DataFrame(answer["scores"])) < 1e-5
+    _, nothing = client.post("/score", {"rows": as_rows(rows), "events": []})
+    assert difference(scorer.score(rows), pl.DataFrame(nothing["scores"])) < 1e-5
+
+
+def test_the_protocol_describes_server_and_model(client):
+    assert client.get("/v2")[1]["name"] == "fulcrum"
+    assert client.get("/v2/health/live") == (200, {"live": True})
+    assert client.get("/v2/health/ready") == (200, {"ready": True})
+    assert client.get("/v2/models/small/ready") == (200, {"name": "small", "ready": True})
+    status, model = client.get("/v2/models/small/versions/3")
+    assert status == 200
+    assert (model["name"], model["versions"]) == ("small", ["3"])
+    types = {tensor["name"]: tensor["datatype"] for tensor in model["inputs"]}
+    assert types == {
+        "user_id": "INT64",
+        "video_id": "BYTES",
+        "time_ms": "INT64",
+        "duration_s": "FP64",
+        "is_new": "BOOL",
+        "tags": "BYTES",
+    }
+    assert [tensor["name"] for tensor in model["outputs"]] == SCORES
+    for path in ("/v2/models/large", "/v2/models/small/versions/4", "/v3"):
+        status, answer = client.get(path)
+        assert status == 404
+        assert answer["error"]
+    assert client.send("DELETE", "/score")[0] == 405
+
+
+def test_metrics_count_what_happened(client, log):
+    client.post("/score", {"rows": as_rows(log.head(2).with_columns(user_id=12345))})
+    client.send("GET", "/no/such/path")
+    status, text = client.send("GET", "/metrics")
+    assert status == 200
+    values = dict(line.rsplit(" ", 1) for line in text.decode().splitlines() if line[0] != "#")
+    assert float(values['fulcrum_requests_total{method="POST",route="/score",status="200"}']) >= 1
+    assert float(values['fulcrum_unknown_ids_total{feature="user"}']) >= 2
+    assert float(values["fulcrum_rows_total"]) >= 2
+    assert float(values["fulcrum_ready"]) == 1
+    assert any('route="other"' in key for key in values)
+
+
+ROW = as_rows(make_log(1, seed=9))[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "error"),
+    [
+        ({"rows": [{**ROW, "user_id": "seven"}]}, 422, "rows[0].user_id: expected a whole number"),
+        ({"rows": [{**ROW, "user_id": 2**70}]}, 422, "rows[0].user_id"),
+        ({"rows": [ROW, {**ROW, "duration_s": float("nan")}]}, 422, "rows[1].duration_s"),
+        ({"rows": [{**ROW, "video_id": "\ud800"}]}, 422, "rows[0].video_id"),
+        ({"rows": [{k: v for k, v in ROW.items() if k != "tags"}]}, 422, "rows[0].tags: missing"),
+        ({"rows": [ROW] * 201}, 422, "201 in one request, at most 200"),
+        ({"rows": [ROW], "events": [{}]}, 422, "events[0].user_id"),
+        ({"rows": {}}, 422, "rows: expected a list"),
+        ({}, 422, "rows: expected a list"),
+        ([], 422, "must be a JSON object"),
+        ("", 422, "not valid JSON"),
+        ("{", 422, "not valid JSON"),
+        (b"\xff\xfe", 422, "not valid UTF-8"),
+        ("[" * 50_000, 422, "nested too deeply"),
+        ('{"rows": [], "rows": []}', 422, "'rows': the field is there twice"),
+        ('{"rows": [' + "9" * 5000 + "]}", 422, "not valid JSON"),
+        ('{"rows": "' + "x" * 100_000 + '"}', 413, "larger than 100000 bytes"),
+    ],
+)
+def test_bad_bodies_are_refused_with_the_field(client, body, status, error):
+    found, answer = client.post("/score", body)
+    assert found == status
+    assert error in answer["error"]
+
+
+def test_only_json_is_taken(client):
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "\xe9"):
+        status, answer = client.post("/score", {"rows": [ROW]}, **{"content-type": kind})
+        assert status == 415
+        assert "expected application/json" in answer["error"]
+    assert client.send("POST", "/score", {"rows": [ROW]})[0] == 200
+
+
+def test_a_null_in_every_field_is_scored(client):
+    status, answer = client.post("/score", {"rows": [dict.fromkeys(ROW)]})
+    assert status == 200
+    assert all(isinstance(answer["scores"][0][name], float) for name in SCORES)
+    assert client.post("/score", {"rows": []}) == (
+        200,
+        {"model": "small", "version": "3", "scores": []},
+    )
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()), max_size=5)
+    | st.sampled_from(["v1", "2024-02-29", "1e999", "INT64", "BYTES"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=8,
+)
+NAMES = st.sampled_from([*ROW, "name", "shape", "data", "datatype", "inputs", "rows"])
+NEAR = st.fixed_dictionaries({name: st.just(value) | JSON for name, value in ROW.items()})
+EVENT = as_events(make_log(1, seed=9))[0]
+NEAR_EVENT = st.fixed_dictionaries({name: st.just(value) | JSON for name, value in EVENT.items()})
+TENSOR = st.one_of(
+    [
+        st.fixed_dictionaries({key: st.just(value) | JSON for key, value in tensor.items()})
+        for tensor in as_tensors(make_log(1, seed=9))
+    ]
+)
+BODY = st.one_of(
+    st.binary(max_size=50),
+    JSON.map(json.dumps),
+    st.fixed_dictionaries(
+        {"rows": st.lists(NEAR, max_size=3) | JSON},
+        optional={"events": st.lists(NEAR_EVENT, max_size=3) | JSON},
+    ).map(json.dumps),
+    st.fixed_dictionaries({"events": st.lists(NEAR_EVENT, max_size=3) | JSON}).map(json.dumps),
+    st.fixed_dictionaries(
+        {"inputs": st.lists(TENSOR, max_size=7) | JSON},
+        optional={"outputs": JSON, "id": JSON, "parameters": JSON},
+    ).map(json.dumps),
+)
+
+
+@settings(
+    max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(body=BODY, path=st.sampled_from(["/score", "/events", "/v2/models/small/infer"]))
+def test_no_body_breaks_the_service(client, body, path):
+    status, answer = client.send("POST", path, body, {"content-type": "application/json"})
+    assert status < 500, answer
+    if status != 200:
+        assert json.loads(answer)["error"]
+
+
+def test_events_change_scores_and_survive_a_kill(bundle, tmp_path):
+    log = make_log(100, seed=10)
+    rows = log.with_columns(pl.col("time_ms") + 86_400_000)
+    expected = Scorer(bundle, "cpu").score(rows, log.lazy())
+    with serving(bundle, tmp_path / "events.db") as client:
+        _, before = client.post("/score", {"rows": as_rows(rows)})
+        assert difference(expected, pl.DataFrame(before["scores"])) > 1e-3
+        distinct = log.select(bundle.state.past_columns.keys()).unique().height
+        assert client.post("/events", {"events": as_events(log)}) == (
+            200,
+            {"added": distinct, "ignored": 100 - distinct},
+        )
+        client.process.kill()
+    with serving(bundle, tmp_path / "events.db") as client:
+        _, after = client.post("/score", {"rows": as_rows(rows)})
+        assert difference(expected, pl.DataFrame(after["scores"])) < 1e-5
+        again = client.post("/events", {"events": as_events(log)})[1]
+        assert again == {"added": 0, "ignored": 100}
+
+
+def test_a_signal_lets_open_requests_finish(bundle, log):
+    with serving(bundle) as client:
+        body = json.dumps({"rows": as_rows(log.head(100))}).encode()
+        connection = socket.create_connection(("127.0.0.1", client.port))
+        head = f"POST /score HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body[:100])
+        time.sleep(0.3)
+        client.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert client.process.poll() is None
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", client.port), timeout=1).close()
+        connection.sendall(body[100:])
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["scores"]) == 100
+        assert client.process.wait(10) == 0
+        assert client.process.stderr.read() == ""
+
+
+def test_a_port_in_use_is_said_before_anything_loads(bundle):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ResourceError, match=rf"127.0.0.1:{port}: the port is in use"):
+            serve(bundle, name="small", version="1", port=port)
+    with pytest.raises(ResourceError, match=r"no\.such\.host:80"):
+        serve(bundle, name="small", version="1", host="no.such.host", port=80)
+
+
+def test_a_history_that_breaks_stops_the_service(bundle, log, tmp_path):
+    whole = tmp_path / "log.parquet"
+    log.write_parquet(whole)
+    data = bytearray(whole.read_bytes())
+    data[100:2000] = b"\0" * 1900
+    whole.write_bytes(data)
+    process = subprocess.run(
+        [sys.executable, "-c", SERVE, str(bundle.folder), str(free_port()), "", str(whole)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert process.returncode == 1
+    assert "features.errors.DataError: --history: " in process.stderr
+    assert str(whole) in process.stderr
