@@ -1,6 +1,6 @@
 """Runs an iterator ahead of its consumer, on a thread of its own."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from queue import Queue
 from threading import Event, Thread
@@ -14,7 +14,7 @@ class _Failure:
     error: BaseException
 
 
-def prefetch(source: Iterator[Item], depth: int) -> Iterator[Item]:
+def prefetch(source: Iterator[Item], depth: int) -> Generator[Item, None, None]:
     """The items of `source`, at most `depth` of them made ahead of time.
 
     An error in `source` is raised here, in its place in the order. The thread ends with the

@@ -5,7 +5,7 @@ rows and cuts it into the same number of batches, so every row is read exactly o
 for another, and batches differ by at most one row: none is dropped, padded or left over.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,7 +87,7 @@ class Reader:
         """Batches in an epoch, the same on every rank."""
         return self.steps
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch, None, None]:
         for batch in prefetch(self._batches(*divmod(self.position, self.steps)), AHEAD):
             self.position += 1
             yield batch

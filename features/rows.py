@@ -74,7 +74,7 @@ def join_columns(parts: Sequence[dict[str, Column]]) -> dict[str, Column]:
 def _join(parts: Sequence[Column]) -> Column:
     lists = [part for part in parts if isinstance(part, Lists)]
     if not lists:
-        return np.concatenate(parts)
+        return np.concatenate([part for part in parts if isinstance(part, np.ndarray)])
     starts = np.cumsum([0, *(len(part.values) for part in lists)])
     return Lists(
         np.concatenate([part.values for part in lists]),

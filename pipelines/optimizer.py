@@ -2,6 +2,7 @@
 
 import logging
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch import nn
 from torchrec import EmbeddingBagCollection, EmbeddingCollection
 from torchrec.distributed.model_parallel import DistributedModelParallel, get_default_sharders
 from torchrec.distributed.planner import EmbeddingShardingPlanner, ParameterConstraints, Topology
+from torchrec.distributed.planner.storage_reservations import FixedPercentageStorageReservation
+from torchrec.distributed.planner.types import PlannerError
 from torchrec.modules.embedding_configs import BaseEmbeddingConfig
 from torchrec.optim import Adam, RowWiseAdagrad
 from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backward
@@ -23,6 +26,8 @@ from pipelines.config import SparseOptimizerConfig, TrainConfig
 from pipelines.distributed import Process
 
 log = logging.getLogger(__name__)
+for _noisy in ("torchrec", "torch.fx._symbolic_trace"):
+    logging.getLogger(_noisy).setLevel(logging.ERROR)
 
 
 def distribute(
@@ -32,7 +37,7 @@ def distribute(
 
     Sharding and kernel are stated for every table: left free, the planner gives small tables a
     kernel that ignores the optimizer in backward. Raises ResourceError for an optimizer that the
-    tables' kernel does not have on this device.
+    tables' kernel does not have on this device, and for tables that do not fit.
     """
     tables = dict(network.get_submodule("tables").named_parameters(prefix="tables"))
     optimizer, settings = _table_optimizer(config, process)
@@ -41,12 +46,20 @@ def distribute(
         table.name: ParameterConstraints(sharding_types=["table_wise"], compute_kernels=["fused"])
         for table in _tables(network)
     }
-    topology = Topology(process.world, process.device.type)
-    plan = EmbeddingShardingPlanner(topology=topology, constraints=constraints).collective_plan(
-        network, get_default_sharders(), dist.group.WORLD
+    planner = EmbeddingShardingPlanner(
+        topology=Topology(process.world, process.device.type),
+        constraints=constraints,
+        storage_reservation=FixedPercentageStorageReservation(0.15),
     )
+    try:
+        plan = planner.collective_plan(network, get_default_sharders(), dist.group.WORLD)
+    except PlannerError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ResourceError(f"the embedding tables do not fit: {reason}") from None
     log.info("sharding plan\n%s", plan)
-    model = DistributedModelParallel(network, device=process.device, plan=plan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        model = DistributedModelParallel(network, device=process.device, plan=plan)
     fused = set(model.fused_optimizer.params)
     if fused != set(tables):
         raise AssertionError(f"optimizer in backward and tables differ: {fused ^ set(tables)}")
@@ -100,9 +113,20 @@ class Optimizers:
             return 0.5 - 0.5 * math.cos(math.pi * left)
         return left if self.config.decay == "linear" else 1.0
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """The tensors of both optimizers, by parameter name; loading fills them in place."""
         return CombinedOptimizer([("tables", self.tables), ("dense", self.dense)]).state_dict()
+
+    def make_state(self) -> None:
+        """Make the tensors that the first step would make, to be filled by a checkpoint. Weights
+        move by their decay, so fill those too."""
+        self.dense.init_state()
+        self.dense.zero_grad()
+
+    def skip_to(self, step: int) -> None:
+        """Go on after so many steps."""
+        self.done = step
+        self.tables.set_optimizer_step(step)
 
 
 def _table_optimizer(

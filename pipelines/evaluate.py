@@ -1,0 +1,137 @@
+"""Scores of a whole split, from a network in training or from a checkpoint."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from features.errors import DataError
+from features.layout import Layout, TaskSpec
+from features.reader import Reader
+from models.network import Network
+from pipelines import checkpoint
+from pipelines.config import RunConfig
+from pipelines.distributed import Process, process_group
+from pipelines.metrics import Predictions
+from pipelines.optimizer import distribute
+
+if TYPE_CHECKING:
+    from features.prepare import PreparedDataset
+
+BATCH_ROWS = 8192
+"""Rows per step and process; nothing is learned, so it changes speed alone."""
+
+
+def evaluate(
+    run: RunConfig, dataset: "PreparedDataset", folder: Path, split: str = "test"
+) -> Predictions:
+    """Score a split with the weights of a checkpoint, however many processes wrote it."""
+    with process_group() as process:
+        network = Network(dataset.state.layout, run.model, run.weighting)
+        model = distribute(network, run.train.sparse, process)
+        checkpoint.load_model(folder, model)
+        return predict(model, dataset, split, process)
+
+
+def predict(
+    model: nn.Module, dataset: "PreparedDataset", split: str, process: Process
+) -> Predictions:
+    """Score a split in file order; every process calls it and gets all rows. Leaves the network in
+    eval mode."""
+    reader = Reader(
+        dataset,
+        split,
+        BATCH_ROWS * process.world,
+        rank=process.rank,
+        world=process.world,
+        pin_memory=process.device.type == "cuda",
+    )
+    model.eval()
+    parts: list[tuple[Tensor, ...]] = []
+    with torch.no_grad():
+        for batch in reader:
+            _, out = model(batch.to(process.device, non_blocking=True))
+            scored = (out["scores"], out["row_losses"], batch.labels, batch.observed)
+            parts.append(tuple(t.cpu() for t in (*scored, batch.weight, batch.group)))
+    columns = (process.gather(torch.cat(column)) for column in zip(*parts, strict=True))
+    return Predictions(reader.layout, *(column.numpy() for column in columns))
+
+
+def constant(dataset: "PreparedDataset", predictions: Predictions) -> Predictions:
+    """The same rows scored by a predictor that knows only the training split: the positive rate,
+    the mean label, or the share of each class."""
+    layout = dataset.state.layout
+    train = pl.scan_parquet(dataset.shards("train"))
+    row = train.select(_constant(task) for task in layout.tasks).collect()
+    values = np.concatenate([np.ravel(row[task.name].to_list()) for task in layout.tasks])
+    if not np.isfinite(values).all():
+        raise DataError("the training split has a task without any observed row")
+    scores = np.broadcast_to(values, (len(predictions.weight), len(values)))
+    losses = np.where(predictions.observed, row_losses(layout, scores, predictions.labels), 0.0)
+    return Predictions(
+        layout,
+        scores,
+        losses,
+        predictions.labels,
+        predictions.observed,
+        predictions.weight,
+        predictions.group,
+    )
+
+
+def row_losses(layout: Layout, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """`(rows, tasks)` training loss of final scores."""
+    losses, column = [], 0
+    for index, task in enumerate(layout.tasks):
+        width = len(task.classes) or 1
+        losses.append(_row_loss(task, scores[:, column : column + width], labels[:, index]))
+        column += width
+    return np.stack(losses, 1)
+
+
+def to_frame(predictions: Predictions, dataset: "PreparedDataset", split: str) -> pl.DataFrame:
+    """Row keys, labels (null where not observed) and scores, in file order."""
+    layout = predictions.layout
+    rows = pl.scan_parquet(dataset.shards(split))
+    keys = [name for name in rows.collect_schema().names() if name.startswith("row.key.")]
+    frame = rows.select(pl.col(k).alias(k.removeprefix("row.key.")) for k in keys).collect()
+    labels = [
+        pl.Series(f"label.{task.name}", label).set(pl.Series(~seen), None)
+        for task, label, seen in zip(
+            layout.tasks, predictions.labels.T, predictions.observed.T, strict=True
+        )
+    ]
+    scores = [
+        pl.Series(name, column)
+        for name, column in zip(layout.score_columns, predictions.scores.T, strict=True)
+    ]
+    return frame.with_columns(*labels, *scores) if keys else pl.DataFrame([*labels, *scores])
+
+
+def _constant(task: TaskSpec) -> pl.Expr:
+    label, seen = pl.col(f"label.{task.name}"), pl.col(f"observed.{task.name}")
+    weight = pl.col("row.weight").cast(pl.Float64).filter(seen)
+
+    def mean(values: pl.Expr) -> pl.Expr:
+        return (values.cast(pl.Float64).filter(seen) * weight).sum() / weight.sum()
+
+    if task.kind == "multiclass":
+        shares = [mean(label == index) for index in range(len(task.classes))]
+        return pl.concat_list(shares).alias(task.name)
+    return mean(label).alias(task.name)
+
+
+def _row_loss(task: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    tiny = 1e-12
+    if task.kind == "multiclass":
+        own = np.take_along_axis(scores, labels.astype(np.int64)[:, None], 1)[:, 0]
+        return -np.log(np.maximum(own, tiny))
+    score = scores[:, 0]
+    if task.kind == "binary":
+        return -np.log(np.maximum(np.where(labels > 0, score, 1 - score), tiny))
+    if task.transform == "log1p":
+        score, labels = np.log1p(score), np.log1p(labels)
+    return ((score - labels) / task.std) ** 2

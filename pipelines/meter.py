@@ -1,0 +1,38 @@
+"""Losses and speed of the training loop, summed on the device between two reports."""
+
+import time
+
+import torch
+from torch import Tensor
+
+
+class Meter:
+    """What happened since the last report, summed on the device."""
+
+    def __init__(self) -> None:
+        self.sums: Tensor | None = None
+        self.steps = self.rows = 0
+        self.began = time.monotonic()
+
+    def add(self, out: dict[str, Tensor], world: int) -> None:
+        """One step of the network on each of `world` processes."""
+        step = torch.stack([out["losses"], out["weights"]])
+        self.sums = step if self.sums is None else self.sums + step
+        self.steps += 1
+        self.rows += len(out["scores"]) * world
+
+    def mean_losses(self) -> list[float]:
+        """By task."""
+        return self._means()[0]
+
+    def mean_weights(self) -> list[float]:
+        """By task."""
+        return self._means()[1]
+
+    def rows_per_second(self) -> float:
+        """Over all processes."""
+        return self.rows / max(time.monotonic() - self.began, 1e-9)
+
+    def _means(self) -> list[list[float]]:
+        assert self.sums is not None
+        return (self.sums / self.steps).tolist()

@@ -1,0 +1,281 @@
+"""The training loop: one path for every network, weighting, device and number of processes.
+
+Tables are sharded by `DistributedModelParallel`, batches flow through TorchRec's pipeline, and the
+loop never asks which method it runs. Kill it at any moment and resume: in one process the final
+weights are the same bits as those of a run that was never killed.
+"""
+
+import logging
+import math
+import random
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torchrec.distributed.train_pipeline import TrainPipelineSparseDist
+
+from features.batch import Batch
+from features.errors import ConfigError, StateError, TrainError
+from features.reader import Reader
+from models.network import Network
+from pipelines import checkpoint, precision
+from pipelines.config import RunConfig
+from pipelines.distributed import Process, process_group
+from pipelines.early_stopping import EarlyStopping
+from pipelines.evaluate import predict
+from pipelines.meter import Meter
+from pipelines.metrics import Metrics, measure
+from pipelines.optimizer import Optimizers, distribute
+from pipelines.progress import SilentProgress, TrainProgress
+from pipelines.tracker import SilentTracker, Tracker
+
+if TYPE_CHECKING:
+    from features.prepare import PreparedDataset
+
+log = logging.getLogger(__name__)
+
+REPORT_EVERY = 20
+"""Steps between two looks at the loss; each look waits for the device."""
+DECIDES = ("tasks", "model", "weighting", "train")
+"""Parts of a config that decide the weights, next to the prepared data."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished training leaves."""
+
+    checkpoint: Path
+    """Folder of the best weights, or of the last ones where nothing was measured."""
+    step: int
+    """Optimizer steps behind those weights."""
+    metrics: Metrics
+    """Of the validation split at that step; empty without one."""
+    history: list[tuple[int, Metrics]]
+    """Every evaluation: steps done, metrics."""
+
+
+def train(
+    run: RunConfig,
+    dataset: "PreparedDataset",
+    folder: Path,
+    *,
+    tracker: Tracker | None = None,
+    progress: TrainProgress | None = None,
+    resume: bool = False,
+) -> TrainResult:
+    """Train a run and keep its best checkpoint under `folder`; with `resume`, go on from the latest
+    checkpoint there, or start when there is none yet.
+
+    Every process of a group calls it; only the first one's tracker and progress are used. Raises
+    ConfigError when `folder` holds another run, TrainError when the loss is no longer a number,
+    ResourceError when a checkpoint cannot be written.
+    """
+    with process_group() as process:
+        trainer = Trainer(
+            run,
+            dataset,
+            folder,
+            process,
+            (tracker if process.main else None) or SilentTracker(),
+            (progress if process.main else None) or SilentProgress(),
+        )
+        trainer.start(resume)
+        with trainer.progress:
+            return trainer.run()
+
+
+class Trainer:
+    """One run in progress."""
+
+    def __init__(
+        self,
+        run: RunConfig,
+        dataset: "PreparedDataset",
+        folder: Path,
+        process: Process,
+        tracker: Tracker,
+        progress: TrainProgress,
+    ) -> None:
+        config = run.train
+        self.run_config, self.config, self.dataset, self.folder = run, config, dataset, folder
+        self.process, self.tracker, self.progress = process, tracker, progress
+        self.layout = dataset.state.layout
+        dtype = precision.resolve(config.precision, process.device)
+        log.info("%d process(es) on %s, dense part in %s", process.world, process.device, dtype)
+        seed_everything(config.seed)
+        network = Network(self.layout, run.model, run.weighting, precision=dtype)
+        self.model = distribute(network, config.sparse, process)
+        seed_everything(config.seed + 1 + process.rank)
+        self.reader = Reader(
+            dataset,
+            "train",
+            config.batch_size,
+            seed=config.seed,
+            shuffle=True,
+            rank=process.rank,
+            world=process.world,
+            pin_memory=process.device.type == "cuda",
+        )
+        self.steps = config.epochs * len(self.reader)
+        self.optimizers = Optimizers(self.model, config, self.steps)
+        self.pipeline = TrainPipelineSparseDist(
+            self.model, cast(torch.optim.Optimizer, self.optimizers), process.device
+        )
+        self.measured = dataset.rows("valid") > 0
+        self.stopping = EarlyStopping(config.early_stopping if self.measured else None)
+        self.history: list[tuple[int, Metrics]] = []
+        self.meter = Meter()
+        self.step = 0
+
+    def start(self, resume: bool) -> None:
+        """Begin at step 0, or where the latest checkpoint was made."""
+        newest = checkpoint.latest(self.folder)
+        if newest is None:
+            if self.process.main:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                (self.folder / "plan.txt").write_text(f"{self.model.plan}\n")
+            return
+        if not resume:
+            raise ConfigError(
+                f"{self.folder} holds a run already: resume it or name another folder"
+            )
+        self._compare(newest)
+        self.optimizers.make_state()
+        state = checkpoint.load(newest, self._parts(), self.process)
+        self.step = state["step"]
+        self.optimizers.skip_to(self.step)
+        self.reader.load_state_dict(state["reader"])
+        self.stopping.load_state_dict(state["stopping"])
+        self.history = [(step, metrics) for step, metrics in state["history"]]
+        log.info("resumed %s at step %d of %d", self.folder, self.step, self.steps)
+
+    def run(self) -> TrainResult:
+        """Train to the last step or until the validation split no longer improves."""
+        while self.step < self.steps and not self.stopping.over:
+            with closing(iter(self.reader)) as batches:
+                self._train(batches)
+        best = self.stopping.best_step or self.step
+        return TrainResult(
+            self.folder / f"step-{best}", best, dict(self.history).get(best, {}), self.history
+        )
+
+    def _train(self, batches: Iterator[Batch]) -> None:
+        """The rest of an epoch."""
+        self.model.train()
+        while not self.stopping.over:
+            try:
+                out = self.pipeline.progress(batches)
+            except StopIteration:
+                return
+            self.step += 1
+            self.meter.add(out, self.process.world)
+            self._after_step()
+
+    def _after_step(self) -> None:
+        last, epoch_ends = self.step == self.steps, self.step % len(self.reader) == 0
+        evaluate = self.measured and (
+            last or _due(self.step, self.config.evaluate_every, epoch_ends)
+        )
+        save = last or _due(self.step, self.config.checkpoint_every, epoch_ends)
+        if evaluate or save or self.step % REPORT_EVERY == 0:
+            self._report()
+        improved = evaluate and self._evaluate()
+        if improved or save or self.stopping.over:
+            self._save()
+        if evaluate or save:
+            self.meter = Meter()
+
+    def _report(self) -> None:
+        """Look at the losses since the last report; stop when one of them is not a number."""
+        losses = self.meter.mean_losses()
+        names = [task.name for task in self.layout.tasks]
+        bad = [name for name, loss in zip(names, losses, strict=True) if not math.isfinite(loss)]
+        if bad:
+            raise TrainError(
+                f"the loss of {', '.join(bad)} is not finite after step {self.step}: lower "
+                "train.dense.lr or train.sparse.lr, or look for extreme labels; "
+                f"the latest checkpoint is {checkpoint.latest(self.folder) or 'none'}"
+            )
+        mean, speed = sum(losses) / len(losses), self.meter.rows_per_second()
+        metrics = {"train/loss": mean, "train/rows_per_second": speed}
+        metrics["train/learning_rate"] = self.optimizers.dense.param_groups[0]["lr"]
+        metrics |= {f"train/loss/{n}": loss for n, loss in zip(names, losses, strict=True)}
+        weights = self.meter.mean_weights()
+        metrics |= {f"train/weight/{n}": w for n, w in zip(names, weights, strict=True)}
+        self.tracker.log_metrics(metrics, self.step)
+        self.progress.advance(self.step, self.steps, mean, speed)
+        self.meter = Meter()
+
+    def _evaluate(self) -> bool:
+        """Measure the validation split; whether it is the best so far."""
+        self.pipeline.detach()
+        metrics = measure(predict(self.model, self.dataset, "valid", self.process))
+        self.model.train()
+        self.history.append((self.step, metrics))
+        known = {f"valid/{name}": v for name, v in metrics.items() if v is not None}
+        self.tracker.log_metrics(known, self.step)
+        self.progress.evaluated(self.step, metrics)
+        stopping = self.config.early_stopping
+        return stopping is not None and self.stopping.update(metrics[stopping.metric], self.step)
+
+    def _save(self) -> None:
+        state = {
+            "step": self.step,
+            # The pipeline reads ahead of the step, so the reader's own count is not the position.
+            "reader": self.reader.state_dict() | {"position": self.step},
+            "stopping": self.stopping.state_dict(),
+            "history": self.history,
+            "config": self._config(),
+            "data": self.dataset.fingerprint,
+        }
+        checkpoint.save(self.folder, self.step, self._parts(), state, self.process)
+        if self.process.main:
+            checkpoint.prune(self.folder, {self.step, self.stopping.best_step or self.step})
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            checkpoint.MODEL: self.model.state_dict(),
+            "optimizers": self.optimizers.state_dict(),
+        }
+
+    def _config(self) -> dict[str, Any]:
+        return self.run_config.model_dump(mode="json", include=set(DECIDES))
+
+    def _compare(self, newest: Path) -> None:
+        """Refuse to go on with other data or another config."""
+        state = checkpoint.read_state(newest)
+        if state["data"] != self.dataset.fingerprint:
+            raise StateError(
+                f"{newest} was trained on prepared data {state['data']}, "
+                f"these are {self.dataset.fingerprint}: train anew"
+            )
+        changes = list(_differences(state["config"], self._config()))
+        if changes:
+            raise ConfigError(
+                f"{newest} was trained with another config: {'; '.join(changes)}. "
+                "Train anew, or set them back"
+            )
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator that training may draw from."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _due(step: int, every: int | None, epoch_ends: bool) -> bool:
+    return step % every == 0 if every else epoch_ends
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    """`train.batch_size was 512, is 1024` for every value that differs."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+    elif old != new:
+        yield f"{path} was {old}, is {new}"
