@@ -1,0 +1,74 @@
+"""Losses, scores and starting logits of each kind of task, alone and mixed."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.layout import TaskSpec
+from models.objectives.binary import RATE_BOUND, Binary
+from models.objectives.mixed import MixedObjective
+from models.objectives.multiclass import Multiclass
+from models.objectives.regression import Regression
+from tests.models.conftest import TASKS
+
+
+def test_binary_loss_is_the_negative_log_likelihood() -> None:
+    objective = Binary([TaskSpec(name="a", kind="binary")])
+    loss = objective.loss(torch.tensor([[[2.0]], [[2.0]]]), torch.tensor([[1.0], [0.0]]))
+    p = 1 / (1 + math.exp(-2))
+    assert loss.flatten().tolist() == pytest.approx([-math.log(p), -math.log(1 - p)], rel=1e-5)
+
+
+def test_binary_towers_start_at_the_rate() -> None:
+    tasks = [
+        TaskSpec(name="click", kind="binary", rate=0.2),
+        TaskSpec(name="buy", kind="binary", given="click", rate=0.05),
+        TaskSpec(name="never", kind="binary", rate=0.0),
+        TaskSpec(name="unknown", kind="binary"),
+    ]
+    objective = Binary(tasks)
+    scores = objective.score(objective.start()[None]).flatten().tolist()
+    assert scores == pytest.approx([0.2, 0.2 * (0.05 / 0.2), RATE_BOUND, 0.5], rel=1e-5)
+
+
+@pytest.mark.parametrize("transform", ["none", "log1p"])
+def test_regression_scores_invert_the_label(transform: str) -> None:
+    task = TaskSpec(name="a", kind="regression", transform=transform, mean=2.0, std=0.5)  # type: ignore[arg-type]
+    objective, label = Regression([task]), 7.0
+    target = ((math.log1p(label) if transform == "log1p" else label) - 2.0) / 0.5
+    logits = torch.tensor([[[target]], [[target + 3]]])
+    assert objective.loss(logits, torch.tensor([[label]])).flatten().tolist() == pytest.approx(
+        [0, 3**2], abs=1e-4
+    )
+    assert objective.score(logits)[0].item() == pytest.approx(label, rel=1e-5)
+
+
+def test_multiclass_scores_are_probabilities_and_the_loss_their_logarithm() -> None:
+    task = TaskSpec(name="a", kind="multiclass", classes=("x", "y", "z"))
+    objective, logits = Multiclass([task, task]), torch.randn(4, 2, 3)
+    labels = torch.randint(3, (4, 2))
+    p = objective.score(logits)
+    torch.testing.assert_close(p.sum(2), torch.ones(4, 2))
+    expected = -p.gather(2, labels[:, :, None]).squeeze(2).log()
+    torch.testing.assert_close(objective.loss(logits, labels.float()), expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(len(TASKS))))
+def test_mixed_kinds_keep_the_order_of_the_tasks(order: list[int]) -> None:
+    """Each task's loss and scores are those it has alone (a chain needs its parent beside it)."""
+    tasks = [TASKS[t].model_copy(update={"given": None}) for t in order]
+    mixed = MixedObjective(tasks)
+    logits, labels = torch.randn(6, sum(mixed.outputs)), torch.randint(2, (6, len(tasks))).float()
+    losses, scores, start = mixed.losses(logits, labels), mixed.scores(logits), mixed.start()
+    own = logits.split(mixed.outputs, 1), scores.split(mixed.outputs, 1)
+    for t, (task, z, score, begin) in enumerate(
+        zip(tasks, *own, start.split(mixed.outputs), strict=True)
+    ):
+        alone = MixedObjective([task])
+        torch.testing.assert_close(losses[:, t : t + 1], alone.losses(z, labels[:, t : t + 1]))
+        torch.testing.assert_close(score, alone.scores(z))
+        torch.testing.assert_close(begin, alone.start())
