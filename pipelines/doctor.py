@@ -18,7 +18,7 @@ from features.errors import ResourceError
 TRIPLE = {"torch": "2.13.0", "torchrec": "1.8.0", "fbgemm-gpu": "1.8.0"}
 """One unit: a newer one of them does not load with the others."""
 GIB = 2**30
-REINSTALL = "run `make setup` (the pinned set in requirements/ for this machine)"
+REINSTALL = "remove .venv and run `make setup` (it installs the pinned set for this machine)"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,61 @@
+PYTHON ?= python3
+CONFIG ?= configs/kuairand/mmoe.yaml
+MODEL ?= models:/kuairand-mmoe@champion
+LOGS ?= data/kuairand-feedback/log_feedback_*.parquet
+SCORES ?= scores
+
+BIN := .venv/bin
+PLATFORM := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+PINS := requirements/base.txt requirements/torchrec.txt requirements/$(PLATFORM).txt requirements/dev.txt
+INSTALLED := .venv/.installed-$(PLATFORM)-$(shell cat $(PINS) pyproject.toml | cksum | cut -d' ' -f1)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-slow lint bench score serve ui docs gpu-check doctor clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(INSTALLED) ## install the pinned set for this machine into .venv (again only when it changed)
+
+train: setup ## train CONFIG and the single-task networks beside it, register the model
+	$(BIN)/fulcrum train $(CONFIG) --reference
+
+test: setup ## the default tests
+	$(BIN)/pytest
+
+test-slow: setup ## the tests that take minutes
+	$(BIN)/pytest -m 'slow and not gpu'
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: setup ## time preparation, training and scoring, and write the table
+	$(BIN)/python -m benchmarks
+
+score: setup ## score LOGS with MODEL into the folder SCORES
+	$(BIN)/fulcrum score --model $(MODEL) --input '$(LOGS)' --history '$(LOGS)' --output $(SCORES)
+
+serve: setup ## answer HTTP requests with MODEL, knowing the past in LOGS
+	$(BIN)/fulcrum serve --model $(MODEL) --history '$(LOGS)'
+
+ui: setup ## browse runs and models
+	$(BIN)/fulcrum ui
+
+docs: setup ## build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+gpu-check: setup ## the tests and benchmarks that need an NVIDIA GPU
+	$(BIN)/pytest -m gpu && $(BIN)/python -m benchmarks.gpu
+
+doctor: setup ## check this machine and print the fix for what is wrong
+	$(BIN)/fulcrum doctor
+
+clean: ## remove caches; runs, models and .venv stay
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis site build
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+$(INSTALLED):
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements/$(PLATFORM).txt -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements/torchrec.txt --editable .
+	rm -f .venv/.installed-* && touch $@
