@@ -51,7 +51,7 @@ class Gate(nn.Module):
     """Softmax over the visible experts: `(batch, 1 or gates, inputs) -> (batch, gates, experts)`.
 
     One input serves all gates, or each gate has its own. `visible (gates, experts)` says which
-    experts a gate may use: all others get weight exactly 0 and no gradient. Always float32.
+    experts a gate may use: all others get weight exactly 0 and no gradient. Never below float32.
     """
 
     visible: Tensor
@@ -65,7 +65,8 @@ class Gate(nn.Module):
         self.masked = not bool(visible.all())
 
     def forward(self, u: Tensor) -> Tensor:
-        logits = self.linear(u.transpose(0, 1)).transpose(0, 1).float()
+        logits = self.linear(u.transpose(0, 1)).transpose(0, 1)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.masked:
             logits = logits.masked_fill(~self.visible, HIDDEN)
         return logits.softmax(-1)
