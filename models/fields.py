@@ -44,7 +44,7 @@ class TargetAttention(nn.Module):
         self.event = nn.Parameter(torch.empty(copies, self.UNITS, event).uniform_(-bound, bound))
         self.product = nn.Parameter(torch.empty(copies, self.UNITS, query).uniform_(-bound, bound))
         self.query = StackedLinear(copies, query, self.UNITS)
-        self.score = StackedLinear(copies, self.UNITS, 1)
+        self.score = StackedLinear(copies, self.UNITS, 1, bias=False)
 
     def forward(self, query: Tensor, events: Tensor, present: Tensor) -> Tensor:
         """`(B, C, q), (B, C, L, e), (B, L) -> (B, C, L)`; the first q of e are what the query is

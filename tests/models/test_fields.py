@@ -54,7 +54,7 @@ def test_attention_is_the_mlp_of_its_docstring() -> None:
         e, q = events[:, c], query[:, c, None]
         unit = e @ attention.event[c].T + (q * e[..., : 2 * D]) @ attention.product[c].T
         unit = unit + q @ attention.query.weight[c].T + attention.query.bias[c]  # type: ignore[index]
-        scores = unit.relu() @ attention.score.weight[c].T + attention.score.bias[c]  # type: ignore[index]
+        scores = unit.relu() @ attention.score.weight[c].T
         torch.testing.assert_close(weights[:, c], scores.squeeze(2).softmax(1))
 
 
