@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -35,6 +35,7 @@ def look(
     return look_back(frame(rows), past, FEATURES, "time", {"mean": 0.5}).collect()
 
 
+@settings(max_examples=50)
 @given(logs)
 def test_rows_keep_their_columns_order_and_number(log: list[Event]) -> None:
     assert_frame_equal(look(log, log).select(list(SCHEMA)), frame(log).collect())
@@ -60,11 +61,13 @@ def test_input_order_changes_nothing(
     assert_frame_equal(seen, look(rows, log)[list(shuffle)], check_exact=True)
 
 
+@settings(max_examples=50)
 @given(logs, logs, st.integers(2, 5))
 def test_partitions_change_nothing(rows: list[Event], log: list[Event], partitions: int) -> None:
     assert_frame_equal(look(rows, log, partitions), look(rows, log), check_exact=True)
 
 
+@settings(max_examples=40)
 @given(logs, logs)
 def test_each_row_by_itself_as_in_a_service(rows: list[Event], log: list[Event]) -> None:
     """A request brings one row and the past events of its own keys only."""
