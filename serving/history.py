@@ -10,12 +10,15 @@ from tempfile import TemporaryDirectory
 import polars as pl
 
 from features.conform import conform
+from features.errors import DataError
 from features.source import scan
 from features.state import FeatureState
 from features.transform import Gathered, gather
 from serving.bundle import sha256
 from serving.disk import writing
+from serving.slices import slices
 
+WHAT = "--history"
 EVENTS_IN_MEMORY = 2_000_000
 """A longer history is sorted on disk, in parts of about this many events."""
 
@@ -26,8 +29,9 @@ class History:
     def __init__(self, paths: str | Sequence[str], state: FeatureState) -> None:
         """Raises DataError when a file is missing, unreadable or lacks a column."""
         self._state = state
-        self._source = scan(paths, "--history")
-        conform(self._source.frame, state.past_columns, "the files of --history")
+        self._distinct = state.spec.data.deduplicate
+        self._source = scan(paths, WHAT)
+        conform(self._source.frame, state.past_columns, f"the files of {WHAT}")
         self.files = self._source.files
 
     @property
@@ -38,19 +42,26 @@ class History:
     @contextmanager
     def gathered(self) -> Iterator[Gathered]:
         """The events sorted for `features.transform.encode`; files that it needs go in the end."""
-        events = self._distinct(self._source.frame)
-        count = int(events.select(pl.len()).collect().item())
-        if count <= EVENTS_IN_MEMORY:
-            yield gather(events, self._state)
-            return
-        parts = math.ceil(count / EVENTS_IN_MEMORY)
-        with TemporaryDirectory(prefix="fulcrum-history-") as folder, writing(Path(folder)):
-            yield gather(events, self._state, Path(folder), parts)
+        events = self._source.frame
+        if self._distinct:
+            events = events.unique()
+        with TemporaryDirectory(prefix="fulcrum-history-") as folder:
+            with writing(Path(folder)), self._readable():
+                count = int(events.select(pl.len()).collect().item())
+                if count <= EVENTS_IN_MEMORY:
+                    past = gather(events, self._state)
+                else:
+                    parts = math.ceil(count / EVENTS_IN_MEMORY)
+                    past = gather(events, self._state, Path(folder), parts)
+            yield past
 
     def batches(self, file: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """The columns of one of the files, a slice at a time."""
-        frame = self._distinct(scan(str(file), "--history").frame).select(columns)
-        yield from frame.collect_batches(chunk_size=EVENTS_IN_MEMORY // 32)
+        return slices(file, columns, WHAT, self._distinct)
 
-    def _distinct(self, events: pl.LazyFrame) -> pl.LazyFrame:
-        return events.unique() if self._state.spec.data.deduplicate else events
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except pl.exceptions.PolarsError as error:
+            raise DataError(f"{WHAT}: {self._source.damage() or error}") from error

@@ -24,6 +24,8 @@ from serving.store import EventStore
 
 DRAIN_SECONDS = 30
 """How long open requests may take after SIGTERM."""
+BACKLOG = 2048
+"""Connections that wait to be accepted."""
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +110,11 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = found[0]
-        listener = socket.create_server(address[:2], family=family, backlog=2048)
+        # asyncio answers without delay only on sockets that say they are TCP.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
     except OverflowError as error:
         raise ResourceError(f"port {port}: expected 0 to 65535") from error
     except OSError as error:

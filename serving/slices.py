@@ -12,15 +12,19 @@ SLICE_ROWS = 65_536
 """Rows in memory at once, as many as a row group of a prepared shard."""
 
 
-def slices(file: Path, columns: Sequence[str], what: str) -> Iterator[pl.DataFrame]:
+def slices(
+    file: Path, columns: Sequence[str], what: str, distinct: bool = False
+) -> Iterator[pl.DataFrame]:
     """The columns of a Parquet or CSV file in the order of its rows, at least one frame.
 
-    Raises DataError, naming the file, when it cannot be read to its end."""
+    `distinct` drops rows that agree in every column of the file, and loses the order. Raises
+    DataError, naming the file, when it cannot be read to its end."""
     try:
         if _rows(file) == 0:
             yield pl.DataFrame(schema=_schema(file)).select(columns)
             return
-        frame = scan(str(file), what).frame.select(columns)
+        frame = scan(str(file), what).frame
+        frame = (frame.unique() if distinct else frame).select(columns)
         yield from frame.collect_batches(chunk_size=SLICE_ROWS, maintain_order=True)
     except (pl.exceptions.PolarsError, OSError) as error:
         first_line = str(error).strip().splitlines()[0]

@@ -37,7 +37,7 @@ def make_log(rows, seed=0):
         {
             "user_id": random.integers(0, 12, rows),
             "video_id": [f"v{i}" for i in random.integers(0, 20, rows)],
-            "time_ms": 1_650_000_000_000 + random.integers(0, rows // 4, rows) * 60_000,
+            "time_ms": 1_650_000_000_000 + random.integers(0, rows // 4 + 1, rows) * 60_000,
             "duration_s": np.where(random.random(rows) < 0.1, np.nan, random.exponential(30, rows)),
             "is_new": random.random(rows) < 0.3,
             "tags": [list("abc"[: random.integers(0, 4)]) for _ in range(rows)],
