@@ -45,8 +45,11 @@ class Source:
         return None
 
 
-def scan(paths: str | Sequence[str], what: str = "data.events") -> Source:
-    """Open the files behind `paths`; `what` names their place in the config in error messages.
+def scan(
+    paths: str | Sequence[str], what: str = "data.events", like: "Source | None" = None
+) -> Source:
+    """Open the files behind `paths`; `what` names their place in the config in error messages;
+    `like` are files that must have the same columns.
 
     Raises DataError when nothing is there, a file cannot be read, all are without rows, or a column
     is missing from or of another type in one of the files.
@@ -66,6 +69,9 @@ def scan(paths: str | Sequence[str], what: str = "data.events") -> Source:
         for (suffix, keys), group in groups
     ]
     frame = _plain(pl.concat(parts, how="vertical_relaxed"))
+    if like is not None:
+        _compare(like.files[0], like.schema, files[0], dict(frame.collect_schema()), what)
+        frame = frame.select(*like.schema)
     return Source(files, frame, dict(frame.collect_schema()))
 
 

@@ -1,12 +1,11 @@
 """FeatureState: what training taught, and all that a served model needs of the features."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
@@ -17,6 +16,7 @@ from features.kinds import FeatureKind
 from features.kinds.base import Learned
 from features.layout import Layout
 from features.lineage import Lineage, Needs
+from features.schema import dump_schema, load_schema
 from features.spec import FeatureSpec
 from features.vocabulary import Buckets, Lookup, Vocabulary
 
@@ -120,8 +120,8 @@ class FeatureState:
         document = {
             "version": VERSION,
             "fingerprint": self.fingerprint,
-            "row_columns": _dump_schema(self.row_columns),
-            "past_columns": _dump_schema(self.past_columns),
+            "row_columns": dump_schema(self.row_columns),
+            "past_columns": dump_schema(self.past_columns),
             "vocabularies": vocabularies,
             "tables": list(self.tables),
             "bases": self.bases,
@@ -159,8 +159,8 @@ class FeatureState:
         return cls(
             spec=spec,
             layout=Layout.model_validate(document["layout"]),
-            row_columns=_load_schema(document["row_columns"]),
-            past_columns=_load_schema(document["past_columns"]),
+            row_columns=load_schema(document["row_columns"]),
+            past_columns=load_schema(document["past_columns"]),
             tables={
                 name: pl.read_parquet(folder / "tables" / f"{name}.parquet")
                 for name in document["tables"]
@@ -196,41 +196,3 @@ def schema_of(name: str, spec: FeatureSpec, lineage: Lineage) -> Schema:
     reads = spec.features[name].reads(name, spec)
     types = {read.column: lineage.dtype(read.column) for read in reads}
     return {**types, f"past.{name}": pl.Float64()}
-
-
-_TYPES = {
-    str(t): t()
-    for t in (
-        *(pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64),
-        *(pl.Int128, pl.Float32, pl.Float64, pl.Boolean, pl.String, pl.Date, pl.Time, pl.Null),
-    )
-}
-_LIST = re.compile(r"List\((.*)\)")
-_UNITS: dict[str, Literal["ms", "us", "ns"]] = {"ms": "ms", "us": "us", "ns": "ns"}
-_DATETIME = re.compile(r"Datetime\((ms|us|ns)(?:, (.*))?\)")
-
-
-def _dump_schema(schema: Schema) -> dict[str, str]:
-    return {name: _dump_type(dtype) for name, dtype in schema.items()}
-
-
-def _load_schema(stored: Mapping[str, str]) -> Schema:
-    return {name: _load_type(text) for name, text in stored.items()}
-
-
-def _dump_type(dtype: pl.DataType) -> str:
-    if isinstance(dtype, pl.Datetime):
-        zone = f", {dtype.time_zone}" if dtype.time_zone else ""
-        return f"Datetime({dtype.time_unit}{zone})"
-    if isinstance(dtype, pl.List):
-        inner = dtype.inner
-        return f"List({_dump_type(inner() if isinstance(inner, type) else inner)})"
-    return str(dtype)
-
-
-def _load_type(text: str) -> pl.DataType:
-    if match := _LIST.fullmatch(text):
-        return pl.List(_load_type(match[1]))
-    if match := _DATETIME.fullmatch(text):
-        return pl.Datetime(_UNITS[match[1]], match[2])
-    return _TYPES[text]

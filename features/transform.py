@@ -47,6 +47,8 @@ def gather(
     past: pl.LazyFrame, state: FeatureState, folder: Path | None = None, partitions: int = 1
 ) -> Gathered:
     """Sort past events, once for any number of `encode`; on disk when given a folder."""
+    if not state.spec.looking_back:
+        return {}
     past = conform(past, state.past_columns, "the past events").select(*state.past_columns)
     past = complete(past, state.past_needs, state.spec.data, state.tables)
     if state.spec.data.where is not None:

@@ -1,0 +1,189 @@
+"""From raw files to a prepared data set: shards per split, feature state, manifest, drift."""
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+
+from features.data import DataConfig
+from features.dataset import PreparedDataset
+from features.drift import drift
+from features.errors import DataError
+from features.fit import fit_ids, fit_numbers
+from features.kinds import FeatureConfig
+from features.manifest import Manifest, SplitFacts, fingerprint
+from features.schema import dump_type
+from features.shards import MISSING, write_shards
+from features.spec import FeatureSpec
+from features.split import FILE, INDEX, SPLITS, seen
+from features.stage import Inputs, open_inputs, stage
+from features.staging import staged
+from features.state import FeatureState
+from features.task import TaskConfig
+from features.transform import Gathered, encode, gather
+
+__all__ = ["PreparedDataset", "prepare"]
+
+logger = logging.getLogger(__name__)
+
+EVENTS_PER_PART = 4_000_000
+"""Past events sorted in memory at a time."""
+SPLIT = "row.split"
+Facts = dict[str | None, dict[str, Any]]
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how many rows of it are done, and of how many."""
+
+
+class Declared(Protocol):
+    """A run's config, or any other thing that says what to prepare."""
+
+    @property
+    def data(self) -> DataConfig: ...
+    @property
+    def features(self) -> Mapping[str, FeatureConfig]: ...
+    @property
+    def tasks(self) -> Mapping[str, TaskConfig]: ...
+
+
+def prepare(
+    config: Declared, workspace: Path, progress: Progress = lambda what, done, total: None
+) -> PreparedDataset:
+    """The prepared data set of a config, in `<workspace>/prepared/<fingerprint>`.
+
+    Found there, it is opened and nothing is done. Otherwise it is made beside that place and
+    renamed when complete, so a killed run leaves nothing that could be taken for a data set, and
+    several may run at once.
+
+    Raises ConfigError, DataError, ResourceError (no space) and StateError (damaged data set).
+    """
+    spec = FeatureSpec(data=config.data, features=config.features, tasks=config.tasks)
+    spec.check()
+    inputs = open_inputs(spec.data)
+    name = fingerprint(spec, inputs.stamps)
+    folder = workspace / "prepared" / name
+    if not folder.exists():
+        with staged(folder) as unfinished:
+            _build(spec, inputs, name, unfinished, progress)
+    return PreparedDataset.open(folder)
+
+
+def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress: Progress) -> None:
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    progress("reading", 0, 1)
+    log = stage(spec, inputs, scratch)
+    dealt = spec.data.split.deal(log.rows)
+    rows = log.rows.with_columns(dealt.split.alias(SPLIT))
+    facts = _count(rows, spec)
+    _check_splits(facts, spec)
+    progress("fitting", 0, 1)
+    tables = {table: source.frame for table, source in inputs.tables.items()}
+    train = rows.filter(pl.col(SPLIT) == "train").select(log.raw)
+    draft = fit_ids(train, spec, tables, name)
+    parts = -(-log.rows.select(pl.len()).collect().item() // EVENTS_PER_PART)
+    past = gather(log.rows, draft, scratch / "past" if parts > 1 else None, parts)
+    state = fit_numbers(train, draft, past, scratch)
+    splits = _write(rows, state, past, facts, folder, progress)
+    shutil.rmtree(scratch)
+    state.save(folder / "state")
+    manifest = Manifest(
+        fingerprint=name,
+        inputs=tuple(inputs.stamps),
+        split=spec.data.split.kind,
+        boundaries=dealt.boundaries,
+        rows_read=log.read,
+        rows_dropped={**log.dropped, "no split": facts[None]["rows"] if None in facts else 0},
+        columns=_columns(folder, splits),
+        splits=splits,
+    )
+    progress("measuring drift", 0, 1)
+    drift(folder, manifest, state).write_parquet(folder / "drift.parquet")
+    manifest.save(folder)
+
+
+def _write(
+    rows: pl.LazyFrame,
+    state: FeatureState,
+    past: Gathered,
+    facts: Facts,
+    folder: Path,
+    progress: Progress,
+) -> dict[str, SplitFacts]:
+    keep = [c for c in rows.collect_schema() if c.startswith(("label.", "observed.", "row."))]
+    keep = [c for c in keep if c not in (SPLIT, INDEX, FILE) and not c.startswith(seen(""))]
+    missing = [
+        feature.missing(name, state.schema(name)).alias(MISSING + name)
+        for name, feature in state.spec.features.items()
+    ]
+    total = sum(facts[split]["rows"] for split in SPLITS if split in facts)
+    written = 0
+
+    def done(count: int) -> None:
+        nonlocal written
+        written += count
+        progress("writing", written, total)
+
+    splits = {}
+    for split in (s for s in SPLITS if s in facts):
+        chosen = rows.filter(pl.col(SPLIT) == split)
+        plan = encode(chosen, state, past, keep, missing)
+        shards, nulls = write_shards(plan, folder, split, done)
+        counted = facts[split]
+        splits[split] = SplitFacts(
+            rows=counted["rows"],
+            shards=tuple(shards),
+            positives={t: counted[f"positives.{t}"] for t in _binary(state.spec)},
+            observed={t: counted[f"observed.{t}"] for t in state.spec.tasks},
+            missing=nulls,
+        )
+    return splits
+
+
+def _count(rows: pl.LazyFrame, spec: FeatureSpec) -> Facts:
+    """By split (None for no split): rows, and per task what is observed and positive."""
+    counts = rows.group_by(SPLIT).agg(
+        pl.len().alias("rows"),
+        *(pl.col(f"observed.{task}").sum() for task in spec.tasks),
+        *((pl.col(f"label.{task}") > 0).sum().alias(f"positives.{task}") for task in _binary(spec)),
+    )
+    return {row.pop(SPLIT): row for row in counts.collect().iter_rows(named=True)}
+
+
+def _check_splits(facts: Facts, spec: FeatureSpec) -> None:
+    """Raises DataError for a split that nothing can be learned from or measured on."""
+    told = {split: counted["rows"] for split, counted in facts.items() if split is not None}
+    for split in spec.data.split.names:
+        if split not in facts:
+            raise DataError(f"data.split: no row falls into `{split}` (rows by split: {told})")
+        for task in spec.tasks:
+            if not facts[split][f"observed.{task}"]:
+                _refuse(split, f"tasks.{task}: no label is observed in the {split} split")
+        for task in _binary(spec):
+            positives, observed = (facts[split][f"{w}.{task}"] for w in ("positives", "observed"))
+            if positives in (0, observed):
+                only = "1" if positives else "0"
+                _refuse(
+                    split,
+                    f"tasks.{task}: every label in the {split} split is {only} ({observed} rows); "
+                    "both classes are needed",
+                )
+
+
+def _refuse(split: str, message: str) -> None:
+    """An error, except in the validation split, which only loses the metrics of that task."""
+    if split != "valid":
+        raise DataError(message)
+    logger.warning("%s", message)
+
+
+def _binary(spec: FeatureSpec) -> list[str]:
+    return [name for name, task in spec.tasks.items() if task.kind == "binary"]
+
+
+def _columns(folder: Path, splits: Mapping[str, SplitFacts]) -> dict[str, str]:
+    schema = pl.read_parquet_schema(folder / splits["train"].shards[0].name)
+    return {name: dump_type(dtype) for name, dtype in schema.items()}

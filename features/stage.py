@@ -1,0 +1,218 @@
+"""The rows of a log in one Parquet file: cleaned, labelled, with every column that is read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from features import sql
+from features.complete import complete, prune
+from features.data import DataConfig
+from features.errors import DataError
+from features.hashing import hash64
+from features.instant import microseconds
+from features.label import check_labels, label_columns, label_names
+from features.lineage import Lineage
+from features.manifest import Stamp
+from features.source import Source, scan
+from features.spec import RESERVED, FeatureSpec
+from features.split import FILE, INDEX, TIME, FileSplit, seen
+from features.staging import is_full
+from features.state import past_names, row_names
+from features.text import text
+
+KEPT = "row.kept"
+"""Whether a row meets `data.where`."""
+ROW_GROUP = 65_536
+
+Schema = Mapping[str, pl.DataType]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Every file that a data set is made of."""
+
+    events: Mapping[str, Source]
+    """By split for `kind: files`, else all under `train`."""
+    tables: Mapping[str, Source]
+
+    @property
+    def sources(self) -> list[Source]:
+        return [*self.events.values(), *self.tables.values()]
+
+    @property
+    def stamps(self) -> list[Stamp]:
+        """What must be equal for the data to count as unchanged."""
+        return [stamp for source in self.sources for stamp in source.stamp]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The staged rows."""
+
+    rows: pl.LazyFrame
+    """Raw columns, `label.*`, `observed.*`, `row.*`; those that meet `where`, in file order."""
+    raw: tuple[str, ...]
+    """The raw columns among them."""
+    read: int
+    """Rows in the files."""
+    dropped: dict[str, int]
+    """Rows that are not here, by reason."""
+
+
+def open_inputs(data: DataConfig) -> Inputs:
+    """Find every file. Raises DataError for what is missing, unreadable or of changing types."""
+    events = {"train": scan(data.events)}
+    if isinstance(data.split, FileSplit):
+        for split in data.split.names[1:]:
+            path = getattr(data.split, split)
+            events[split] = scan(path, f"data.split.{split}", like=events["train"])
+    tables = {
+        name: scan(table.path, f"data.tables.{name}.path") for name, table in data.tables.items()
+    }
+    return Inputs(events, tables)
+
+
+def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
+    """Write `rows.parquet` into a folder, streaming, and check every value that training needs.
+
+    Raises DataError for a missing column, values that are no times, labels or weights, and files
+    that cannot be read to their end.
+    """
+    events = _events(inputs)
+    schema = dict(events.collect_schema())
+    tables = {name: source.frame for name, source in inputs.tables.items()}
+    lineage = Lineage(
+        spec.data, schema, {name: dict(table.collect_schema()) for name, table in tables.items()}
+    )
+    file = folder / "rows.parquet"
+    try:
+        read = events.select(pl.len()).collect().item()
+        plan, raw = _plan(events, tables, spec, lineage)
+        plan.sink_parquet(file, row_group_size=ROW_GROUP, compression="lz4", maintain_order=True)
+    except PolarsError as error:
+        raise _explain(error, inputs) from error
+    rows = pl.scan_parquet(file)
+    dropped = {"repeated": read - rows.select(pl.len()).collect().item()}
+    if spec.data.where is not None:
+        dropped["where"] = rows.select((~pl.col(KEPT)).sum()).collect().item()
+        rows = rows.filter(KEPT).drop(KEPT)
+    if sum(dropped.values()) == read:
+        raise DataError(f"data.where: no row meets `{spec.data.where}`")
+    rows = rows.with_row_index(INDEX)
+    _check_times(rows, spec.data)
+    _check_weights(rows, spec.data)
+    _check_labels(rows, spec, lineage, tables)
+    return Stage(rows, raw, read, dropped)
+
+
+def _events(inputs: Inputs) -> pl.LazyFrame:
+    if len(inputs.events) == 1:
+        return inputs.events["train"].frame
+    return pl.concat(
+        source.frame.with_columns(pl.lit(split).alias(FILE))
+        for split, source in inputs.events.items()
+    )
+
+
+def _plan(
+    events: pl.LazyFrame,
+    tables: Mapping[str, pl.LazyFrame],
+    spec: FeatureSpec,
+    lineage: Lineage,
+) -> tuple[pl.LazyFrame, tuple[str, ...]]:
+    data = spec.data
+    needs = lineage.needs(_names(spec))
+    for name in needs.columns:
+        if name.startswith(tuple(f"{word}." for word in RESERVED)) and name != FILE:
+            raise DataError(f"data.events: the column name `{name}` is reserved; rename it")
+    pruned = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
+    if data.deduplicate:
+        own = [name for name in lineage.events if name != FILE]
+        events = events.unique(subset=own, keep="first", maintain_order=True)
+    schema = {sql.value(text): lineage.dtype(sql.value(text)) for text in needs.expressions}
+    added = [
+        *label_columns(spec.tasks, schema),
+        *_row_columns(data, lineage),
+        *(pl.col(name).alias(seen(name)) for name in data.split.reads),
+    ]
+    rows = complete(events.select(*needs.columns), needs, data, pruned)
+    return rows.select(*needs.columns, *added), tuple(n for n in needs.columns if n != FILE)
+
+
+def _names(spec: FeatureSpec) -> list[str]:
+    """Everything that anything reads."""
+    data = spec.data
+    texts = [sql.value(t) for t in (data.where, data.weight) if t is not None]
+    time = [data.time.column] if data.time else []
+    group = [data.group] if data.group else []
+    files = [FILE] if isinstance(data.split, FileSplit) else []
+    own = [*texts, *time, *group, *files, *data.keys, *data.split.reads, *data.derive]
+    return [*row_names(spec), *past_names(spec), *label_names(spec.tasks), *own]
+
+
+def _row_columns(data: DataConfig, lineage: Lineage) -> list[pl.Expr]:
+    weight, group = pl.lit(1.0), pl.lit(0)
+    if data.weight is not None:
+        weight = pl.col(sql.value(data.weight))
+    if data.group is not None:
+        key = text(pl.col(data.group), lineage.dtype(data.group))
+        group = hash64(key).reinterpret(signed=True).fill_null(0)
+    columns = [
+        weight.cast(pl.Float32).alias("row.weight"),
+        group.cast(pl.Int64).alias("row.group"),
+        *(pl.col(key).alias(f"row.key.{key}") for key in data.keys),
+    ]
+    if data.time is not None:
+        columns.append(microseconds(data.time, lineage.dtype(data.time.column)).alias(TIME))
+    if data.where is not None:
+        kept = pl.col(sql.value(data.where)).cast(pl.Boolean).fill_null(False)
+        columns.append(kept.alias(KEPT))
+    return columns
+
+
+def _check_times(rows: pl.LazyFrame, data: DataConfig) -> None:
+    if data.time is None:
+        return
+    column = pl.col(data.time.column)
+    none = pl.col(TIME).is_null()
+    count, example = (
+        rows.select(none.sum(), column.filter(none).drop_nulls().first()).collect().row(0)
+    )
+    if count:
+        shown = "null" if example is None else repr(example)
+        raise DataError(
+            f"data.time.column: {count} rows have no time in `{data.time.column}`, for example "
+            f"{shown}; expected ISO 8601 or a number (`data.where` can leave rows out)"
+        )
+
+
+def _check_weights(rows: pl.LazyFrame, data: DataConfig) -> None:
+    weight = pl.col("row.weight")
+    bad = (
+        rows.select((~(weight.is_finite() & (weight >= 0))).fill_null(True).sum()).collect().item()
+    )
+    if bad:
+        raise DataError(
+            f"data.weight: `{data.weight}` is null, negative or not finite in {bad} rows"
+        )
+
+
+def _check_labels(
+    rows: pl.LazyFrame, spec: FeatureSpec, lineage: Lineage, tables: Mapping[str, pl.LazyFrame]
+) -> None:
+    names = label_names(spec.tasks)
+    needs = lineage.needs(names)
+    pruned = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
+    complete_rows = complete(rows.select(*needs.columns), needs, spec.data, pruned)
+    check_labels(complete_rows, spec.tasks, {name: lineage.dtype(name) for name in names})
+
+
+def _explain(error: PolarsError, inputs: Inputs) -> Exception:
+    """A damaged file is told by its name."""
+    if is_full(error):
+        return error
+    damage = next(filter(None, (source.damage() for source in inputs.sources)), None)
+    return DataError(damage or f"data: {str(error).strip().splitlines()[0]}")

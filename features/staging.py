@@ -1,0 +1,103 @@
+"""Folders that appear whole or not at all."""
+
+import errno
+import fcntl
+import logging
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from polars.exceptions import PolarsError
+
+from features.errors import ResourceError
+
+logger = logging.getLogger(__name__)
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MARK = ".unfinished-"
+_LOCK = "lock"
+_YOUNG = 60
+"""Seconds for which a folder is left alone: its maker may be about to lock it."""
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """A new folder that becomes `target` when the block ends well, and goes otherwise.
+
+    Of several processes that make the same target, the first to finish wins; the others' folders
+    go. What a killed process left behind is removed by the next one. Raises ResourceError when the
+    disk is full or may not be written to.
+    """
+    with full_disk(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target.parent)
+        folder = target.with_name(f"{_MARK}{target.name}-{secrets.token_hex(4)}")
+        folder.mkdir()
+        try:
+            with _held(folder / _LOCK):
+                yield folder
+                (folder / _LOCK).unlink()
+                _take_place(folder, target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """Turns "no space left" and "not permitted" inside the block into a ResourceError."""
+    try:
+        yield
+    except (OSError, PolarsError) as error:
+        number = _number(error)
+        if is_full(error):
+            raise ResourceError(
+                f"{path}: no space left to write; nothing was kept, earlier results are intact"
+            ) from error
+        if number in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise ResourceError(f"{path}: may not be written to ({error})") from error
+        raise
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error says that the disk, or what this user may have of it, is full."""
+    return _number(error) in _FULL
+
+
+def _number(error: Exception) -> int | None:
+    """The system's number of an error; Polars tells it as `(os error 28)`."""
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return getattr(error, "errno", None) or (int(told[1]) if told else None)
+
+
+def _take_place(folder: Path, target: Path) -> None:
+    try:
+        os.rename(folder, target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        logger.info("%s was made by another process meanwhile", target)
+
+
+@contextmanager
+def _held(lock: Path) -> Iterator[None]:
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _sweep(parent: Path) -> None:
+    """Remove unfinished folders whose maker is gone: the lock dies with the process."""
+    for lock in parent.glob(f"{_MARK}*/{_LOCK}"):
+        try:
+            if time.time() - lock.stat().st_mtime < _YOUNG:
+                continue
+            with lock.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.parent, ignore_errors=True)
+        except OSError:
+            continue
