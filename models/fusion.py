@@ -26,7 +26,7 @@ class Experts(nn.Module):
     many.
     """
 
-    source: Tensor | None
+    source: Tensor
 
     def __init__(
         self, source: Sequence[int], inputs: int, hidden: Sequence[int], dropout: float = 0.0
@@ -34,15 +34,14 @@ class Experts(nn.Module):
         super().__init__()
         self.mlp = StackedMLP(len(source), inputs, hidden, dropout)
         self.width = self.mlp.width
-        self.sources = len(set(source))
-        even = [s for s in range(self.sources) for _ in range(len(source) // self.sources)]
-        self.register_buffer(
-            "source", None if list(source) == even else torch.tensor(source), persistent=False
-        )
+        self.register_buffer("source", torch.tensor(list(source)), persistent=False)
+        sources = max(source) + 1
+        even = [s for s in range(sources) for _ in range(len(source) // sources)]
+        self.even = sources if list(source) == even else 0
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.transpose(0, 1)
-        if self.source is not None:
+        if len(x) != self.even:
             x = x.index_select(0, self.source)
         return self.mlp(x).transpose(0, 1)
 

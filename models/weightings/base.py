@@ -33,8 +33,9 @@ class Weighting(nn.Module):
     """
 
     def forward(self, losses: Tensor, gramian: Callable[[], Tensor]) -> Tensor:
-        """Weights `(tasks,)` from detached losses `(tasks,)`.
+        """Weights `(tasks,)` from detached losses `(tasks,)` of the global batch.
 
-        `gramian` gives the `(tasks, tasks)` inner products of the task gradients; calling it costs
-        T partial backward passes."""
+        `gramian` gives the `(tasks, tasks)` inner products of the task gradients at the fields, see
+        `models.gramian`; calling it costs T partial backward passes. Called while training alone.
+        """
         raise NotImplementedError

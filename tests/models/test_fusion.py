@@ -100,10 +100,11 @@ def test_native_weights_are_added_to_the_gate(learn: bool) -> None:
         assert (learned.grad != 0).equal(native != 0)
 
 
+@pytest.mark.parametrize("unread", [0, 1, 2])
 @pytest.mark.parametrize("source", [[0, 0, 0], [0, 1, 2], [0, 0, 1, 1], [0, 1, 0, 1], [0, 2, 2, 1]])
-def test_every_expert_reads_its_source(source: list[int]) -> None:
+def test_every_expert_reads_its_source(source: list[int], unread: int) -> None:
     experts = Experts(source, 4, (8, D))
-    x = torch.randn(B, max(source) + 1, 4)
+    x = torch.randn(B, max(source) + 1 + unread, 4)
     h = experts(x)
     assert h.shape == (B, len(source), D)
     first, second = experts.mlp.layers
