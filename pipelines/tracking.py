@@ -6,7 +6,6 @@ schema on first use, and processes that race to do so fail.
 
 import difflib
 import json
-import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,9 +31,6 @@ SAMPLING_SECONDS = 5
 """Between two samples of processor, memory, disk and network."""
 FOLDER, CONFIG, DATA = "fulcrum.folder", "fulcrum.config", "fulcrum.data"
 """Tags: the run's folder, the fingerprints of its config and of its prepared data."""
-
-for _noisy in ("alembic", "mlflow"):
-    logging.getLogger(_noisy).setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)
@@ -118,6 +114,18 @@ class MlflowTracker:
                 self.run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()]
             )
 
+    def tag(self, name: str) -> str | None:
+        """The value of a tag of the run, if it has it."""
+        with answering(self.uri):
+            value: str | None = self._client.get_run(self.run_id).data.tags.get(name)
+        return value
+
+    def has_model(self) -> bool:
+        """Whether a model was logged for the run."""
+        with answering(self.uri):
+            outputs = self._client.get_run(self.run_id).outputs
+        return bool(outputs and outputs.model_outputs)
+
     def log_dataset(
         self, name: str, fingerprint: str, source: str, schema: Any, profile: Mapping[str, Any]
     ) -> None:
@@ -156,6 +164,8 @@ def find_run(uri: str, run: str) -> FoundRun:
 
     Raises ConfigError with the nearest names when there is none.
     """
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise ConfigError(f"no run {run!r}: there is no store {uri} (see --tracking)")
     with answering(uri):
         store = client(uri)
         experiments = [e.experiment_id for e in store.search_experiments()]

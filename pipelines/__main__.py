@@ -1,0 +1,60 @@
+"""The command line: `fulcrum`, or `python -m pipelines`."""
+
+import sys
+
+import typer
+
+from features.errors import FulcrumError
+from pipelines.commands.doctor import doctor
+from pipelines.commands.evaluate import evaluate
+from pipelines.commands.models import models
+from pipelines.commands.prepare import prepare
+from pipelines.commands.register import register
+from pipelines.commands.schema import schema
+from pipelines.commands.score import score
+from pipelines.commands.serve import serve
+from pipelines.commands.show import show
+from pipelines.commands.train import train
+from pipelines.commands.ui import ui
+from pipelines.commands.weightings import weightings
+
+COMMANDS = {
+    "Train": (prepare, train, evaluate, register),
+    "Score": (score, serve),
+    "Look": (show, schema, models, weightings, ui, doctor),
+}
+
+app = typer.Typer(
+    name="fulcrum",
+    help="Declarative multi-task recommenders: one YAML file from logs to a served model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+for _panel, _commands in COMMANDS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
+
+
+@app.callback()
+def _before() -> None:
+    from pipelines.terminal import start_logging
+
+    start_logging()
+
+
+def main() -> None:
+    """Run a command. What the user can put right is one message and exit code 2."""
+    try:
+        app()
+    except FulcrumError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

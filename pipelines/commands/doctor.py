@@ -1,0 +1,34 @@
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import STORE, Tracking
+
+MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
+
+
+def doctor(
+    tracking: Tracking = STORE,
+    workspace: Annotated[Path, typer.Option(help="Folder for data sets and runs.")] = Path(
+        ".fulcrum"
+    ),
+) -> None:
+    """Check this machine, and print the fix for what is wrong.
+
+    Tries each part instead of trusting its version: a look-up through TorchRec, a graph on every
+    ONNX Runtime provider, a write to the MLflow store. Exits with 2 when something fails.
+    """
+    from rich.markup import escape
+
+    from pipelines.doctor import examine
+    from pipelines.terminal import results
+
+    failed = False
+    for finding in examine(tracking, workspace):
+        failed = failed or finding.status == "fail"
+        results.print(f"{MARKS[finding.status]} {finding.name}: {escape(finding.detail)}")
+        if finding.fix:
+            results.print(f"     fix: {escape(finding.fix)}")
+    if failed:
+        raise typer.Exit(2)

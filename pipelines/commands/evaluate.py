@@ -1,0 +1,21 @@
+from typing import Annotated, Literal
+
+import typer
+
+from pipelines.commands.options import STORE, Run, Tracking
+
+
+def evaluate(
+    run: Run,
+    split: Annotated[
+        Literal["train", "valid", "test"], typer.Option(help="Rows to measure on.")
+    ] = "test",
+    tracking: Tracking = STORE,
+) -> None:
+    """Measure a run's best weights on a split, beside a constant predictor."""
+    from pipelines import report, terminal
+    from pipelines.run import measure_run
+    from pipelines.tracking import find_run
+
+    outcome = measure_run(find_run(tracking, run), split, terminal.messages)
+    terminal.results.print(report.results(outcome.title, outcome.tasks, outcome.metrics))

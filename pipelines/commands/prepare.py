@@ -1,0 +1,19 @@
+from pipelines.commands.options import Config, Set
+
+
+def prepare(config: Config, overrides: Set) -> None:
+    """Build the data set that training reads, and print what each feature looks like.
+
+    A data set that is there already, from the same config and files, is not built again.
+    """
+    from pipelines.load import load
+
+    run = load(config, overrides)
+
+    from pipelines import report, terminal
+    from pipelines.dataset import prepare_dataset
+
+    dataset = prepare_dataset(run, terminal.messages)
+    terminal.results.print(report.splits(dataset.manifest))
+    terminal.results.print(report.features(dataset.drift))
+    terminal.results.print(f"prepared data set: {dataset.folder}")

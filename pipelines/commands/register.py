@@ -1,0 +1,26 @@
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import STORE, Run, Tracking
+
+
+def register(
+    run: Run,
+    alias: Annotated[
+        str | None,
+        typer.Option(help="Point this alias at the version, for example champion."),
+    ] = None,
+    tracking: Tracking = STORE,
+) -> None:
+    """Make a run's model a version of its registered model, and move an alias to it.
+
+    A run that has a version already gets no second one. The registered model keeps a tag of every
+    move of an alias: when, from which version, to which.
+    """
+    from pipelines.registration import register_run
+    from pipelines.terminal import results
+    from pipelines.tracking import find_run
+
+    name, version = register_run(find_run(tracking, run), tracking, alias)
+    results.print(f"models:/{name}/{version}" + (f" is @{alias}" if alias else ""))

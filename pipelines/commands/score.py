@@ -1,0 +1,50 @@
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import STORE, Device, History, Model, Tracking
+
+
+def score(
+    model: Model,
+    inputs: Annotated[
+        str,
+        typer.Option(
+            "--input",
+            metavar="GLOB",
+            help="Raw rows: files, a folder or a glob.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option(metavar="DIR", show_default=False)],
+    history: History = None,
+    device: Device = "auto",
+    tracking: Tracking = STORE,
+) -> None:
+    """Score Parquet or CSV files: one output file per input file, restartable.
+
+    Output rows carry the key columns and one column per task. Files that are done already are
+    skipped, so a killed run goes on where it stopped.
+    """
+    from pipelines.terminal import messages, results
+    from serving.files import score_files
+    from serving.registry import Registry
+
+    bundle = Registry(tracking).resolve(model).bundle
+    with messages.status("scoring") as status:
+        report = score_files(
+            bundle,
+            inputs,
+            output,
+            history=history,
+            device=device,
+            progress=lambda file, rows: status.update(f"scoring {file.name}: {rows:,} rows"),
+        )
+    results.print(
+        f"{report.rows:,} rows in {report.files} file(s) under {output}"
+        f" ({report.skipped} done before)"
+    )
+    for name, count in sorted(report.unknown.items()):
+        if count:
+            results.print(f"  {name}: {count:,} unknown ids")

@@ -1,0 +1,53 @@
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import STORE, Set, Tracking
+
+
+def train(
+    overrides: Set,
+    config: Annotated[
+        Path | None, typer.Argument(help="The run's YAML file.", show_default=False)
+    ] = None,
+    nproc: Annotated[int, typer.Option(min=1, help="Processes that train together.")] = 1,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on with a run (id or name), with its own config; leave CONFIG out.",
+            show_default=False,
+        ),
+    ] = None,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Also train one network per task, to compare.")
+    ] = False,
+    tracking: Tracking = STORE,
+) -> None:
+    """Train a model from logs to registry, and print how good it is.
+
+    Prepares the data, trains, measures the test split beside a constant predictor, draws pictures,
+    exports to ONNX, checks that ONNX Runtime and torch agree, and registers a new version of the
+    model as @candidate (and as @champion when the model has none yet).
+    """
+    if (config is None) == (resume is None):
+        raise typer.BadParameter("give either CONFIG or --resume RUN")
+    if resume is not None and overrides:
+        raise typer.BadParameter("a resumed run keeps its config; leave --set out")
+
+    from pipelines.load import load
+
+    run = None if config is None else load(config, overrides)
+
+    from pipelines import report, terminal
+    from pipelines.run import Options, start, take_up
+    from pipelines.tracking import find_run
+
+    options = Options(nproc, reference, terminal.messages)
+    if run is not None:
+        outcome = start(run, options)
+    else:
+        outcome = take_up(find_run(tracking, str(resume)), tracking, options)
+    terminal.results.print(report.results(outcome.title, outcome.tasks, outcome.metrics))
+    terminal.results.print(f"registered as {outcome.model}")

@@ -1,0 +1,23 @@
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import STORE, Tracking
+
+
+def ui(
+    tracking: Tracking = STORE,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Browse runs and models in MLflow's own pages, on this machine alone."""
+    import subprocess
+    import sys
+
+    from features.errors import ConfigError, ResourceError
+
+    if not tracking.startswith("sqlite:"):
+        raise ConfigError(f"{tracking} is a server: open it in a browser")
+    command = ["ui", "--backend-store-uri", tracking, "--host", "127.0.0.1", "--port", str(port)]
+    done = subprocess.run([sys.executable, "-m", "mlflow", *command], check=False)
+    if done.returncode:
+        raise ResourceError(f"mlflow ui stopped with {done.returncode}; is port {port} free?")

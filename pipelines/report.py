@@ -1,0 +1,118 @@
+"""Tables of a run, as Rich renderables."""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+from rich.table import Table
+
+from features.manifest import Manifest
+from models.trunks import TRUNKS
+from models.weightings import WEIGHTINGS
+from pipelines.metrics import Metrics
+
+STRONG = 0.25
+"""Population stability index above which a feature is said to have shifted."""
+
+COLUMNS = {
+    "auc": ("AUC", "{:.4f}"),
+    "grouped_auc": ("grouped AUC", "{:.4f}"),
+    "log_loss": ("log loss", "{:.4f}"),
+    "accuracy": ("accuracy", "{:.4f}"),
+    "calibration": ("calibration", "{:.3f}"),
+    "rmse": ("RMSE", "{:.3f}"),
+    "mae": ("MAE", "{:.3f}"),
+}
+"""Metric to heading and format, in the order of the columns."""
+
+
+def results(title: str, tasks: Sequence[str], models: Mapping[str, Metrics]) -> Table:
+    """A line for each task and model; metrics that no task has get no column."""
+    shown = [
+        metric
+        for metric in COLUMNS
+        if any(f"{metric}/{task}" in metrics for metrics in models.values() for task in tasks)
+    ]
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("task")
+    table.add_column("model")
+    for metric in shown:
+        table.add_column(COLUMNS[metric][0], justify="right")
+    for task in tasks:
+        for row, (model, metrics) in enumerate(models.items()):
+            cells = [_cell(metric, metrics.get(f"{metric}/{task}")) for metric in shown]
+            style = "bold" if row == 0 else "dim"
+            table.add_row(task if row == 0 else "", model, *cells, style=style)
+        table.add_section()
+    return table
+
+
+def splits(manifest: Manifest) -> Table:
+    """A line for each split: rows, boundary, and the rate of each binary task."""
+    table = Table(title="Splits", title_justify="left", title_style="bold")
+    table.add_column("split")
+    table.add_column("rows", justify="right")
+    tasks = list(dict.fromkeys(t for facts in manifest.splits.values() for t in facts.positives))
+    for task in tasks:
+        table.add_column(task, justify="right")
+    for split, facts in manifest.splits.items():
+        rates = [
+            f"{facts.positives[task] / facts.observed[task]:.2%}" if facts.observed[task] else "-"
+            for task in tasks
+        ]
+        table.add_row(split, f"{facts.rows:,}", *rates)
+    dropped = ", ".join(f"{count:,} {why}" for why, count in manifest.rows_dropped.items() if count)
+    limits = ", ".join(f"{name} {value}" for name, value in manifest.boundaries.items())
+    notes = [f"{manifest.rows_read:,} rows read", f"left out: {dropped}" if dropped else "", limits]
+    table.caption = "; ".join(filter(None, notes))
+    table.caption_justify = "left"
+    return table
+
+
+def features(drift: pl.DataFrame) -> Table:
+    """A line for each feature: vocabulary, and what differs in the later splits."""
+    table = Table(title="Features", title_justify="left", title_style="bold")
+    for column in drift.columns:
+        table.add_column(
+            column.replace(".", "\n"), justify="left" if column in ("feature", "kind") else "right"
+        )
+    for row in drift.iter_rows(named=True):
+        cells = [_feature_cell(name, value) for name, value in row.items()]
+        strong = any((v or 0) > STRONG for k, v in row.items() if k.startswith("psi."))
+        table.add_row(*cells, style="red" if strong else "")
+    table.caption = f"red: a population stability index above {STRONG}, the usual sign of a shift"
+    table.caption_justify = "left"
+    return table
+
+
+def families(title: str, members: Mapping[str, tuple[str, str]]) -> Table:
+    """A line for each member of a family: name, what it is, where it comes from."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading in ("name", "what it is", "source"):
+        table.add_column(heading, overflow="fold")
+    for name, (summary, source) in members.items():
+        table.add_row(f"[bold]{name}[/bold]", summary, source)
+    return table
+
+
+def architectures() -> Table:
+    """What `model.architecture` may name."""
+    return families("model.architecture", {n: (c.summary, c.source) for n, c in TRUNKS.items()})
+
+
+def weightings() -> Table:
+    """What `weighting.method` may name."""
+    return families("weighting.method", {n: (c.summary, c.source) for n, c in WEIGHTINGS.items()})
+
+
+def _feature_cell(name: str, value: str | float | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if name == "vocabulary":
+        return f"{value:,}"
+    return f"{value:.3f}" if name.startswith("psi.") else f"{value:.1%}"
+
+
+def _cell(metric: str, value: float | None) -> str:
+    return "-" if value is None else COLUMNS[metric][1].format(value)

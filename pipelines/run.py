@@ -1,0 +1,189 @@
+"""A whole run, step by step: prepare, train, measure, export, register, draw.
+
+Everything that a run leaves lies in `<workspace>/runs/<run id>`: `config.yaml`, `checkpoints/`,
+`bundle/`, `figures/`, `results.json`. A run that was stopped goes on from there.
+"""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from features.prepare import PreparedDataset
+from models.trunks import TrunkConfig
+from models.trunks.single_task import SingleTaskConfig
+from pipelines import tracking
+from pipelines.config import RunConfig
+from pipelines.dataset import prepare_dataset
+from pipelines.evaluate import constant, evaluate
+from pipelines.launch import launch
+from pipelines.load import fingerprint, load, to_yaml
+from pipelines.metrics import Metrics, Predictions, measure
+from pipelines.pictures import draw
+from pipelines.progress import for_console
+from pipelines.registration import measured_split, publish
+from pipelines.tracker import SilentTracker, Tracker
+from pipelines.tracking import FoundRun, MlflowTracker, start_run
+from pipelines.train import TrainResult, train
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to carry a run out; none of it changes what is learned."""
+
+    nproc: int
+    """Processes that train together."""
+    reference: bool
+    """Also train the single-task networks."""
+    console: Console
+    """Where progress is shown."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is told at the end."""
+
+    title: str
+    tasks: tuple[str, ...]
+    metrics: dict[str, Metrics]
+    """By model: the run's own first, the constant predictor last."""
+    model: str | None = None
+    """`models:/<name>/<version>`."""
+
+
+def start(config: RunConfig, options: Options) -> Outcome:
+    """A new run from its config."""
+    dataset = prepare_dataset(config, options.console)
+    uri = config.tracking.uri
+    run_id = start_run(uri, config.tracking.experiment, config.name)
+    folder = Path(config.workspace, "runs", run_id)
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    log.info("run %s (%s)", config.name, run_id)
+    with MlflowTracker(uri, run_id) as tracker:
+        _describe(config, dataset, folder, tracker)
+        return _carry_out(config, dataset, folder, tracker, options)
+
+
+def take_up(run: FoundRun, uri: str, options: Options) -> Outcome:
+    """Go on with a run, with the config it was started with."""
+    config = load(run.folder / "config.yaml")
+    dataset = prepare_dataset(config, options.console)
+    with MlflowTracker(uri, run.id) as tracker:
+        return _carry_out(config, dataset, run.folder, tracker, options)
+
+
+def measure_run(run: FoundRun, split: str, console: Console) -> Outcome:
+    """Measure a finished run's best weights on a split."""
+    config = load(run.folder / "config.yaml")
+    dataset = prepare_dataset(config, console)
+    result = train(config, dataset, run.folder / "checkpoints", resume=True)
+    predictions = evaluate(config, dataset, result.checkpoint, split)
+    return _outcome(config, dataset, split, _measured(config.name, dataset, predictions))
+
+
+def _carry_out(
+    config: RunConfig,
+    dataset: PreparedDataset,
+    folder: Path,
+    tracker: MlflowTracker,
+    options: Options,
+) -> Outcome:
+    result = _train(config, dataset, folder / "checkpoints", tracker, options)
+    split = measured_split(dataset)
+    predictions = evaluate(config, dataset, result.checkpoint, split)
+    models = _measured(config.name, dataset, predictions)
+    _log(tracker, split, models[config.name], result.step)
+    model = publish(config, dataset, folder, result, models[config.name], tracker)
+    if options.reference:
+        models = _with_reference(config, dataset, folder, split, models, options)
+        _log(tracker, f"reference/{split}", models["single-task"], result.step)
+    results = folder / "results.json"
+    results.write_text(json.dumps({"split": split, "metrics": models}, indent=1))
+    tracker.log_artifact(results)
+    draw(config, dataset, folder, result, predictions, models, tracker)
+    return _outcome(config, dataset, split, models, model)
+
+
+def _train(
+    config: RunConfig, dataset: PreparedDataset, folder: Path, tracker: Tracker, options: Options
+) -> TrainResult:
+    """In this process, or in several that torchrun starts; goes on where `folder` ends."""
+    if options.nproc > 1:
+        return launch(config, dataset, folder, options.nproc, tracker)
+    progress = for_console(options.console)
+    return train(config, dataset, folder, tracker=tracker, progress=progress, resume=True)
+
+
+def _with_reference(
+    config: RunConfig,
+    dataset: PreparedDataset,
+    folder: Path,
+    split: str,
+    models: dict[str, Metrics],
+    options: Options,
+) -> dict[str, Metrics]:
+    """Train one network per task under the same budget, and put its metrics before the constant
+    predictor's."""
+    log.info("training the single-task networks to compare with")
+    alone = config.model_copy(update={"model": single_task(config.model)})
+    result = _train(alone, dataset, folder / "reference", SilentTracker(), options)
+    metrics = measure(evaluate(alone, dataset, result.checkpoint, split))
+    own, last = models[config.name], models["constant"]
+    return {config.name: own, "single-task": metrics, "constant": last}
+
+
+def single_task(model: TrunkConfig) -> SingleTaskConfig:
+    """One network per task, each as deep and wide as what a task passes in `model`: an expert, or
+    the shared trunk."""
+    shared = {name: getattr(model, name) for name in TrunkConfig.model_fields}
+    for name in ("expert", "hidden"):
+        if hidden := getattr(model, name, None):
+            return SingleTaskConfig(**shared, hidden=hidden)
+    return SingleTaskConfig(**shared)
+
+
+def _measured(name: str, dataset: PreparedDataset, predictions: Predictions) -> dict[str, Metrics]:
+    return {name: measure(predictions), "constant": measure(constant(dataset, predictions))}
+
+
+def _log(tracker: Tracker, prefix: str, metrics: Metrics, step: int) -> None:
+    tracker.log_metrics({f"{prefix}/{k}": v for k, v in metrics.items() if v is not None}, step)
+
+
+def _describe(
+    config: RunConfig, dataset: PreparedDataset, folder: Path, tracker: MlflowTracker
+) -> None:
+    """What is known before training: config, data, features."""
+    tracker.log_tags(
+        {
+            tracking.FOLDER: folder.resolve(),
+            tracking.CONFIG: fingerprint(config),
+            tracking.DATA: dataset.fingerprint,
+        }
+    )
+    facts = config.model_dump(mode="json", include={"model", "weighting", "train"})
+    counts = {"features": len(config.features), "tasks": ", ".join(config.tasks)}
+    tracker.log_params({**facts, **counts, "split": config.data.split.kind})
+    tracker.log_artifact(folder / "config.yaml")
+    tracker.log_artifact(dataset.folder / "manifest.json", "data")
+    manifest = dataset.manifest
+    rows = {split: facts.rows for split, facts in manifest.splits.items()}
+    tracker.log_dataset(
+        config.name, manifest.fingerprint, str(dataset.folder.resolve()), manifest.columns, rows
+    )
+
+
+def _outcome(
+    config: RunConfig,
+    dataset: PreparedDataset,
+    split: str,
+    models: dict[str, Metrics],
+    model: str | None = None,
+) -> Outcome:
+    title = f"{config.name} on the {dataset.rows(split):,} rows of the {split} split"
+    return Outcome(title, tuple(config.tasks), models, model)
