@@ -8,7 +8,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from fbgemm_gpu.tbe.config.optimizer_config import WeightDecayMode
+from fbgemm_gpu.tbe.config.optimizer_config import (
+    CounterBasedRegularizationDefinition,
+    CounterWeightDecayMode,
+    WeightDecayMode,
+)
 from torch import nn
 from torchrec import EmbeddingBagCollection, EmbeddingCollection
 from torchrec.distributed.model_parallel import DistributedModelParallel, get_default_sharders
@@ -138,10 +142,17 @@ def _table_optimizer(
                 "train.sparse.kind: `adam` within backward needs a GPU; `rowwise_adagrad` runs here"
             )
         return Adam, {"lr": config.lr, "weight_decay": config.weight_decay}
-    return RowWiseAdagrad, {
-        "lr": config.lr,
-        "weight_decay": config.weight_decay,
-        "weight_decay_mode": WeightDecayMode.L2,
+    settings = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if process.device.type == "cuda":
+        return RowWiseAdagrad, settings | {"weight_decay_mode": WeightDecayMode.L2}
+    # FBGEMM's plain CPU kernel drops the weight decay, and mixes SSE into AVX code, which costs
+    # 400 ns a row on recent Xeons. The kernel made for counters, with nothing counted, does the
+    # same arithmetic with the decay and three times as fast.
+    return RowWiseAdagrad, settings | {
+        "weight_decay_mode": WeightDecayMode.COUNTER,
+        "counter_based_regularization": CounterBasedRegularizationDefinition(
+            counter_weight_decay_mode=CounterWeightDecayMode.L2
+        ),
     }
 
 
