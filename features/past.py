@@ -7,7 +7,7 @@ row's timestamp, the row itself among them, are never part of its past.
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,14 +54,18 @@ class Standing:
     """Place of the oldest event of the row's key, int64 [B]."""
     end: np.ndarray
     """Place behind the last event strictly before the row, int64 [B]; `first` without a past."""
+    _since: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    """Answers of `since`: many windows ask for the same length."""
 
     def since(self, over: int | None) -> np.ndarray:
         """Place of the first event at or after `moments - over` (microseconds); the key's oldest
         event for None."""
         if over is None:
             return self.first
-        times = self.events[TIME].to_numpy()
-        return count_before(times, self.first, self.end, self.moments - over)
+        if over not in self._since:
+            times = self.events[TIME].to_numpy()
+            self._since[over] = count_before(times, self.first, self.end, self.moments - over)
+        return self._since[over]
 
     def total(self, column: str, start: np.ndarray) -> np.ndarray:
         """Sum of a running column over the events from `start` to `end` (exclusive)."""

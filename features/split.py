@@ -107,12 +107,14 @@ class HashSplit(Shares):
     def deal(self, rows: pl.LazyFrame) -> Dealt:
         key = text(pl.col(seen(self.key)), rows.collect_schema()[seen(self.key)])
         place = hash64(key, f"split {self.salt}").cast(pl.Float64) / 2.0**64
-        names = pl.when(place < self.test).then(pl.lit("test"))
-        names = names.when(place < self.test + self.valid).then(pl.lit("valid"))
-        shares = {"valid": self.valid, "test": self.test}
-        return Dealt(
-            names.otherwise(pl.lit("train")), {"key": self.key, "salt": self.salt, **shares}
+        split = (
+            pl.when(place < self.test)
+            .then(pl.lit("test"))
+            .when(place < self.test + self.valid)
+            .then(pl.lit("valid"))
+            .otherwise(pl.lit("train"))
         )
+        return Dealt(split, self.model_dump(exclude={"kind"}))
 
 
 class ColumnSplit(Split):
