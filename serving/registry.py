@@ -1,16 +1,17 @@
 """Models in MLflow: log, register, alias, resolve. No other file speaks to MLflow about models."""
 
-import difflib
 import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256 as new_hash
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 import mlflow.artifacts
 import mlflow.onnx
@@ -22,9 +23,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from features.errors import ModelError
+from features.errors import ModelError, nearest
 from features.layout import DenseInput, IdInput, Input
 from serving.bundle import FACTS, Bundle
+from serving.disk import writing
 from serving.scorer import example_arrays
 
 MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
@@ -109,7 +111,7 @@ class Registry:
                 self._client.create_registered_model(name)
             created = self._client.create_model_version(
                 name,
-                source=f"models:/{model.model_id}",
+                source=model.artifact_location,
                 run_id=model.source_run_id,
                 model_id=model.model_id,
             )
@@ -122,7 +124,7 @@ class Registry:
             previous = self._client.get_registered_model(name).aliases.get(alias)
             if str(previous) == str(version):
                 return
-            time = datetime.now(UTC).isoformat()
+            time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
             move = {"from": int(previous) if previous else None, "to": version, "time": time}
             self._client.set_registered_model_alias(name, alias, str(version))
             self._client.set_registered_model_tag(name, f"alias.{alias}.{time}", json.dumps(move))
@@ -142,15 +144,14 @@ class Registry:
         Files of a remote server are kept in `cache`. Raises ModelError, naming the nearest models,
         when there is none.
         """
-        registered: tuple[str, str] | None = None
         if not uri.startswith(("models:", "runs:")):
             return _described(self._local(uri))
-        if uri.startswith("models:/") and not MODEL_ID.fullmatch(uri.removeprefix("models:/")):
-            registered = self._version(uri)
-            uri = self._source(*registered)
-        model = self._logged_model(uri)
-        folder = self._download(model, cache)
-        return ResolvedModel(Bundle.load(folder), *registered) if registered else _described(folder)
+        if uri.startswith("runs:") or MODEL_ID.fullmatch(uri.removeprefix("models:/")):
+            return _described(self._download(self._logged_model(uri).artifact_location, cache))
+        name, version = self._version(uri)
+        with self._answering():
+            location = self._client.get_model_version_download_uri(name, version)
+        return ResolvedModel(Bundle.load(self._download(location, cache)), name, version)
 
     def _local(self, uri: str) -> Path:
         folder = Path(uri)
@@ -160,7 +161,7 @@ class Registry:
             known = [f"models:/{name}" for name in self._names()]
         if folder.exists():
             raise ModelError(f"{uri}: not a Fulcrum model ({FACTS} is missing)")
-        raise ModelError(f"{uri}: no such folder. {_nearest(uri, known, 'registered models')}")
+        raise ModelError(f"{uri}: no such folder{nearest(uri, known)}")
 
     def _version(self, uri: str) -> tuple[str, str]:
         """Name and version behind `models:/name@alias` or `models:/name/version`."""
@@ -176,17 +177,12 @@ class Registry:
             versions = {v.version for v in self._client.search_model_versions(f"name='{name}'")}
         if at and alias not in aliases:
             known = [f"models:/{name}@{a}" for a in aliases]
-            raise ModelError(f"{uri}: no such alias. {_nearest(uri, known, 'aliases')}")
+            raise ModelError(f"{uri}: no such alias{nearest(uri, known)}")
         number = str(aliases[alias]) if at else alias
         if number not in {str(v) for v in versions}:
             known = [f"models:/{name}/{v}" for v in sorted(versions, key=int)]
-            raise ModelError(f"{uri}: no such version. {_nearest(uri, known, 'versions')}")
+            raise ModelError(f"{uri}: no such version{nearest(uri, known)}")
         return name, number
-
-    def _source(self, name: str, number: str) -> str:
-        with self._answering():
-            found = self._client.get_model_version(name, number)
-        return f"models:/{found.model_id}" if found.model_id else str(found.source)
 
     def _logged_model(self, uri: str) -> LoggedModel:
         path = uri.partition(":/")[2]
@@ -215,27 +211,29 @@ class Registry:
             if name in ("", model.name):
                 return model
         known = [f"runs:/{run_id}/{model.name}" for model in models]
-        raise ModelError(f"{uri}: the run has no such model. {_nearest(uri, known, 'its models')}")
+        raise ModelError(f"{uri}: the run has no such model{nearest(uri, known)}")
 
-    def _download(self, model: LoggedModel, cache: Path | None) -> Path:
-        kept = cache / model.model_id if cache else None
-        if kept and kept.exists():
-            return kept
-        with self._answering():
-            found = Path(
-                mlflow.artifacts.download_artifacts(
-                    artifact_uri=f"models:/{model.model_id}",
-                    tracking_uri=self.uri,
-                    registry_uri=self.uri,
-                )
-            )
-        if not (found / FACTS).is_file():
-            raise ModelError(f"models:/{model.model_id}: not logged by Fulcrum ({FACTS} missing)")
-        if kept is None or not found.is_relative_to(tempfile.gettempdir()):
-            return found
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(found, kept)
+    def _download(self, location: str, cache: Path | None) -> Path:
+        """The artifacts as a local folder: where they are, or a copy in `cache`."""
+        place = urlparse(location)
+        if place.scheme in ("", "file"):
+            return self._checked(Path(unquote(place.path)), location)
+        cache = cache or Path(tempfile.mkdtemp(prefix="fulcrum-model-"))
+        kept = cache / new_hash(location.encode()).hexdigest()[:32]
+        if not kept.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache) as partial, writing(cache):
+                with self._answering():
+                    found = mlflow.artifacts.download_artifacts(
+                        location, dst_path=partial, tracking_uri=self.uri, registry_uri=self.uri
+                    )
+                self._checked(Path(found), location).rename(kept)
         return kept
+
+    def _checked(self, folder: Path, location: str) -> Path:
+        if not (folder / FACTS).is_file():
+            raise ModelError(f"{location}: not logged by Fulcrum ({FACTS} is missing)")
+        return folder
 
     def _names(self) -> list[str]:
         return [model.name for model in self._client.search_registered_models()]
@@ -243,8 +241,7 @@ class Registry:
     def _check_name(self, name: str) -> None:
         if name not in (names := self._names()):
             raise ModelError(
-                f"no registered model named {name!r} in {self.uri}. "
-                f"{_nearest(name, names, 'registered models')}"
+                f"no registered model named {name!r} in {self.uri}{nearest(name, names)}"
             )
 
     @contextmanager
@@ -302,11 +299,3 @@ def _requirements() -> list[str]:
 def _described(folder: Path) -> ResolvedModel:
     bundle = Bundle.load(folder)
     return ResolvedModel(bundle, bundle.name, bundle.fingerprint[:12])
-
-
-def _nearest(given: str, known: Iterable[str], what: str) -> str:
-    known = list(known)
-    if not known:
-        return f"There are no {what}"
-    near = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
-    return f"Did you mean {' or '.join(near)}?" if near else f"Known {what}: {', '.join(known)}"
