@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from features.prepare import PreparedDataset
+from features.dataset import PreparedDataset
 from features.reader import Reader
 from models.network import Network
 from pipelines import figures
 from pipelines.checkpoint import load_weights
 from pipelines.config import RunConfig
 from pipelines.metrics import Metrics, Predictions, by_task
+from pipelines.registration import measured_split
 from pipelines.tracker import Tracker
 from pipelines.train import TrainResult
 
@@ -36,7 +37,7 @@ def draw(
         "training_curves": _curves(result),
         "calibration": _calibration(predictions),
         "gain": _gain(models),
-        "drift": figures.drift(dataset.drift) if dataset.drift else None,
+        "drift": _drift(dataset),
         "gates": _gates(config, dataset, result.checkpoint),
     }
     target = folder / "figures"
@@ -73,6 +74,13 @@ def _gain(models: Mapping[str, Metrics]) -> figures.Figure | None:
     return figures.gain("auc", tasks, numbers)
 
 
+def _drift(dataset: PreparedDataset) -> figures.Figure | None:
+    *_, last = dataset.drift.columns
+    if not last.startswith("psi."):
+        return None
+    return figures.drift(dict(dataset.drift.select("feature", last).iter_rows()))
+
+
 def _gates(config: RunConfig, dataset: PreparedDataset, checkpoint: Path) -> figures.Figure | None:
     """Mean gate weights on held-out rows; nothing for a network with less than two experts."""
     layout = dataset.state.layout
@@ -80,7 +88,7 @@ def _gates(config: RunConfig, dataset: PreparedDataset, checkpoint: Path) -> fig
     network.load_state_dict(load_weights(checkpoint))
     network.eval()
     with torch.no_grad():
-        batch = next(iter(Reader(dataset, "test", GATE_ROWS)))
+        batch = next(iter(Reader(dataset, measured_split(dataset), GATE_ROWS)))
         weights = network.diagnostics(batch)["gates"].float().mean(0).numpy()
     if min(weights.shape) < 2 or np.ptp(weights.sum(1)) > 1e-3:
         return None

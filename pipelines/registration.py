@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 
 from features.conform import conform
+from features.dataset import PreparedDataset
 from features.errors import ConfigError
-from features.prepare import PreparedDataset
 from features.source import scan
 from pipelines.checkpoint import load_weights
 from pipelines.config import RunConfig

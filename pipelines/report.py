@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import polars as pl
+from rich import box
 from rich.table import Table
 
 from features.manifest import Manifest
@@ -32,7 +33,7 @@ def results(title: str, tasks: Sequence[str], models: Mapping[str, Metrics]) -> 
         for metric in COLUMNS
         if any(f"{metric}/{task}" in metrics for metrics in models.values() for task in tasks)
     ]
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = _table(title)
     table.add_column("task")
     table.add_column("model")
     for metric in shown:
@@ -48,7 +49,7 @@ def results(title: str, tasks: Sequence[str], models: Mapping[str, Metrics]) -> 
 
 def splits(manifest: Manifest) -> Table:
     """A line for each split: rows, boundary, and the rate of each binary task."""
-    table = Table(title="Splits", title_justify="left", title_style="bold")
+    table = _table("Splits")
     table.add_column("split")
     table.add_column("rows", justify="right")
     tasks = list(dict.fromkeys(t for facts in manifest.splits.values() for t in facts.positives))
@@ -64,29 +65,36 @@ def splits(manifest: Manifest) -> Table:
     limits = ", ".join(f"{name} {value}" for name, value in manifest.boundaries.items())
     notes = [f"{manifest.rows_read:,} rows read", f"left out: {dropped}" if dropped else "", limits]
     table.caption = "; ".join(filter(None, notes))
-    table.caption_justify = "left"
     return table
 
 
 def features(drift: pl.DataFrame) -> Table:
-    """A line for each feature: vocabulary, and what differs in the later splits."""
-    table = Table(title="Features", title_justify="left", title_style="bold")
-    for column in drift.columns:
-        table.add_column(
-            column.replace(".", "\n"), justify="left" if column in ("feature", "kind") else "right"
-        )
+    """A line for each feature: vocabulary, missing and unknown values, shift against training."""
+    last = drift.columns[-1].rpartition(".")[2]
+    columns = {
+        "feature": "feature",
+        "kind": "kind",
+        "vocabulary": "vocabulary",
+        "null.train": "null\ntrain",
+        f"null.{last}": f"null\n{last}",
+        f"unknown.{last}": f"unknown\n{last}",
+        f"psi.{last}": f"PSI\n{last}",
+    }
+    table = _table("Features")
+    for name, heading in columns.items():
+        text = name in ("feature", "kind")
+        table.add_column(heading, justify="left" if text else "right", no_wrap=True)
     for row in drift.iter_rows(named=True):
-        cells = [_feature_cell(name, value) for name, value in row.items()]
-        strong = any((v or 0) > STRONG for k, v in row.items() if k.startswith("psi."))
-        table.add_row(*cells, style="red" if strong else "")
-    table.caption = f"red: a population stability index above {STRONG}, the usual sign of a shift"
-    table.caption_justify = "left"
+        shifted = row[f"psi.{last}"] > STRONG
+        cells = [_feature_cell(name, row[name]) for name in columns]
+        table.add_row(*cells, style="red" if shifted else "")
+    table.caption = f"red: a population stability index (PSI) above {STRONG}, a shift"
     return table
 
 
 def families(title: str, members: Mapping[str, tuple[str, str]]) -> Table:
     """A line for each member of a family: name, what it is, where it comes from."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = _table(title)
     for heading in ("name", "what it is", "source"):
         table.add_column(heading, overflow="fold")
     for name, (summary, source) in members.items():
@@ -102,6 +110,16 @@ def architectures() -> Table:
 def weightings() -> Table:
     """What `weighting.method` may name."""
     return families("weighting.method", {n: (c.summary, c.source) for n, c in WEIGHTINGS.items()})
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
 
 
 def _feature_cell(name: str, value: str | float | None) -> str:

@@ -11,17 +11,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from features.prepare import PreparedDataset
+from features.dataset import PreparedDataset
 from models.trunks import TrunkConfig
 from models.trunks.single_task import SingleTaskConfig
 from pipelines import tracking
 from pipelines.config import RunConfig
-from pipelines.dataset import prepare_dataset
 from pipelines.evaluate import constant, evaluate
 from pipelines.launch import launch
 from pipelines.load import fingerprint, load, to_yaml
 from pipelines.metrics import Metrics, Predictions, measure
 from pipelines.pictures import draw
+from pipelines.prepare import prepare_dataset
 from pipelines.progress import for_console
 from pipelines.registration import measured_split, publish
 from pipelines.tracker import SilentTracker, Tracker

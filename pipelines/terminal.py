@@ -1,11 +1,15 @@
 """What the commands show: results on stdout, progress and messages on stderr."""
 
 import logging
+import sys
 
 from rich.console import Console
 from rich.logging import RichHandler
 
-results = Console(highlight=False, soft_wrap=False)
+WIDTH = 140
+"""Of tables in a file or a pipe, where no terminal says how wide it is."""
+
+results = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 messages = Console(stderr=True, highlight=False)
 
 PACKAGES = ("features", "models", "serving", "pipelines")

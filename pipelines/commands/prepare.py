@@ -11,7 +11,7 @@ def prepare(config: Config, overrides: Set) -> None:
     run = load(config, overrides)
 
     from pipelines import report, terminal
-    from pipelines.dataset import prepare_dataset
+    from pipelines.prepare import prepare_dataset
 
     dataset = prepare_dataset(run, terminal.messages)
     terminal.results.print(report.splits(dataset.manifest))

@@ -1,0 +1,34 @@
+"""Preparation as a person sees it: a bar on a terminal, a log line for each step elsewhere."""
+
+import logging
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from features.dataset import PreparedDataset
+from features.prepare import prepare
+from pipelines.config import RunConfig
+
+log = logging.getLogger(__name__)
+
+
+def prepare_dataset(config: RunConfig, console: Console) -> PreparedDataset:
+    """The prepared data set of a run, made when it is not there yet."""
+    columns = TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn()
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
+    ) as bar:
+        shown = bar.add_task("prepare", total=None)
+        steps: list[str] = []
+
+        def told(what: str, done: int, total: int) -> None:
+            if what not in steps:
+                steps.append(what)
+                if not console.is_terminal:
+                    log.info("prepare: %s", what)
+            bar.update(shown, description=f"prepare: {what}", completed=done, total=total)
+
+        dataset = prepare(config, Path(config.workspace), told)
+    log.info("prepared data set %s%s", dataset.folder, "" if steps else " (as it was)")
+    return dataset
