@@ -205,8 +205,8 @@ def _sort(events: pl.DataFrame, totals: Mapping[str, pl.Expr]) -> Partition:
     keys = events.select(pl.col(KEY).gather(first)).with_columns(
         pl.Series(_FIRST, first), pl.Series(_LAST, np.append(first[1:], len(events))[: len(first)])
     )
-    for name in totals:
-        events = events.with_columns(_running(name, events.schema[name]))
+    running = [expr for name in totals for expr in _running(name, events.schema[name])]
+    events = events.with_columns(running)
     return Partition(keys, events.drop(KEY).rechunk())
 
 

@@ -1,6 +1,7 @@
 """Raw rows to the inputs of the network: the one implementation behind preparation and scoring."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
@@ -80,10 +81,14 @@ def encode(
         rows.select(*state.row_columns, *kept), state.row_needs, state.spec.data, state.tables
     )
     if state.spec.looking_back:
-        if past is None:
-            past = gather(pl.LazyFrame(schema=state.past_columns), state)
-        rows = look_back(with_time(rows, state), past, state.spec.looking_back, TIME, state.bases)
+        seen = _no_past(state) if past is None else past
+        rows = look_back(with_time(rows, state), seen, state.spec.looking_back, TIME, state.bases)
     return rows.select(*state.inputs, *(pl.col(KEPT + name).alias(name) for name in keep), *extra)
+
+
+@lru_cache(maxsize=8)
+def _no_past(state: FeatureState) -> Gathered:
+    return gather(pl.LazyFrame(schema=state.past_columns), state)
 
 
 def with_time(frame: pl.LazyFrame, state: FeatureState) -> pl.LazyFrame:
