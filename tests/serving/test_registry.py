@@ -1,5 +1,7 @@
 """Models in a real MLflow: logged whole, registered, aliased with a history, resolved."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -178,6 +180,7 @@ def server(tmp_path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=tmp_path,
+        start_new_session=True,
     )
     try:
         for _ in range(300):
@@ -189,7 +192,7 @@ def server(tmp_path):
                 time.sleep(0.2)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait(20)
 
 
