@@ -89,7 +89,8 @@ def make_bundle(
     inputs = [source.name for source in state.layout.inputs]
     held_out = pl.scan_parquet(dataset.shards(measured_split(dataset))).select(inputs)
     events = scan(config.data.events).frame
-    example = conform(events, state.row_columns, "data.events").select(state.row_columns)
+    columns = dict.fromkeys([*state.row_columns, *state.keys])
+    example = conform(events, state.row_columns, "data.events").select(list(columns))
     return export(
         folder / "bundle",
         state=state,
