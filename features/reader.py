@@ -8,20 +8,18 @@ for another, and batches differ by at most one row: none is dropped, padded or l
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.batch import Batch
+from features.dataset import PreparedDataset
 from features.errors import ConfigError, DataError, StateError
 from features.layout import Layout
 from features.prefetch import prefetch
 from features.rows import Column, columns_of, cut_batch, join_columns, read_columns
-
-if TYPE_CHECKING:
-    from features.prepare import PreparedDataset
 
 BUFFER_ROWS = 131_072
 """Rows read and shuffled at a time; rounded up to whole row groups."""
@@ -57,7 +55,7 @@ class Reader:
 
     def __init__(
         self,
-        dataset: "PreparedDataset",
+        dataset: PreparedDataset,
         split: str,
         batch_size: int,
         *,

@@ -17,6 +17,7 @@ import os
 import random
 import re
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def save(
     `parts` holds the state dicts of model (under `model`) and optimizers, `state` what JSON can
     say. Raises ResourceError when the disk refuses; what was there before stays as it was.
     """
-    target, temporary = folder / f"step-{step}", folder / f".step-{step}.tmp"
+    target, temporary = path(folder, step), folder / f".step-{step}.tmp"
     if process.main:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -107,6 +108,11 @@ def load_weights(checkpoint: Path) -> dict[str, Tensor]:
     return {name.removeprefix(f"{MODEL}."): tensor for name, tensor in weights.items()}
 
 
+def path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / f"step-{step}"
+
+
 def latest(folder: Path) -> Path | None:
     """The checkpoint with most steps, if there is any."""
     return max(_checkpoints(folder), key=_step, default=None)
@@ -114,11 +120,11 @@ def latest(folder: Path) -> Path | None:
 
 def prune(folder: Path, keep: set[int]) -> None:
     """Remove the checkpoints of other steps, and what unfinished writes left."""
-    for path in _checkpoints(folder):
-        if _step(path) not in keep:
-            shutil.rmtree(path)
-    for path in folder.glob(".step-*.tmp"):
-        shutil.rmtree(path)
+    for checkpoint in _checkpoints(folder):
+        if _step(checkpoint) not in keep:
+            shutil.rmtree(checkpoint)
+    for unfinished in folder.glob(".step-*.tmp"):
+        shutil.rmtree(unfinished)
 
 
 def random_state() -> dict[str, Any]:
@@ -147,13 +153,15 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 def _fill(checkpoint: Path, tensors: dict[str, Any], alone: bool = False) -> None:
     try:
-        dcp.load(tensors, storage_reader=FileSystemReader(checkpoint), no_dist=alone)
+        with warnings.catch_warnings():  # torch warns of a load outside a process group
+            warnings.simplefilter("ignore", UserWarning)
+            dcp.load(tensors, storage_reader=FileSystemReader(checkpoint), no_dist=alone)
     except (Exception, CheckpointException) as error:
         raise StateError(f"{checkpoint}: not a usable checkpoint: {_reason(error)}") from None
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("step-*") if NAME.fullmatch(path.name)]
+    return [found for found in folder.glob("step-*") if NAME.fullmatch(found.name)]
 
 
 def _step(checkpoint: Path) -> int:
@@ -168,12 +176,12 @@ def _decode(text: str) -> Tensor:
     return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, allow_nan=False))
+def _write(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=1, allow_nan=False))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text())
 
 
 def _reason(error: BaseException) -> str:

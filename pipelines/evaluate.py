@@ -1,13 +1,13 @@
 """Scores of a whole split, from a network in training or from a checkpoint."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor, nn
 
+from features.dataset import PreparedDataset
 from features.errors import DataError
 from features.layout import Layout, TaskSpec
 from features.reader import Reader
@@ -18,15 +18,12 @@ from pipelines.distributed import Process, process_group
 from pipelines.metrics import Predictions
 from pipelines.optimizer import distribute
 
-if TYPE_CHECKING:
-    from features.prepare import PreparedDataset
-
 BATCH_ROWS = 8192
 """Rows per step and process; nothing is learned, so it changes speed alone."""
 
 
 def evaluate(
-    run: RunConfig, dataset: "PreparedDataset", folder: Path, split: str = "test"
+    run: RunConfig, dataset: PreparedDataset, folder: Path, split: str = "test"
 ) -> Predictions:
     """Score a split with the weights of a checkpoint, however many processes wrote it."""
     with process_group() as process:
@@ -37,7 +34,7 @@ def evaluate(
 
 
 def predict(
-    model: nn.Module, dataset: "PreparedDataset", split: str, process: Process
+    model: nn.Module, dataset: PreparedDataset, split: str, process: Process
 ) -> Predictions:
     """Score a split in file order; every process calls it and gets all rows. Leaves the network in
     eval mode."""
@@ -60,7 +57,7 @@ def predict(
     return Predictions(reader.layout, *(column.numpy() for column in columns))
 
 
-def constant(dataset: "PreparedDataset", predictions: Predictions) -> Predictions:
+def constant(dataset: PreparedDataset, predictions: Predictions) -> Predictions:
     """The same rows scored by a predictor that knows only the training split: the positive rate,
     the mean label, or the share of each class."""
     layout = dataset.state.layout
@@ -92,7 +89,7 @@ def row_losses(layout: Layout, scores: np.ndarray, labels: np.ndarray) -> np.nda
     return np.stack(losses, 1)
 
 
-def to_frame(predictions: Predictions, dataset: "PreparedDataset", split: str) -> pl.DataFrame:
+def to_frame(predictions: Predictions, dataset: PreparedDataset, split: str) -> pl.DataFrame:
     """Row keys, labels (null where not observed) and scores, in file order."""
     layout = predictions.layout
     rows = pl.scan_parquet(dataset.shards(split))

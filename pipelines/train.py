@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torchrec.distributed.train_pipeline import TrainPipelineSparseDist
 
 from features.batch import Batch
+from features.dataset import PreparedDataset
 from features.errors import ConfigError, StateError, TrainError
 from features.reader import Reader
 from models.network import Network
@@ -32,9 +33,6 @@ from pipelines.metrics import Metrics, measure
 from pipelines.optimizer import Optimizers, distribute
 from pipelines.progress import SilentProgress, TrainProgress
 from pipelines.tracker import SilentTracker, Tracker
-
-if TYPE_CHECKING:
-    from features.prepare import PreparedDataset
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +58,7 @@ class TrainResult:
 
 def train(
     run: RunConfig,
-    dataset: "PreparedDataset",
+    dataset: PreparedDataset,
     folder: Path,
     *,
     tracker: Tracker | None = None,
@@ -88,13 +86,24 @@ def train(
             return trainer.run()
 
 
+def read_result(folder: Path) -> TrainResult:
+    """What training has left under `folder` so far. Raises StateError when that is nothing."""
+    newest = checkpoint.latest(folder)
+    if newest is None:
+        raise StateError(f"{folder} holds no checkpoint")
+    state = checkpoint.read_state(newest)
+    history = [(step, metrics) for step, metrics in state["history"]]
+    best = state["stopping"]["best_step"] or state["step"]
+    return TrainResult(checkpoint.path(folder, best), best, dict(history).get(best, {}), history)
+
+
 class Trainer:
     """One run in progress."""
 
     def __init__(
         self,
         run: RunConfig,
-        dataset: "PreparedDataset",
+        dataset: PreparedDataset,
         folder: Path,
         process: Process,
         tracker: Tracker,
@@ -150,7 +159,7 @@ class Trainer:
         self.optimizers.skip_to(self.step)
         self.reader.load_state_dict(state["reader"])
         self.stopping.load_state_dict(state["stopping"])
-        self.history = [(step, metrics) for step, metrics in state["history"]]
+        self.history = read_result(self.folder).history
         log.info("resumed %s at step %d of %d", self.folder, self.step, self.steps)
 
     def run(self) -> TrainResult:
@@ -158,10 +167,7 @@ class Trainer:
         while self.step < self.steps and not self.stopping.over:
             with closing(iter(self.reader)) as batches:
                 self._train(batches)
-        best = self.stopping.best_step or self.step
-        return TrainResult(
-            self.folder / f"step-{best}", best, dict(self.history).get(best, {}), self.history
-        )
+        return read_result(self.folder)
 
     def _train(self, batches: Iterator[Batch]) -> None:
         """The rest of an epoch."""

@@ -1,12 +1,13 @@
 """A prepared data set made on the spot: the columns of the contract, without a feature step."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 
+from features.data import DataConfig
+from features.dataset import PreparedDataset
 from features.layout import (
     BagInput,
     DenseInput,
@@ -16,6 +17,9 @@ from features.layout import (
     TableSpec,
     TaskSpec,
 )
+from features.manifest import Manifest, Shard, SplitFacts, checksum
+from features.spec import FeatureSpec
+from features.state import FeatureState
 
 LAYOUT = Layout(
     tables=(
@@ -58,25 +62,6 @@ LAYOUT = Layout(
 """Every kind of input and of task."""
 
 
-@dataclass
-class Prepared:
-    """What the reader and the training loop use of a `PreparedDataset`."""
-
-    files: dict[str, list[Path]]
-    layout: Layout = LAYOUT
-    fingerprint: str = "0" * 16
-    state: SimpleNamespace = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.state = SimpleNamespace(layout=self.layout, fingerprint=self.fingerprint)
-
-    def shards(self, split: str) -> list[Path]:
-        return self.files.get(split, [])
-
-    def rows(self, split: str) -> int:
-        return sum(len(pl.read_parquet(shard)) for shard in self.shards(split))
-
-
 def rows(count: int, seed: int = 0) -> pl.DataFrame:
     """Rows of `LAYOUT` whose labels follow from the item and `x`, with noise; `x` of row r, when
     read back from `row.key.n`, tells which row a batch holds."""
@@ -117,14 +102,55 @@ def rows(count: int, seed: int = 0) -> pl.DataFrame:
     )
 
 
-def prepare(folder: Path, splits: dict[str, int], *, shards: int = 2, group: int = 64) -> Prepared:
+def prepare(
+    folder: Path, splits: dict[str, int], *, shards: int = 2, group: int = 64
+) -> PreparedDataset:
     """Write splits of the given sizes in `shards` files with row groups of `group` rows."""
-    files: dict[str, list[Path]] = {}
+    facts = {}
     for seed, (split, count) in enumerate(splits.items()):
         frame = rows(count, seed)
         (folder / split).mkdir(parents=True, exist_ok=True)
         edges = [count * shard // shards for shard in range(shards + 1)]
-        files[split] = [folder / split / f"{shard:05}.parquet" for shard in range(shards)]
-        for path, start, stop in zip(files[split], edges, edges[1:], strict=False):
+        files = [folder / split / f"{shard:05}.parquet" for shard in range(shards)]
+        for path, start, stop in zip(files, edges, edges[1:], strict=False):
             frame[start:stop].write_parquet(path, row_group_size=group)
-    return Prepared(files)
+        facts[split] = SplitFacts(
+            rows=count,
+            shards=tuple(_shard(folder, path) for path in files),
+            positives={},
+            observed={},
+            missing={},
+        )
+    fingerprint = "0123456789abcdef"
+    state = FeatureState(
+        FeatureSpec(data=DataConfig(events="events.parquet"), features={}, tasks={}),
+        LAYOUT,
+        row_columns={},
+        past_columns={},
+        tables={},
+        lookups={},
+        learned={},
+        bases={},
+        fingerprint=fingerprint,
+    )
+    state.save(folder / "state")
+    Manifest(
+        fingerprint=fingerprint,
+        inputs=(),
+        split="order",
+        boundaries={},
+        rows_read=sum(splits.values()),
+        rows_dropped={},
+        columns={},
+        splits=facts,
+    ).save(folder)
+    return PreparedDataset.open(folder)
+
+
+def _shard(folder: Path, path: Path) -> Shard:
+    return Shard(
+        name=str(path.relative_to(folder)),
+        rows=pq.read_metadata(path).num_rows,
+        bytes=path.stat().st_size,
+        sha256=checksum(path),
+    )

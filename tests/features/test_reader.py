@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 
 import features.reader
 from features.batch import PADDING, Batch, from_arrays
+from features.dataset import PreparedDataset
 from features.errors import ConfigError, DataError, StateError
 from features.reader import Reader
-from tests.prepared import LAYOUT, Prepared, prepare, rows
+from tests.prepared import LAYOUT, prepare, rows
 
 ROWS = 500
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     return prepare(tmp_path_factory.mktemp("data"), {"train": ROWS}, shards=3, group=32)
 
 
@@ -81,7 +82,7 @@ def numbers(batch: Batch) -> list[int]:
 )
 @settings(max_examples=25, deadline=None)
 def test_an_epoch_reads_every_row_once_and_ranks_stay_in_step(
-    dataset: Prepared, batch_size: int, world: int, shuffle: bool, seed: int
+    dataset: PreparedDataset, batch_size: int, world: int, shuffle: bool, seed: int
 ) -> None:
     seen: list[int] = []
     steps = set()
@@ -102,13 +103,13 @@ def test_an_epoch_reads_every_row_once_and_ranks_stay_in_step(
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_batches_hold_the_rows_that_they_say(dataset: Prepared, shuffle: bool) -> None:
+def test_batches_hold_the_rows_that_they_say(dataset: PreparedDataset, shuffle: bool) -> None:
     frame = rows(ROWS)
     for batch in Reader(dataset, "train", 64, shuffle=shuffle):
         assert same(batch, expected(frame[numbers(batch)]))
 
 
-def test_order_depends_on_seed_and_epoch_alone(dataset: Prepared) -> None:
+def test_order_depends_on_seed_and_epoch_alone(dataset: PreparedDataset) -> None:
     def epochs(seed: int) -> list[list[int]]:
         reader = Reader(dataset, "train", 64, seed=seed, shuffle=True)
         return [[n for batch in reader for n in numbers(batch)] for _ in range(2)]
@@ -123,7 +124,9 @@ def test_order_depends_on_seed_and_epoch_alone(dataset: Prepared) -> None:
 
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("world", [1, 2])
-def test_resume_is_exact_at_every_position(dataset: Prepared, shuffle: bool, world: int) -> None:
+def test_resume_is_exact_at_every_position(
+    dataset: PreparedDataset, shuffle: bool, world: int
+) -> None:
     def reader() -> Reader:
         return Reader(dataset, "train", 64, seed=3, shuffle=shuffle, rank=world - 1, world=world)
 
@@ -147,7 +150,9 @@ def test_resume_is_exact_at_every_position(dataset: Prepared, shuffle: bool, wor
         assert all(same(a, b) for a, b in zip(rest, unbroken[position:], strict=True))
 
 
-def test_position_counts_what_was_handed_out_not_what_was_read_ahead(dataset: Prepared) -> None:
+def test_position_counts_what_was_handed_out_not_what_was_read_ahead(
+    dataset: PreparedDataset,
+) -> None:
     reader = Reader(dataset, "train", 16)
     batches = iter(reader)
     for _ in range(3):
@@ -156,13 +161,13 @@ def test_position_counts_what_was_handed_out_not_what_was_read_ahead(dataset: Pr
     assert reader.state_dict()["position"] == 3
 
 
-def test_a_position_in_an_epoch_of_other_length_is_refused(dataset: Prepared) -> None:
+def test_a_position_in_an_epoch_of_other_length_is_refused(dataset: PreparedDataset) -> None:
     state = Reader(dataset, "train", 16).state_dict()
     with pytest.raises(StateError, match="steps"):
         Reader(dataset, "train", 32).load_state_dict(state)
 
 
-def test_no_thread_outlives_its_epoch(dataset: Prepared) -> None:
+def test_no_thread_outlives_its_epoch(dataset: PreparedDataset) -> None:
     before = threading.active_count()
     for batch in Reader(dataset, "train", 16):
         assert len(batch)
@@ -187,7 +192,7 @@ def test_a_damaged_shard_stops_the_epoch_with_its_name(tmp_path: Path) -> None:
         Reader(dataset, "train", 16)
 
 
-def test_impossible_sizes_are_refused(dataset: Prepared) -> None:
+def test_impossible_sizes_are_refused(dataset: PreparedDataset) -> None:
     with pytest.raises(ConfigError, match="3 processes"):
         Reader(dataset, "train", 64, world=3)
     with pytest.raises(DataError, match="`valid` has 0 rows"):

@@ -11,8 +11,8 @@ def small_run(**train: Any) -> RunConfig:
         "epochs": 2,
         "batch_size": 64,
         "precision": "fp32",
-        "dense": {"lr": 0.01},
-        "sparse": {"lr": 0.1},
+        "dense": {"lr": 0.02},
+        "sparse": {"lr": 0.3},
         "early_stopping": {"metric": "auc", "patience": 5},
     }
     return RunConfig.model_validate(

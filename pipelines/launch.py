@@ -1,0 +1,71 @@
+"""Training in several processes of this machine, started by torchrun's agent."""
+
+import logging
+import shutil
+import sys
+import uuid
+from pathlib import Path
+
+import torch
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from features import errors
+from features.dataset import PreparedDataset
+from features.errors import FulcrumError, ResourceError
+from pipelines import worker
+from pipelines.config import RunConfig
+from pipelines.relay import relayed
+from pipelines.tracker import Tracker
+from pipelines.train import TrainResult, read_result
+
+JOB = ".job"
+"""Folder beside the checkpoints, there while the processes run."""
+
+logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+
+
+def launch(
+    run: RunConfig, dataset: PreparedDataset, folder: Path, nproc: int, tracker: Tracker
+) -> TrainResult:
+    """Train a run in `nproc` processes, going on from the latest checkpoint under `folder`.
+
+    What the first process tracks reaches `tracker` within a second. The first error of any process
+    is raised here as itself; a process that was killed is a ResourceError.
+    """
+    gpus = torch.cuda.device_count()
+    if 0 < gpus < nproc:
+        raise ResourceError(f"{nproc} processes need a GPU each; this machine has {gpus}")
+    job = folder / JOB
+    job.mkdir(parents=True, exist_ok=True)
+    (job / worker.CONFIG).write_text(run.model_dump_json())
+    agent = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=nproc,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    arguments = ("-m", worker.__name__, str(dataset.folder), str(folder), str(job))
+    try:
+        with relayed(job / worker.MESSAGES, tracker):
+            elastic_launch(agent, sys.executable)(*arguments)
+    except ChildFailedError as error:
+        raise _as_itself(*error.get_first_failure()) from None
+    except SignalException as error:
+        raise KeyboardInterrupt from error
+    finally:
+        shutil.rmtree(job, ignore_errors=True)
+    return read_result(folder)
+
+
+def _as_itself(rank: int, failure: ProcessFailure) -> FulcrumError:
+    """The error that ended a process, from `<class>: <text>`, as torch records it."""
+    name, _, text = failure.message.partition(": ")
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, FulcrumError):
+        return kind(text)
+    return ResourceError(f"process {rank} of the training ended: {failure.message}")

@@ -1,0 +1,41 @@
+"""One of the processes that `pipelines.launch` starts."""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from features.dataset import PreparedDataset
+from pipelines import terminal
+from pipelines.config import RunConfig
+from pipelines.progress import for_console
+from pipelines.relay import FileTracker
+from pipelines.train import train
+
+CONFIG, MESSAGES = "config.json", "messages.jsonl"
+"""Files of the job's folder: the run to train, and what its tracker is told."""
+
+
+@record
+def main(dataset: str, folder: str, job: str) -> None:
+    """Train the job's run with the other processes, going on from the latest checkpoint."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        processes = int(os.environ["LOCAL_WORLD_SIZE"])
+        torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+    first = os.environ["RANK"] == "0"
+    if first:
+        terminal.start_logging()
+    train(
+        RunConfig.model_validate_json(Path(job, CONFIG).read_text()),
+        PreparedDataset.open(Path(dataset)),
+        Path(folder),
+        tracker=FileTracker(Path(job, MESSAGES)) if first else None,
+        progress=for_console(terminal.messages) if first else None,
+        resume=True,
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
