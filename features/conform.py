@@ -9,6 +9,9 @@ from features.text import text
 
 Schema = Mapping[str, pl.DataType]
 
+_ROUNDING = 1e-3
+"""Largest change of a number that is still the same number in a narrower type."""
+
 
 def conform(rows: pl.LazyFrame, columns: Schema, what: str = "the rows") -> pl.LazyFrame:
     """Cast the named columns; others stay as they are.
@@ -24,6 +27,9 @@ def conform(rows: pl.LazyFrame, columns: Schema, what: str = "the rows") -> pl.L
     other = {name: dtype for name, dtype in columns.items() if given[name] != dtype}
     if not other:
         return rows
+    for name, dtype in other.items():
+        if given[name].is_nested() != dtype.is_nested() and not isinstance(given[name], pl.Null):
+            raise _unfit(what, name, given[name], dtype)
     risky = {name: dtype for name, dtype in other.items() if not _always_fits(given[name], dtype)}
     try:
         cast = {name: _cast(pl.col(name), given[name], dtype) for name, dtype in other.items()}
@@ -33,11 +39,15 @@ def conform(rows: pl.LazyFrame, columns: Schema, what: str = "the rows") -> pl.L
         raise DataError(f"{what}: {str(error).splitlines()[0]}") from None
     for name, dtype in risky.items():
         if lost[name][0] is not None:
-            raise DataError(
-                f"{what}: column `{name}` holds {lost[name][0]!r} as {given[name]}; expected "
-                f"values of type {dtype}"
-            )
+            raise _unfit(what, name, given[name], dtype, lost[name][0])
     return rows.with_columns(expr.alias(name) for name, expr in cast.items())
+
+
+def _unfit(
+    what: str, name: str, given: pl.DataType, wanted: pl.DataType, value: object = None
+) -> DataError:
+    shown = "" if value is None else f", for example {value!r}"
+    return DataError(f"{what}: column `{name}` is {given}{shown}; expected values of type {wanted}")
 
 
 def _always_fits(given: pl.DataType, wanted: pl.DataType) -> bool:
@@ -51,7 +61,7 @@ def _always_fits(given: pl.DataType, wanted: pl.DataType) -> bool:
 def _cast(column: pl.Expr, given: pl.DataType, wanted: pl.DataType) -> pl.Expr:
     if isinstance(wanted, pl.Null):
         return pl.lit(None, pl.Null)
-    if isinstance(wanted, pl.String):
+    if isinstance(wanted, pl.String) and not isinstance(given, pl.Null):
         return text(column, given)
     if given.is_float():
         column = column.fill_nan(None)
@@ -77,7 +87,8 @@ def _lost(name: str, given: pl.DataType, cast: pl.Expr) -> pl.Expr:
     column = pl.col(name)
     lost = column.is_not_null() & cast.is_null()
     if given.is_float():
-        lost = column.is_finite() & cast.is_null() | (cast.cast(pl.Float64) - column).abs() > 0.5
+        near = (cast.cast(pl.Float64) - column.cast(pl.Float64)).abs() < _ROUNDING
+        lost = column.is_finite() & ~near.fill_null(False)
     if isinstance(given, pl.List):
         lost |= column.list.drop_nulls().list.len() != cast.list.drop_nulls().list.len()
     return column.filter(lost).first().alias(name)

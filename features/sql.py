@@ -58,7 +58,7 @@ def reads(sql: str, schema: Mapping[str, pl.DataType]) -> tuple[tuple[str, ...],
     known: dict[str, pl.DataType] = {}
     while True:
         try:
-            result = evaluate(pl.LazyFrame(schema=known), {value(sql): sql})
+            result = evaluate(_frame(known), {value(sql): sql})
             return tuple(known), result.collect().schema[value(sql)]
         except ColumnNotFoundError as error:
             name = _missing(error)
@@ -82,7 +82,7 @@ def _discover(sql: str) -> Iterable[tuple[str, ...]]:
         try:
             while True:
                 try:
-                    evaluate(pl.LazyFrame(schema=known), {value(sql): sql}).collect_schema()
+                    evaluate(_frame(known), {value(sql): sql}).collect_schema()
                     return [tuple(known)]
                 except ColumnNotFoundError as error:
                     known[_missing(error)] = dtype
@@ -93,6 +93,11 @@ def _discover(sql: str) -> Iterable[tuple[str, ...]]:
         except PolarsError:
             continue
     return [tuple(known) for known in found]
+
+
+def _frame(known: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.LazyFrame:
+    """No rows of the known columns and of one more, beside which aggregates are refused."""
+    return pl.LazyFrame(schema={"=": pl.Int64, **known})
 
 
 def _missing(error: ColumnNotFoundError) -> str:

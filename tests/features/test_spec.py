@@ -1,0 +1,159 @@
+from typing import Any
+
+import pytest
+
+from features.errors import ConfigError
+from features.spec import FeatureSpec, problems
+from pipelines.check import spec as spec_of
+from pipelines.load import load
+
+DATA = {"events": "log.parquet", "time": {"column": "t"}, "outcomes": ["click", "play"]}
+FEATURES = {
+    "user": {"kind": "categorical"},
+    "item": {"kind": "categorical"},
+    "seen": {"kind": "history", "key": "user", "where": "click = 1", "attributes": ["item"]},
+}
+TASKS = {"click": {"kind": "binary", "label": "click"}}
+
+
+def spec(
+    data: dict[str, Any] | None = None,
+    features: dict[str, Any] | None = None,
+    tasks: dict[str, Any] | None = None,
+) -> FeatureSpec:
+    return FeatureSpec.model_validate(
+        {
+            "data": DATA | (data or {}),
+            "features": FEATURES | (features or {}),
+            "tasks": TASKS | (tasks or {}),
+        }
+    )
+
+
+@pytest.mark.parametrize("config", ["configs/kuairand/mmoe.yaml", "configs/census/mmoe.yaml"])
+def test_the_shipped_configs_are_right(config: str) -> None:
+    assert problems(spec_of(load(config))) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "message"),
+    [
+        ({"features": {"play": {"kind": "numeric"}}}, "features.play.column", "outcome `play`"),
+        (
+            {"features": {"x": {"kind": "expression", "sql": "play + 1"}}},
+            "features.x.sql",
+            "outcome `play`",
+        ),
+        (
+            {
+                "data": {"derive": {"a": "play / 2", "b": "a + 1"}},
+                "features": {"x": {"kind": "cross", "columns": ["user", "b"]}},
+            },
+            "features.x.columns.1",
+            "outcome `play` through `b`",
+        ),
+        (
+            {"features": {"x": {"kind": "window", "key": "click", "statistic": "count"}}},
+            "features.x.key",
+            "outcome `click`",
+        ),
+        ({"data": {"time": {"column": "play"}}}, "data.time.column", "outcome `play`"),
+        ({"data": {"keys": ["user", "play"]}}, "data.keys.1", "outcome `play`"),
+        ({"features": {"a b": {"kind": "categorical"}}}, "features.a b", "letters, digits"),
+        ({"features": {"label": {"kind": "categorical"}}}, "features.label", "is reserved"),
+        ({"tasks": {"row": {"kind": "binary", "label": "click"}}}, "tasks.row", "is reserved"),
+        ({"data": {"derive": {"row.x": "t"}}}, "data.derive.row.x", "is reserved"),
+        ({"data": {"keys": ["click"], "outcomes": []}}, "data.keys.0", "a task is called `click`"),
+        (
+            {"features": {"seen": FEATURES["seen"] | {"attributes": ["itme"]}}},
+            "features.seen.attributes.0",
+            "got `itme`; did you mean `item`",
+        ),
+        (
+            {"features": {"x": {"kind": "categorical", "share": "itm"}}},
+            "features.x.share",
+            "got `itm`; did you mean `item`",
+        ),
+        (
+            {"features": {"x": {"kind": "multi", "share": "seen"}}},
+            "features.x.share",
+            "categorical or multi feature",
+        ),
+        (
+            {"features": {"x": {"kind": "categorical", "share": "item", "min_count": 3}}},
+            "features.x.min_count",
+            "vocabulary is that of `item`",
+        ),
+        (
+            {
+                "features": {
+                    "x": {
+                        "kind": "expression",
+                        "sql": "t",
+                        "encode": {"kind": "numeric", "column": "t"},
+                    }
+                }
+            },
+            "features.x.encode.column",
+            "leave it out",
+        ),
+        (
+            {"tasks": {"buy": {"kind": "binary", "label": "b", "given": "clik"}}},
+            "tasks.buy.given",
+            "got `clik`; did you mean `click`",
+        ),
+        (
+            {
+                "tasks": {
+                    "watch": {"kind": "regression", "label": "play"},
+                    "buy": {"kind": "binary", "label": "b", "given": "watch"},
+                }
+            },
+            "tasks.buy.given",
+            "expected a binary task",
+        ),
+        (
+            {
+                "tasks": {
+                    "a": {"kind": "binary", "label": "x", "given": "b"},
+                    "b": {"kind": "binary", "label": "x", "given": "a"},
+                }
+            },
+            "tasks.a.given",
+            "circle: a -> b -> a",
+        ),
+        ({"tasks": {"a": {"kind": "binary", "label": "x >"}}}, "tasks.a.label", "no SQL"),
+        (
+            {"tasks": {"a": {"kind": "binary", "label": "x", "when": "AVG(x)"}}},
+            "tasks.a.when",
+            "row",
+        ),
+        ({"data": {"where": "x ="}}, "data.where", "no SQL"),
+        ({"data": {"weight": "nope(x)"}}, "data.weight", "unsupported function"),
+        ({"data": {"derive": {"a": "b", "b": "1"}}}, "data.derive.a", "`b`, which comes later"),
+        ({"data": {"derive": {"a": "a + 1"}}}, "data.derive.a", "reads itself"),
+        ({"data": {"time": None}}, "features.seen", "needs `data.time`"),
+        ({"data": {"time": None}}, "data.split", "needs `data.time`"),
+    ],
+)
+def test_each_problem_is_told_at_its_place(change: dict[str, Any], path: str, message: str) -> None:
+    found = {
+        ".".join(map(str, problem.path)): problem.message for problem in problems(spec(**change))
+    }
+    assert message in found[path]
+
+
+def test_outcomes_are_welcome_in_labels_windows_and_histories() -> None:
+    features = {
+        "ctr": {"kind": "window", "key": "item", "statistic": "rate", "where": "click = 1"},
+        "played": {"kind": "window", "key": "user", "statistic": "sum", "value": "long"},
+    }
+    found = problems(spec({"derive": {"long": "play > 7"}, "weight": "play"}, features))
+    assert found == []
+
+
+def test_all_problems_are_told_at_once() -> None:
+    wrong = spec({"where": "x ="}, {"play": {"kind": "numeric"}}, {"row": TASKS["click"]})
+    with pytest.raises(ConfigError) as told:
+        wrong.check()
+    assert len(str(told.value).splitlines()) == 3
