@@ -8,6 +8,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 PALETTE = ("#2a6f97", "#e07a1f", "#3a8f5c", "#b5404a", "#7a5ba6", "#8a6d4b", "#c2679b", "#5f6b76")
 INK, FAINT = "#2b2f33", "#c9ced3"
@@ -152,7 +153,8 @@ def drift(psi: Mapping[str, float], top: int = 30) -> Figure:
         PALETTE[3] if v > STRONG else PALETTE[1] if v > MODERATE else PALETTE[0] for _, v in shown
     ]
     bars = axes.barh(range(len(shown)), [v for _, v in shown], color=colors, height=0.7)
-    axes.bar_label(bars, fmt="%.3f", padding=3, fontsize=8)
+    halo = [withStroke(linewidth=3, foreground="white")]
+    axes.bar_label(bars, fmt="%.3f", padding=3, fontsize=8, path_effects=halo)
     axes.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=9)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     highest = max([v for _, v in shown], default=0.0)
@@ -172,7 +174,7 @@ def gates(weights: np.ndarray, tasks: Sequence[str]) -> Figure:
     figure = Figure(figsize=(2.6 + 0.75 * count, 1.6 + 0.45 * len(tasks)), layout="constrained")
     axes = figure.subplots()
     axes.grid(visible=False)
-    high = max(float(weights.max()), 1 / count)
+    high = max(float(weights.max()), 2 / count)
     axes.imshow(weights, cmap="Blues", vmin=0, vmax=high)
     for (row, column), value in np.ndenumerate(weights):
         color = "white" if value > 0.6 * high else INK

@@ -66,7 +66,7 @@ def _calibration(predictions: Predictions) -> figures.Figure | None:
 def _gain(models: Mapping[str, Metrics]) -> figures.Figure | None:
     """AUC by task, from the constant predictor's to each network's."""
     names = [name for name in next(iter(models.values())) if name.startswith("auc/")]
-    values = {m: [metrics.get(n) for n in names] for m, metrics in reversed(models.items())}
+    values = {m: [metrics.get(n) for n in names] for m, metrics in reversed([*models.items()])}
     if not names:
         return None
     tasks = [name.removeprefix("auc/") for name in names]

@@ -1,11 +1,13 @@
 """A whole run, step by step: prepare, train, measure, export, register, draw.
 
 Everything that a run leaves lies in `<workspace>/runs/<run id>`: `config.yaml`, `checkpoints/`,
-`bundle/`, `figures/`, `results.json`. A run that was stopped goes on from there.
+`bundle/`, `figures/`, `results.json`, `run.log`. A run that was stopped goes on from there.
 """
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from pipelines.pictures import draw
 from pipelines.prepare import prepare_dataset
 from pipelines.progress import for_console
 from pipelines.registration import measured_split, publish
+from pipelines.terminal import log_file
 from pipelines.tracker import SilentTracker, Tracker
 from pipelines.tracking import FoundRun, MlflowTracker, start_run
 from pipelines.train import TrainResult, train
@@ -64,7 +67,7 @@ def start(config: RunConfig, options: Options) -> Outcome:
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
     log.info("run %s (%s)", config.name, run_id)
-    with MlflowTracker(uri, run_id) as tracker:
+    with MlflowTracker(uri, run_id) as tracker, _kept(folder, tracker):
         _describe(config, dataset, folder, tracker)
         return _carry_out(config, dataset, folder, tracker, options)
 
@@ -73,7 +76,7 @@ def take_up(run: FoundRun, uri: str, options: Options) -> Outcome:
     """Go on with a run, with the config it was started with."""
     config = load(run.folder / "config.yaml")
     dataset = prepare_dataset(config, options.console)
-    with MlflowTracker(uri, run.id) as tracker:
+    with MlflowTracker(uri, run.id) as tracker, _kept(run.folder, tracker):
         return _carry_out(config, dataset, run.folder, tracker, options)
 
 
@@ -107,6 +110,17 @@ def _carry_out(
     tracker.log_artifact(results)
     draw(config, dataset, folder, result, predictions, models, tracker)
     return _outcome(config, dataset, split, models, model)
+
+
+@contextmanager
+def _kept(folder: Path, tracker: Tracker) -> Iterator[None]:
+    """Keep the messages of the block with the run, however it ends."""
+    path = folder / "run.log"
+    try:
+        with log_file(path):
+            yield
+    finally:
+        tracker.log_artifact(path)
 
 
 def _train(

@@ -101,7 +101,7 @@ def test_the_run_carries_all_that_the_page_of_a_run_shows(outcome, run, store):
     found = client(store).get_run(run.id)
     assert found.info.status == "FINISHED"
     files = {f.path for f in client(store).list_artifacts(run.id)}
-    assert {"config.yaml", "data", "figures", "results.json"} <= files
+    assert {"config.yaml", "data", "figures", "results.json", "run.log"} <= files
     figures = {Path(f.path).name for f in client(store).list_artifacts(run.id, "figures")}
     expected = {"training_curves", "calibration", "gain", "drift", "gates"}
     assert figures == {f"{name}.png" for name in expected}
