@@ -3,8 +3,7 @@
 import numpy as np
 import polars as pl
 
-from features.batch import PADDING
-from features.layout import DenseInput, IdInput, Layout
+from features.layout import PADDING, DenseInput, IdInput, Layout
 
 
 def to_arrays(frame: pl.DataFrame, layout: Layout) -> dict[str, np.ndarray]:

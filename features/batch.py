@@ -9,10 +9,7 @@ from torch import Tensor
 from torchrec import KeyedJaggedTensor
 from torchrec.streamable import Pipelineable
 
-from features.layout import IdInput, Input, Layout
-
-PADDING = -1
-"""Fills the unused places of a list of ids in a padded array."""
+from features.layout import PADDING, IdInput, Input, Layout
 
 
 @dataclass

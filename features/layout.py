@@ -10,6 +10,8 @@ from features.config import Config
 
 NULL, UNKNOWN = 0, 1
 """The first two rows of every embedding table: value missing, value not in the vocabulary."""
+PADDING = -1
+"""Fills the unused places of a list of ids in a padded array."""
 
 
 class TableSpec(Config):

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from features.batch import PADDING
-from features.layout import BagInput, IdInput, Layout, SequenceInput
+from features.layout import PADDING, BagInput, IdInput, Layout, SequenceInput
 from models.fields import masked_mean
 from models.predictor import Predictor
 from models.tables import Vectors, table_name

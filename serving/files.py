@@ -1,6 +1,7 @@
 """Score files: one output file per input file, restartable, in bounded memory."""
 
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ from serving.history import History
 from serving.scorer import Scorer
 from serving.session import Device
 from serving.slices import slices
+
+logger = logging.getLogger(__name__)
 
 NOTE = b"fulcrum"
 """Key, in the footer of each output file, of the note that says what made it."""
@@ -89,6 +92,8 @@ def score_files(
     source = scan(inputs, "--input")
     conform(source.frame, {**bundle.state.row_columns}, "the files of --input")
     past = History(history, bundle.state) if history and bundle.state.past_columns else None
+    if past is None and bundle.state.past_columns:
+        logger.warning("no history given: every row is scored as if nothing had happened before it")
     note = Note(bundle.fingerprint, "", past.fingerprint if past else None)
     targets = _targets(source.files, output)
     notes = {file: replace(note, input=sha256(file)) for file in targets}

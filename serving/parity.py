@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from features.errors import ModelError
-from features.layout import NULL, UNKNOWN, DenseInput, IdInput, Layout
+from features.layout import NULL, PADDING, UNKNOWN, DenseInput, IdInput, Layout
 from models.plain import PlainNetwork
-from serving.session import LIST_PADDING, Session
+from serving.session import Session
 
 TOLERANCE = 1e-5
 ROWS_PER_CALL = 512
@@ -54,7 +54,7 @@ def _cases(layout: Layout, rows: Arrays) -> Iterator[tuple[int, Arrays]]:
         few,
         few | {name: np.full_like(few[name], UNKNOWN) for name in ids},
         few | {name: np.full_like(few[name], NULL) for name in ids},
-        few | {name: np.full_like(few[name], LIST_PADDING) for name in lists},
+        few | {name: np.full_like(few[name], PADDING) for name in lists},
     ):
         yield 1, arrays
         yield ROWS_PER_CALL, arrays

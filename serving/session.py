@@ -10,13 +10,11 @@ import numpy as np
 import onnxruntime as ort
 
 from features.errors import ModelError, ResourceError
-from features.layout import UNKNOWN, DenseInput, IdInput, Input, Layout
+from features.layout import PADDING, UNKNOWN, DenseInput, IdInput, Input, Layout
 
 Device = Literal["auto", "cpu", "cuda"]
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-LIST_PADDING = -1
-"""Behind the last id of a list; the graph masks it."""
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +71,7 @@ class Session:
             return np.zeros(self.batch_size, np.float32)
         if isinstance(source, IdInput):
             return np.zeros(self.batch_size, np.int64)
-        return np.full((self.batch_size, source.max_length), LIST_PADDING, np.int64)
+        return np.full((self.batch_size, source.max_length), PADDING, np.int64)
 
     def warm_up(self) -> None:
         """Run one batch of nulls, so that the first real one finds everything allocated."""
@@ -102,7 +100,7 @@ class Session:
     def _known(self, source: Input, ids: np.ndarray) -> np.ndarray:
         """No id may leave its table: a CPU raises, CUDA reads foreign memory, -1 the last row."""
         assert not isinstance(source, DenseInput)
-        lowest = 0 if isinstance(source, IdInput) else LIST_PADDING
+        lowest = 0 if isinstance(source, IdInput) else PADDING
         outside = (ids < lowest) | (ids >= self._rows[source.table])
         return np.where(outside, UNKNOWN, ids) if outside.any() else ids
 

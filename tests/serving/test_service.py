@@ -13,8 +13,10 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.testclient import TestClient
 
 from features.errors import ResourceError
+from serving.app import Service, app
 from serving.scorer import Scorer
 from serving.service import serve
 from tests.serving.conftest import OUTCOMES, make_log
@@ -360,3 +362,24 @@ def test_a_history_that_breaks_stops_the_service(bundle, log, tmp_path):
     assert process.returncode == 1
     assert "features.errors.DataError: --history: " in process.stderr
     assert str(whole) in process.stderr
+
+
+def test_nothing_is_scored_before_the_service_is_ready(bundle):
+    service = Service(Scorer(bundle, "cpu", 8), None, "small", "1")
+    with TestClient(app(service)) as client:
+        assert client.get("/v2/health/live").status_code == 200
+        assert client.get("/v2/health/ready").status_code == 503
+        assert client.get("/v2/models/small/ready").json() == {"name": "small", "ready": False}
+        assert client.post("/score", json={"rows": []}).status_code == 503
+        service.open()
+        assert client.get("/v2/health/ready").status_code == 200
+        assert client.post("/score", json={"rows": [ROW]}).status_code == 200
+        assert client.post("/events", json={"events": []}).status_code == 422
+
+
+def test_serving_needs_neither_torch_nor_mlflow():
+    code = (
+        "import sys, serving.service, serving.files\n"
+        "assert not {'torch', 'mlflow', 'onnx'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
