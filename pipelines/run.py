@@ -26,7 +26,7 @@ from pipelines.pictures import draw
 from pipelines.prepare import prepare_dataset
 from pipelines.progress import for_console
 from pipelines.registration import measured_split, publish
-from pipelines.terminal import log_file
+from pipelines.terminal import LOG, log_file
 from pipelines.tracker import SilentTracker, Tracker
 from pipelines.tracking import FoundRun, MlflowTracker, start_run
 from pipelines.train import TrainResult, train
@@ -115,7 +115,7 @@ def _carry_out(
 @contextmanager
 def _kept(folder: Path, tracker: Tracker) -> Iterator[None]:
     """Keep the messages of the block with the run, however it ends."""
-    path = folder / "run.log"
+    path = folder / LOG
     try:
         with log_file(path):
             yield

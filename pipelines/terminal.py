@@ -16,6 +16,8 @@ WIDTH = 140
 results = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 messages = Console(stderr=True, highlight=False)
 
+LOG = "run.log"
+"""File in a run's folder that keeps what was said."""
 PACKAGES = ("features", "models", "serving", "pipelines")
 
 

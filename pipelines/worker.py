@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -25,16 +26,18 @@ def main(dataset: str, folder: str, job: str) -> None:
         processes = int(os.environ["LOCAL_WORLD_SIZE"])
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
     first = os.environ["RANK"] == "0"
-    if first:
-        terminal.start_logging()
-    train(
-        RunConfig.model_validate_json(Path(job, CONFIG).read_text()),
-        PreparedDataset.open(Path(dataset)),
-        Path(folder),
-        tracker=FileTracker(Path(job, MESSAGES)) if first else None,
-        progress=for_console(terminal.messages) if first else None,
-        resume=True,
-    )
+    with ExitStack() as stack:
+        if first:
+            terminal.start_logging()
+            stack.enter_context(terminal.log_file(Path(folder).parent / terminal.LOG))
+        train(
+            RunConfig.model_validate_json(Path(job, CONFIG).read_text()),
+            PreparedDataset.open(Path(dataset)),
+            Path(folder),
+            tracker=FileTracker(Path(job, MESSAGES)) if first else None,
+            progress=for_console(terminal.messages) if first else None,
+            resume=True,
+        )
 
 
 if __name__ == "__main__":
