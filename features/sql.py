@@ -15,6 +15,7 @@ from features.errors import ConfigError, DataError, nearest
 _MISSING = re.compile(r'unable to find column "(.*?)"; valid columns')
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
 _MANY_ROWS = re.compile(r"\b(over|select|unnest)\b", re.IGNORECASE)
+_FUNCTION = re.compile(r"unsupported function '(\w+)'")
 _GUESSES = (pl.Null, pl.String, pl.Int64, pl.List(pl.String), pl.Datetime("us"))
 
 
@@ -41,7 +42,8 @@ def check(sql: str) -> None:
     except ColumnNotFoundError:
         pass  # names are looked up later, among the columns of the data
     except PolarsError as error:
-        raise ConfigError(f"`{sql}` is no SQL expression: {_first_line(error)}") from None
+        reason = _reserved(sql, error) or _first_line(error)
+        raise ConfigError(f"`{sql}` is no SQL expression: {reason}") from None
     _discover(sql)
 
 
@@ -93,6 +95,14 @@ def _discover(sql: str) -> Iterable[tuple[str, ...]]:
         except PolarsError:
             continue
     return [tuple(known) for known in found]
+
+
+def _reserved(sql: str, error: PolarsError) -> str | None:
+    """Words such as `user` are functions of SQL, unless in double quotes."""
+    called = _FUNCTION.search(str(error))
+    if called is None or re.search(rf"\b{called[1]}\s*\(", sql, re.IGNORECASE):
+        return None
+    return f'{called[1]} is a word of SQL; for the column write "{called[1]}" in double quotes'
 
 
 def _frame(known: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.LazyFrame:

@@ -36,6 +36,7 @@ def test_mentions_the_columns_it_reads(text: str, columns: tuple[str, ...]) -> N
         ("x, y", "no SQL expression"),
         ("x) AS z, (y", "no SQL expression"),
         ("nonsense(x)", "unsupported function 'nonsense'"),
+        ("user = 1", 'write "user" in double quotes'),
         ("AVG(x)", "more than one row"),
         ("x - AVG(x)", "more than one row"),
         ("COUNT(*)", "more than one row"),

@@ -1,0 +1,45 @@
+"""Specs and states for tests, from plain dictionaries."""
+
+from typing import Any
+
+import polars as pl
+
+from features.fit import fit
+from features.spec import FeatureSpec
+from features.state import FeatureState
+from features.transform import transform
+
+TASKS = {"click": {"kind": "binary", "label": "click"}}
+
+
+def make_spec(
+    features: dict[str, Any],
+    data: dict[str, Any] | None = None,
+    tasks: dict[str, Any] | None = None,
+) -> FeatureSpec:
+    return FeatureSpec.model_validate(
+        {
+            "data": {"events": "unused", "split": {"kind": "order"}} | (data or {}),
+            "features": features,
+            "tasks": tasks or TASKS,
+        }
+    )
+
+
+def learn(train: pl.DataFrame, features: dict[str, Any], **rest: Any) -> FeatureState:
+    """Fit on the rows, which are their own past, too. A task `click` is made up where missing."""
+    if "click" not in train.columns:
+        train = train.with_columns(click=pl.lit(1, pl.Int8))
+    spec = make_spec(features, **rest)
+    return fit(train.lazy(), train.lazy() if spec.data.time else None, spec)
+
+
+def encode(
+    rows: pl.DataFrame, state: FeatureState, past: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    return transform(rows.lazy(), state, None if past is None else past.lazy()).collect()
+
+
+def ids(train: pl.DataFrame, rows: pl.DataFrame, feature: dict[str, Any]) -> list[Any]:
+    """What one feature called `f` makes of column `f` of the rows."""
+    return encode(rows, learn(train, {"f": feature}))["f"].to_list()

@@ -1,0 +1,110 @@
+"""The real logs that come with the repository, and the quirks that their READMEs tell of."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from features.layout import NULL
+from features.prepare import PreparedDataset, prepare
+from features.spec import FeatureSpec
+from features.transform import transform
+from pipelines.check import spec as spec_of
+from pipelines.load import load
+
+LOG = "data/kuairand-feedback/log_feedback_4_08_to_4_18.parquet"
+
+
+@pytest.fixture(scope="module")
+def kuairand(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    return prepare(load("configs/kuairand/mmoe.yaml"), tmp_path_factory.mktemp("kuairand"))
+
+
+def read(dataset: PreparedDataset, split: str) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(file) for file in dataset.shards(split)])
+
+
+def test_exact_repeats_are_gone_and_time_splits(kuairand: PreparedDataset) -> None:
+    manifest = kuairand.manifest
+    assert manifest.rows_read == 35_716
+    assert manifest.rows_dropped["repeated"] == 87
+    assert sum(kuairand.rows(split) for split in manifest.splits) == 35_716 - 87
+    assert kuairand.rows("test") == pytest.approx(0.2 * 35_629, abs=5)
+    ends = [read(kuairand, split)["row.time"] for split in ("train", "valid", "test")]
+    assert ends[0].max() < ends[1].min()
+    assert ends[1].max() < ends[2].min()
+
+
+def test_side_tables_match_as_the_readme_says(kuairand: PreparedDataset) -> None:
+    rows = pl.concat([read(kuairand, split) for split in ("train", "valid", "test")])
+    raw = pl.read_parquet(LOG).unique()
+    videos = pl.read_parquet("data/kuairand-feedback/video_features_basic_pure.parquet")
+    matched = raw.join(videos.select("video_id", "author_id"), on="video_id")
+    assert (rows["author_id"] != NULL).sum() == matched["author_id"].is_not_null().sum()
+    assert (rows["user_active_degree"] != NULL).all()
+    tags = raw.join(videos.select("video_id", "tag"), on="video_id")["tag"].drop_nulls()
+    assert rows["tag"].list.len().sum() == tags.str.split(",").list.len().sum()
+
+
+def test_an_unknown_length_is_null(kuairand: PreparedDataset) -> None:
+    rows = pl.concat([read(kuairand, split) for split in ("train", "valid", "test")])
+    unknown = pl.read_parquet(LOG).unique()["duration_ms"] == 0
+    assert rows["length.null"].sum() == unknown.sum()
+    assert (rows["length_bucket"] == NULL).sum() == unknown.sum()
+
+
+def test_a_page_that_is_logged_at_once_does_not_see_itself(kuairand: PreparedDataset) -> None:
+    """Counts and click rates of sampled test rows, against the raw log by hand."""
+    raw = pl.read_parquet(LOG).unique()
+    spec, state = kuairand.state.spec, kuairand.state
+    assert isinstance(spec, FeatureSpec)
+    sample = raw.sort("time_ms", "user_id", "video_id").gather_every(500, offset=9)
+    encoded = transform(sample.lazy(), state, raw.lazy()).collect()
+    seen, clicked = state.learned["user_seen"], state.learned["user_click"]
+    base = state.bases["user_click"]
+    for place, row in enumerate(sample.iter_rows(named=True)):
+        past = raw.filter(
+            (pl.col("user_id") == row["user_id"]) & (pl.col("time_ms") < row["time_ms"])
+        )
+        count = (np.log1p(len(past)) - seen.mean) / seen.std
+        rate = (past["is_click"].sum() + 20 * base) / (len(past) + 20)
+        assert encoded["user_seen"][place] == pytest.approx(count, abs=1e-5)
+        assert encoded["user_click"][place] == pytest.approx(
+            (rate - clicked.mean) / clicked.std, abs=1e-4
+        )
+        liked = past.filter(pl.col("long_view") == 1)
+        assert encoded["viewed.age"].list.len()[place] == min(len(liked), 20)
+
+
+def test_the_label_of_the_publisher_is_no_feature(kuairand: PreparedDataset) -> None:
+    outcomes = set(kuairand.state.spec.data.outcomes)
+    assert not outcomes & set(kuairand.state.row_columns)
+    assert "label" not in kuairand.state.past_columns
+
+
+def test_census_is_cut_in_file_order(tmp_path: Path) -> None:
+    dataset = prepare(load("configs/census/mmoe.yaml"), tmp_path)
+    assert dataset.rows("train") + dataset.rows("valid") == 66_508
+    assert dataset.manifest.boundaries["test from row"] == 66_508
+    raw = pl.read_parquet("data/census-income/census_income_test.parquet")[66_508:]
+    test = read(dataset, "test")
+    assert (test["label.income"] == (raw["income"] == "50000+.").cast(pl.Float32)).all()
+
+
+def test_drift_shouts_where_features_vanish(tmp_path: Path) -> None:
+    """Four migration columns are `?` in every row of 95 and in none of 94."""
+    config = spec_of(load("configs/census/mmoe.yaml")).model_dump()
+    config["data"]["split"] = {"kind": "column", "column": "year", "train": [94], "test": [95]}
+    drift = prepare(FeatureSpec.model_validate(config), tmp_path).drift
+    psi = dict(drift.select("feature", "psi.test").rows())
+    vanished = [
+        "migration_code_change_in_msa",
+        "migration_code_change_in_reg",
+        "migration_code_move_within_reg",
+        "migration_prev_res_in_sunbelt",
+    ]
+    assert min(psi[name] for name in vanished) > 5
+    assert max(psi[name] for name in ("age", "sex", "race", "education", "capital_gains")) < 0.1
+    unknown = dict(drift.select("feature", "unknown.test").rows())
+    assert unknown["migration_code_change_in_msa"] == 1
