@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from hashlib import sha256 as new_hash
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -62,8 +63,11 @@ class Registry:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        with self._answering():
-            self._client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+    @cached_property
+    def _client(self) -> mlflow.MlflowClient:
+        """Made when first needed: a model in a local folder needs no store."""
+        return mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
     def log(
         self,

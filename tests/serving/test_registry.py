@@ -114,6 +114,12 @@ def test_a_uri_that_leads_nowhere_names_the_nearest(registry, logged, uri, error
         registry.resolve(uri.replace("RUN", run))
 
 
+def test_a_local_folder_needs_no_store(bundle, tmp_path):
+    registry = Registry(f"sqlite:///{tmp_path}/never.db")
+    assert registry.resolve(str(bundle.folder)).bundle.fingerprint == bundle.fingerprint
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_is_no_model_is_refused(registry, tmp_path):
     with pytest.raises(ModelError, match="not a Fulcrum model"):
         registry.resolve(str(tmp_path))

@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import parser
 
 from features.errors import ModelError, ResourceError
 from features.layout import UNKNOWN, DenseInput, IdInput
@@ -14,7 +15,7 @@ from models.plain import PlainNetwork
 from models.trunks import TRUNKS
 from serving.export import export_graph
 from serving.parity import check_parity
-from serving.session import Session
+from serving.session import Session, probe
 from tests.models.conftest import make_layout, random_arrays
 from tests.serving.conftest import random_weights
 
@@ -140,6 +141,17 @@ def test_cuda_without_cuda_stops(graph):
     with pytest.raises(ResourceError, match="cannot use CUDA on this machine"):
         Session(graph[1], LAYOUT, "cuda", 8)
     assert Session(graph[1], LAYOUT, "auto", 8).device == "cpu"
+
+
+def test_a_probe_tells_what_really_works():
+    graph = parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 18]> g (float[2] x) => (float[2] y) { y = Add(x, x) }'
+    ).SerializeToString()
+    works = probe(graph, {"x": np.ones(2, np.float32)})
+    assert works["CPUExecutionProvider"]
+    assert works.keys() <= set(onnxruntime.get_available_providers())
+    assert not any(probe(graph, {"z": np.ones(2, np.float32)}).values())
+    assert not any(probe(b"no graph", {}).values())
 
 
 @pytest.mark.gpu
