@@ -5,6 +5,7 @@ import shutil
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.distributed.elastic.multiprocessing import SignalException
@@ -64,8 +65,10 @@ def launch(
 
 def _as_itself(rank: int, failure: ProcessFailure) -> FulcrumError:
     """The error that ended a process, from `<class>: <text>`, as torch records it."""
-    name, _, text = failure.message.partition(": ")
+    recorded: Any = failure.message  # a text, or a dictionary that holds it
+    message = recorded["message"] if isinstance(recorded, dict) else recorded
+    name, _, text = message.partition(": ")
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, FulcrumError):
         return kind(text)
-    return ResourceError(f"process {rank} of the training ended: {failure.message}")
+    return ResourceError(f"process {rank} of the training ended: {message}")

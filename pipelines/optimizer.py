@@ -4,13 +4,13 @@ import logging
 import math
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from fbgemm_gpu.tbe.config.optimizer_config import (
-    CounterBasedRegularizationDefinition,
     CounterWeightDecayMode,
+    CowClipDefinition,
     WeightDecayMode,
 )
 from torch import nn
@@ -19,6 +19,7 @@ from torchrec.distributed.model_parallel import DistributedModelParallel, get_de
 from torchrec.distributed.planner import EmbeddingShardingPlanner, ParameterConstraints, Topology
 from torchrec.distributed.planner.storage_reservations import FixedPercentageStorageReservation
 from torchrec.distributed.planner.types import PlannerError
+from torchrec.distributed.types import EmbeddingModuleShardingPlan
 from torchrec.modules.embedding_configs import BaseEmbeddingConfig
 from torchrec.optim import Adam, RowWiseAdagrad
 from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backward
@@ -64,9 +65,15 @@ def distribute(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         model = DistributedModelParallel(network, device=process.device, plan=plan)
-    fused = set(model.fused_optimizer.params)
-    if fused != set(tables):
-        raise AssertionError(f"optimizer in backward and tables differ: {fused ^ set(tables)}")
+    own = {
+        table
+        for module in plan.plan.values()
+        for table, place in cast(EmbeddingModuleShardingPlan, module).items()
+        if process.rank in (place.ranks or ())
+    }
+    stepped = {name.split(".")[-2] for name in model.fused_optimizer.params}
+    if stepped != own:
+        raise AssertionError(f"tables here and tables stepped in backward differ: {stepped ^ own}")
     return model
 
 
@@ -146,12 +153,14 @@ def _table_optimizer(
     if process.device.type == "cuda":
         return RowWiseAdagrad, settings | {"weight_decay_mode": WeightDecayMode.L2}
     # FBGEMM's plain CPU kernel drops the weight decay, and mixes SSE into AVX code, which costs
-    # 400 ns a row on recent Xeons. The kernel made for counters, with nothing counted, does the
-    # same arithmetic with the decay and three times as fast.
+    # 400 ns a row on recent Xeons. Its CowClip kernel with a bound that never clips does the same
+    # arithmetic, decay included, about three times as fast.
     return RowWiseAdagrad, settings | {
-        "weight_decay_mode": WeightDecayMode.COUNTER,
-        "counter_based_regularization": CounterBasedRegularizationDefinition(
-            counter_weight_decay_mode=CounterWeightDecayMode.L2
+        "weight_decay_mode": WeightDecayMode.COWCLIP,
+        "cowclip_regularization": CowClipDefinition(
+            counter_weight_decay_mode=CounterWeightDecayMode.L2,
+            counter_halflife=0,
+            lower_bound=1e30,
         ),
     }
 
