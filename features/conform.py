@@ -46,8 +46,8 @@ def conform(rows: pl.LazyFrame, columns: Schema, what: str = "the rows") -> pl.L
 def _unfit(
     what: str, name: str, given: pl.DataType, wanted: pl.DataType, value: object = None
 ) -> DataError:
-    shown = "" if value is None else f", for example {value!r}"
-    return DataError(f"{what}: column `{name}` is {given}{shown}; expected values of type {wanted}")
+    found = f"is {given}" if value is None else f"holds {value!r} as {given}"
+    return DataError(f"{what}: column `{name}` {found}; expected values of type {wanted}")
 
 
 def _always_fits(given: pl.DataType, wanted: pl.DataType) -> bool:

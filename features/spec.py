@@ -119,6 +119,8 @@ def _names(spec: FeatureSpec) -> Iterator[Problem]:
         if key in scores:
             message = f"a task is called `{key}`, too, and scores carry both; rename the task"
             yield Problem(("data", "keys", place), message)
+        if key in spec.data.keys[:place]:
+            yield Problem(("data", "keys", place), f"`{key}` is named twice")
 
 
 def _features(spec: FeatureSpec) -> Iterator[Problem]:

@@ -63,6 +63,7 @@ def test_the_shipped_configs_are_right(config: str) -> None:
         ({"features": {"label": {"kind": "categorical"}}}, "features.label", "is reserved"),
         ({"tasks": {"row": {"kind": "binary", "label": "click"}}}, "tasks.row", "is reserved"),
         ({"data": {"derive": {"row.x": "t"}}}, "data.derive.row.x", "is reserved"),
+        ({"data": {"keys": ["user", "user"]}}, "data.keys.1", "named twice"),
         ({"data": {"keys": ["click"], "outcomes": []}}, "data.keys.0", "a task is called `click`"),
         (
             {"features": {"seen": FEATURES["seen"] | {"attributes": ["itme"]}}},

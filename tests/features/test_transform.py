@@ -203,7 +203,7 @@ def test_other_types_are_cast_or_refused() -> None:
     state = fitted(LOG)
     other = LOG.with_columns(pl.col("item", "length").cast(pl.String), pl.col("t").cast(pl.Float64))
     assert_frame_equal(encode(other, state, LOG), encode(LOG, state, LOG))
-    with pytest.raises(DataError, match="column `item` is String, for example 'one'"):
+    with pytest.raises(DataError, match="column `item` holds 'one' as String"):
         encode(LOG.with_columns(item=pl.lit("one")), state)
 
 
