@@ -29,7 +29,8 @@ from pipelines.registration import measured_split, publish
 from pipelines.terminal import LOG, log_file
 from pipelines.tracker import SilentTracker, Tracker
 from pipelines.tracking import FoundRun, MlflowTracker, start_run
-from pipelines.train import TrainResult, train
+from pipelines.train import TrainResult, read_result, train
+from serving.disk import writing
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def measure_run(run: FoundRun, split: str, console: Console) -> Outcome:
     """Measure a finished run's best weights on a split."""
     config = load(run.folder / "config.yaml")
     dataset = prepare_dataset(config, console)
-    result = train(config, dataset, run.folder / "checkpoints", resume=True)
+    result = read_result(run.folder / "checkpoints")
     predictions = evaluate(config, dataset, result.checkpoint, split)
     return _outcome(config, dataset, split, _measured(config.name, dataset, predictions))
 
@@ -114,10 +115,10 @@ def _carry_out(
 
 @contextmanager
 def _kept(folder: Path, tracker: Tracker) -> Iterator[None]:
-    """Keep the messages of the block with the run, however it ends."""
+    """Keep the messages of the block with the run, however it ends; a full disk is told as such."""
     path = folder / LOG
     try:
-        with log_file(path):
+        with log_file(path), writing(folder):
             yield
     finally:
         tracker.log_artifact(path)

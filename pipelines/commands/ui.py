@@ -10,6 +10,7 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
     """Browse runs and models in MLflow's own pages, on this machine alone."""
+    import os
     import subprocess
     import sys
 
@@ -18,6 +19,8 @@ def ui(
     if not tracking.startswith("sqlite:"):
         raise ConfigError(f"{tracking} is a server: open it in a browser")
     command = ["ui", "--backend-store-uri", tracking, "--host", "127.0.0.1", "--port", str(port)]
-    done = subprocess.run([sys.executable, "-m", "mlflow", *command], check=False)
+    command += ["--workers", "1"]
+    quiet = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    done = subprocess.run([sys.executable, "-m", "mlflow", *command], env=quiet, check=False)
     if done.returncode:
         raise ResourceError(f"mlflow ui stopped with {done.returncode}; is port {port} free?")
