@@ -52,7 +52,7 @@ class Service:
         request = decode_object(body)
         rows = parse_rows(request.get("rows"), self.scorer.state.row_columns)
         past = None
-        if self.store and request.get("events") is not None:
+        if self.store is not None and request.get("events") is not None:
             columns = self.scorer.state.past_columns
             past = parse_rows(request["events"], columns, "events").lazy()
         scores = self._score(rows, past)

@@ -20,6 +20,7 @@ import numpy as np
 import onnx
 from mlflow.entities import LoggedModelOutput, Metric
 from mlflow.entities.logged_model import LoggedModel
+from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
@@ -31,6 +32,8 @@ from serving.disk import writing
 from serving.scorer import example_arrays
 
 MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
+CACHE = Path(".fulcrum", "models")
+"""Where files of a remote server are kept."""
 REQUIREMENTS = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu")
 """What `mlflow.pyfunc` needs to run the graph on tensors."""
 
@@ -50,7 +53,6 @@ class ResolvedModel:
 class AliasMove:
     """One change of an alias."""
 
-    alias: str
     previous: int | None
     """Version that had the alias before."""
     version: int
@@ -111,8 +113,11 @@ class Registry:
         """Make a logged model (`models:/m-...` or `runs:/<run>/<model>`) a version of `name`."""
         model = self._logged_model(uri)
         with self._answering():
-            if name not in self._names():
+            try:
                 self._client.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
             created = self._client.create_model_version(
                 name,
                 source=model.artifact_location,
@@ -123,25 +128,22 @@ class Registry:
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point `alias` at a version, and record on the registered model what it pointed at."""
+        previous = self._registered(name).aliases.get(alias)
+        if str(previous) == str(version):
+            return
+        time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        move = {"from": int(previous) if previous else None, "to": version, "time": time}
         with self._answering():
-            self._check_name(name)
-            previous = self._client.get_registered_model(name).aliases.get(alias)
-            if str(previous) == str(version):
-                return
-            time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-            move = {"from": int(previous) if previous else None, "to": version, "time": time}
             self._client.set_registered_model_alias(name, alias, str(version))
             self._client.set_registered_model_tag(name, f"alias.{alias}.{time}", json.dumps(move))
 
     def moves(self, name: str, alias: str) -> list[AliasMove]:
         """Every move of an alias, oldest first."""
-        with self._answering():
-            self._check_name(name)
-            tags = self._client.get_registered_model(name).tags
+        tags = self._registered(name).tags
         found = (json.loads(tags[tag]) for tag in sorted(tags) if tag.startswith(f"alias.{alias}."))
-        return [AliasMove(alias, move["from"], move["to"], move["time"]) for move in found]
+        return [AliasMove(move["from"], move["to"], move["time"]) for move in found]
 
-    def resolve(self, uri: str, cache: Path | None = None) -> ResolvedModel:
+    def resolve(self, uri: str, cache: Path = CACHE) -> ResolvedModel:
         """The bundle behind `models:/name@alias`, `models:/name/3`, `models:/m-...`,
         `runs:/<run>/<model>` or a local folder.
 
@@ -175,17 +177,16 @@ class Registry:
             name, _, alias = path.rpartition("/")
         if not name or not alias:
             raise ModelError(f"{uri}: expected models:/<name>@<alias> or models:/<name>/<version>")
-        with self._answering():
-            self._check_name(name)
-            aliases = self._client.get_registered_model(name).aliases
-            versions = {v.version for v in self._client.search_model_versions(f"name='{name}'")}
+        aliases = self._registered(name).aliases
         if at and alias not in aliases:
             known = [f"models:/{name}@{a}" for a in aliases]
             raise ModelError(f"{uri}: no such alias{nearest(uri, known)}")
         number = str(aliases[alias]) if at else alias
-        if number not in {str(v) for v in versions}:
-            known = [f"models:/{name}/{v}" for v in sorted(versions, key=int)]
-            raise ModelError(f"{uri}: no such version{nearest(uri, known)}")
+        with self._answering():
+            versions = self._client.search_model_versions(f"name='{name}'")
+            known = [f"models:/{name}/{version.version}" for version in versions]
+            if f"models:/{name}/{number}" not in known:
+                raise ModelError(f"{uri}: no such version{nearest(uri, known)}")
         return name, number
 
     def _logged_model(self, uri: str) -> LoggedModel:
@@ -217,21 +218,20 @@ class Registry:
         known = [f"runs:/{run_id}/{model.name}" for model in models]
         raise ModelError(f"{uri}: the run has no such model{nearest(uri, known)}")
 
-    def _download(self, location: str, cache: Path | None) -> Path:
+    def _download(self, location: str, cache: Path) -> Path:
         """The artifacts as a local folder: where they are, or a copy in `cache`."""
         place = urlparse(location)
         if place.scheme in ("", "file"):
             return self._checked(Path(unquote(place.path)), location)
-        cache = cache or Path(tempfile.mkdtemp(prefix="fulcrum-model-"))
         kept = cache / new_hash(location.encode()).hexdigest()[:32]
         if not kept.exists():
-            cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache) as partial, writing(cache):
-                with self._answering():
+            with writing(cache):
+                cache.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=cache) as partial, self._answering():
                     found = mlflow.artifacts.download_artifacts(
                         location, dst_path=partial, tracking_uri=self.uri, registry_uri=self.uri
                     )
-                self._checked(Path(found), location).rename(kept)
+                    self._checked(Path(found), location).rename(kept)
         return kept
 
     def _checked(self, folder: Path, location: str) -> Path:
@@ -242,11 +242,15 @@ class Registry:
     def _names(self) -> list[str]:
         return [model.name for model in self._client.search_registered_models()]
 
-    def _check_name(self, name: str) -> None:
-        if name not in (names := self._names()):
-            raise ModelError(
-                f"no registered model named {name!r} in {self.uri}{nearest(name, names)}"
-            )
+    def _registered(self, name: str) -> RegisteredModel:
+        with self._answering():
+            try:
+                return self._client.get_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                message = f"no registered model named {name!r} in {self.uri}"
+                raise ModelError(message + nearest(name, self._names())) from error
 
     @contextmanager
     def _answering(self) -> Iterator[None]:

@@ -114,10 +114,9 @@ def _open(path: Path, device: Device, threads: int) -> ort.InferenceSession:
         ort.preload_dlls()
         session = _session(path, options, [CUDA, CPU])
         # The runtime falls back to the CPU by itself; what it built tells the truth.
-        if session.get_providers()[0] == CUDA or device == "auto":
-            if session.get_providers()[0] != CUDA:
-                logger.warning("CUDA does not start; scoring on the CPU")
+        if session.get_providers()[0] == CUDA:
             return session
+        logger.warning("CUDA is there but does not start")
     if device == "cuda":
         raise ResourceError(
             "device cuda: ONNX Runtime cannot use CUDA on this machine "

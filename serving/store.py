@@ -54,7 +54,8 @@ class EventStore:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._create()
 
-    def __len__(self) -> int:
+    def count(self) -> int:
+        """Number of events."""
         with self._working():
             return int(self._connection.execute("SELECT count(*) FROM events").fetchone()[0])
 

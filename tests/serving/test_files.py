@@ -127,15 +127,26 @@ def test_files_made_otherwise_are_refused_untouched(bundle, inputs, tmp_path, lo
     assert contents(output) == before
 
 
-def test_csv_files_keep_their_place_below_the_output(bundle, tmp_path):
-    log = make_log(50, seed=30).with_columns(tags=None)
+def test_files_keep_their_place_below_the_output(bundle, tmp_path):
+    log = make_log(50, seed=30)
     for part in ("day=1", "day=2"):
         (tmp_path / "logs" / part).mkdir(parents=True)
-        log.write_csv(tmp_path / "logs" / part / "log.csv")
+        log.write_parquet(tmp_path / "logs" / part / "log.parquet")
     report = score_files(bundle, str(tmp_path / "logs"), tmp_path / "scores", device="cpu")
     assert (report.files, report.rows) == (2, 100)
     found = pl.read_parquet(tmp_path / "scores" / "day=2" / "log.parquet")
     assert difference(Scorer(bundle, "cpu").score(log), found) < 1e-5
+
+
+def test_csv_comes_in_slices_too(tmp_path):
+    log = make_log(100, seed=31).drop("tags")
+    log.write_csv(tmp_path / "log.csv")
+    parts = list(slices.slices(tmp_path / "log.csv", ["video_id", "duration_s"], "--input"))
+    assert [part.height for part in parts] == [40, 40, 20]
+    assert pl.concat(parts).equals(log.select("video_id", "duration_s"))
+    log.head(0).write_csv(tmp_path / "none.csv")
+    (empty,) = slices.slices(tmp_path / "none.csv", ["video_id"], "--input")
+    assert (empty.height, empty.columns) == (0, ["video_id"])
 
 
 def test_a_file_without_rows_gives_one_without_scores(bundle, inputs, tmp_path):

@@ -162,6 +162,18 @@ def test_models_logged_by_others_are_refused(registry, store):
         registry.resolve(f"models:/{other.model_id}")
 
 
+@pytest.mark.slow
+def test_large_tables_stay_beside_the_graph(registry, store, make_bundle, monkeypatch):
+    monkeypatch.setattr("serving.export.EXTERNAL_BYTES", 100)
+    bundle = make_bundle()
+    assert "model.onnx.data" in bundle.facts["files"]
+    found = registry.resolve(registry.log(bundle, new_run(store))).bundle
+    assert found.fingerprint == bundle.fingerprint
+    plain = mlflow.pyfunc.load_model(str(found.folder)).predict(example_arrays(bundle))
+    expected = Scorer(bundle, "cpu").predict(pl.DataFrame(bundle.example))
+    np.testing.assert_allclose(plain["click"], expected["click"].to_numpy(), atol=1e-5)
+
+
 @pytest.fixture
 def server(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as found:

@@ -306,6 +306,8 @@ def test_events_change_scores_and_survive_a_kill(bundle, tmp_path):
     with serving(bundle, tmp_path / "events.db") as client:
         _, before = client.post("/score", {"rows": as_rows(rows)})
         assert difference(expected, pl.DataFrame(before["scores"])) > 1e-3
+        own = {"rows": as_rows(rows), "events": as_events(log)}
+        assert difference(expected, pl.DataFrame(client.post("/score", own)[1]["scores"])) < 1e-5
         added = client.post("/events", {"events": as_events(log)})
         assert added == (200, {"added": log.height, "ignored": 0})
         client.process.kill()
