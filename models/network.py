@@ -51,6 +51,8 @@ class Objective(nn.Module):
         labels = batch.labels.where(batch.observed, 0.0)
         row_losses = predictor.tasks.losses(logits, labels).where(batch.observed, 0.0)
         local, losses = masked_mean(row_losses, batch.observed, batch.weight)
+        if self.training:
+            predictor.tasks.follow(logits.detach(), labels, batch.observed, batch.weight)
         weights = (
             self.weighting(losses, partial(gramian, local, fields))
             if self.training

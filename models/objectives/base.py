@@ -29,6 +29,10 @@ class TaskObjective(nn.Module, ABC):
         """`(batch, tasks, outputs), (batch, tasks) -> (batch, tasks)`, finite for any finite
         logits."""
 
+    def follow(self, logits: Tensor, labels: Tensor, observed: Tensor, weight: Tensor) -> None:
+        """Learn from a training batch what no gradient teaches; nothing by default. Shapes are those
+        of `loss`, with `observed (batch, tasks)` and `weight (batch,)`."""
+
     @abstractmethod
     def score(self, logits: Tensor) -> Tensor:
         """`(batch, tasks, outputs) -> (batch, tasks, outputs)`: what is served."""

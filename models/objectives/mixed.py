@@ -71,6 +71,11 @@ class MixedObjective(nn.Module):
         parts = [g.objective.loss(g.own(logits), g.labels(labels)) for g in self._groups()]
         return self.by_task(torch.cat(parts, 1))
 
+    def follow(self, logits: Tensor, labels: Tensor, observed: Tensor, weight: Tensor) -> None:
+        """Let every objective learn from a training batch; see `TaskObjective.follow`."""
+        for g in self._groups():
+            g.objective.follow(g.own(logits), g.labels(labels), g.labels(observed), weight)
+
     def scores(self, logits: Tensor) -> Tensor:
         """`(batch, sum of outputs) -> (batch, sum of outputs)`."""
         parts = [group.objective.score(group.own(logits)).flatten(1) for group in self._groups()]

@@ -72,3 +72,39 @@ def test_mixed_kinds_keep_the_order_of_the_tasks(order: list[int]) -> None:
         torch.testing.assert_close(losses[:, t : t + 1], alone.losses(z, labels[:, t : t + 1]))
         torch.testing.assert_close(score, alone.scores(z))
         torch.testing.assert_close(begin, alone.start())
+
+
+def log_task(mean: float = 0.0, std: float = 1.0) -> TaskSpec:
+    return TaskSpec(name="watch", kind="regression", transform="log1p", mean=mean, std=std)
+
+
+@given(st.integers(0, 2**31 - 1), st.floats(-2, 2), st.floats(0.5, 2))
+def test_smearing_keeps_the_mean_of_what_a_log_task_sees(
+    seed: int, mean: float, std: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    objective = Regression([log_task(mean, std)])
+    logits = torch.randn(64, 1, 1, generator=generator) * 0.1
+    labels = torch.randn(64, 1, generator=generator).exp()
+    observed = torch.rand(64, 1, generator=generator) < 0.7
+    observed[0] = True
+    objective.follow(logits, labels, observed, torch.ones(64))
+    predicted = (logits[:, :, 0] * std + mean).exp()
+    expected = ((1 + labels) / predicted)[observed].mean() * predicted - 1
+    torch.testing.assert_close(objective.score(logits)[:, :, 0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_smearing_is_the_mean_over_batches_and_skips_those_without_a_label() -> None:
+    objective = Regression([log_task()])
+    logits, yes = torch.zeros(2, 1, 1), torch.ones(2, 1, dtype=torch.bool)
+    objective.follow(logits, torch.full((2, 1), 1.0), yes, torch.ones(2))
+    objective.follow(logits, torch.full((2, 1), 9.0), ~yes, torch.ones(2))
+    objective.follow(logits, torch.full((2, 1), 3.0), yes, torch.ones(2))
+    assert objective.smearing.item() == pytest.approx(((1 + 1) + (1 + 3)) / 2)
+
+
+def test_a_task_without_a_log_is_not_smeared() -> None:
+    objective = Regression([TaskSpec(name="price", kind="regression", mean=5.0, std=2.0)])
+    logits, observed = torch.ones(3, 1, 1), torch.ones(3, 1, dtype=torch.bool)
+    objective.follow(logits, torch.full((3, 1), 100.0), observed, torch.ones(3))
+    assert objective.score(logits).flatten().tolist() == [1.0 * 2.0 + 5.0] * 3
