@@ -39,7 +39,7 @@ def conform(rows: pl.LazyFrame, columns: Schema, what: str = "the rows") -> pl.L
         raise DataError(f"{what}: {str(error).splitlines()[0]}") from None
     for name, dtype in risky.items():
         if lost[name][0] is not None:
-            raise _unfit(what, name, given[name], dtype, lost[name][0])
+            raise _unfit(what, name, given[name], dtype, lost[name].to_list()[0])
     return rows.with_columns(expr.alias(name) for name, expr in cast.items())
 
 

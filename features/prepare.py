@@ -29,7 +29,7 @@ __all__ = ["PreparedDataset", "prepare"]
 
 logger = logging.getLogger(__name__)
 
-EVENTS_PER_PART = 4_000_000
+EVENTS_PER_PART = 1_000_000
 """Past events sorted in memory at a time."""
 SPLIT = "row.split"
 Facts = dict[str | None, dict[str, Any]]

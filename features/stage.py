@@ -25,7 +25,8 @@ from features.text import text
 
 KEPT = "row.kept"
 """Whether a row meets `data.where`."""
-ROW_GROUP = 65_536
+ROW_GROUP = 16_384
+"""Polars reads about 15 row groups ahead of what is written, so small ones save memory."""
 
 Schema = Mapping[str, pl.DataType]
 
