@@ -16,7 +16,7 @@ from rich.console import Console
 from features.dataset import PreparedDataset
 from models.trunks import TrunkConfig
 from models.trunks.single_task import SingleTaskConfig
-from pipelines import tracking
+from pipelines import report, tracking
 from pipelines.config import RunConfig
 from pipelines.evaluate import constant, evaluate
 from pipelines.launch import launch
@@ -26,7 +26,7 @@ from pipelines.pictures import draw
 from pipelines.prepare import prepare_dataset
 from pipelines.progress import for_console
 from pipelines.registration import measured_split, publish
-from pipelines.terminal import LOG, log_file
+from pipelines.terminal import LOG, as_text, log_file
 from pipelines.tracker import SilentTracker, Tracker
 from pipelines.tracking import FoundRun, MlflowTracker, start_run
 from pipelines.train import TrainResult, read_result, train
@@ -186,6 +186,8 @@ def _describe(
     tracker.log_params({**facts, **counts, "split": config.data.split.kind})
     tracker.log_artifact(folder / "config.yaml")
     tracker.log_artifact(dataset.folder / "manifest.json", "data")
+    tables = report.splits(dataset.manifest), report.features(dataset.drift)
+    tracker.log_text(as_text(*tables), "data/features.txt")
     manifest = dataset.manifest
     rows = {split: facts.rows for split, facts in manifest.splits.items()}
     tracker.log_dataset(

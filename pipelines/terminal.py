@@ -1,5 +1,6 @@
 """What the commands show: results on stdout, progress and messages on stderr."""
 
+import io
 import logging
 import sys
 import warnings
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.logging import RichHandler
 
 WIDTH = 140
@@ -43,6 +44,13 @@ def start_logging() -> None:
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     for category in (FutureWarning, DeprecationWarning):
         warnings.filterwarnings("ignore", category=category)
+
+
+def as_text(*tables: RenderableType) -> str:
+    """What a pipe would get."""
+    text = io.StringIO()
+    Console(file=text, width=WIDTH).print(*tables, sep="\n")
+    return text.getvalue()
 
 
 @contextmanager

@@ -271,6 +271,7 @@ def test_overrides_are_yaml_and_the_last_one_wins(write):
         ("train.epochs", "expected path=value"),
         ("=3", "expected path=value"),
         ("train.epochs=[", "not valid YAML"),
+        ("train.dense.lr=.inf", "train.dense.lr: is .inf; expected a finite number"),
         ("train.epochs=few", "train.epochs: is 'few'; expected a whole number"),
     ],
 )

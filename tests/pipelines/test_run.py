@@ -102,6 +102,8 @@ def test_the_run_carries_all_that_the_page_of_a_run_shows(outcome, run, store):
     assert found.info.status == "FINISHED"
     files = {f.path for f in client(store).list_artifacts(run.id)}
     assert {"config.yaml", "data", "figures", "results.json", "run.log"} <= files
+    data = {f.path for f in client(store).list_artifacts(run.id, "data")}
+    assert data == {"data/manifest.json", "data/features.txt"}
     figures = {Path(f.path).name for f in client(store).list_artifacts(run.id, "figures")}
     expected = {"training_curves", "calibration", "gain", "drift", "gates"}
     assert figures == {f"{name}.png" for name in expected}
