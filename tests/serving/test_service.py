@@ -9,11 +9,12 @@ import sys
 import time
 from contextlib import contextmanager
 
+import anyio
+import httpx
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from starlette.testclient import TestClient
 
 from features.errors import ResourceError
 from serving.app import Service, app
@@ -368,15 +369,21 @@ def test_a_history_that_breaks_stops_the_service(bundle, log, tmp_path):
 
 def test_nothing_is_scored_before_the_service_is_ready(bundle):
     service = Service(Scorer(bundle, "cpu", 8), None, "small", "1")
-    with TestClient(app(service)) as client:
-        assert client.get("/v2/health/live").status_code == 200
-        assert client.get("/v2/health/ready").status_code == 503
-        assert client.get("/v2/models/small/ready").json() == {"name": "small", "ready": False}
-        assert client.post("/score", json={"rows": []}).status_code == 503
-        service.open()
-        assert client.get("/v2/health/ready").status_code == 200
-        assert client.post("/score", json={"rows": [ROW]}).status_code == 200
-        assert client.post("/events", json={"events": []}).status_code == 422
+
+    async def visit():
+        transport = httpx.ASGITransport(app(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            assert (await client.get("/v2/health/live")).status_code == 200
+            assert (await client.get("/v2/health/ready")).status_code == 503
+            ready = await client.get("/v2/models/small/ready")
+            assert ready.json() == {"name": "small", "ready": False}
+            assert (await client.post("/score", json={"rows": []})).status_code == 503
+            service.open()
+            assert (await client.get("/v2/health/ready")).status_code == 200
+            assert (await client.post("/score", json={"rows": [ROW]})).status_code == 200
+            assert (await client.post("/events", json={"events": []})).status_code == 422
+
+    anyio.run(visit)
 
 
 def test_serving_needs_neither_torch_nor_mlflow():
