@@ -30,8 +30,9 @@ class TaskObjective(nn.Module, ABC):
         logits."""
 
     def follow(self, logits: Tensor, labels: Tensor, observed: Tensor, weight: Tensor) -> None:
-        """Learn from a training batch what no gradient teaches; nothing by default. Shapes are those
-        of `loss`, with `observed (batch, tasks)` and `weight (batch,)`."""
+        """Learn from a training batch what no gradient teaches; nothing by default.
+
+        Shapes are those of `loss`, with `observed (batch, tasks)` and `weight (batch,)`."""
 
     @abstractmethod
     def score(self, logits: Tensor) -> Tensor:
