@@ -15,9 +15,9 @@ import yaml
 from pydantic import ValidationError
 
 from features.errors import ModelError, StateError
+from features.staging import full_disk
 from features.state import FeatureState
 from serving.config import ServingConfig
-from serving.disk import writing
 
 FORMAT = 1
 FACTS = "bundle.json"
@@ -106,7 +106,7 @@ def write_bundle(
     nothing is left behind. Raises ResourceError when the disk is full.
     """
     partial = folder.with_name(f".{folder.name}.partial")
-    with writing(folder):
+    with full_disk(folder):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from features.conform import conform
 from features.errors import DataError, StateError
 from features.source import scan
+from features.staging import full_disk
 from features.transform import Gathered
 from serving.bundle import Bundle, sha256
-from serving.disk import writing
 from serving.history import History
 from serving.scorer import Scorer
 from serving.session import Device
@@ -149,7 +149,7 @@ def _score_file(
     before, rows = Counter(scorer.unknown), 0
     partial = target.with_name(f".{target.name}.partial")
     with ExitStack() as stack:
-        stack.enter_context(writing(target))
+        stack.enter_context(full_disk(target))
         target.parent.mkdir(parents=True, exist_ok=True)
         stack.callback(partial.unlink, missing_ok=True)
         with partial.open("wb") as stream:

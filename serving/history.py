@@ -12,10 +12,10 @@ import polars as pl
 from features.conform import conform
 from features.errors import DataError
 from features.source import scan
+from features.staging import full_disk
 from features.state import FeatureState
 from features.transform import Gathered, gather
 from serving.bundle import sha256
-from serving.disk import writing
 from serving.slices import slices
 
 WHAT = "--history"
@@ -46,7 +46,7 @@ class History:
         if self._distinct:
             events = events.unique()
         with TemporaryDirectory(prefix="fulcrum-history-") as folder:
-            with writing(Path(folder)), self._readable():
+            with full_disk(Path(folder)), self._readable():
                 count = int(events.select(pl.len()).collect().item())
                 if count <= EVENTS_IN_MEMORY:
                     past = gather(events, self._state)

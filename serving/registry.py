@@ -27,8 +27,8 @@ from mlflow.types import Schema, TensorSpec
 
 from features.errors import ModelError, nearest
 from features.layout import DenseInput, IdInput, Input
+from features.staging import full_disk
 from serving.bundle import FACTS, Bundle
-from serving.disk import writing
 from serving.scorer import example_arrays
 
 MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
@@ -225,7 +225,7 @@ class Registry:
             return self._checked(Path(unquote(place.path)), location)
         kept = cache / new_hash(location.encode()).hexdigest()[:32]
         if not kept.exists():
-            with writing(cache):
+            with full_disk(cache):
                 cache.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryDirectory(dir=cache) as partial, self._answering():
                     found = mlflow.artifacts.download_artifacts(
