@@ -19,7 +19,7 @@ from features.dataset import PreparedDataset
 from features.errors import ConfigError, DataError, StateError
 from features.layout import Layout
 from features.prefetch import prefetch
-from features.rows import Column, columns_of, cut_batch, join_columns, read_columns
+from features.rows import Columns, Cutter, join_columns
 
 BUFFER_ROWS = 131_072
 """Rows read and shuffled at a time; rounded up to whole row groups."""
@@ -72,6 +72,7 @@ class Reader:
                 f"train.batch_size: {batch_size} does not divide by {world} processes"
             )
         self.layout: Layout = dataset.state.layout
+        self.cutter = Cutter(self.layout)
         self.seed, self.shuffle, self.rank, self.world = seed, shuffle, rank, world
         self.pin_memory = pin_memory
         self.groups = [group for shard in dataset.shards(split) for group in _row_groups(shard)]
@@ -110,7 +111,7 @@ class Reader:
         rows = sum(part.stop - part.start for block in blocks for part in block)
         edges = [rows * index // self.steps for index in range(self.steps + 1)]
         position = 0
-        kept: list[dict[str, Column]] = []
+        kept: list[Columns] = []
         for number, block in enumerate(blocks):
             end = position + sum(part.stop - part.start for part in block)
             if end > edges[step]:
@@ -118,8 +119,8 @@ class Reader:
                 columns = join_columns(kept)
                 first = end - len(columns["row.weight"])
                 while step < self.steps and edges[step + 1] <= end:
-                    batch = cut_batch(
-                        self.layout, columns, slice(edges[step] - first, edges[step + 1] - first)
+                    batch = self.cutter.cut(
+                        columns, slice(edges[step] - first, edges[step + 1] - first)
                     )
                     yield batch.pin_memory() if self.pin_memory else batch
                     step += 1
@@ -152,11 +153,11 @@ class Reader:
             size += part.stop - part.start
         return blocks
 
-    def _read(self, block: list[Part], epoch: int, number: int) -> dict[str, Column]:
+    def _read(self, block: list[Part], epoch: int, number: int) -> Columns:
         """The rows of a block, in the order in which they are dealt."""
         tables = []
         for part in block:
-            table = _read_group(self.groups[part.number], columns_of(self.layout))
+            table = _read_group(self.groups[part.number], self.cutter.names)
             if part.stop - part.start < table.num_rows:
                 rows = np.arange(table.num_rows)
                 if self.shuffle:
@@ -165,9 +166,9 @@ class Reader:
             tables.append(table)
         table = pa.concat_tables(tables)
         if not self.shuffle:
-            return read_columns(table, None)
+            return self.cutter.read(table, None)
         rows = self._random(epoch, 3, self.rank, number).permutation(table.num_rows)
-        return read_columns(table, rows)
+        return self.cutter.read(table, rows)
 
     def _random(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self.seed & 0xFFFFFFFF, *key])

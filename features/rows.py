@@ -36,39 +36,68 @@ class Lists:
 
 
 Column = np.ndarray | Lists
+Columns = dict[str, Column]
+"""By input name; dense inputs, labels and observed masks are matrices, under the names below."""
+
+DENSE, LABELS, OBSERVED = "row.dense", "row.labels", "row.observed"
 
 
-def columns_of(layout: Layout) -> list[str]:
-    """Columns of a prepared shard that a batch is made of."""
-    tasks = [task.name for task in layout.tasks]
-    return [
-        *(source.name for source in layout.inputs),
-        *(f"label.{task}" for task in tasks),
-        *(f"observed.{task}" for task in tasks),
-        "row.weight",
-        "row.group",
-    ]
+class Cutter:
+    """Reads rows of one layout from shards, and cuts batches from what it has read."""
+
+    def __init__(self, layout: Layout) -> None:
+        tasks = [task.name for task in layout.tasks]
+        self.pooled, self.unpooled = layout.pooled, layout.unpooled
+        listed: list[Input] = [*layout.ids, *layout.bags, *layout.sequences]
+        self.stacked = {
+            DENSE: ([source.name for source in layout.dense], np.float32),
+            LABELS: ([f"label.{task}" for task in tasks], np.float32),
+            OBSERVED: ([f"observed.{task}" for task in tasks], np.bool_),
+        }
+        self.single = [*(source.name for source in listed), "row.weight", "row.group"]
+
+    @property
+    def names(self) -> list[str]:
+        """Columns of a shard that batches are made of."""
+        return [*self.single, *(name for names, _ in self.stacked.values() for name in names)]
+
+    def read(self, table: pa.Table, rows: np.ndarray | None) -> Columns:
+        """The columns of an Arrow table; of the given rows only, in that order, unless None."""
+        columns: Columns = {name: _take(table.column(name), rows) for name in self.single}
+        for target, (names, dtype) in self.stacked.items():
+            count = table.num_rows if rows is None else len(rows)
+            columns[target] = matrix = np.empty((count, len(names)), dtype)
+            for index, name in enumerate(names):
+                matrix[:, index] = _take(table.column(name), rows)
+        return columns
+
+    def cut(self, columns: Columns, rows: slice) -> Batch:
+        """Rows `rows.start` to `rows.stop` as a batch."""
+        return Batch(
+            ids=_jagged(self.pooled, columns, rows),
+            sequences=_jagged(self.unpooled, columns, rows),
+            dense=_tensor(columns[DENSE], rows),
+            labels=_tensor(columns[LABELS], rows),
+            observed=_tensor(columns[OBSERVED], rows),
+            weight=_tensor(columns["row.weight"], rows),
+            group=_tensor(columns["row.group"], rows),
+        )
 
 
-def read_columns(table: pa.Table, rows: np.ndarray | None) -> dict[str, Column]:
-    """The columns of an Arrow table; of the given rows only, in that order, unless None."""
-    columns: dict[str, Column] = {}
-    for name, chunks in zip(table.column_names, table.columns, strict=True):
-        array = chunks.combine_chunks()
-        if isinstance(array, pa.ListArray | pa.LargeListArray):
-            lists = Lists(array.values.to_numpy(), array.offsets.to_numpy())
-            columns[name] = lists if rows is None else lists.take(rows)
-        else:
-            values = array.to_numpy(zero_copy_only=False)
-            columns[name] = values if rows is None else values[rows]
-    return columns
-
-
-def join_columns(parts: Sequence[dict[str, Column]]) -> dict[str, Column]:
+def join_columns(parts: Sequence[Columns]) -> Columns:
     """The same columns, the rows of each part behind those of the one before it."""
     if len(parts) == 1:
         return parts[0]
     return {name: _join([part[name] for part in parts]) for name in parts[0]}
+
+
+def _take(column: pa.ChunkedArray, rows: np.ndarray | None) -> Column:
+    array = column.combine_chunks()
+    if isinstance(array, pa.ListArray | pa.LargeListArray):
+        lists = Lists(array.values.to_numpy(), array.offsets.to_numpy())
+        return lists if rows is None else lists.take(rows)
+    values = array.to_numpy(zero_copy_only=False)
+    return values if rows is None else values[rows]
 
 
 def _join(parts: Sequence[Column]) -> Column:
@@ -76,39 +105,19 @@ def _join(parts: Sequence[Column]) -> Column:
     if not lists:
         return np.concatenate([part for part in parts if isinstance(part, np.ndarray)])
     starts = np.cumsum([0, *(len(part.values) for part in lists)])
+    ends = [part.offsets[1:] + start for part, start in zip(lists, starts, strict=False)]
     return Lists(
-        np.concatenate([part.values for part in lists]),
-        np.concatenate(
-            [
-                [0],
-                *(part.offsets[1:] + start for part, start in zip(lists, starts, strict=False)),
-            ]
-        ),
+        np.concatenate([part.values for part in lists]), np.concatenate([np.zeros(1, int), *ends])
     )
 
 
-def cut_batch(layout: Layout, columns: dict[str, Column], rows: slice) -> Batch:
-    """Rows `rows.start` to `rows.stop` of the columns as a batch."""
-    tasks = [task.name for task in layout.tasks]
-    return Batch(
-        ids=_jagged(layout.pooled, columns, rows),
-        sequences=_jagged(layout.unpooled, columns, rows),
-        dense=_stack([source.name for source in layout.dense], columns, rows, np.float32),
-        labels=_stack([f"label.{task}" for task in tasks], columns, rows, np.float32),
-        observed=_stack([f"observed.{task}" for task in tasks], columns, rows, np.bool_),
-        weight=torch.from_numpy(np.array(columns["row.weight"][rows], np.float32)),
-        group=torch.from_numpy(np.array(columns["row.group"][rows], np.int64)),
-    )
+def _tensor(column: Column, rows: slice) -> Tensor:
+    """A copy, so that nobody's write reaches the rows that other batches are cut from."""
+    return torch.from_numpy(np.array(column[rows]))
 
 
-def _stack(names: list[str], columns: dict[str, Column], rows: slice, dtype: type) -> Tensor:
-    stacked = np.empty((rows.stop - rows.start, len(names)), dtype)
-    for index, name in enumerate(names):
-        stacked[:, index] = columns[name][rows]
-    return torch.from_numpy(stacked)
-
-
-def _jagged(inputs: Sequence[Input], columns: dict[str, Column], rows: slice) -> KeyedJaggedTensor:
+def _jagged(inputs: Sequence[Input], columns: Columns, rows: slice) -> KeyedJaggedTensor:
+    ones = np.ones(rows.stop - rows.start, np.int32)
     values, lengths = [], []
     for source in inputs:
         column = columns[source.name][rows]
@@ -117,5 +126,5 @@ def _jagged(inputs: Sequence[Input], columns: dict[str, Column], rows: slice) ->
             lengths.append(np.diff(column.offsets))
         else:
             values.append(column)
-            lengths.append(np.ones(len(column), np.int32))
+            lengths.append(ones)
     return key_major([source.name for source in inputs], values, lengths)

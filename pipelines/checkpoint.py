@@ -153,8 +153,8 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 def _fill(checkpoint: Path, tensors: dict[str, Any], alone: bool = False) -> None:
     try:
-        with warnings.catch_warnings():  # torch warns of a load outside a process group
-            warnings.simplefilter("ignore", UserWarning)
+        with warnings.catch_warnings():  # of a load outside a process group, of ShardedTensor
+            warnings.simplefilter("ignore")
             dcp.load(tensors, storage_reader=FileSystemReader(checkpoint), no_dist=alone)
     except (Exception, CheckpointException) as error:
         raise StateError(f"{checkpoint}: not a usable checkpoint: {_reason(error)}") from None
