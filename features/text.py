@@ -24,6 +24,7 @@ def text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         return pl.when(whole).then(as_whole).otherwise(number.cast(pl.String))
     if isinstance(dtype, pl.String):
         return value
-    if dtype.is_integer() or dtype.is_temporal() or isinstance(dtype, pl.Boolean | pl.Null):
+    others = pl.Boolean | pl.Null | pl.Categorical | pl.Enum
+    if dtype.is_integer() or dtype.is_temporal() or isinstance(dtype, others):
         return value.cast(pl.String)
     raise DataError(f"values of type {dtype} are no ids")

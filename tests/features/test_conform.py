@@ -20,6 +20,7 @@ def one(value: pl.Series, dtype: pl.DataType) -> pl.Series:
         (pl.Series([42.0, float("nan")]), pl.Int64(), [42, None]),
         (pl.Series([42, 7]), pl.String(), ["42", "7"]),
         (pl.Series([42.0, 1.5]), pl.String(), ["42", "1.5"]),
+        (pl.Series(["a", None], dtype=pl.Categorical), pl.String(), ["a", None]),
         (pl.Series(["1.5"]), pl.Float64(), [1.5]),
         (pl.Series([0.1]), pl.Float32(), [pytest.approx(0.1)]),
         (pl.Series([1, 0]), pl.Boolean(), [True, False]),

@@ -1,5 +1,6 @@
 """One `transform`: for parts and wholes, before and after saving, with and without a past."""
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -305,6 +306,17 @@ def test_a_condition_on_all_rows_holds_for_the_past(tmp_path: Path) -> None:
     }
     state = learn(LOG, features, data=DATA | {"where": "item = 1"})
     assert encode(LOG, state, LOG)["shown"].to_list() == [0, 1, 1, 0]
+
+
+def test_the_plan_streams(tmp_path: Path) -> None:
+    features, data = _with_tables(tmp_path)
+    LOG.write_parquet(tmp_path / "log.parquet")
+    rows = pl.scan_parquet(tmp_path / "log.parquet")
+    plan = transform(rows, learn(LOG, features | FEATURES, data=data), rows)
+    graph = plan.show_graph(engine="streaming", plan_stage="physical", raw_output=True)
+    nodes = set(re.findall(r'label="([a-z-]+)', str(graph)))
+    assert "equi-join" in nodes
+    assert {node for node in nodes if node.startswith("in-memory")} <= {"in-memory-source"}
 
 
 def test_arrays_are_padded_behind() -> None:
