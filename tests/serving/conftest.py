@@ -1,5 +1,7 @@
 """A small model with every kind of feature, exported once for all tests here."""
 
+import shutil
+
 import numpy as np
 import polars as pl
 import pytest
@@ -11,7 +13,7 @@ from features.transform import transform
 from models.network import Network
 from models.trunks.mmoe import MMoEConfig
 from models.weightings import StaticConfig
-from serving.bundle import Bundle
+from serving.bundle import Bundle, write_bundle
 from serving.export import export
 
 MODEL = MMoEConfig(embedding_dim=4, experts=2, expert=(8,), tower=(4,))
@@ -129,6 +131,24 @@ def make_bundle(tmp_path_factory, state, log):
 @pytest.fixture(scope="session")
 def bundle(make_bundle) -> Bundle:
     return make_bundle(batch_size=64, max_rows=200, max_body_bytes=100_000)
+
+
+@pytest.fixture
+def other_bundle(bundle, log, tmp_path) -> Bundle:
+    """The same graph under another config: another model, made without an export."""
+
+    def copy_graph(path):
+        shutil.copy(bundle.graph, path)
+        return {"parity": {}}
+
+    return write_bundle(
+        tmp_path / "other",
+        state=bundle.state,
+        config={"name": "other", "serving": {}},
+        config_fingerprint="other",
+        example=log.head(1),
+        write_graph=copy_graph,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -46,11 +46,11 @@ def test_the_example_is_rows_without_outcomes(bundle, log):
     assert not set(OUTCOMES) & bundle.example[0].keys()
 
 
-def test_a_copy_is_the_same_model_and_other_weights_are_not(bundle, copy, make_bundle):
+def test_a_copy_is_the_same_model_and_another_config_is_not(bundle, copy, other_bundle):
     assert Bundle.load(copy).fingerprint == bundle.fingerprint
     (copy / "note.txt").write_text("files beside the model's own do not matter")
     assert Bundle.load(copy).fingerprint == bundle.fingerprint
-    assert make_bundle(seed=1).fingerprint != bundle.fingerprint
+    assert other_bundle.fingerprint != bundle.fingerprint
 
 
 def test_every_file_is_checked(bundle, copy):

@@ -106,12 +106,12 @@ def test_finished_files_are_not_made_again(bundle, inputs, tmp_path):
     assert contents(tmp_path / "scores") == before
 
 
-def test_files_made_otherwise_are_refused_untouched(bundle, inputs, tmp_path, log, make_bundle):
+def test_files_made_otherwise_are_refused_untouched(bundle, inputs, tmp_path, log, other_bundle):
     output = tmp_path / "scores"
     score_files(bundle, str(inputs), output, device="cpu")
     before = contents(output)
     with pytest.raises(StateError, match=r"part0\.parquet: made from another model"):
-        score_files(make_bundle(batch_size=32), str(inputs), output, device="cpu")
+        score_files(other_bundle, str(inputs), output, device="cpu")
     log.write_parquet(tmp_path / "past.parquet")
     with pytest.raises(StateError, match="another history"):
         score_files(

@@ -105,6 +105,7 @@ def test_other_weights_fail_the_parity_check(graph, change):
         check_parity(network, graph[1], random_arrays(LAYOUT, 10))
 
 
+@pytest.mark.slow
 def test_large_tables_go_beside_the_graph(graph, tmp_path, monkeypatch):
     monkeypatch.setattr("serving.export.EXTERNAL_BYTES", 100)
     export_graph(graph[0], tmp_path / "model.onnx", {})
