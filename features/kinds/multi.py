@@ -1,14 +1,14 @@
 """`multi`: a set of ids per row, mean-pooled."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 from pydantic import Field
 
 from features.errors import DataError
-from features.kinds.base import FeatureKind, Learned, Read, Schema
-from features.kinds.sharing import sharing
+from features.kinds.base import Learned, Schema
+from features.kinds.sharing import SharingKind
 from features.layout import BagInput
 from features.text import text
 from features.vocabulary import Lookup, fit_lookup
@@ -17,38 +17,15 @@ if TYPE_CHECKING:
     from features.spec import FeatureSpec
 
 
-class MultiConfig(FeatureKind):
+class MultiConfig(SharingKind):
     """Several ids per row: a list column, or a string with a separator."""
 
     kind: Literal["multi"] = "multi"
-    column: str | None = None
-    """Column to read; the feature's own name when left out."""
     separator: str | None = Field(None, min_length=1)
     """Where to cut a string column; leave it out for list columns. Blanks around an id and empty
     ids are dropped."""
-    min_count: int = Field(1, ge=1)
-    """Values seen fewer times than this in the training split count as unknown."""
-    hash_buckets: int | None = Field(None, ge=1)
-    """Hash values into this many buckets instead of fitting a vocabulary."""
     max_length: int = Field(20, ge=1)
     """Ids kept per row, the first ones."""
-    share: str | None = None
-    """Name of another categorical or multi feature whose vocabulary and table this one uses."""
-
-    def reads(self, name: str, spec: "FeatureSpec") -> Sequence[Read]:
-        return [Read(("column",), self.column or name)]
-
-    def problems(
-        self, name: str, spec: "FeatureSpec"
-    ) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        yield from sharing(self, name, self.share, spec)
-
-    @property
-    def owns_vocabulary(self) -> bool:
-        return self.share is None
-
-    def table(self, name: str) -> str:
-        return self.share or name
 
     def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Lookup | None:
         if self.share is not None:

@@ -1,28 +1,51 @@
-"""Rules for `share`: one vocabulary and embedding table for several features."""
+"""Kinds whose ids come from a vocabulary that other features may share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from features.errors import nearest
-from features.kinds.base import FeatureKind
+from features.kinds.base import FeatureKind, Read
 
 if TYPE_CHECKING:
     from features.spec import FeatureSpec
 
 
-def sharing(
-    feature: FeatureKind, name: str, owner: str | None, spec: "FeatureSpec"
-) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """What is wrong with the vocabulary that `feature` wants to share."""
-    if owner is None:
-        return
-    owners = [n for n, f in spec.features.items() if n != name and f.owns_vocabulary]
-    if owner not in owners:
-        yield (
-            ("share",),
-            f"expected a categorical or multi feature with a vocabulary of its own, got `{owner}`"
-            + nearest(owner, owners),
-        )
-    for field in ("min_count", "hash_buckets"):
-        if field in feature.model_fields_set:
-            yield (field,), f"the vocabulary is that of `{owner}`; set it there"
+class SharingKind(FeatureKind):
+    """A subclass looks up the values of one column."""
+
+    column: str | None = None
+    """Column to read; the feature's own name when left out."""
+    min_count: int = Field(1, ge=1)
+    """Values seen fewer times than this in the training split count as unknown."""
+    hash_buckets: int | None = Field(None, ge=1)
+    """Hash values into this many buckets instead of fitting a vocabulary."""
+    share: str | None = None
+    """Name of another categorical or multi feature whose vocabulary and table this one uses."""
+
+    def reads(self, name: str, spec: "FeatureSpec") -> Sequence[Read]:
+        return [Read(("column",), self.column or name)]
+
+    def problems(
+        self, name: str, spec: "FeatureSpec"
+    ) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        if self.share is None:
+            return
+        owners = [n for n, f in spec.features.items() if n != name and f.owns_vocabulary]
+        if self.share not in owners:
+            yield (
+                ("share",),
+                "expected a categorical or multi feature with a vocabulary of its own, got "
+                f"`{self.share}`" + nearest(self.share, owners),
+            )
+        for field in ("min_count", "hash_buckets"):
+            if field in self.model_fields_set:
+                yield (field,), f"the vocabulary is that of `{self.share}`; set it there"
+
+    @property
+    def owns_vocabulary(self) -> bool:
+        return self.share is None
+
+    def table(self, name: str) -> str:
+        return self.share or name
