@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from features.dataset import PreparedDataset
+from features.staging import full_disk
 from models.trunks import TrunkConfig
 from models.trunks.single_task import SingleTaskConfig
 from pipelines import report, tracking
@@ -30,7 +31,6 @@ from pipelines.terminal import LOG, as_text, log_file
 from pipelines.tracker import SilentTracker, Tracker
 from pipelines.tracking import FoundRun, MlflowTracker, start_run
 from pipelines.train import TrainResult, read_result, train
-from serving.disk import writing
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def _kept(folder: Path, tracker: Tracker) -> Iterator[None]:
     """Keep the messages of the block with the run, however it ends; a full disk is told as such."""
     path = folder / LOG
     try:
-        with log_file(path), writing(folder):
+        with log_file(path), full_disk(folder):
             yield
     finally:
         tracker.log_artifact(path)
