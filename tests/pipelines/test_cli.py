@@ -74,7 +74,7 @@ def process(*arguments: str) -> Done:
 def test_as_a_process():
     began = time.monotonic()
     done = process("-m", "pipelines", "--help")
-    assert time.monotonic() - began < 5  # about half a second when the machine is idle
+    assert time.monotonic() - began < 10  # under a second when the machine is idle
     assert done.returncode == 0
     assert all(f" {verb} " in done.stdout for verb in VERBS)
     wrong = process("-m", "pipelines", "show", "no/such.yaml")
