@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from torchrec.distributed.train_pipeline import TrainPipelineSparseDist
 
 from features.batch import Batch
 from features.dataset import PreparedDataset
@@ -31,6 +30,7 @@ from pipelines.evaluate import predict
 from pipelines.meter import Meter
 from pipelines.metrics import Metrics, measure
 from pipelines.optimizer import Optimizers, distribute
+from pipelines.pipeline import make_pipeline
 from pipelines.progress import SilentProgress, TrainProgress
 from pipelines.tracker import SilentTracker, Tracker
 
@@ -131,8 +131,8 @@ class Trainer:
         )
         self.steps = config.epochs * len(self.reader)
         self.optimizers = Optimizers(self.model, config, self.steps)
-        self.pipeline = TrainPipelineSparseDist(
-            self.model, cast(torch.optim.Optimizer, self.optimizers), process.device
+        self.pipeline = make_pipeline(
+            self.model, self.optimizers, process.device, tables=bool(self.layout.tables)
         )
         self.measured = dataset.rows("valid") > 0
         self.stopping = EarlyStopping(config.early_stopping if self.measured else None)

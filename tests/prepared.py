@@ -103,9 +103,15 @@ def rows(count: int, seed: int = 0) -> pl.DataFrame:
 
 
 def prepare(
-    folder: Path, splits: dict[str, int], *, shards: int = 2, group: int = 64
+    folder: Path,
+    splits: dict[str, int],
+    *,
+    shards: int = 2,
+    group: int = 64,
+    layout: Layout = LAYOUT,
 ) -> PreparedDataset:
-    """Write splits of the given sizes in `shards` files with row groups of `group` rows."""
+    """Write splits of the given sizes in `shards` files with row groups of `group` rows; `layout`
+    may leave out inputs of `LAYOUT`."""
     facts = {}
     for seed, (split, count) in enumerate(splits.items()):
         frame = rows(count, seed)
@@ -124,7 +130,7 @@ def prepare(
     fingerprint = "0123456789abcdef"
     state = FeatureState(
         FeatureSpec(data=DataConfig(events="events.parquet"), features={}, tasks={}),
-        LAYOUT,
+        layout,
         row_columns={},
         past_columns={},
         tables={},

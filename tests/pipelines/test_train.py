@@ -23,7 +23,7 @@ from pipelines.evaluate import evaluate
 from pipelines.metrics import measure
 from pipelines.train import TrainResult, read_result, train
 from tests.pipelines.runs import small_run
-from tests.prepared import prepare
+from tests.prepared import LAYOUT, prepare
 
 
 @pytest.fixture(scope="module")
@@ -88,57 +88,46 @@ def test_a_finished_run_resumes_to_its_own_result(
     assert train(small_run(), dataset, unbroken.checkpoint.parent, resume=True) == unbroken
 
 
-KILLED = """
-import os, signal, sys
+STOPPED = """
+import os, sys
 from pathlib import Path
 from features.dataset import PreparedDataset
 from pipelines import train as module
 from tests.pipelines.runs import small_run
 
+data, folder, step, signal = sys.argv[1:]
 after = module.Trainer._after_step
-def kill_here(trainer):
+def stop_here(trainer):
     after(trainer)
-    if trainer.step == int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-module.Trainer._after_step = kill_here
+    if trainer.step == int(step):
+        os.kill(os.getpid(), int(signal))
+module.Trainer._after_step = stop_here
 run = small_run(checkpoint_every=5, evaluate_every=7)
-module.train(run, PreparedDataset.open(Path(sys.argv[1])), Path(sys.argv[2]), resume=True)
+module.train(run, PreparedDataset.open(Path(data)), Path(folder), resume=True)
 """
 
 
-def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_bits(
+def test_stopped_in_mid_epoch_and_resumed_ends_with_the_same_bits(
     dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     run = small_run(checkpoint_every=5, evaluate_every=7)
     expected = train(run, dataset, tmp_path / "unbroken")
-    killed = tmp_path / "killed"
-    for step in (13, 24):
-        command = [sys.executable, "-c", KILLED, str(dataset.folder), str(killed), str(step)]
-        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-        newest = latest(killed)
+    stopped = tmp_path / "stopped"
+    for step, how in ((13, signal.SIGKILL), (24, signal.SIGTERM), (36, signal.SIGINT)):
+        arguments = [str(dataset.folder), str(stopped), str(step), str(int(how))]
+        command = [sys.executable, "-c", STOPPED, *arguments]
+        assert subprocess.run(command, check=False, capture_output=True).returncode == -how
+        newest = latest(stopped)
         assert newest is not None
-        assert newest.name == f"step-{step // 5 * 5}" or newest.name == f"step-{step // 7 * 7}"
-    resumed = train(run, dataset, killed, resume=True)
+        assert newest.name in (f"step-{step // 5 * 5}", f"step-{step // 7 * 7}")
+        assert load_weights(newest)
+    resumed = train(run, dataset, stopped, resume=True)
     assert resumed.history == expected.history
     assert resumed.step == expected.step
     assert same_weights(resumed.checkpoint, expected.checkpoint)
-    newest, other = latest(killed), latest(tmp_path / "unbroken")
+    newest, other = latest(stopped), latest(tmp_path / "unbroken")
     assert newest is not None and other is not None
     assert same_weights(newest, other)
-
-
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_leaves_the_last_checkpoint_intact(
-    dataset: PreparedDataset, tmp_path: Path, stop: signal.Signals
-) -> None:
-    code = KILLED.replace("signal.SIGKILL", str(int(stop)))
-    command = [sys.executable, "-c", code, str(dataset.folder), str(tmp_path / "run"), "13"]
-    process = subprocess.run(command, check=False, capture_output=True)
-    assert process.returncode != 0
-    newest = latest(tmp_path / "run")
-    assert newest is not None
-    assert load_weights(newest)
-    assert not list((tmp_path / "run").glob(".step-*"))
 
 
 def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(
@@ -264,6 +253,28 @@ def test_bf16_trains_to_the_same_quality(
     one, other = result.metrics["auc"], unbroken.metrics["auc"]
     assert one is not None and other is not None
     assert abs(one - other) < 0.03
+
+
+@pytest.mark.parametrize(
+    "without",
+    [
+        ("tables", "ids", "bags", "sequences"),
+        ("ids", "bags", "dense"),
+        ("bags", "sequences"),
+        ("ids", "sequences", "dense"),
+    ],
+)
+def test_any_mix_of_inputs_trains(tmp_path: Path, without: tuple[str, ...]) -> None:
+    layout = LAYOUT.model_copy(update=dict.fromkeys(without, ()))
+    if "ids" in without:
+        queries = [s.model_copy(update={"query": None}) for s in layout.sequences]
+        layout = layout.model_copy(update={"sequences": tuple(queries)})
+    read = {source.table for source in layout.inputs if source.kind != "dense"}
+    tables = tuple(table for table in layout.tables if table.name in read)
+    layout = layout.model_copy(update={"tables": tables})
+    dataset = prepare(tmp_path / "data", {"train": 200, "valid": 50}, layout=layout)
+    result = train(small_run(), dataset, tmp_path / "run")
+    assert [step for step, _ in result.history] == [4, 8]
 
 
 def test_fused_adam_on_a_cpu_is_refused(dataset: PreparedDataset, tmp_path: Path) -> None:
