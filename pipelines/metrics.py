@@ -5,7 +5,8 @@ is not defined on the rows at hand (AUC with one class, no rows at all) is None.
 
 auc                 area under the ROC curve, exact, ties count half; binary tasks
 grouped_auc         mean of the AUC within each group that has both classes, each group counting by
-                    the weight of its rows (impressions); GAUC of Zhu et al., KDD 2017, equation 1
+                    the weight of its rows (impressions); GAUC of Zhu et al., KDD 2017, equation 1;
+                    not defined where all rows are one group, as they are without `data.group`
 log_loss            mean negative log likelihood in nats; binary and multiclass tasks
 normalised_entropy  log loss over the entropy of the rows' own positive rate; He et al., ADKDD 2014,
                     equation 1; below 1 is better than predicting the rate
@@ -126,6 +127,8 @@ def auc(rows: TaskRows) -> float | None:
 
 
 def grouped_auc(rows: TaskRows) -> float | None:
+    if len(np.unique(rows.group)) < 2:
+        return None
     areas, weight = group_aucs(rows.scores, rows.labels, rows.weight, rows.group)
     return float(np.average(areas, weights=weight)) if len(areas) else None
 

@@ -31,7 +31,7 @@ def results(title: str, tasks: Sequence[str], models: Mapping[str, Metrics]) -> 
     shown = [
         metric
         for metric in COLUMNS
-        if any(f"{metric}/{task}" in metrics for metrics in models.values() for task in tasks)
+        if any(m.get(f"{metric}/{t}") is not None for m in models.values() for t in tasks)
     ]
     table = _table(title)
     table.add_column("task")
