@@ -23,6 +23,7 @@ from features.errors import ConfigError, StateError, TrainError
 from features.reader import Reader
 from models.network import Network
 from pipelines import checkpoint, precision
+from pipelines.allocator import keep_freed_memory
 from pipelines.config import RunConfig
 from pipelines.distributed import Process, process_group
 from pipelines.early_stopping import EarlyStopping
@@ -115,6 +116,7 @@ class Trainer:
         self.layout = dataset.state.layout
         dtype = precision.resolve(config.precision, process.device)
         log.info("%d process(es) on %s, dense part in %s", process.world, process.device, dtype)
+        keep_freed_memory()
         seed_everything(config.seed)
         network = Network(self.layout, run.model, run.weighting, precision=dtype)
         self.model = distribute(network, config.sparse, process)
