@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -78,11 +79,19 @@ def jagged(inputs: Sequence[Input], arrays: Mapping[str, np.ndarray]) -> KeyedJa
 def key_major(
     keys: Sequence[str], values: Sequence[np.ndarray], lengths: Sequence[np.ndarray]
 ) -> KeyedJaggedTensor:
-    """One jagged tensor from each key's ids, row by row, and its number of ids in each row."""
-    return KeyedJaggedTensor.from_lengths_sync(
+    """One jagged tensor from each key's ids, row by row, and its number of ids in each row.
+
+    No torch arithmetic: on a reader's thread it would start a second pool of OpenMP threads, which
+    spins beside the one that trains.
+    """
+    sizes = [len(ids) for ids in values]
+    return KeyedJaggedTensor(
         keys=list(keys),
         values=torch.from_numpy(np.concatenate([np.empty(0, np.int64), *values])),
         lengths=torch.from_numpy(np.concatenate([np.empty(0, np.int32), *lengths], dtype=np.int32)),
+        stride=len(lengths[0]) if lengths else 0,
+        length_per_key=sizes,
+        offset_per_key=[0, *accumulate(sizes)],
     )
 
 
