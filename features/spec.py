@@ -58,6 +58,29 @@ def problems(spec: FeatureSpec) -> list[Problem]:
     return list(dict.fromkeys(found))
 
 
+def places(spec: FeatureSpec) -> Iterator[tuple[Path, str]]:
+    """Every place that reads a column or an expression, with its name as `features.lineage` has it;
+    derived columns first."""
+    data = spec.data
+    for name in data.derive:
+        yield ("data", "derive", name), name
+    for field, text in (("where", data.where), ("weight", data.weight)):
+        if text is not None:
+            yield ("data", field), sql.value(text)
+    if data.time is not None:
+        yield ("data", "time", "column"), data.time.column
+    if data.group is not None:
+        yield ("data", "group"), data.group
+    yield from ((("data", "keys", place), key) for place, key in enumerate(data.keys))
+    yield from ((("data", "split"), column) for column in data.split.reads)
+    for name in spec.features:
+        yield from ((("features", name, *r.at), r.column) for r in _reads(spec, name))
+    for name, task in spec.tasks.items():
+        yield ("tasks", name, "label"), sql.value(task.label)
+        if task.when is not None:
+            yield ("tasks", name, "when"), sql.value(task.when)
+
+
 def tainted(data: DataConfig) -> dict[str, str]:
     """Outcomes, and derived columns made of them, with the outcome behind each."""
     behind = {name: name for name in data.outcomes}

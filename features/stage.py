@@ -10,17 +10,16 @@ from polars.exceptions import PolarsError
 from features import sql
 from features.complete import complete, prune
 from features.data import DataConfig
-from features.errors import DataError
+from features.errors import DataError, nearest
 from features.hashing import hash64
 from features.instant import microseconds
 from features.label import check_labels, label_columns, label_names
 from features.lineage import Lineage
 from features.manifest import Stamp
 from features.source import Source, scan
-from features.spec import RESERVED, FeatureSpec
+from features.spec import RESERVED, FeatureSpec, Problem, places
 from features.split import FILE, INDEX, TIME, FileSplit, seen
 from features.staging import is_full
-from features.state import past_names, row_names
 from features.text import text
 
 KEPT = "row.kept"
@@ -88,6 +87,7 @@ def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
     lineage = Lineage(
         spec.data, schema, {name: dict(table.collect_schema()) for name, table in tables.items()}
     )
+    _check_columns(spec, lineage)
     file = folder / "rows.parquet"
     try:
         read = events.select(pl.len()).collect().item()
@@ -145,13 +145,24 @@ def _plan(
 
 def _names(spec: FeatureSpec) -> list[str]:
     """Everything that anything reads."""
-    data = spec.data
-    texts = [sql.value(t) for t in (data.where, data.weight) if t is not None]
-    time = [data.time.column] if data.time else []
-    group = [data.group] if data.group else []
-    files = [FILE] if isinstance(data.split, FileSplit) else []
-    own = [*texts, *time, *group, *files, *data.keys, *data.split.reads, *data.derive]
-    return [*row_names(spec), *past_names(spec), *label_names(spec.tasks), *own]
+    files = [FILE] if isinstance(spec.data.split, FileSplit) else []
+    return [*(name for _, name in places(spec)), *files]
+
+
+def _check_columns(spec: FeatureSpec, lineage: Lineage) -> None:
+    """Raises DataError with every place of the config that names a column which is not there."""
+    for name, table in spec.data.tables.items():
+        if table.key not in lineage.tables[name]:
+            known = nearest(table.key, lineage.tables[name])
+            raise DataError(f"data.tables.{name}.key: it has no column `{table.key}`{known}")
+    found: dict[str, Problem] = {}
+    for path, name in places(spec):
+        try:
+            lineage.dtype(name)
+        except DataError as error:
+            found.setdefault(str(error), Problem(path, str(error)))
+    if found:
+        raise DataError("\n".join(map(str, found.values())))
 
 
 def _row_columns(data: DataConfig, lineage: Lineage) -> list[pl.Expr]:

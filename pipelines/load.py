@@ -2,8 +2,9 @@
 
 A file may name one parent by `extends:`, relative to itself. Maps merge key by key; lists and
 values replace. A map that picks another `kind`, `architecture` or `method` keeps those keys of the
-parent that the new choice also has. `null` for an entry that the parent named (a feature, a task, a
-side table) removes the entry. Overrides (`--set train.batch_size=8192`) are one more layer on top.
+parent that the new choice has with the same type. `null` for an entry that the parent named (a
+feature, a task, a side table) removes the entry. Overrides (`--set train.batch_size=8192`) are one
+more layer on top.
 
 Paths to data, workspace and tracking store are relative to the working directory, not to the file.
 """
@@ -196,13 +197,20 @@ def _without(data: Any, paths: Sequence[Path]) -> Any:
 
 
 def _still_valid(annotation: Any, parent: Mapping[str, Any], child: Mapping[str, Any]) -> Any:
-    """The parent's map, less what only its own choice of class knows when the child picks another
+    """The parent's map, less what means something else or nothing when the child picks another
     class."""
     tag = shape.tag(annotation)
     if tag is None or tag not in child or child[tag] == parent.get(tag):
         return parent
-    model = shape.chosen(annotation, child)
-    return {k: v for k, v in parent.items() if model is None or k in model.model_fields}
+    old, new = shape.chosen(annotation, parent), shape.chosen(annotation, child)
+    if old is None or new is None:
+        return parent
+    types = {name: field.annotation for name, field in old.model_fields.items()}
+    return {
+        k: v
+        for k, v in parent.items()
+        if k in new.model_fields and types.get(k) == new.model_fields[k].annotation
+    }
 
 
 def _place(layers: Sequence[Document], path: Path) -> tuple[int, int]:

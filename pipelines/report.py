@@ -76,16 +76,16 @@ def features(drift: pl.DataFrame) -> Table:
         "kind": "kind",
         "vocabulary": "vocabulary",
         "null.train": "null\ntrain",
-        f"null.{last}": f"null\n{last}",
-        f"unknown.{last}": f"unknown\n{last}",
-        f"psi.{last}": f"PSI\n{last}",
     }
+    if last != "train":
+        columns |= {f"{fact}.{last}": f"{fact}\n{last}" for fact in ("null", "unknown")}
+        columns[f"psi.{last}"] = f"PSI\n{last}"
     table = _table("Features")
     for name, heading in columns.items():
         text = name in ("feature", "kind")
         table.add_column(heading, justify="left" if text else "right", no_wrap=True)
     for row in drift.iter_rows(named=True):
-        shifted = row[f"psi.{last}"] > STRONG
+        shifted = row.get(f"psi.{last}", 0.0) > STRONG
         cells = [_feature_cell(name, row[name]) for name in columns]
         table.add_row(*cells, style="red" if shifted else "")
     table.caption = f"red: a population stability index (PSI) above {STRONG}, a shift"

@@ -242,6 +242,17 @@ def test_a_problem_in_the_parent_is_placed_there(write):
     assert text == f"{base}:12: train.epochs: is 0; expected at least 1"
 
 
+def test_another_kind_keeps_what_means_the_same(write):
+    """`valid` is a share of one split and a list of values of the other; `test` is given anew."""
+    write(
+        SMALL.replace("data:", "data:\n  split: {kind: order, valid: 0.25, test: 0.5}"), "base.yaml"
+    )
+    column = "data: {split: {kind: column, column: part, train: [a], test: [b]}}\n"
+    assert load(write(f"extends: base.yaml\n{column}")).data.split.valid == ()
+    hashed = "data: {split: {kind: hash, key: user_id}}\n"
+    assert load(write(f"extends: base.yaml\n{hashed}")).data.split.valid == 0.25
+
+
 def test_overrides_are_yaml_and_the_last_one_wins(write):
     config = load(
         write(SMALL),
