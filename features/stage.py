@@ -224,7 +224,7 @@ def _check_labels(
 
 def _explain(error: PolarsError, inputs: Inputs) -> Exception:
     """A damaged file is told by its name."""
-    if is_full(error):
-        return error
     damage = next(filter(None, (source.damage() for source in inputs.sources)), None)
+    if damage is None and is_full(error):
+        return error
     return DataError(damage or f"data: {str(error).strip().splitlines()[0]}")

@@ -19,6 +19,8 @@ from features.errors import ResourceError
 logger = logging.getLogger(__name__)
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_NUMBER = "Invalid thrift: transport error"
+"""All that Polars says when there is no space for the header of a page or for the footer."""
 _MARK = ".unfinished-"
 _LOCK = "lock"
 _YOUNG = 60
@@ -64,8 +66,8 @@ def full_disk(path: Path) -> Iterator[None]:
 
 
 def is_full(error: Exception) -> bool:
-    """Whether an error says that the disk, or what this user may have of it, is full."""
-    return _number(error) in _FULL
+    """Whether an error of writing says that the disk, or what this user may have of it, is full."""
+    return _number(error) in _FULL or _NO_NUMBER in str(error)
 
 
 def _number(error: Exception) -> int | None:
