@@ -35,6 +35,8 @@ from pipelines.distributed import Process
 log = logging.getLogger(__name__)
 
 NAME = re.compile(r"step-(\d+)")
+SHORT_WRITE = re.compile(r"unexpected pos \d+ vs \d+")
+"""All that torch says when its writer runs out of space."""
 MODEL = "model"
 
 
@@ -189,4 +191,6 @@ def _reason(error: BaseException) -> str:
     failures = getattr(error, "failures", None)
     if failures:
         error = next(iter(failures.values()))[0]
+    if SHORT_WRITE.search(str(error)):
+        return "no space left to write"
     return str(error) or type(error).__name__

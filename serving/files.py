@@ -90,7 +90,8 @@ def score_files(
     that cannot be read or lack a column; ResourceError when the disk is full.
     """
     source = scan(inputs, "--input")
-    conform(source.frame, {**bundle.state.row_columns}, "the files of --input")
+    keys = {key: source.schema.get(key, pl.Null()) for key in bundle.state.keys}
+    conform(source.frame, {**keys, **bundle.state.row_columns}, "the files of --input")
     past = History(history, bundle.state) if history and bundle.state.past_columns else None
     if past is None and bundle.state.past_columns:
         logger.warning("no history given: every row is scored as if nothing had happened before it")

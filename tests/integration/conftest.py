@@ -54,7 +54,11 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def shop(trained, tmp_path, monkeypatch) -> Path:
-    """The working directory: a copy of the trained shop."""
+    """The working directory: a copy of the trained shop.
+
+    MLflow keeps one engine per URI in a process, so what commands in this process put into
+    `sqlite:///mlruns.db` lands in the store of `trained`.
+    """
     folder = shutil.copytree(trained, tmp_path / "shop")
     monkeypatch.chdir(folder)
     return folder
