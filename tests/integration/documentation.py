@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,12 @@ class Block:
     @property
     def commands(self) -> list[str]:
         """Lines behind a `$ ` prompt; a line that ends in a backslash goes on in the next."""
-        joined = self.text.replace("\\\n", "")
-        return [line[2:] for line in joined.splitlines() if line.startswith("$ ")]
+        return [line[2:] for line in self.lines if line.startswith("$ ")]
+
+    @property
+    def lines(self) -> list[str]:
+        """Lines of the text; one that ends in a backslash goes on in the next."""
+        return self.text.replace("\\\n", "").splitlines()
 
 
 def blocks(page: Path) -> list[Block]:

@@ -1,0 +1,141 @@
+"""Everything that the documentation shows is true: commands run, configs are valid, links lead."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from pipelines.__main__ import app
+from pipelines.check import problems
+from pipelines.config import RunConfig
+from pipelines.load import merge
+from tests.integration.documentation import Block, blocks
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("README.md"), *(ROOT / "docs").rglob("*.md")])
+OWN_LOGS = ROOT / "docs" / "own-logs.md"
+QUICK = {"configuration.md"}
+"""Pages whose commands run in less than half a minute."""
+
+AROUND = """\
+name: example
+data:
+  events: events.parquet
+  time: {column: at}
+features:
+  user_id: {kind: categorical}
+tasks:
+  click: {kind: binary, label: clicked}
+"""
+"""What a fragment of a config leaves out."""
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def running() -> list[Any]:
+    slow = [pytest.mark.slow, pytest.mark.timeout(1800)]
+    return [
+        pytest.param(page, id=name(page), marks=[] if page.name in QUICK else slow)
+        for page in PAGES
+        if page != OWN_LOGS and any(block.commands for block in blocks(page))
+    ]
+
+
+@pytest.mark.parametrize("page", running())
+def test_commands_run(page, tmp_path):
+    read_as_a_user(page, tmp_path)
+
+
+def test_a_new_user_gets_a_model_and_scores(tmp_path):
+    """The page promises a model that has learned something, not only commands that end well."""
+    read_as_a_user(OWN_LOGS, tmp_path)
+    [results] = tmp_path.glob(".fulcrum/runs/*/results.json")
+    metrics = json.loads(results.read_text())["metrics"]
+    assert metrics["shop"]["grouped_auc/click"] > 0.7
+    assert metrics["shop"]["auc/buy"] > 0.65
+    assert metrics["shop"]["rmse/spend"] < metrics["constant"]["rmse/spend"]
+    assert [file.name for file in (tmp_path / "scores").iterdir()] == ["events.parquet"]
+
+
+def read_as_a_user(page: Path, folder: Path) -> None:
+    """Write the page's files and run its commands, in order, in an empty folder that sees the
+    repository's configs and data."""
+    for shared in ("configs", "data"):
+        (folder / shared).symlink_to(ROOT / shared)
+    binaries = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}"}
+    for block in blocks(page):
+        if block.title is not None:
+            (folder / block.title).write_text(block.text)
+        for command in block.commands:
+            done = subprocess.run(
+                ["bash", "-c", command],
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, f"{name(page)}: {command}\n{done.stdout}\n{done.stderr}"
+            assert "Traceback" not in done.stderr
+
+
+def fragments() -> list[Any]:
+    return [
+        pytest.param(block, id=f"{name(page)}-{number}")
+        for page in PAGES
+        for number, block in enumerate(blocks(page))
+        if block.language == "yaml"
+    ]
+
+
+@pytest.mark.parametrize("block", fragments())
+def test_configs_are_valid(block: Block):
+    text = yaml.safe_load(block.text)
+    config = RunConfig.model_validate(merge(RunConfig, yaml.safe_load(AROUND), text))
+    assert problems(config) == []
+
+
+def shown_commands() -> list[Any]:
+    return [
+        pytest.param(command, id=f"{name(page)}: {command}")
+        for page in PAGES
+        for block in blocks(page)
+        for line in (block.commands or block.lines)
+        if (command := line.strip()).split(" ")[:1] in (["fulcrum"], ["make"])
+    ]
+
+
+@pytest.mark.parametrize("command", shown_commands())
+def test_commands_exist(command):
+    program, *arguments = shlex.split(command)
+    if program == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert {word for word in arguments if "=" not in word} <= set(targets)
+        return
+    verb, *options = arguments
+    known = typer.main.get_command(app).commands[verb]
+    with known.make_context(verb, options):
+        pass
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_what_the_text_names_exists(page):
+    text = page.read_text()
+    verbs = set(re.findall(r"`fulcrum (\w+)", text))
+    assert verbs <= set(typer.main.get_command(app).commands)
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / target).exists(), f"a link to {target}"
+    for path in re.findall(
+        r"`((?:features|models|pipelines|serving|tests|configs)/[\w/.]+)`", text
+    ):
+        assert (ROOT / path).exists(), path
