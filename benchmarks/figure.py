@@ -1,0 +1,70 @@
+"""One figure of the table, and the table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from benchmarks.rounds import Rates
+
+RESULTS = Path(__file__).parent / "results"
+COLUMNS = ("what", "ratio", "to", "aim", "measured", "slowest to fastest round")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What was timed, and against what."""
+
+    what: str
+    measured: str
+    ratio: float | None = None
+    to: str = ""
+    """What the ratio is to."""
+    aim: float | None = None
+    """The ratio should be no less."""
+    spread: str = ""
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """In the order of `COLUMNS`."""
+        ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
+        aim = "" if self.aim is None else f"{self.aim:.2f}"
+        if self.ratio is not None and self.aim is not None and self.ratio < self.aim:
+            aim += " (missed)"
+        return self.what, ratio, self.to, aim, self.measured, self.spread
+
+
+def per_second(
+    rates: Rates,
+    name: str,
+    unit: str = "rows/s",
+    limit: str | None = None,
+    aim: float | None = None,
+) -> Figure:
+    """A rate among those timed side by side, as a ratio to another of them."""
+    slowest, fastest = rates.spread(name)
+    return Figure(
+        name,
+        f"{rates.median(name):,.0f} {unit}",
+        None if limit is None else rates.ratio(name, limit),
+        limit or "",
+        aim,
+        f"{slowest:,.0f} to {fastest:,.0f}",
+    )
+
+
+def to_rich(title: str, figures: Sequence[Figure]) -> Table:
+    """For the terminal."""
+    table = Table(*COLUMNS, title=title)
+    for figure in figures:
+        table.add_row(*figure.cells)
+    return table
+
+
+def save(path: Path, machine: str, figures: Sequence[Figure]) -> None:
+    """Write the table as Markdown, what has a ratio first."""
+    ordered = sorted(figures, key=lambda figure: figure.ratio is None)
+    rows = [COLUMNS, ["---"] * len(COLUMNS), *(figure.cells for figure in ordered)]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(machine + "\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows))

@@ -1,0 +1,100 @@
+"""Scoring through ONNX Runtime against the same network in eager torch."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+from benchmarks.figure import Figure, per_second
+from benchmarks.logs import Size, make_run
+from benchmarks.rounds import interleave
+from features.arrays import to_arrays
+from features.dataset import PreparedDataset
+from features.prepare import prepare
+from features.source import scan
+from models.network import Network
+from models.plain import PlainNetwork
+from pipelines.config import RunConfig
+from serving.bundle import Bundle
+from serving.export import export
+from serving.scorer import Scorer
+from serving.session import Session
+
+BATCHES = 16
+"""Scored in each call."""
+THREADS = 2
+EAGER, GRAPH, RAW = (
+    "scoring prepared rows, eager torch",
+    "scoring prepared rows, ONNX Runtime",
+    "scoring raw rows, features included, ONNX Runtime",
+)
+
+
+def measure(folder: Path, size: Size) -> list[Figure]:
+    """The network's own speed either way, then that of the scorer that starts from raw rows."""
+    torch.set_num_threads(THREADS)
+    run = make_run(folder, size)
+    dataset = prepare(run, Path(run.workspace))
+    weights = make_weights(run, dataset)
+    bundle = make_bundle(folder / "model", run, dataset, weights)
+    layout, count = dataset.state.layout, min(BATCHES * size.batch_size, dataset.rows("test"))
+    prepared = pl.scan_parquet(dataset.shards("test")).head(count).collect()
+    arrays = to_arrays(prepared, layout)
+    raw = pl.scan_parquet(folder / "logs.parquet").tail(count).collect()
+    session = Session(bundle.graph, layout, "cpu", size.batch_size, THREADS)
+    scorer = Scorer(bundle, "cpu", size.batch_size)
+    network = PlainNetwork(layout, run.model).load(weights)
+
+    def graph() -> float:
+        session.run(arrays)
+        return count
+
+    def score() -> float:
+        scorer.score(raw)
+        return count
+
+    actions = {EAGER: eager(network, arrays, size.batch_size), GRAPH: graph, RAW: score}
+    rates = interleave(size.rounds, actions)
+    return [
+        per_second(rates, GRAPH, limit=EAGER, aim=1.0),
+        per_second(rates, RAW, limit=EAGER),
+        per_second(rates, EAGER),
+    ]
+
+
+def eager(
+    network: PlainNetwork, arrays: Mapping[str, np.ndarray], batch_size: int
+) -> Callable[[], float]:
+    """Score all rows in batches; gives rows."""
+    tensors = [torch.from_numpy(arrays[source.name]) for source in network.layout.inputs]
+    batches = list(zip(*(tensor.split(batch_size) for tensor in tensors), strict=True))
+
+    def run() -> float:
+        with torch.inference_mode():
+            return sum(len(network(*batch)[0]) for batch in batches)
+
+    return run
+
+
+def make_weights(run: RunConfig, dataset: PreparedDataset) -> dict[str, torch.Tensor]:
+    """Of an untrained network: they score as fast as any."""
+    network = Network(dataset.state.layout, run.model, run.weighting, torch.device("cpu"))
+    return network.state_dict()
+
+
+def make_bundle(
+    folder: Path, run: RunConfig, dataset: PreparedDataset, weights: Mapping[str, torch.Tensor]
+) -> Bundle:
+    """The served model."""
+    return export(
+        folder,
+        state=dataset.state,
+        model=run.model,
+        weights=weights,
+        config=run.model_dump(mode="json"),
+        config_fingerprint="benchmark",
+        held_out=pl.scan_parquet(dataset.shards("test")).head(1024).collect(),
+        example=scan(run.data.events).frame.head(3).collect(),
+    )
