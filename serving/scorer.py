@@ -56,7 +56,7 @@ class Scorer:
         for key in self.state.keys:
             if key not in rows.columns:
                 raise DataError(f"the rows have no column `{key}`{nearest(key, rows.columns)}")
-        return rows.select(self.state.keys).hstack(self.predict(rows, past))
+        return pl.DataFrame([*(rows[key] for key in self.state.keys), *self.predict(rows, past)])
 
     def predict(
         self, rows: pl.DataFrame, past: pl.LazyFrame | Gathered | None = None
