@@ -15,6 +15,7 @@ from features.errors import DataError, nearest
 
 SUFFIXES = (".parquet", ".csv")
 _HIVE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)")
+_OTHER_SEPARATOR = re.compile(r"[;|\t]")
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 Schema = Mapping[str, pl.DataType]
@@ -107,12 +108,25 @@ def _shown(file: Path, below: Path) -> bool:
 def _schema(file: Path, what: str) -> dict[str, pl.DataType]:
     try:
         if file.suffix == ".csv":
-            return dict(pl.scan_csv(file, infer_schema_length=None).collect_schema())
+            schema = dict(pl.scan_csv(file, infer_schema_length=None).collect_schema())
+            _check_header(file, list(schema), what)
+            return schema
         return dict(pl.scan_parquet(file, hive_partitioning=False).collect_schema())
     except NoDataError:
         raise DataError(f"{what}: {file} is empty") from None
     except (PolarsError, OSError) as error:
         raise DataError(f"{what}: {file} cannot be read: {_first_line(error)}") from None
+
+
+def _check_header(file: Path, names: list[str], what: str) -> None:
+    if "\0" in "".join(names):
+        raise DataError(f"{what}: {file} is no UTF-8 text; save it as UTF-8")
+    found = _OTHER_SEPARATOR.search(names[0]) if len(names) == 1 else None
+    if found:
+        raise DataError(
+            f"{what}: {file} has one column, {names[0]!r}; expected commas between columns, "
+            f"not {found[0]!r}"
+        )
 
 
 def _compare(first: Path, wanted: Schema, file: Path, given: Schema, what: str) -> None:

@@ -142,6 +142,9 @@ def _names(spec: FeatureSpec) -> Iterator[Problem]:
         if key in scores:
             message = f"a task is called `{key}`, too, and scores carry both; rename the task"
             yield Problem(("data", "keys", place), message)
+        if key in spec.data.derive:
+            message = f"`{key}` is derived; expected a column of the events, which scores can carry"
+            yield Problem(("data", "keys", place), message)
         if key in spec.data.keys[:place]:
             yield Problem(("data", "keys", place), f"`{key}` is named twice")
 

@@ -208,4 +208,4 @@ def _after(value: pl.Expr, bounds: dict[str, int]) -> pl.Expr:
 
 
 def _iso(microseconds: int) -> str:
-    return str(np.datetime64(microseconds, "us"))
+    return str(np.datetime64(microseconds, "us")).removesuffix(".000000")

@@ -65,8 +65,10 @@ def reads(sql: str, schema: Mapping[str, pl.DataType]) -> tuple[tuple[str, ...],
         except ColumnNotFoundError as error:
             name = _missing(error)
             if name not in schema:
-                message = f"`{sql}`: there is no column `{name}`{nearest(name, schema)}"
-                raise DataError(message) from None
+                hint = nearest(name, schema)
+                if not hint and f'"{name}"' in sql:
+                    hint = f"; text is written in single quotes, '{name}'"
+                raise DataError(f"`{sql}`: there is no column `{name}`{hint}") from None
             known[name] = schema[name]
         except PolarsError as error:
             types = ", ".join(f"{name} {dtype}" for name, dtype in known.items())

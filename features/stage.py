@@ -1,6 +1,6 @@
 """The rows of a log in one Parquet file: cleaned, labelled, with every column that is read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
     if sum(dropped.values()) == read:
         raise DataError(f"data.where: no row meets `{spec.data.where}`")
     rows = rows.with_row_index(INDEX)
-    _check_times(rows, spec.data)
+    _check_times(rows, spec, lineage, tables)
     _check_weights(rows, spec.data)
     _check_labels(rows, spec, lineage, tables)
     return Stage(rows, raw, read, dropped)
@@ -185,19 +185,22 @@ def _row_columns(data: DataConfig, lineage: Lineage) -> list[pl.Expr]:
     return columns
 
 
-def _check_times(rows: pl.LazyFrame, data: DataConfig) -> None:
-    if data.time is None:
+def _check_times(
+    rows: pl.LazyFrame, spec: FeatureSpec, lineage: Lineage, tables: Mapping[str, pl.LazyFrame]
+) -> None:
+    time = spec.data.time
+    if time is None:
         return
-    column = pl.col(data.time.column)
-    none = pl.col(TIME).is_null()
-    count, example = (
-        rows.select(none.sum(), column.filter(none).drop_nulls().first()).collect().row(0)
-    )
+    without = rows.filter(pl.col(TIME).is_null())
+    count = without.select(pl.len()).collect().item()
     if count:
+        given = _completed(without, [time.column], spec, lineage, tables)
+        example = given.select(pl.col(time.column).drop_nulls().first()).collect().item()
         shown = "null" if example is None else repr(example)
         raise DataError(
-            f"data.time.column: {count} rows have no time in `{data.time.column}`, for example "
-            f"{shown}; expected ISO 8601 or a number (`data.where` can leave rows out)"
+            f"data.time.column: {count} rows have no time in `{time.column}`, for example {shown}; "
+            "expected ISO 8601 or a number (`data.derive` can make one, `data.where` can leave "
+            "rows out)"
         )
 
 
@@ -216,10 +219,21 @@ def _check_labels(
     rows: pl.LazyFrame, spec: FeatureSpec, lineage: Lineage, tables: Mapping[str, pl.LazyFrame]
 ) -> None:
     names = label_names(spec.tasks)
+    given = _completed(rows, names, spec, lineage, tables)
+    check_labels(given, spec.tasks, {name: lineage.dtype(name) for name in names})
+
+
+def _completed(
+    rows: pl.LazyFrame,
+    names: Sequence[str],
+    spec: FeatureSpec,
+    lineage: Lineage,
+    tables: Mapping[str, pl.LazyFrame],
+) -> pl.LazyFrame:
+    """Staged rows with the columns that some names stand for."""
     needs = lineage.needs(names)
     pruned = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
-    complete_rows = complete(rows.select(*needs.columns), needs, spec.data, pruned)
-    check_labels(complete_rows, spec.tasks, {name: lineage.dtype(name) for name in names})
+    return complete(rows.select(*needs.columns), needs, spec.data, pruned)
 
 
 def _explain(error: PolarsError, inputs: Inputs) -> Exception:

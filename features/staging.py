@@ -19,6 +19,7 @@ from features.errors import ResourceError
 logger = logging.getLogger(__name__)
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_REFUSED = {errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 _NO_NUMBER = "Invalid thrift: transport error"
 """All that Polars says when there is no space for the header of a page or for the footer."""
 _MARK = ".unfinished-"
@@ -51,7 +52,8 @@ def staged(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def full_disk(path: Path) -> Iterator[None]:
-    """Turns "no space left" and "not permitted" inside the block into a ResourceError."""
+    """Turns "no space left", "not permitted" and "not a folder" inside the block into a
+    ResourceError."""
     try:
         yield
     except (OSError, PolarsError) as error:
@@ -60,7 +62,7 @@ def full_disk(path: Path) -> Iterator[None]:
             raise ResourceError(
                 f"{path}: no space left to write; nothing was kept, earlier results are intact"
             ) from error
-        if number in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if number in _REFUSED:
             raise ResourceError(f"{path}: may not be written to ({error})") from error
         raise
 

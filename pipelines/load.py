@@ -155,6 +155,12 @@ def _unknown(path: tuple[str, ...], data: Any) -> str | None:
         if shape.below(annotation, data, key) is None and key not in choices:
             if not choices:
                 return f"`{dotted(path[:depth])}` has no keys"
+            if choices == (shape.tag(annotation),):
+                return (
+                    f"there is no `{dotted((*path[:depth], *choices))}` yet, which says what keys "
+                    f"there are; set it in the same map: {dotted(path[:depth])}="
+                    f"{{{choices[0]}: ..., {key}: ...}}"
+                )
             namesakes = [dotted(p) for p in shape.paths(RunConfig, whole) if p[-1] == path[-1]]
             return f"unknown key `{key}`" + (nearest(key, choices) or _suggest(namesakes))
         if named is not None and not last and key not in choices:

@@ -61,7 +61,7 @@ def distribute(
     except PlannerError as error:
         reason = str(error).strip().splitlines()[0]
         raise ResourceError(f"the embedding tables do not fit: {reason}") from None
-    log.info("sharding plan\n%s", plan)
+    log.info("sharding plan of %d tables\n%s", len(constraints), plan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         model = DistributedModelParallel(network, device=process.device, plan=plan)

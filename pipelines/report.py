@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 from rich import box
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from features.manifest import Manifest
 from models.trunks import TRUNKS
@@ -47,7 +49,7 @@ def results(title: str, tasks: Sequence[str], models: Mapping[str, Metrics]) -> 
     return table
 
 
-def splits(manifest: Manifest) -> Table:
+def splits(manifest: Manifest) -> Group:
     """A line for each split: rows, boundary, and the rate of each binary task."""
     table = _table("Splits")
     table.add_column("split")
@@ -64,11 +66,10 @@ def splits(manifest: Manifest) -> Table:
     dropped = ", ".join(f"{count:,} {why}" for why, count in manifest.rows_dropped.items() if count)
     limits = ", ".join(f"{name} {value}" for name, value in manifest.boundaries.items())
     notes = [f"{manifest.rows_read:,} rows read", f"left out: {dropped}" if dropped else "", limits]
-    table.caption = "; ".join(filter(None, notes))
-    return table
+    return Group(table, Text("; ".join(filter(None, notes)), style="dim italic"))
 
 
-def features(drift: pl.DataFrame) -> Table:
+def features(drift: pl.DataFrame) -> Group:
     """A line for each feature: vocabulary, missing and unknown values, shift against training."""
     last = drift.columns[-1].rpartition(".")[2]
     columns = {
@@ -88,8 +89,8 @@ def features(drift: pl.DataFrame) -> Table:
         shifted = row.get(f"psi.{last}", 0.0) > STRONG
         cells = [_feature_cell(name, row[name]) for name in columns]
         table.add_row(*cells, style="red" if shifted else "")
-    table.caption = f"red: a population stability index (PSI) above {STRONG}, a shift"
-    return table
+    note = f"red: a population stability index (PSI) above {STRONG}, a shift"
+    return Group(table, Text(note, style="dim italic"))
 
 
 def families(title: str, members: Mapping[str, tuple[str, str]]) -> Table:
@@ -117,7 +118,6 @@ def _table(title: str) -> Table:
         title=title,
         title_justify="left",
         title_style="bold",
-        caption_justify="left",
         box=box.SIMPLE_HEAD,
     )
 

@@ -21,6 +21,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from sqlalchemy.exc import SQLAlchemyError
 
 from features.errors import ConfigError, ResourceError
+from serving.registry import absolute
 
 FLUSH_POINTS, FLUSH_SECONDS = 200, 10.0
 """Metrics wait until there are so many, or the first has waited so long: one call of MLflow costs
@@ -61,7 +62,7 @@ class MlflowTracker:
                 self.run_id,
                 sampling_interval=SAMPLING_SECONDS,
                 resume_logging=True,
-                tracking_uri=self.uri,
+                tracking_uri=absolute(self.uri),
             )
             self._monitor.start()
         return self
@@ -189,7 +190,7 @@ def check_store(uri: str) -> None:
 
 def client(uri: str) -> MlflowClient:
     """A client of a store or a server. Makes the SQLite schema where there is none yet."""
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return MlflowClient(tracking_uri=absolute(uri), registry_uri=absolute(uri))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,5 +1,6 @@
 """One of the processes that `pipelines.launch` starts."""
 
+import logging
 import os
 import sys
 from contextlib import ExitStack
@@ -28,6 +29,7 @@ def main(dataset: str, folder: str, job: str) -> None:
     first = os.environ["RANK"] == "0"
     with ExitStack() as stack:
         if first:
+            logging.getLogger().handlers.clear()  # torch's agent has put its own there
             terminal.start_logging()
             stack.enter_context(terminal.log_file(Path(folder).parent / terminal.LOG))
         train(

@@ -60,6 +60,13 @@ class AliasMove:
     """UTC, ISO 8601."""
 
 
+def absolute(uri: str) -> str:
+    """The URI of a store, meaning the same in every working directory: MLflow keeps one engine for
+    each URI that it has seen."""
+    file = uri.removeprefix("sqlite:///")
+    return uri if file == uri else f"sqlite:///{Path(file).absolute()}"
+
+
 class Registry:
     """The models of one MLflow tracking server or store."""
 
@@ -69,7 +76,8 @@ class Registry:
     @cached_property
     def _client(self) -> mlflow.MlflowClient:
         """Made when first needed: a model in a local folder needs no store."""
-        return mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        uri = absolute(self.uri)
+        return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
     def log(
         self,
@@ -229,7 +237,10 @@ class Registry:
                 cache.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryDirectory(dir=cache) as partial, self._answering():
                     found = mlflow.artifacts.download_artifacts(
-                        location, dst_path=partial, tracking_uri=self.uri, registry_uri=self.uri
+                        location,
+                        dst_path=partial,
+                        tracking_uri=absolute(self.uri),
+                        registry_uri=absolute(self.uri),
                     )
                     self._checked(Path(found), location).rename(kept)
         return kept

@@ -281,7 +281,7 @@ def test_weights_reach_the_rows(tmp_path: Path) -> None:
     [
         ({"where": "item > 1000"}, "no row meets `item > 1000`"),
         ({"where": "itm > 1"}, "no column `itm`; did you mean `item`"),
-        ({"derive": {"item": "1"}}, "`item` is already a column"),
+        ({"derive": {"length": "1"}}, "`length` is already a column"),
         ({"weight": "click - 1"}, "null, negative or not finite"),
         ({"group": "usr"}, "no column `usr`; did you mean `user`"),
         ({"keys": ["usr"]}, "no column `usr`"),

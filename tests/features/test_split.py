@@ -35,7 +35,7 @@ def test_a_time_boundary_is_a_time_and_ties_stay_together() -> None:
         {"kind": "time", "valid": 0.1, "test": 0.1}, {"row.time": [t * day for t in times]}
     )
     assert splits == ["train"] * 7 + ["test"] * 3
-    assert boundaries["test from"] == "1970-01-08T00:00:00.000000"
+    assert boundaries["test from"] == "1970-01-08T00:00:00"
 
 
 @given(st.integers(1, 200), shares, shares)

@@ -54,11 +54,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def shop(trained, tmp_path, monkeypatch) -> Path:
-    """The working directory: a copy of the trained shop.
-
-    MLflow keeps one engine per URI in a process, so what commands in this process put into
-    `sqlite:///mlruns.db` lands in the store of `trained`.
-    """
+    """The working directory: a copy of the trained shop."""
     folder = shutil.copytree(trained, tmp_path / "shop")
     monkeypatch.chdir(folder)
     return folder

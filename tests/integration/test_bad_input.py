@@ -274,15 +274,13 @@ def test_a_full_disk_while_preparing(shop):
 
 def test_a_full_disk_while_training(fulcrum, shop):
     """The run can be taken up again when there is space."""
-    store = f"sqlite:///{shop}/mlruns.db"
     large = ("--set", "features.shelf.hash_buckets=100000", "--set", "name=large")
-    large += ("--set", f"tracking.uri={store}")
     said, new = on_a_full_disk(shop, 2_500_000, "train", "shop.yaml", *large)
     assert re.match(
         r"\.fulcrum/runs/\w+/checkpoints/step-9: could not write .*: no space left to write$", said
     )
     assert not [name for name in new if "step-" in name or "bundle" in name]
-    done = fulcrum("train", "--resume", "large", "--tracking", store)
+    done = fulcrum("train", "--resume", "large")
     assert "registered as models:/large/1" in done.stdout, done
 
 
