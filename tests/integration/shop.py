@@ -12,7 +12,7 @@ data:
   tables:
     items: {path: items.csv, key: item}
   time: {column: at, unit: s}
-  derive: {hour: (at // 3600) % 24}
+  derive: {hour: (at // 3600) % 24, band: item % 5}
   outcomes: [clicked, paid, verdict]
   keys: [row]
   group: user
@@ -35,6 +35,8 @@ features:
   place: {kind: cross, columns: [device, shelf]}
   clicks: {kind: window, key: user, statistic: count, where: clicked, over: 6h}
   item_rate: {kind: window, key: item, statistic: rate, where: clicked, smoothing: 5}
+  shelf_rate: {kind: window, key: shelf, statistic: rate, where: clicked, smoothing: 5}
+  band_seen: {kind: window, key: band, statistic: count, over: 1d}
   paid_mean: {kind: window, key: user, statistic: mean, value: paid}
   liked: {kind: history, key: user, where: clicked, length: 6, attributes: [item, shelf]}
 model: {architecture: mmoe, embedding_dim: 4, experts: 2, expert: [8], tower: [4]}
