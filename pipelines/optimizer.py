@@ -30,7 +30,6 @@ from features.errors import ResourceError
 from pipelines.config import SparseOptimizerConfig, TrainConfig
 from pipelines.distributed import Process
 
-log = logging.getLogger(__name__)
 for _noisy in ("torchrec", "torch.fx._symbolic_trace"):
     logging.getLogger(_noisy).setLevel(logging.ERROR)
 
@@ -61,7 +60,6 @@ def distribute(
     except PlannerError as error:
         reason = str(error).strip().splitlines()[0]
         raise ResourceError(f"the embedding tables do not fit: {reason}") from None
-    log.info("sharding plan of %d tables\n%s", len(constraints), plan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         model = DistributedModelParallel(network, device=process.device, plan=plan)

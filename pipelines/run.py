@@ -120,6 +120,9 @@ def _kept(folder: Path, tracker: Tracker) -> Iterator[None]:
     try:
         with log_file(path), full_disk(folder):
             yield
+    except KeyboardInterrupt:
+        log.info("stopped; `fulcrum train --resume %s` goes on", folder.name)
+        raise
     finally:
         tracker.log_artifact(path)
 

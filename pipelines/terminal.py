@@ -33,7 +33,13 @@ def start_logging() -> None:
     """Show what our packages say; of the libraries, warnings, save what they tell each other."""
     handler: logging.Handler
     if messages.is_terminal:
-        handler = RichHandler(console=messages, show_level=False, show_path=False, markup=False)
+        handler = RichHandler(
+            console=messages,
+            show_level=False,
+            show_path=False,
+            markup=False,
+            log_time_format="%H:%M:%S",
+        )
         handler.setFormatter(FirstLine("%(message)s"))
     else:
         handler = logging.StreamHandler()

@@ -115,11 +115,13 @@ class Trainer:
         self.process, self.tracker, self.progress = process, tracker, progress
         self.layout = dataset.state.layout
         dtype = precision.resolve(config.precision, process.device)
-        log.info("%d process(es) on %s, dense part in %s", process.world, process.device, dtype)
+        world = f"{process.world} processes" if process.world > 1 else "1 process"
+        log.info("%s on %s, dense part in %s", world, process.device, dtype)
         keep_freed_memory()
         seed_everything(config.seed)
         network = Network(self.layout, run.model, run.weighting, precision=dtype)
         self.model = distribute(network, config.sparse, process)
+        log.info("sharding plan of %d tables\n%s", len(self.layout.tables), self.model.plan)
         seed_everything(config.seed + 1 + process.rank)
         self.reader = Reader(
             dataset,
