@@ -21,7 +21,8 @@ BENCHMARKS = (
 
 
 def main() -> None:
-    """Show each figure as soon as it is there."""
+    """Show each figure as soon as it is there. Threads wait as those of `fulcrum` do."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     console = Console()
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder:
