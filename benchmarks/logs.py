@@ -22,9 +22,9 @@ class Size:
     values: int = 99_998
     """Distinct values of each id; null and unknown make it 100,000 rows in each table."""
     batch_size: int = 4096
-    steps: int = 32
+    steps: int = 64
     """Of training in each round."""
-    rounds: int = 9
+    rounds: int = 7
     """Of training and of scoring; each runs everything that is compared, side by side."""
     repeats: int = 3
     """Of what takes long and is compared with nothing: preparation, scoring of files."""
