@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import signal
 import sys
 import uuid
 from pathlib import Path
@@ -55,7 +56,7 @@ def launch(
         with relayed(job / worker.MESSAGES, tracker):
             elastic_launch(agent, sys.executable)(*arguments)
     except ChildFailedError as error:
-        raise _as_itself(*error.get_first_failure()) from None
+        raise _cause(error) from None
     except SignalException as error:
         raise KeyboardInterrupt from error
     finally:
@@ -63,12 +64,27 @@ def launch(
     return read_result(folder)
 
 
-def _as_itself(rank: int, failure: ProcessFailure) -> FulcrumError:
-    """The error that ended a process, from `<class>: <text>`, as torch records it."""
-    recorded: Any = failure.message  # a text, or a dictionary that holds it
-    message = recorded["message"] if isinstance(recorded, dict) else recorded
-    name, _, text = message.partition(": ")
+def _cause(error: ChildFailedError) -> FulcrumError:
+    """Why the training ended. When one process goes, the others lose their connection to it, and
+    which of them the agent sees first is chance: an error of ours comes first, then a process that
+    a signal ended (SIGTERM is the agent's own, for those left), then whatever else there is."""
+    ours = [found for f in error.failures.values() if (found := _recorded(f)) is not None]
+    if ours:
+        return ours[0]
+    rank, failure = error.get_first_failure()
+    for other, found in error.failures.items():
+        if found.exitcode < 0 and found.exitcode != -signal.SIGTERM:
+            rank, failure = other, found
+    return ResourceError(f"process {rank} of the training ended: {_message(failure)}")
+
+
+def _recorded(failure: ProcessFailure) -> FulcrumError | None:
+    """The error of ours that ended a process, from `<class>: <text>`, as torch records it."""
+    name, _, text = _message(failure).partition(": ")
     kind = getattr(errors, name, None)
-    if isinstance(kind, type) and issubclass(kind, FulcrumError):
-        return kind(text)
-    return ResourceError(f"process {rank} of the training ended: {message}")
+    return kind(text) if isinstance(kind, type) and issubclass(kind, FulcrumError) else None
+
+
+def _message(failure: ProcessFailure) -> str:
+    recorded: Any = failure.message  # a text, or a dictionary that holds it
+    return recorded["message"] if isinstance(recorded, dict) else recorded

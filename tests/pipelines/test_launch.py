@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import threading
@@ -7,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from features.dataset import PreparedDataset
-from features.errors import ConfigError, ResourceError
+from features.errors import ConfigError, ResourceError, StateError
 from pipelines.checkpoint import latest, load_weights, read_state
 from pipelines.evaluate import evaluate
-from pipelines.launch import JOB, launch
+from pipelines.launch import JOB, _cause, launch
 from pipelines.metrics import Metrics, measure
 from pipelines.tracker import SilentTracker
 from pipelines.train import TrainResult, train
@@ -116,6 +118,27 @@ def test_killed_and_resumed_in_two_processes(
     assert resumed.step == two.step
     for name, weight in expected.items():
         torch.testing.assert_close(found[name], weight, rtol=1e-4, atol=1e-5)
+
+
+def test_the_cause_is_told_whichever_process_the_agent_saw_first(tmp_path: Path) -> None:
+    def failure(rank: int, exitcode: int, message: str = "") -> ProcessFailure:
+        file = tmp_path / f"{rank}.json"
+        if message:
+            record = {"message": message, "extraInfo": {"timestamp": rank}}
+            file.write_text(json.dumps({"message": record}))
+        return ProcessFailure(rank, 1, exitcode, str(file))
+
+    lost = failure(0, -signal.SIGTERM, "RuntimeError: Connection reset by peer")
+    killed, ours = failure(1, -signal.SIGKILL), failure(2, 1, "StateError: other data")
+    for failures, expected in (
+        ({0: lost, 1: killed}, ResourceError("process 1 of the training ended: ")),
+        ({0: lost, 1: killed, 2: ours}, StateError("other data")),
+        ({0: lost}, ResourceError("process 0 of the training ended: RuntimeError")),
+    ):
+        cause = _cause(ChildFailedError("job", failures))
+        assert type(cause) is type(expected)
+        assert str(cause).startswith(str(expected))
+    assert "SIGKILL" in str(_cause(ChildFailedError("job", {0: lost, 1: killed})))
 
 
 def test_a_user_error_in_a_process_is_raised_as_itself(
