@@ -80,7 +80,7 @@ def multiply(device: torch.device, side: int) -> Callable[[], float]:
 def step_trunk(device: torch.device, size: Size) -> Callable[[], float]:
     """Forward and backward of the trunk as training runs it; gives 10^12 operations."""
     config = MMoEConfig()
-    network = config.build(FIELDS, TASKS).to(device)
+    network = config.build(list(map(str, range(FIELDS))), list(map(str, range(TASKS)))).to(device)
     fields = torch.randn(size.batch_size, FIELDS, config.embedding_dim, device=device)
     fields.requires_grad_()
 

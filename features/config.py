@@ -1,6 +1,9 @@
 """The base of every config class: frozen, closed, and documented field by field."""
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Config(BaseModel):
@@ -9,3 +12,18 @@ class Config(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+def choice(members: Mapping[str, type[Config]]) -> Any:
+    """Annotation of a field that holds one of a family's config classes, told apart by `kind`. A
+    name alone stands for that member with its defaults: `dcn_v2` for `{kind: dcn_v2}`."""
+    classes = tuple(members.values())
+    union: Any = Union[classes]  # noqa: UP007
+    if len(classes) > 1:
+        union = Annotated[union, Field(discriminator="kind")]
+    either = union | Literal[tuple(members)]
+    return Annotated[union, BeforeValidator(_by_name, json_schema_input_type=either)]
+
+
+def _by_name(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value

@@ -6,6 +6,7 @@ Fields of a copy lie in this order: ids and bags with tables of their own, then 
 histories (one field per attribute) that share a table, then the dense inputs.
 """
 
+from collections.abc import Sequence
 from math import ceil
 
 import torch
@@ -59,50 +60,65 @@ class TargetAttention(nn.Module):
         return weights * present[:, None]
 
 
+def by_history(layout: Layout) -> list[list[SequenceInput]]:
+    """The attributes of every history, those that are compared with a candidate's first."""
+    histories: dict[str, list[SequenceInput]] = {}
+    for sequence in layout.sequences:
+        histories.setdefault(sequence.history, []).append(sequence)
+    return [sorted(h, key=lambda s: s.query is None) for h in histories.values()]
+
+
+def events(attributes: Sequence[SequenceInput], vectors: Vectors) -> tuple[Tensor, Tensor]:
+    """The events of a history, attributes side by side: `(B, C, L, A · D)`, and where there is one:
+    `(B, L)`."""
+    beside = torch.cat([vectors.unpooled[s.name] for s in attributes], 3)
+    return beside, vectors.present[attributes[0].name]
+
+
 class History(nn.Module):
-    """One history as A fields `(B, C, A, D)`: one per attribute, those without a query last."""
+    """One history as A fields `(B, C, A, D)`, one per attribute."""
 
     def __init__(
-        self, sequences: list[SequenceInput], dim: int, copies: int, attention: bool
+        self, attributes: list[SequenceInput], dim: int, copies: int, attention: bool
     ) -> None:
         super().__init__()
-        compared = [s for s in sequences if s.query is not None]
-        self.attributes = compared + [s for s in sequences if s.query is None]
-        self.queries = [s.query for s in compared]
+        self.attributes = attributes
+        self.queries = [s.query for s in attributes if s.query is not None]
         self.attention = (
-            TargetAttention(copies, len(compared) * dim, len(sequences) * dim)
-            if attention and compared
+            TargetAttention(copies, len(self.queries) * dim, len(attributes) * dim)
+            if attention and self.queries
             else None
         )
 
     def forward(self, vectors: Vectors) -> Tensor:
-        events = torch.cat([vectors.unpooled[s.name] for s in self.attributes], 3)
-        present = vectors.present[self.attributes[0].name]
+        past, present = events(self.attributes, vectors)
         if self.attention is None:
-            field = masked_mean(events, present)
+            field = masked_mean(past, present)
         else:
-            query = torch.cat([vectors.unpooled[q] for q in self.queries if q], 2)
-            weights = self.attention(query, events, present)
-            field = (weights[:, :, None] @ events).squeeze(2)
+            query = torch.cat([vectors.unpooled[q] for q in self.queries], 2)
+            weights = self.attention(query, past, present)
+            field = (weights[:, :, None] @ past).squeeze(2)
         return field.unflatten(2, (len(self.attributes), -1))
 
 
 class Fields(nn.Module):
-    """`Vectors` and dense inputs `(B, Dn)` to fields `(B, C · F, D)`, copy-major."""
+    """`Vectors` and dense inputs `(B, Dn)` to fields `(B, C · F, D)`, copy-major.
 
-    def __init__(self, layout: Layout, dim: int, copies: int, attention: bool) -> None:
+    Without `histories` their fields are left out, for a bottom that reads the events itself.
+    """
+
+    def __init__(
+        self, layout: Layout, dim: int, copies: int, attention: bool, histories: bool = True
+    ) -> None:
         super().__init__()
-        histories: dict[str, list[SequenceInput]] = {}
-        for sequence in layout.sequences:
-            histories.setdefault(sequence.history, []).append(sequence)
         self.single = [i for i in layout.unpooled if isinstance(i, IdInput | BagInput)]
-        self.histories = nn.ModuleList(
-            History(sequences, dim, copies, attention) for sequences in histories.values()
-        )
+        attributes = by_history(layout) if histories else []
+        self.histories = nn.ModuleList(History(a, dim, copies, attention) for a in attributes)
         dense = ceil(len(layout.dense) / dim)
         self.dense = StackedLinear(copies, len(layout.dense), dense * dim) if dense else None
         self.dim = dim
-        self.count = len(layout.pooled) + len(self.single) + len(layout.sequences) + dense
+        inputs = (*layout.pooled, *self.single, *(s for a in attributes for s in a))
+        self.names = (*(i.name for i in inputs), *(f"dense.{n}" for n in range(dense)))
 
     def forward(self, vectors: Vectors, dense: Tensor) -> Tensor:
         parts = [] if vectors.pooled is None else [vectors.pooled]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layers import StackedLinear, StackedMLP
+from models.level import Level
 
 HIDDEN = torch.finfo(torch.float32).min
 """Gate logit of an expert out of sight: finite, so it exports, and its softmax is exactly 0."""
@@ -87,8 +88,7 @@ class Fusion(nn.Module):
     """One level: experts, then per output a sum of those it sees.
 
     experts    module `(batch, sources, inputs) -> (batch, experts, width)` with `.width`
-    gate       module `(batch, 1 or gates, inputs) -> (batch, gates, experts)`; None for static
-               weights alone
+    gate       None for static weights alone
     native     `(gates, experts)` static weights r added to the gate's; learned where not 0 when
                `learn_native`
     gradient   `(gates, experts)` gradient mask Δ; None for 1 throughout
@@ -100,7 +100,7 @@ class Fusion(nn.Module):
     def __init__(
         self,
         experts: nn.Module,
-        gate: nn.Module | None = None,
+        gate: Gate | None = None,
         native: Tensor | None = None,
         learn_native: bool = False,
         gradient: Tensor | None = None,
@@ -132,10 +132,18 @@ class Fusion(nn.Module):
         """`(batch, sources, inputs)` and the gates' input -> `(batch, gates, width)`."""
         return mix(self.weights(u), self.experts(x), self.gradient)
 
-    def diagnostics(self, x: Tensor, u: Tensor | None = None) -> dict[str, Tensor]:
-        """Gate weights `(batch, gates, experts)` and expert outputs `(batch, experts, width)`."""
-        weights = self.weights(u)
-        return {
-            "gates": weights.expand(len(x), *weights.shape[-2:]),
-            "experts": self.experts(x),
-        }
+    def diagnostics(
+        self,
+        x: Tensor,
+        u: Tensor | None = None,
+        *,
+        outputs: Sequence[str],
+        owners: Sequence[str],
+    ) -> Level:
+        """What the level does with a batch; `outputs` and `owners` name whose each output and each
+        expert is."""
+        weights, h = self.weights(u), self.experts(x)
+        if self.gate is None:
+            weights = weights.expand(len(x), *weights.shape)
+            return Level(weights, None, h, weights[0] != 0, tuple(outputs), tuple(owners))
+        return Level(weights, self.gate(u), h, self.gate.visible, tuple(outputs), tuple(owners))

@@ -9,6 +9,7 @@ from torchrec import JaggedTensor, KeyedTensor
 from features.batch import Batch
 from features.layout import Layout
 from models.gramian import gramian
+from models.level import Level
 from models.objectives.masked import masked_mean
 from models.predictor import Predictor
 from models.tables import Gather, Tables
@@ -46,7 +47,7 @@ class Objective(nn.Module):
         row_losses  `(batch, tasks)` 0 where not observed
         """
         predictor = self.predictor
-        fields = predictor.fields(self.gather(pooled, unpooled), batch.dense)
+        fields = predictor.bottom(self.gather(pooled, unpooled), batch.dense)
         logits = predictor.logits(fields)
         labels = batch.labels.where(batch.observed, 0.0)
         row_losses = predictor.tasks.losses(logits, labels).where(batch.observed, 0.0)
@@ -68,10 +69,10 @@ class Objective(nn.Module):
 
     def diagnostics(
         self, pooled: KeyedTensor | None, unpooled: dict[str, JaggedTensor] | None, batch: Batch
-    ) -> dict[str, Tensor]:
-        """The trunk's gate weights and expert outputs for a batch."""
-        fields = self.predictor.fields(self.gather(pooled, unpooled), batch.dense)
-        return self.predictor.trunk.diagnostics(fields)
+    ) -> list[Level]:
+        """The trunk's levels for a batch."""
+        fields = self.predictor.bottom(self.gather(pooled, unpooled), batch.dense)
+        return self.predictor.diagnostics(fields)
 
 
 class Network(nn.Module):
@@ -100,7 +101,7 @@ class Network(nn.Module):
         pooled, unpooled = self.tables(batch.ids, batch.sequences)
         return self.objective(pooled, unpooled, batch)
 
-    def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
-        """Gate weights `(batch, gates, experts)`, expert outputs `(batch, experts, width)`."""
+    def diagnostics(self, batch: Batch) -> list[Level]:
+        """What each of the trunk's levels did with a batch, see `Trunk.diagnostics`."""
         pooled, unpooled = self.tables(batch.ids, batch.sequences)
         return self.objective.diagnostics(pooled, unpooled, batch)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from features.layout import Layout
-from models.fields import Fields
+from models.level import Level
 from models.objectives.mixed import MixedObjective
 from models.tables import Vectors
 from models.towers import Towers
@@ -12,31 +12,59 @@ from models.trunks import TrunkConfig
 
 
 class Predictor(nn.Module):
-    """Fields, trunk and towers; scores come from the tasks' objectives.
+    """Bottom, interaction, trunk and towers; scores come from the tasks' objectives.
 
-    `precision` is that of the trunk and of the towers' hidden layers while training. Fields, the
-    last layer, logits and losses are always float32, and so is everything in eval mode.
+    Where the bottom gives each task fields of its own, every row passes the trunk once per task, on
+    that task's fields, and the task keeps its own representation of that pass.
+
+    `precision` is that of everything from the interaction to the towers' hidden layers while
+    training. The bottom, the last layer, logits and losses are always float32, and so is everything
+    in eval mode.
     """
 
     def __init__(
         self, layout: Layout, model: TrunkConfig, precision: torch.dtype = torch.float32
     ) -> None:
         super().__init__()
-        tasks, dim = len(layout.tasks), model.embedding_dim
+        names, dim = tuple(task.name for task in layout.tasks), model.embedding_dim
         self.tasks = MixedObjective(layout.tasks)
-        self.fields = Fields(layout, dim, model.copies(tasks), model.history == "attention")
-        self.trunk = model.build(self.fields.count, tasks)
+        self.names, self.per_task = names, model.bottom.per_task
+        copies = model.copies(len(names))
+        self.bottom = model.bottom.build(layout, dim, copies, model.history == "attention")
+        self.interaction = model.interaction.build(len(self.bottom.names), dim, copies)
+        self.trunk = model.build(self.bottom.names, names)
         self.towers = Towers(self.trunk.width, model.tower, self.tasks.outputs, model.dropout)
         self.towers.start_at(self.tasks.start())
         self.precision = precision
 
+    def represent(self, fields: Tensor) -> Tensor:
+        """`(batch, n · F, dim) -> (batch, tasks, width)`."""
+        z = self.trunk(self.interaction(self._fold(fields)))
+        if not self.per_task:
+            return z
+        own = torch.arange(len(self.names), device=z.device)
+        return z.unflatten(0, (-1, len(self.names)))[:, own, own]
+
     def logits(self, fields: Tensor) -> Tensor:
-        """`(batch, copies · fields, dim) -> (batch, sum of outputs)`, float32."""
+        """`(batch, n · F, dim) -> (batch, sum of outputs)`, float32."""
         precision = self.precision if self.training else torch.float32
         with torch.autocast(fields.device.type, precision, enabled=precision != torch.float32):
-            hidden = self.towers.represent(self.trunk(fields.to(precision)))
+            hidden = self.towers.represent(self.represent(fields.to(precision)))
         return self.towers.logits(hidden.float())
 
     def forward(self, vectors: Vectors, dense: Tensor) -> Tensor:
         """Scores `(batch, score columns)`."""
-        return self.tasks.scores(self.logits(self.fields(vectors, dense)))
+        return self.tasks.scores(self.logits(self.bottom(vectors, dense)))
+
+    def diagnostics(self, fields: Tensor) -> list[Level]:
+        """The trunk's levels; with fields per task, a row of them is a row of one task."""
+        levels = self.trunk.diagnostics(self.interaction(self._fold(fields)))
+        if self.per_task and levels:
+            rows = len(fields)
+            used = torch.eye(len(self.names), dtype=torch.bool, device=fields.device)
+            levels[-1] = levels[-1]._replace(used=used.repeat(rows, 1))
+        return levels
+
+    def _fold(self, fields: Tensor) -> Tensor:
+        """With fields per task, tasks become rows: `(batch · tasks, F, dim)`, row-major."""
+        return fields.view(-1, len(self.bottom.names), fields.shape[2]) if self.per_task else fields

@@ -16,7 +16,12 @@ def spec(config: RunConfig) -> FeatureSpec:
 
 def problems(config: RunConfig) -> list[Problem]:
     """Everything that is wrong without looking at data."""
-    return [*feature_problems(spec(config)), *_weighting(config), *_early_stopping(config)]
+    return [
+        *feature_problems(spec(config)),
+        *_model(config),
+        *_weighting(config),
+        *_early_stopping(config),
+    ]
 
 
 def metric_names(config: RunConfig) -> list[str]:
@@ -25,6 +30,11 @@ def metric_names(config: RunConfig) -> list[str]:
     for task, settings in config.tasks.items():
         names += [f"{metric}/{task}" for metric in BY_KIND[settings.kind]]
     return [*dict.fromkeys(name.partition("/")[0] for name in names), *names]
+
+
+def _model(config: RunConfig) -> Iterator[Problem]:
+    for path, message in config.model.problems(config.features, config.tasks):
+        yield Problem(("model", *path), message)
 
 
 def _weighting(config: RunConfig) -> Iterator[Problem]:

@@ -72,9 +72,9 @@ def _cause(error: ChildFailedError) -> FulcrumError:
     if ours:
         return ours[0]
     rank, failure = error.get_first_failure()
-    for other, found in error.failures.items():
-        if found.exitcode < 0 and found.exitcode != -signal.SIGTERM:
-            rank, failure = other, found
+    for other, ended in error.failures.items():
+        if ended.exitcode < 0 and ended.exitcode != -signal.SIGTERM:
+            rank, failure = other, ended
     return ResourceError(f"process {rank} of the training ended: {_message(failure)}")
 
 

@@ -89,9 +89,8 @@ def _gates(config: RunConfig, dataset: PreparedDataset, checkpoint: Path) -> fig
     network.eval()
     with torch.no_grad():
         batch = next(iter(Reader(dataset, measured_split(dataset), GATE_ROWS)))
-        weights = network.diagnostics(batch)["gates"].float().mean(0).numpy()
-    if min(weights.shape) < 2 or np.ptp(weights.sum(1)) > 1e-3:
+        levels = network.diagnostics(batch)
+    if not levels or levels[-1].gates is None:
         return None
-    names = [task.name for task in layout.tasks]
-    gates = names if len(names) == len(weights) else [f"gate {i + 1}" for i in range(len(weights))]
-    return figures.gates(weights, gates)
+    weights = levels[-1].gates.float().mean(0).numpy()
+    return figures.gates(weights, levels[-1].outputs) if min(weights.shape) > 1 else None

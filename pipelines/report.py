@@ -9,7 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from features.manifest import Manifest
-from models.trunks import TRUNKS
+from models.bottoms import BOTTOMS, BottomConfig
+from models.interactions import INTERACTIONS, InteractionConfig
+from models.trunks import TRUNKS, TrunkConfig
 from models.weightings import WEIGHTINGS
 from pipelines.metrics import Metrics
 
@@ -103,9 +105,19 @@ def families(title: str, members: Mapping[str, tuple[str, str]]) -> Table:
     return table
 
 
-def architectures() -> Table:
-    """What `model.architecture` may name."""
-    return families("model.architecture", {n: (c.summary, c.source) for n, c in TRUNKS.items()})
+def networks() -> Group:
+    """What a `model:` may be made of."""
+    parts: dict[str, Mapping[str, type[TrunkConfig | BottomConfig | InteractionConfig]]] = {
+        "model.architecture": TRUNKS,
+        "model.bottom": BOTTOMS,
+        "model.interaction": INTERACTIONS,
+    }
+    return Group(
+        *(
+            families(title, {name: (c.summary, c.source) for name, c in members.items()})
+            for title, members in parts.items()
+        )
+    )
 
 
 def weightings() -> Table:

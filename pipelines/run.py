@@ -156,13 +156,9 @@ def _with_reference(
 
 
 def single_task(model: TrunkConfig) -> SingleTaskConfig:
-    """One network per task, each as deep and wide as what a task passes in `model`: an expert, or
-    the shared trunk."""
-    shared = {name: getattr(model, name) for name in TrunkConfig.model_fields}
-    for name in ("expert", "hidden"):
-        if hidden := getattr(model, name, None):
-            return SingleTaskConfig(**shared, hidden=hidden)
-    return SingleTaskConfig(**shared)
+    """One network per task, each as deep and wide as what a task passes in `model`."""
+    kept = set(TrunkConfig.model_fields) - {"bottom"}
+    return SingleTaskConfig(**{name: getattr(model, name) for name in kept}, hidden=model.path)
 
 
 def _measured(name: str, dataset: PreparedDataset, predictions: Predictions) -> dict[str, Metrics]:

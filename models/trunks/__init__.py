@@ -1,6 +1,6 @@
 """The architectures: the dictionary is the list of what `model.architecture` may name."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
@@ -15,8 +15,9 @@ TRUNKS: dict[str, type[TrunkConfig]] = {
     "mmoe": MMoEConfig,
 }
 
-ModelConfig = Annotated[
-    SingleTaskConfig | SharedBottomConfig | MMoEConfig, Field(discriminator="architecture")
-]
+if TYPE_CHECKING:
+    ModelConfig = TrunkConfig
+else:
+    ModelConfig = Annotated[Union[tuple(TRUNKS.values())], Field(discriminator="architecture")]  # noqa: UP007
 
 __all__ = ["TRUNKS", "ModelConfig", "Trunk", "TrunkConfig"]

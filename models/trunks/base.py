@@ -1,11 +1,15 @@
 """What every trunk shares: its signature and the settings of the network around it."""
 
+from collections.abc import Collection, Iterator, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from features.config import Config
+from models.bottoms import BottomChoice, NoBottomConfig
+from models.interactions import InteractionChoice, NoInteractionConfig
+from models.level import Level
 
 
 class TrunkConfig(Config):
@@ -20,29 +24,56 @@ class TrunkConfig(Config):
     """Width D of every field."""
     history: Literal["attention", "mean"] = "attention"
     """How a history becomes a field: target attention (DIN, 2018) or the mean."""
+    bottom: BottomChoice = NoBottomConfig()
+    """How embeddings become the fields that the trunk reads: the same for all tasks, or per
+    task."""
+    interaction: InteractionChoice = NoInteractionConfig()
+    """How fields meet each other before the trunk."""
     tower: tuple[int, ...] = (64,)
     """Hidden units of each task's tower."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout after each hidden layer of experts and towers."""
 
-    def build(self, fields: int, tasks: int) -> "Trunk":
-        """Make the trunk for F fields and T tasks."""
+    @property
+    def path(self) -> tuple[int, ...]:
+        """Hidden units of the layers that one task passes: those of its single-task control."""
+        raise NotImplementedError
+
+    def build(self, fields: Sequence[str], tasks: Sequence[str]) -> "Trunk":
+        """Make the trunk for the named fields (F of them) and tasks (T).
+
+        Raises ConfigError for settings that name a field or a task which is not there.
+        """
         raise NotImplementedError
 
     def copies(self, tasks: int) -> int:
         """Independent copies of every embedding table that this trunk asks for."""
         return 1
 
+    def problems(
+        self, features: Collection[str], tasks: Collection[str]
+    ) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Path below `model` and message of whatever does not fit the features, the tasks or the
+        other settings."""
+        if self.bottom.per_task and self.copies(2) > 1:
+            yield (
+                ("bottom",),
+                "makes fields per task from one copy of the tables, and this architecture asks "
+                "for several; expected `none`",
+            )
+
 
 class Trunk(nn.Module):
-    """`forward(fields (batch, copies · fields, embedding_dim)) -> (batch, tasks, width)`.
+    """`forward(fields (batch, copies · F, embedding_dim)) -> (batch, T, width)`.
 
-    Copies lie one after another on the field axis: `fields.view(batch, copies, fields, dim)`.
+    Copies lie one after another on the field axis: `fields.unflatten(1, (copies, F))`.
     """
 
     width: int
     """Width H of each task's representation."""
 
-    def diagnostics(self, fields: Tensor) -> dict[str, Tensor]:
-        """Gate weights `(batch, gates, experts)`, expert outputs `(batch, experts, width)`."""
+    def diagnostics(self, fields: Tensor) -> list[Level]:
+        """What each level of fusion did, first to last; empty where a representation is no weighted
+        sum of experts. The last level's outputs are the tasks, and `weights @ experts` of it is
+        what `forward` gives."""
         raise NotImplementedError

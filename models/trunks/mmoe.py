@@ -7,6 +7,7 @@ x  (batch, inputs): all fields side by side        f_i  expert i of E        t  
     z_t = sum_i a_ti h_i                (7)
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -14,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from models.fusion import Experts, Fusion, Gate
+from models.level import SHARED, Level
 from models.trunks.base import Trunk, TrunkConfig
 
 
@@ -33,18 +35,23 @@ class MMoEConfig(TrunkConfig):
     gate_bias: bool = True
     """The paper's gate has no bias; public code has one."""
 
-    def build(self, fields: int, tasks: int) -> "MMoE":
+    @property
+    def path(self) -> tuple[int, ...]:
+        return self.expert
+
+    def build(self, fields: Sequence[str], tasks: Sequence[str]) -> "MMoE":
         return MMoE(self, fields, tasks)
 
 
 class MMoE(Trunk):
     """Every gate sees every expert, and all of them read x."""
 
-    def __init__(self, config: MMoEConfig, fields: int, tasks: int) -> None:
+    def __init__(self, config: MMoEConfig, fields: Sequence[str], tasks: Sequence[str]) -> None:
         super().__init__()
-        inputs = fields * config.embedding_dim
+        self.tasks, self.experts = tuple(tasks), config.experts
+        inputs = len(fields) * config.embedding_dim
         f = Experts([0] * config.experts, inputs, config.expert, config.dropout)
-        everything = torch.ones(tasks, config.experts, dtype=torch.bool)
+        everything = torch.ones(len(tasks), config.experts, dtype=torch.bool)
         self.fusion = Fusion(f, Gate(everything, inputs, config.gate_bias))
         self.width = f.width
 
@@ -52,6 +59,7 @@ class MMoE(Trunk):
         x = fields.flatten(1)[:, None]
         return self.fusion(x, x)
 
-    def diagnostics(self, fields: Tensor) -> dict[str, Tensor]:
+    def diagnostics(self, fields: Tensor) -> list[Level]:
         x = fields.flatten(1)[:, None]
-        return self.fusion.diagnostics(x, x)
+        owners = [SHARED] * self.experts
+        return [self.fusion.diagnostics(x, x, outputs=self.tasks, owners=owners)]

@@ -5,12 +5,14 @@ x  (batch, inputs): all fields side by side        f  the trunk        t  a task
     z_t = f(x)
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from models.fusion import Experts, Fusion
+from models.level import SHARED, Level
 from models.trunks.base import Trunk, TrunkConfig
 
 
@@ -24,22 +26,30 @@ class SharedBottomConfig(TrunkConfig):
     hidden: tuple[int, ...] = (256, 128)
     """Hidden units of the trunk."""
 
-    def build(self, fields: int, tasks: int) -> "SharedBottom":
+    @property
+    def path(self) -> tuple[int, ...]:
+        return self.hidden
+
+    def build(self, fields: Sequence[str], tasks: Sequence[str]) -> "SharedBottom":
         return SharedBottom(self, fields, tasks)
 
 
 class SharedBottom(Trunk):
     """A single expert that every task takes with weight 1."""
 
-    def __init__(self, config: SharedBottomConfig, fields: int, tasks: int) -> None:
+    def __init__(
+        self, config: SharedBottomConfig, fields: Sequence[str], tasks: Sequence[str]
+    ) -> None:
         super().__init__()
-        inputs = fields * config.embedding_dim
+        self.tasks = tuple(tasks)
+        inputs = len(fields) * config.embedding_dim
         f = Experts([0], inputs, config.hidden, config.dropout)
-        self.fusion = Fusion(f, native=torch.ones(tasks, 1))
+        self.fusion = Fusion(f, native=torch.ones(len(tasks), 1))
         self.width = f.width
 
     def forward(self, fields: Tensor) -> Tensor:
         return self.fusion(fields.flatten(1)[:, None])
 
-    def diagnostics(self, fields: Tensor) -> dict[str, Tensor]:
-        return self.fusion.diagnostics(fields.flatten(1)[:, None])
+    def diagnostics(self, fields: Tensor) -> list[Level]:
+        x = fields.flatten(1)[:, None]
+        return [self.fusion.diagnostics(x, outputs=self.tasks, owners=[SHARED])]

@@ -5,12 +5,14 @@ x_t  (batch, inputs): the fields from task t's own tables        f_t  task t's t
     z_t = f_t(x_t)
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from models.fusion import Experts, Fusion
+from models.level import Level
 from models.trunks.base import Trunk, TrunkConfig
 
 
@@ -26,7 +28,11 @@ class SingleTaskConfig(TrunkConfig):
     hidden: tuple[int, ...] = (256, 128)
     """Hidden units of each task's trunk."""
 
-    def build(self, fields: int, tasks: int) -> "SingleTask":
+    @property
+    def path(self) -> tuple[int, ...]:
+        return self.hidden
+
+    def build(self, fields: Sequence[str], tasks: Sequence[str]) -> "SingleTask":
         return SingleTask(self, fields, tasks)
 
     def copies(self, tasks: int) -> int:
@@ -36,19 +42,22 @@ class SingleTaskConfig(TrunkConfig):
 class SingleTask(Trunk):
     """An expert per task, which reads that task's copy of the fields and serves that task alone."""
 
-    def __init__(self, config: SingleTaskConfig, fields: int, tasks: int) -> None:
+    def __init__(
+        self, config: SingleTaskConfig, fields: Sequence[str], tasks: Sequence[str]
+    ) -> None:
         super().__init__()
-        inputs = fields * config.embedding_dim
-        f = Experts(range(tasks), inputs, config.hidden, config.dropout)
-        self.fusion = Fusion(f, native=torch.eye(tasks))
-        self.width, self.tasks = f.width, tasks
+        inputs = len(fields) * config.embedding_dim
+        f = Experts(range(len(tasks)), inputs, config.hidden, config.dropout)
+        self.fusion = Fusion(f, native=torch.eye(len(tasks)))
+        self.width, self.tasks = f.width, tuple(tasks)
 
     def forward(self, fields: Tensor) -> Tensor:
         return self.fusion(self._own(fields))
 
-    def diagnostics(self, fields: Tensor) -> dict[str, Tensor]:
-        return self.fusion.diagnostics(self._own(fields))
+    def diagnostics(self, fields: Tensor) -> list[Level]:
+        own = self._own(fields)
+        return [self.fusion.diagnostics(own, outputs=self.tasks, owners=self.tasks)]
 
     def _own(self, fields: Tensor) -> Tensor:
         """`(batch, tasks · fields, dim) -> (batch, tasks, inputs)`."""
-        return fields.unflatten(1, (self.tasks, -1)).flatten(2)
+        return fields.unflatten(1, (len(self.tasks), -1)).flatten(2)

@@ -1,5 +1,5 @@
 def models() -> None:
-    """List the networks that `model.architecture` may name, with their papers."""
+    """List what a network may be made of, with the papers: architecture, bottom, interaction."""
     from pipelines import report, terminal
 
-    terminal.results.print(report.architectures())
+    terminal.results.print(report.networks())

@@ -65,7 +65,7 @@ def test_the_limit_counts_the_products_of_a_step(folder, dataset):
         for name, module in network.named_modules()
         if isinstance(module, StackedLinear)
     }
-    first = weights["objective.predictor.fields.dense"]
+    first = weights["objective.predictor.bottom.fields.dense"]
     experts, gates, width = 6, 3, 128
     mixing = 3 * 2 * gates * experts * width
     # Three products for each weight; the numbers that come in need no gradient.

@@ -21,7 +21,9 @@ from tests.models.conftest import (
     random_arrays,
     random_batch,
 )
+from tests.models.debug import debug_model
 
+FIELDS, NAMES = ("f", "g", "h", "i", "j"), ("t0", "t1", "t2")
 CPU = torch.device("cpu")
 
 
@@ -43,40 +45,18 @@ def score(network: Network, layout: Layout, arrays: dict[str, np.ndarray]) -> to
         return network.eval()(from_arrays(layout, arrays))[1]["scores"]
 
 
-class TrunkContract:
-    """Tests that hold for every architecture."""
+class NetworkContract:
+    """Tests that hold for every network, whatever it is made of."""
 
-    config: ClassVar[type[TrunkConfig]]
-    settings: ClassVar[dict] = {}
-    """Settings of a debug-size trunk."""
-    permutes: ClassVar[bool] = True
-    """Whether swapping two tasks' parameters swaps their scores (`swap_tasks`)."""
+    name: ClassVar[str]
+    """Of the network in `tests.models.debug`."""
 
     def model(self, **settings: object) -> TrunkConfig:
-        return self.config(**{"embedding_dim": 4, "tower": (8,), **self.settings, **settings})
-
-    def test_is_listed(self) -> None:
-        assert self.config in TRUNKS.values()
-        assert self.config.source and self.config.summary
-
-    def test_builds_from_defaults(self) -> None:
-        trunk = self.config().build(fields=5, tasks=2)
-        copies = self.config().copies(2)
-        z = trunk(torch.randn(3, copies * 5, self.config().embedding_dim))
-        assert z.shape == (3, 2, trunk.width)
+        return debug_model(self.name, **settings)
 
     def test_config_round_trips(self) -> None:
         model = self.model()
-        assert self.config.model_validate_json(model.model_dump_json()) == model
-
-    def test_diagnostics_explain_the_representation(self) -> None:
-        trunk = self.model().build(fields=5, tasks=3)
-        fields = torch.randn(7, self.model().copies(3) * 5, 4)
-        seen = trunk.diagnostics(fields)
-        gates, experts = seen["gates"], seen["experts"]
-        assert gates.shape == (7, 3, experts.shape[1])
-        torch.testing.assert_close(gates.sum(2), torch.ones(7, 3))
-        torch.testing.assert_close(gates @ experts, trunk(fields))
+        assert type(model).model_validate_json(model.model_dump_json()) == model
 
     @pytest.mark.parametrize("history", ["attention", "mean"])
     @pytest.mark.parametrize("rows", [1, 2, 33])
@@ -197,3 +177,43 @@ class TrunkContract:
             scores = torch.from_numpy(np.stack(session.run(None, arrays), 1))
             expected = score(network, layout, arrays)
             torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-5)
+
+
+class TrunkContract(NetworkContract):
+    """Tests that hold for every architecture; the network's name is the architecture's."""
+
+    fuses: ClassVar[bool] = True
+    """Whether a representation is a weighted sum of experts."""
+
+    def test_is_listed(self) -> None:
+        config = TRUNKS[self.name]
+        assert type(self.model()) is config
+        assert config.source and config.summary
+
+    def test_builds_from_defaults(self) -> None:
+        config = TRUNKS[self.name]()
+        trunk = config.build(FIELDS, NAMES[:2])
+        fields = torch.randn(3, config.copies(2) * len(FIELDS), config.embedding_dim)
+        assert trunk(fields).shape == (3, 2, trunk.width)
+
+    def test_diagnostics_explain_the_representation(self) -> None:
+        trunk = self.model().build(FIELDS, NAMES)
+        fields = torch.randn(7, self.model().copies(3) * 5, 4)
+        levels = trunk.eval().diagnostics(fields)
+        assert bool(levels) == self.fuses
+        for level in levels:
+            outputs, experts = len(level.outputs), len(level.owners)
+            assert level.weights.shape == (7, outputs, experts)
+            assert level.experts.shape[:2] == (7, experts)
+            assert not level.weights[:, ~level.visible].any()
+            if level.gates is not None:
+                assert not level.gates[:, ~level.visible].any()
+                torch.testing.assert_close(level.gates.sum(2), torch.ones(7, outputs))
+        if levels:
+            assert levels[-1].outputs == NAMES
+            torch.testing.assert_close(levels[-1].weights @ levels[-1].experts, trunk(fields))
+
+    def test_path_is_as_wide_as_the_representation(self) -> None:
+        """The single-task control has the depth and widths of what a task passes."""
+        path = self.model().path
+        assert path and path[-1] == self.model().build(FIELDS, NAMES).width

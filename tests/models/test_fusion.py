@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.fusion import Experts, Fusion, Gate, mix
 from models.layers import StackedLinear
+from models.level import SHARED
 
 B, D = 5, 3
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(0, 2**31))
@@ -118,6 +119,14 @@ def test_every_expert_reads_its_source(source: list[int], unread: int) -> None:
 def test_diagnostics_explain_the_output() -> None:
     gate = Gate(torch.ones(2, 3, dtype=torch.bool), 4)
     fusion, x = Fusion(Experts([0, 0, 0], 4, (D,)), gate), torch.randn(B, 1, 4)
-    seen = fusion.diagnostics(x, x)
-    assert seen["gates"].shape == (B, 2, 3) and seen["experts"].shape == (B, 3, D)
-    torch.testing.assert_close(seen["gates"] @ seen["experts"], fusion(x, x))
+    seen = fusion.diagnostics(x, x, outputs=["a", "b"], owners=[SHARED] * 3)
+    assert seen.gates is not None and torch.equal(seen.gates, seen.weights)
+    assert seen.weights.shape == (B, 2, 3) and seen.experts.shape == (B, 3, D)
+    torch.testing.assert_close(seen.weights @ seen.experts, fusion(x, x))
+
+
+def test_diagnostics_of_static_weights() -> None:
+    fusion, x = Fusion(Experts([0, 0], 4, (D,)), native=torch.eye(2)), torch.randn(B, 1, 4)
+    seen = fusion.diagnostics(x, outputs=["a", "b"], owners=["a", "b"])
+    assert seen.gates is None and torch.equal(seen.visible, torch.eye(2).bool())
+    torch.testing.assert_close(seen.weights @ seen.experts, fusion(x))

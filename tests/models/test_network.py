@@ -94,9 +94,11 @@ def test_bfloat16_stays_inside_the_dense_part() -> None:
 
 
 def test_diagnostics_are_the_gates_and_experts_of_the_batch() -> None:
-    seen = make().diagnostics(random_batch(make_layout(), 20))
-    assert seen["gates"].shape == (20, 5, 3) and seen["experts"].shape == (20, 3, 8)
-    torch.testing.assert_close(seen["gates"].sum(2), torch.ones(20, 5))
+    (seen,) = make().diagnostics(random_batch(make_layout(), 20))
+    assert seen.gates is not None and seen.gates.shape == (20, 5, 3)
+    assert seen.experts.shape == (20, 3, 8)
+    assert seen.outputs == tuple(task.name for task in TASKS)
+    torch.testing.assert_close(seen.gates.sum(2), torch.ones(20, 5))
 
 
 def test_gramian_holds_the_inner_products_of_task_gradients() -> None:

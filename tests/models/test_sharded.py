@@ -15,16 +15,12 @@ from torchrec.optim.optimizers import in_backward_optimizer_filter
 
 from features.batch import from_arrays
 from models.network import Network
-from models.trunks import MMoEConfig, SingleTaskConfig, TrunkConfig
 from models.weightings import StaticConfig
 from tests.models.conftest import make_layout, random_arrays, random_batch
 from tests.models.contract import make_network
+from tests.models.debug import MODELS, debug_model
 
 ROWS = 16
-MODELS: dict[str, TrunkConfig] = {
-    "mmoe": MMoEConfig(embedding_dim=4, experts=3, expert=(16, 8), tower=(8,)),
-    "single_task": SingleTaskConfig(embedding_dim=4, hidden=(16, 8), tower=(8,)),
-}
 
 
 def shard(network: Network, world: int) -> DistributedModelParallel:
@@ -47,7 +43,8 @@ def take_steps(rank: int, world: int, folder: Path) -> None:
     )
     layout = make_layout()
     own = range(rank * ROWS // world, (rank + 1) * ROWS // world)
-    for name, config in MODELS.items():
+    for name in MODELS:
+        config = debug_model(name)
         network = Network(layout, config, StaticConfig())
         asked: list[Tensor] = []
         network.objective.weighting.register_forward_pre_hook(
@@ -82,9 +79,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of every model after two steps, on one process and on two."""
     folder = tmp_path_factory.mktemp("sharded")
     torch.manual_seed(0)
-    for name, config in MODELS.items():
+    for name in MODELS:
         checkpoint.save(
-            make_network(make_layout(), config).state_dict(), checkpoint_id=folder / name
+            make_network(make_layout(), debug_model(name)).state_dict(), checkpoint_id=folder / name
         )
     for world in (1, 2):
         multiprocessing.spawn(take_steps, (world, folder), nprocs=world)
@@ -114,7 +111,9 @@ def test_outputs_agree(trained: Path, name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_weights_agree(trained: Path, name: str) -> None:
     """Both checkpoints load into an unsharded network, which is how a model is exported."""
-    start, one, two = (make_network(make_layout(), MODELS[name]).state_dict() for _ in range(3))
+    start, one, two = (
+        make_network(make_layout(), debug_model(name)).state_dict() for _ in range(3)
+    )
     for state, folder in ((start, name), (one, f"{name}-1"), (two, f"{name}-2")):
         checkpoint.load(state, checkpoint_id=trained / folder)
     for key, value in one.items():

@@ -73,7 +73,7 @@ def test_splits_show_rows_rates_and_boundaries():
 
 
 def test_families_name_their_sources():
-    text = " ".join(" ".join(line) for line in lines(report.architectures()))
-    assert "mmoe" in text
-    assert "KDD 2018" in text
+    text = " ".join(" ".join(line) for line in lines(report.networks()))
+    for part in ("model.architecture", "mmoe", "KDD 2018", "model.bottom", "model.interaction"):
+        assert part in text
     assert "static" in " ".join(" ".join(line) for line in lines(report.weightings()))

@@ -7,7 +7,7 @@ from models.trunks.mmoe import MMoE, MMoEConfig
 from models.trunks.shared_bottom import SharedBottomConfig
 from tests.models.contract import TrunkContract
 
-TASKS, FIELDS = 3, 5
+TASKS, FIELDS = ("a", "b", "c"), ("f", "g", "h", "i", "j")
 
 
 def make(experts: int = 4, gate_bias: bool = True) -> MMoE:
@@ -17,12 +17,11 @@ def make(experts: int = 4, gate_bias: bool = True) -> MMoE:
 
 
 def some_fields() -> torch.Tensor:
-    return torch.randn(7, FIELDS, 4, dtype=torch.float64)
+    return torch.randn(7, len(FIELDS), 4, dtype=torch.float64)
 
 
 class TestMMoE(TrunkContract):
-    config = MMoEConfig
-    settings = {"experts": 3, "expert": (16, 8)}
+    name = "mmoe"
 
     def swap_tasks(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {
@@ -46,7 +45,7 @@ def test_equal_gates_give_every_task_the_same_representation() -> None:
         for parameter in gate.parameters():  # type: ignore[union-attr]
             parameter[:] = parameter[0]
     z = mmoe(fields)
-    for t in range(TASKS):
+    for t in range(len(TASKS)):
         assert torch.equal(z[:, t], z[:, 0])
 
 
@@ -54,19 +53,19 @@ def test_zero_gates_give_the_mean_of_the_experts() -> None:
     mmoe, fields = make(gate_bias=False), some_fields()
     with torch.no_grad():
         mmoe.fusion.gate.linear.weight.zero_()  # type: ignore[union-attr,operator]
-    seen = mmoe.diagnostics(fields)
-    assert (seen["gates"] == 1 / 4).all()
-    torch.testing.assert_close(mmoe(fields)[:, 1], seen["experts"].mean(1), rtol=0, atol=1e-10)
+    (seen,) = mmoe.diagnostics(fields)
+    assert (seen.gates == 1 / 4).all()
+    torch.testing.assert_close(mmoe(fields)[:, 1], seen.experts.mean(1), rtol=0, atol=1e-10)
 
 
 def test_one_hot_gates_give_each_task_its_own_network() -> None:
-    mmoe, fields = make(experts=TASKS), some_fields()
+    mmoe, fields = make(experts=len(TASKS)), some_fields()
     gate = mmoe.fusion.gate.linear  # type: ignore[union-attr]
     with torch.no_grad():
         gate.weight.zero_()  # type: ignore[union-attr,operator]
-        gate.bias.copy_(1000 * torch.eye(TASKS))  # type: ignore[union-attr,operator]
-    seen = mmoe.diagnostics(fields)
-    assert torch.equal(mmoe(fields), seen["experts"])
+        gate.bias.copy_(1000 * torch.eye(len(TASKS)))  # type: ignore[union-attr,operator]
+    (seen,) = mmoe.diagnostics(fields)
+    assert torch.equal(mmoe(fields), seen.experts)
 
 
 def test_experts_may_change_places_with_their_gate_columns() -> None:

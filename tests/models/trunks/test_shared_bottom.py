@@ -6,27 +6,30 @@ from models.trunks.shared_bottom import SharedBottomConfig
 from models.trunks.single_task import SingleTaskConfig
 from tests.models.contract import TrunkContract
 
+FIELDS, TASKS = ("f", "g", "h", "i", "j"), ("a", "b", "c")
+
 
 class TestSharedBottom(TrunkContract):
-    config = SharedBottomConfig
-    settings = {"hidden": (32, 16)}
+    name = "shared_bottom"
 
 
 def test_every_task_reads_the_same_tensor() -> None:
-    z = SharedBottomConfig(embedding_dim=4, hidden=(8, 6)).build(5, 3)(torch.randn(7, 5, 4))
+    z = SharedBottomConfig(embedding_dim=4, hidden=(8, 6)).build(FIELDS, TASKS)(
+        torch.randn(7, 5, 4)
+    )
     assert torch.equal(z[:, 0], z[:, 1]) and torch.equal(z[:, 0], z[:, 2])
 
 
 def test_with_one_task_it_is_single_task() -> None:
-    bottom = SharedBottomConfig(embedding_dim=4, hidden=(8, 6)).build(5, 1)
-    single = SingleTaskConfig(embedding_dim=4, hidden=(8, 6)).build(5, 1)
+    bottom = SharedBottomConfig(embedding_dim=4, hidden=(8, 6)).build(FIELDS, TASKS[:1])
+    single = SingleTaskConfig(embedding_dim=4, hidden=(8, 6)).build(FIELDS, TASKS[:1])
     single.load_state_dict(bottom.state_dict())
     fields = torch.randn(7, 5, 4)
     assert torch.equal(bottom(fields), single(fields))
 
 
 def test_the_trunks_gradient_is_the_weighted_sum_of_the_tasks() -> None:
-    trunk, fields = SharedBottomConfig(embedding_dim=4, hidden=(8, 6)).build(5, 3), None
+    trunk, fields = SharedBottomConfig(embedding_dim=4, hidden=(8, 6)).build(FIELDS, TASKS), None
     fields, weights = torch.randn(7, 5, 4), torch.tensor([0.5, 2.0, 0.25])
     losses = trunk(fields).square().mean((0, 2)) * torch.arange(1, 4)
     parameters = list(trunk.parameters())

@@ -8,8 +8,7 @@ from tests.models.contract import TrunkContract, binary_tasks, make_network
 
 
 class TestSingleTask(TrunkContract):
-    config = SingleTaskConfig
-    settings = {"hidden": (32, 16)}
+    name = "single_task"
 
     def swap_tasks(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         exchange = {"@0": "@1", "@1": "@0"}

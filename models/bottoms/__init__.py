@@ -1,0 +1,16 @@
+"""The bottoms: the dictionary is the list of what `model.bottom` may name."""
+
+from typing import TYPE_CHECKING
+
+from features.config import choice
+from models.bottoms.base import Bottom, BottomConfig
+from models.bottoms.none import NoBottomConfig
+
+BOTTOMS: dict[str, type[BottomConfig]] = {"none": NoBottomConfig}
+
+if TYPE_CHECKING:
+    BottomChoice = BottomConfig
+else:
+    BottomChoice = choice(BOTTOMS)
+
+__all__ = ["BOTTOMS", "Bottom", "BottomChoice", "BottomConfig", "NoBottomConfig"]

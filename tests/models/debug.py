@@ -1,0 +1,20 @@
+"""Every network at a size that trains in seconds: what the shared suites run on."""
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from models.trunks import ModelConfig, TrunkConfig
+
+MODELS: dict[str, dict[str, Any]] = {
+    "single_task": {"architecture": "single_task", "hidden": [32, 16]},
+    "shared_bottom": {"architecture": "shared_bottom", "hidden": [32, 16]},
+    "mmoe": {"architecture": "mmoe", "experts": 3, "expert": [16, 8]},
+}
+"""`model:` blocks by the name of what they show: an architecture, a bottom, an interaction."""
+
+
+def debug_model(name: str, **settings: object) -> TrunkConfig:
+    """A network of the list, with settings replaced."""
+    block = {"embedding_dim": 4, "tower": [8], **MODELS[name], **settings}
+    return TypeAdapter[TrunkConfig](ModelConfig).validate_python(block)

@@ -1,0 +1,21 @@
+"""Nothing that a `model:` may name is left out of the shared suites."""
+
+import pytest
+
+from models.bottoms import BOTTOMS
+from models.interactions import INTERACTIONS
+from models.trunks import TRUNKS
+from tests.models.debug import MODELS, debug_model
+
+PARTS = [*TRUNKS, *(name for name in (*BOTTOMS, *INTERACTIONS) if name != "none")]
+
+
+def test_every_part_has_a_debug_size_network() -> None:
+    assert set(PARTS) <= set(MODELS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_network_holds_what_its_name_says(name: str) -> None:
+    model = debug_model(name)
+    parts = {model.model_dump()["architecture"], model.bottom.kind, model.interaction.kind}  # type: ignore[attr-defined]
+    assert name in parts or any(name.startswith(part) for part in parts)
