@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Union
 from pydantic import Field
 
 from models.trunks.base import Trunk, TrunkConfig
+from models.trunks.ml_mmoe import MLMMoEConfig
 from models.trunks.mmoe import MMoEConfig
+from models.trunks.omoe import OMoEConfig
+from models.trunks.ple import PLEConfig
 from models.trunks.shared_bottom import SharedBottomConfig
 from models.trunks.single_task import SingleTaskConfig
 
@@ -13,6 +16,9 @@ TRUNKS: dict[str, type[TrunkConfig]] = {
     "single_task": SingleTaskConfig,
     "shared_bottom": SharedBottomConfig,
     "mmoe": MMoEConfig,
+    "omoe": OMoEConfig,
+    "ml_mmoe": MLMMoEConfig,
+    "ple": PLEConfig,
 }
 
 if TYPE_CHECKING:

@@ -10,6 +10,13 @@ MODELS: dict[str, dict[str, Any]] = {
     "single_task": {"architecture": "single_task", "hidden": [32, 16]},
     "shared_bottom": {"architecture": "shared_bottom", "hidden": [32, 16]},
     "mmoe": {"architecture": "mmoe", "experts": 3, "expert": [16, 8]},
+    "omoe": {"architecture": "omoe", "experts": 3, "expert": [16, 8]},
+    "ml_mmoe": {"architecture": "ml_mmoe", "experts": 3, "levels": [[16], [8]]},
+    "ple": {"architecture": "ple", "levels": [[16], [8]]},
+    "cgc": {"architecture": "ple", "levels": [[16, 8]], "task_experts": 1, "shared_experts": 2},
+    "dcn_v2": {"architecture": "mmoe", "experts": 3, "expert": [16, 8], "interaction": "dcn_v2"},
+    "senet": {"architecture": "mmoe", "experts": 3, "expert": [16, 8], "interaction": "senet"},
+    "autoint": {"architecture": "mmoe", "experts": 3, "expert": [16, 8], "interaction": "autoint"},
 }
 """`model:` blocks by the name of what they show: an architecture, a bottom, an interaction."""
 
