@@ -14,6 +14,8 @@ BENCHMARKS = (
     "preparation:plain",
     "preparation:looking_back",
     "training:measure",
+    "trunks:fusion",
+    "trunks:memory",
     "scoring:measure",
     "scoring_files:measure",
 )

@@ -3,30 +3,29 @@
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
 import torch
 from rich.console import Console
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.figure import RESULTS, Figure, per_second, save, to_rich
 from benchmarks.logs import Size, make_run, write_logs
 from benchmarks.rounds import interleave
 from benchmarks.scoring import make_bundle, make_weights
 from benchmarks.training import read, train, wait
+from benchmarks.trunks import step
 from features.arrays import to_arrays
 from features.prepare import prepare
-from models.trunks.mmoe import MMoEConfig
+from models.trunks import TRUNKS
 from pipelines.distributed import process_group
 from serving.session import Device, Session
 
-FIELDS, TASKS = 27, 3
 CARD = Size(batch_size=65_536, steps=8)
 SIDE = 8192
 """Rows and columns of the matrices whose product sets the card's rate."""
-PRODUCTS, TRUNK = "bf16 matrix products, square", "MMoE trunk in bf16, forward and backward"
+PRODUCTS = "bf16 matrix products, square"
 FP32, BF16, READING = "training, fp32", "training, bf16", "reading alone"
 CPU, CUDA = "scoring prepared rows, CPU", "scoring prepared rows, CUDA with bound buffers"
 
@@ -42,7 +41,7 @@ def main() -> None:
         folder = Path(name)
         write_logs(folder, CARD)
         for measure in (
-            lambda: trunk(torch.device("cuda"), CARD, SIDE),
+            lambda: trunks(torch.device("cuda"), CARD, SIDE, list(TRUNKS)),
             lambda: training(folder, CARD),
             lambda: scoring(folder, CARD, "cuda"),
         ):
@@ -52,19 +51,28 @@ def main() -> None:
     save(RESULTS / "gpu.md", torch.cuda.get_device_name(), figures)
 
 
-def trunk(device: torch.device, size: Size, side: int) -> list[Figure]:
-    """The dense part's share of the card's own rate of bf16 products."""
-    rates = interleave(
-        size.rounds, {PRODUCTS: multiply(device, side), TRUNK: step_trunk(device, size)}
-    )
-    return [
-        per_second(rates, TRUNK, "TFLOP/s", limit=PRODUCTS),
-        per_second(rates, PRODUCTS, "TFLOP/s"),
-    ]
+def trunks(device: torch.device, size: Size, side: int, names: Sequence[str]) -> list[Figure]:
+    """Every network's share of the card's own rate of bf16 products, as it is and compiled."""
+    products = {PRODUCTS: multiply(device, side)}
+    figures: list[Figure] = []
+    for name in names:
+        rates = products | {
+            f"{name}{how}": step(
+                TRUNKS[name](), size.batch_size, device, torch.bfloat16, compiled, size.steps
+            )
+            for how, compiled in (("", False), (", compiled", True))
+        }
+        timed = interleave(size.rounds, rates)
+        figures += [
+            per_second(timed, what, "GFLOP/s", limit=PRODUCTS, aim=0.5)
+            for what in rates
+            if what != PRODUCTS
+        ]
+    return [*figures, per_second(timed, PRODUCTS, "GFLOP/s")]
 
 
 def multiply(device: torch.device, side: int) -> Callable[[], float]:
-    """Square products; gives 10^12 operations."""
+    """Square products; gives 10^9 operations."""
     a, b, out = torch.randn(3, side, side, device=device, dtype=torch.bfloat16)
     repeats = 20
 
@@ -72,34 +80,9 @@ def multiply(device: torch.device, side: int) -> Callable[[], float]:
         for _ in range(repeats):
             torch.mm(a, b, out=out)
         wait(device)
-        return repeats * 2 * side**3 / 1e12
+        return repeats * 2 * side**3 / 1e9
 
     return products
-
-
-def step_trunk(device: torch.device, size: Size) -> Callable[[], float]:
-    """Forward and backward of the trunk as training runs it; gives 10^12 operations."""
-    config = MMoEConfig()
-    network = config.build(list(map(str, range(FIELDS))), list(map(str, range(TASKS)))).to(device)
-    fields = torch.randn(size.batch_size, FIELDS, config.embedding_dim, device=device)
-    fields.requires_grad_()
-
-    def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16):
-            z = network(fields.to(torch.bfloat16))
-        z.float().mean().backward()
-
-    with FlopCounterMode(display=False) as counter:
-        step()
-    flops = counter.get_total_flops()
-
-    def steps() -> float:
-        for _ in range(size.steps):
-            step()
-        wait(device)
-        return size.steps * flops / 1e12
-
-    return steps
 
 
 def training(folder: Path, size: Size) -> list[Figure]:

@@ -12,10 +12,11 @@ from benchmarks.logs import Size, write_logs
 SMALL = Size(rows=1024, values=100, batch_size=64, steps=2, rounds=1)
 
 
-def test_trunk():
-    trunk, products = gpu.trunk(torch.device("cpu"), SMALL, side=64)
-    assert trunk.ratio > 0
-    assert trunk.to == products.what
+@pytest.mark.slow
+def test_trunks():
+    eager, compiled, products = gpu.trunks(torch.device("cpu"), SMALL, 64, ["mmoe"])
+    for figure in (eager, compiled):
+        assert figure.ratio > 0 and figure.to == products.what
 
 
 def test_training_and_scoring(tmp_path):
