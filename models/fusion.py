@@ -7,7 +7,7 @@ B  rows    S  sources    E  experts    G  outputs, one gate each    D  expert wi
     z_g = sum_e (a_ge + r_ge) · (Δ_ge h_e + (1 - Δ_ge) stop_gradient(h_e))     z  (B, G, D)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,21 +20,26 @@ HIDDEN = torch.finfo(torch.float32).min
 
 
 class Experts(nn.Module):
-    """E ReLU MLPs of one shape: `(batch, sources, inputs) -> (batch, experts, hidden[-1])`.
+    """E MLPs of one shape: `(batch, sources, inputs) -> (batch, experts, hidden[-1])`.
 
-    `source` names the input that each expert reads; experts of one source must be neighbours for
-    their first layers to run as one matrix product, which they do when all sources feed equally
-    many.
+    They are ReLU MLPs unless `network(experts, inputs, hidden, dropout)` makes others. `source`
+    names the input that each expert reads; experts of one source must be neighbours for their first
+    layers to run as one matrix product, which they do when all sources feed equally many.
     """
 
     source: Tensor
 
     def __init__(
-        self, source: Sequence[int], inputs: int, hidden: Sequence[int], dropout: float = 0.0
+        self,
+        source: Sequence[int],
+        inputs: int,
+        hidden: Sequence[int],
+        dropout: float = 0.0,
+        network: Callable[[int, int, Sequence[int], float], nn.Module] = StackedMLP,
     ) -> None:
         super().__init__()
-        self.mlp = StackedMLP(len(source), inputs, hidden, dropout)
-        self.width = self.mlp.width
+        self.mlp = network(len(source), inputs, hidden, dropout)
+        self.width = (inputs, *hidden)[-1]
         self.register_buffer("source", torch.tensor(list(source)), persistent=False)
         sources = max(source) + 1
         even = [s for s in range(sources) for _ in range(len(source) // sources)]
@@ -51,21 +56,26 @@ class Gate(nn.Module):
     """Softmax over the visible experts: `(batch, 1 or gates, inputs) -> (batch, gates, experts)`.
 
     One input serves all gates, or each gate has its own. `visible (gates, experts)` says which
-    experts a gate may use: all others get weight exactly 0 and no gradient. Never below float32.
+    experts a gate may use: all others get weight exactly 0 and no gradient. `hidden` are the units
+    of ReLU layers before the logits. Never below float32.
     """
 
     visible: Tensor
 
-    def __init__(self, visible: Tensor, inputs: int, bias: bool = True) -> None:
+    def __init__(
+        self, visible: Tensor, inputs: int, bias: bool = True, hidden: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         if not visible.any(1).all():
             raise ValueError("a gate that sees no expert has no softmax")
-        self.linear = StackedLinear(visible.shape[0], inputs, visible.shape[1], bias)
+        gates, experts = visible.shape
+        self.mlp = StackedMLP(gates, inputs, hidden, dropout=0.0)
+        self.linear = StackedLinear(gates, self.mlp.width, experts, bias)
         self.register_buffer("visible", visible, persistent=False)
         self.masked = not bool(visible.all())
 
     def forward(self, u: Tensor) -> Tensor:
-        logits = self.linear(u.transpose(0, 1)).transpose(0, 1)
+        logits = self.linear(self.mlp(u.transpose(0, 1))).transpose(0, 1)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.masked:
             logits = logits.masked_fill(~self.visible, HIDDEN)
