@@ -1,5 +1,7 @@
 PYTHON ?= python3
 CONFIG ?= configs/kuairand/mmoe.yaml
+CONFIGS ?= $(CONFIG) $(filter-out %/base.yaml $(CONFIG),$(wildcard configs/kuairand/*.yaml))
+SEEDS ?= 1
 MODEL ?= models:/kuairand-mmoe@champion
 LOGS ?= data/kuairand-feedback/log_feedback_*.parquet
 SCORES ?= scores
@@ -10,7 +12,7 @@ PINS := requirements/base.txt requirements/torchrec.txt requirements/$(PLATFORM)
 INSTALLED := .venv/.installed-$(PLATFORM)-$(shell cat $(PINS) pyproject.toml | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint bench score serve ui docs gpu-check doctor clean
+.PHONY: help setup train compare test test-slow lint bench score serve ui docs gpu-check doctor clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -19,6 +21,9 @@ setup: $(INSTALLED) ## install the pinned set for this machine into .venv (again
 
 train: setup ## train CONFIG and the single-task networks beside it, register the model
 	$(BIN)/fulcrum train $(CONFIG) --reference
+
+compare: setup ## compare CONFIGS over SEEDS seeds: who rises, who pays
+	$(BIN)/fulcrum compare $(CONFIGS) --seeds $(SEEDS)
 
 test: setup ## the default tests
 	$(BIN)/pytest

@@ -6,6 +6,7 @@ import sys
 import typer
 
 from features.errors import FulcrumError
+from pipelines.commands.compare import compare
 from pipelines.commands.doctor import doctor
 from pipelines.commands.evaluate import evaluate
 from pipelines.commands.models import models
@@ -20,7 +21,7 @@ from pipelines.commands.ui import ui
 from pipelines.commands.weightings import weightings
 
 COMMANDS = {
-    "Train": (prepare, train, evaluate, register),
+    "Train": (prepare, train, evaluate, compare, register),
     "Score": (score, serve),
     "Look": (show, schema, models, weightings, ui, doctor),
 }

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,6 +32,8 @@ SAMPLING_SECONDS = 5
 """Between two samples of processor, memory, disk and network."""
 FOLDER, CONFIG, DATA = "fulcrum.folder", "fulcrum.config", "fulcrum.data"
 """Tags: the run's folder, the fingerprints of its config and of its prepared data."""
+PARENT = "mlflow.parentRunId"
+"""Tag of a run that is shown below another one."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,10 @@ class FoundRun:
     name: str
     folder: Path
     """Where its checkpoints and its config are."""
+    finished: bool
+    """Whether it came to its end."""
+    page: str
+    """Where MLflow shows it, below the address of its pages."""
 
 
 class MlflowTracker:
@@ -151,11 +157,13 @@ class MlflowTracker:
                 self._client.log_batch(self.run_id, metrics=points[start : start + 1000])
 
 
-def start_run(uri: str, experiment: str, name: str) -> str:
-    """Make the store if there is none, and a run in it; gives the run's id."""
+def start_run(uri: str, experiment: str, name: str, parent: str | None = None) -> str:
+    """Make the store if there is none, and a run in it, below `parent` if given; gives the run's
+    id."""
+    tags = {} if parent is None else {PARENT: parent}
     with answering(uri):
         store = client(uri)
-        run = store.create_run(_experiment(store, uri, experiment), run_name=name)
+        run = store.create_run(_experiment(store, uri, experiment), run_name=name, tags=tags)
         store.update_run(run.info.run_id, status="SCHEDULED")
         return str(run.info.run_id)
 
@@ -173,11 +181,29 @@ def find_run(uri: str, run: str) -> FoundRun:
         newest = store.search_runs(experiments, order_by=["attributes.start_time DESC"])
     for found in newest:
         if run in (found.info.run_id, found.info.run_name) and FOLDER in found.data.tags:
-            return FoundRun(found.info.run_id, found.info.run_name, Path(found.data.tags[FOLDER]))
+            return _found(found)
     names = sorted({str(found.info.run_name) for found in newest})
     near = difflib.get_close_matches(run, names, n=3, cutoff=0.5) or names[:10]
     hint = f"; did you mean {' or '.join(near)}?" if near else "; it holds no runs"
     raise ConfigError(f"no run {run!r} in {uri}{hint}")
+
+
+def find_tagged(uri: str, tags: Mapping[str, str]) -> list[FoundRun]:
+    """The runs with these tags whose folder is still there: finished ones first, then the newest.
+    Makes the store if there is none."""
+    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    with answering(uri):
+        store = client(uri)
+        experiments = [e.experiment_id for e in store.search_experiments()]
+        newest = store.search_runs(experiments, wanted, order_by=["attributes.start_time DESC"])
+    runs = [_found(run) for run in newest if FOLDER in run.data.tags]
+    return sorted((run for run in runs if run.folder.is_dir()), key=lambda run: not run.finished)
+
+
+def history(uri: str, run: str, metric: str) -> list[float]:
+    """Every value of a metric that a run has logged."""
+    with answering(uri):
+        return [point.value for point in client(uri).get_metric_history(run, metric)]
 
 
 def check_store(uri: str) -> None:
@@ -210,6 +236,17 @@ def answering(uri: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         message = str(getattr(error, "message", error)).splitlines()[0]
         raise ResourceError(f"MLflow at {uri} does not work: {message}") from error
+
+
+def _found(run: Run) -> FoundRun:
+    info = run.info
+    return FoundRun(
+        info.run_id,
+        info.run_name,
+        Path(run.data.tags[FOLDER]),
+        info.status == "FINISHED",
+        f"#/experiments/{info.experiment_id}/runs/{info.run_id}",
+    )
 
 
 def _experiment(store: MlflowClient, uri: str, name: str) -> str:

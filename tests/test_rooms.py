@@ -16,6 +16,7 @@ SPEAKERS = {
     "uvicorn": {"serving/service.py"},
     "yaml": {"pipelines/document.py", "serving/bundle.py"},
     "matplotlib": {"pipelines/figures.py"},
+    "jinja2": {"pipelines/page.py"},
 }
 
 

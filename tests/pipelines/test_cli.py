@@ -16,7 +16,7 @@ from pipelines import terminal
 from pipelines.__main__ import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
-VERBS = ["prepare", "train", "evaluate", "register", "score", "serve"]
+VERBS = ["prepare", "train", "evaluate", "compare", "register", "score", "serve"]
 VERBS += ["show", "schema", "models", "weightings", "ui", "doctor"]
 SMALL = """\
 name: small

@@ -1,0 +1,35 @@
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import Set
+
+
+def compare(
+    configs: Annotated[
+        list[Path],
+        typer.Argument(help="The runs' YAML files.", metavar="CONFIG...", show_default=False),
+    ],
+    overrides: Set,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each network.")] = 1,
+) -> None:
+    """Train several networks under one budget, and show which tasks rise and which pay.
+
+    Single-task networks and the first network with equal static weights are always among them.
+    Finished runs of the same config, data and seed are taken as they are and stopped ones go on.
+    Writes one HTML page and a CSV; nothing is exported or registered.
+    """
+    from pipelines.load import load
+
+    loaded = [load(config, overrides) for config in configs]
+
+    from pipelines import report, terminal
+    from pipelines.compare import compare as run
+    from pipelines.page import sentences
+
+    found = run(loaded, seeds, terminal.messages)
+    terminal.results.print(report.gains(found.seesaw))
+    for sentence in sentences(found.seesaw):
+        terminal.results.print(sentence)
+    terminal.results.print(f"page: {found.page}\ntable: {found.table}")

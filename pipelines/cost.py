@@ -1,0 +1,124 @@
+"""What a network costs: parameters, operations per row, rows per second.
+
+None of it depends on what was learned, so it is taken of freshly made networks.
+"""
+
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from features.batch import Batch
+from features.dataset import PreparedDataset
+from features.reader import Reader
+from models.network import Network
+from pipelines.config import RunConfig
+
+ROWS = 1024
+"""Of the batch whose operations are counted."""
+TIMED_ROWS, STEPS, ROUNDS = 8192, 3, 5
+"""Rows scored at once, times in a round, rounds."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one network."""
+
+    tables: int
+    """Parameters of the embedding tables, all copies."""
+    dense: int
+    """Parameters of everything else."""
+    flops: float
+    """Per row scored: two for each multiply-add of the matrix products; table look-ups and what is
+    done element by element are not counted."""
+    scored: float
+    """Rows per second that torch scores from prepared rows; median over rounds."""
+    pace: float
+    """The same as a share of the reference's, taken within each round; median over rounds."""
+
+
+def costs(
+    networks: Mapping[str, tuple[RunConfig, PreparedDataset]], reference: str, split: str
+) -> dict[str, Cost]:
+    """By name; `reference` is one of the names."""
+    counted = {name: _count(*network, split) for name, network in networks.items()}
+    rates = score_rates(networks, split)
+    return {
+        name: Cost(
+            *counts,
+            scored=median(round_[name] for round_ in rates),
+            pace=median(round_[name] / round_[reference] for round_ in rates),
+        )
+        for name, counts in counted.items()
+    }
+
+
+def _count(config: RunConfig, dataset: PreparedDataset, split: str) -> tuple[int, int, float]:
+    network = make(config, dataset)
+    return *parameters(network), flops_per_row(network, _batch(dataset, split, ROWS))
+
+
+def make(config: RunConfig, dataset: PreparedDataset) -> Network:
+    """The network as it scores, with new weights, where there is one on the GPU."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = Network(dataset.state.layout, config.model, config.weighting, tables_device=device)
+    return network.to(device).eval()
+
+
+def parameters(network: Network) -> tuple[int, int]:
+    """Of the tables, and of everything else."""
+    tables, rest = (
+        sum(parameter.numel() for parameter in part.parameters())
+        for part in (network.tables, network.objective)
+    )
+    return tables, rest
+
+
+def flops_per_row(network: Network, batch: Batch) -> float:
+    """Of the matrix products between the tables and the scores."""
+    batch = batch.to(next(network.objective.parameters()).device)
+    with torch.no_grad():
+        vectors = network.tables(batch.ids, batch.sequences)
+        with FlopCounterMode(display=False) as counter:
+            network.objective(*vectors, batch)
+    return counter.get_total_flops() / len(batch)
+
+
+def score_rates(
+    networks: Mapping[str, tuple[RunConfig, PreparedDataset]], split: str
+) -> list[dict[str, float]]:
+    """Rows per second by network, one entry a round. Every round times each network once, so all of
+    them meet the same machine; one network is in memory at a time."""
+    return [
+        {name: _rate(*network, split) for name, network in networks.items()} for _ in range(ROUNDS)
+    ]
+
+
+def _rate(config: RunConfig, dataset: PreparedDataset, split: str) -> float:
+    network = make(config, dataset)
+    batch = _batch(dataset, split, TIMED_ROWS)
+    batch = batch.to(next(network.objective.parameters()).device)
+    with torch.no_grad():
+        network(batch)
+        _wait()
+        began = time.perf_counter()
+        for _ in range(STEPS):
+            network(batch)
+        _wait()
+    return STEPS * len(batch) / max(time.perf_counter() - began, 1e-9)
+
+
+def _batch(dataset: PreparedDataset, split: str, rows: int) -> Batch:
+    """The first rows of a split."""
+    with closing(iter(Reader(dataset, split, rows))) as batches:
+        return next(batches)
+
+
+def _wait() -> None:
+    """Until the device has done what it was told."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,125 @@
+"""The page of a comparison: one HTML file that needs nothing else."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pipelines.cost import Cost
+from pipelines.report import COLUMNS, signed
+from pipelines.seesaw import Seesaw
+
+UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the page says beside the numbers."""
+
+    title: str
+    split: str
+    """Rows that were measured."""
+    protocol: dict[str, str]
+    """How it was done: heading and words."""
+    settings: dict[str, str]
+    """What each network is, in words."""
+    trained: dict[str, float]
+    """Rows trained per second, by network."""
+    fronts: tuple[Sequence[str], Sequence[str]]
+    """Networks that no other beats: in mean gain and operations; on all tasks."""
+    runs: dict[str, list[tuple[str, str]]]
+    """Run id and address of its page, by network, one a seed."""
+
+
+def render(
+    seesaw: Seesaw, costs: Mapping[str, Cost], facts: Facts, pictures: Mapping[str, Path]
+) -> str:
+    """The whole page."""
+    environment = Environment(
+        loader=PackageLoader("pipelines", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"short": short, "gain": signed, "amount": amount, "name": name}
+    return environment.get_template("page.html").render(
+        seesaw=seesaw,
+        costs=costs,
+        facts=facts,
+        sentences=sentences(seesaw),
+        pictures={name: _inline(file) for name, file in pictures.items()},
+    )
+
+
+def sentences(seesaw: Seesaw) -> list[str]:
+    """What came out, in words: who serves most tasks, and who paid."""
+    return [_winner(seesaw), _payers(seesaw), _chance(seesaw)]
+
+
+def _winner(seesaw: Seesaw) -> str:
+    best = max(seesaw.ranked(), key=lambda n: len(seesaw.wins(n)))
+    wins, tasks, mean = seesaw.wins(best), len(seesaw.tasks), seesaw.mean_gain(best)
+    if not wins:
+        return "No task has a metric that is defined on these rows."
+    served = f"{best} serves most tasks: best on {len(wins)} of {tasks} ({listed(wins)})"
+    if best == seesaw.single:
+        return f"{served}. No network that shares does better on more of them."
+    rises = seesaw.rises(best)
+    above = f"surely above single-task on {listed(rises)}" if rises else "surely above on none"
+    change = "" if mean is None else f", {mean:+.2f} % on average"
+    return f"{served}, {above}{change}."
+
+
+def _payers(seesaw: Seesaw) -> str:
+    fallen = {n: seesaw.falls(n) for n in seesaw.ranked() if seesaw.falls(n)}
+    if not fallen:
+        return "No task paid for another: none falls below its single-task network for sure."
+    paid = [
+        f"in {n} {listed(tasks)} paid for {listed(seesaw.rises(n))}"
+        if seesaw.rises(n)
+        else f"in {n} {listed(tasks)} fell and none rose"
+        for n, tasks in fallen.items()
+    ]
+    text = "; ".join(paid)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _chance(seesaw: Seesaw) -> str:
+    others = [n for n in seesaw.networks if n != seesaw.single]
+    judged = [s for n in others for s in seesaw.judged(n).values()]
+    sure = sum(s.gain.rises or s.gain.falls for s in judged)
+    return (
+        f"{sure} of {len(judged)} gains are sure, which means that their interval leaves out 0; "
+        "of gains that are none, about one in twenty would look so."
+    )
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def name(metric: str) -> str:
+    """The heading of a metric."""
+    return COLUMNS[metric][0]
+
+
+def short(value: float, metric: str) -> str:
+    """A metric as people read it."""
+    return COLUMNS[metric][1].format(value)
+
+
+def amount(value: float) -> str:
+    """Three digits and a unit: `1.23 M`."""
+    for size, unit in UNITS:
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g}"
+
+
+def _inline(picture: Path) -> str:
+    """An SVG as an address that holds it."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(picture.read_bytes()).decode()}"
