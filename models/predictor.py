@@ -1,5 +1,7 @@
 """From vectors to scores: what the trained network and its exported twin share."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -27,12 +29,14 @@ class Predictor(nn.Module):
     ) -> None:
         super().__init__()
         names, dim = tuple(task.name for task in layout.tasks), model.embedding_dim
-        self.tasks = MixedObjective(layout.tasks)
         self.names, self.per_task = names, model.bottom.per_task
         copies = model.copies(len(names))
         self.bottom = model.bottom.build(layout, dim, copies, model.history == "attention")
         self.interaction = model.interaction.build(len(self.bottom.names), dim, copies)
         self.trunk = model.build(self.bottom.names, names)
+        hidden = (self.trunk.width, *model.tower)[-1]
+        chain = partial(model.chain.build, width=hidden, dropout=model.dropout)
+        self.tasks = MixedObjective(layout.tasks, chain)
         self.towers = Towers(self.trunk.width, model.tower, self.tasks.outputs, model.dropout)
         self.towers.start_at(self.tasks.start())
         self.precision = precision
@@ -50,6 +54,7 @@ class Predictor(nn.Module):
         precision = self.precision if self.training else torch.float32
         with torch.autocast(fields.device.type, precision, enabled=precision != torch.float32):
             hidden = self.towers.represent(self.represent(fields.to(precision)))
+            hidden = self.tasks.transfer(hidden)
         return self.towers.logits(hidden.float())
 
     def forward(self, vectors: Vectors, dense: Tensor) -> Tensor:

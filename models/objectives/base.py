@@ -9,20 +9,27 @@ from features.layout import TaskSpec
 
 
 class TaskObjective(nn.Module, ABC):
-    """Loss and score of n tasks of one kind, all with the same number of outputs, at once."""
+    """Loss and scores of n tasks of one kind, all with the same number of scores, at once."""
 
     def __init__(self, tasks: Sequence[TaskSpec]) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
 
-    @staticmethod
-    def outputs(task: TaskSpec) -> int:
-        """Logits that a task needs; as many as it has scores."""
+    @property
+    def outputs(self) -> int:
+        """Logits that each task needs; there may be more of them than scores."""
         return 1
 
     @abstractmethod
     def start(self) -> Tensor:
         """Logits `(tasks, outputs)` of a network that knows nothing of the row yet."""
+
+    def transfer(self, hidden: Tensor, members: Sequence[int]) -> Tensor:
+        """Let towers tell each other what their hidden layers found; nothing by default.
+
+        `hidden (all tasks, batch, width)` to the same shape; this objective's tasks are those at
+        `members`, and only theirs may change."""
+        return hidden
 
     @abstractmethod
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -36,4 +43,4 @@ class TaskObjective(nn.Module, ABC):
 
     @abstractmethod
     def score(self, logits: Tensor) -> Tensor:
-        """`(batch, tasks, outputs) -> (batch, tasks, outputs)`: what is served."""
+        """`(batch, tasks, outputs) -> (batch, tasks, scores)`: what is served."""

@@ -1,14 +1,15 @@
 """Tasks of several kinds side by side, in the order of the layout."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from features.layout import TaskSpec
-from models.objectives import OBJECTIVES
+from models.objectives import OBJECTIVES, TaskObjective
+from models.objectives.binary import Binary
 
 
 class Columns(nn.Module):
@@ -29,12 +30,12 @@ class Columns(nn.Module):
 class TaskGroup(nn.Module):
     """The tasks of one kind and size, with where their labels and logits lie among all tasks'."""
 
-    def __init__(self, tasks: Sequence[TaskSpec], members: list[int], outputs: list[int]) -> None:
+    def __init__(self, objective: TaskObjective, members: list[int], outputs: list[int]) -> None:
         super().__init__()
-        self.objective = OBJECTIVES[tasks[members[0]].kind]([tasks[t] for t in members])
+        self.objective = objective
         self.members = members
-        self.columns = [sum(outputs[:t]) + o for t in members for o in range(outputs[t])]
-        self.labels = Columns(members, len(tasks))
+        self.columns = _columns(members, outputs)
+        self.labels = Columns(members, len(outputs))
         self.logits = Columns(self.columns, sum(outputs))
 
     def own(self, logits: Tensor) -> Tensor:
@@ -45,26 +46,42 @@ class TaskGroup(nn.Module):
 class MixedObjective(nn.Module):
     """Losses and scores of T tasks. Tasks of one kind and size are computed together.
 
-    Logits `(batch, sum of outputs)` and scores `(batch, sum of outputs)` lie in the order of the
-    tasks, so scores are the columns of `Layout.score_columns`.
+    Logits `(batch, sum of outputs)` and scores `(batch, sum of scores)` lie in the order of the
+    tasks, so scores are the columns of `Layout.score_columns`. `binary` makes the objective of the
+    binary tasks.
     """
 
-    def __init__(self, tasks: Sequence[TaskSpec]) -> None:
+    def __init__(
+        self, tasks: Sequence[TaskSpec], binary: Callable[[Sequence[TaskSpec]], Binary] = Binary
+    ) -> None:
         super().__init__()
-        self.outputs = [OBJECTIVES[task.kind].outputs(task) for task in tasks]
+        scores = [len(task.classes) or 1 for task in tasks]
         kinds: dict[tuple[str, int], list[int]] = defaultdict(list)
         for t, task in enumerate(tasks):
-            kinds[task.kind, self.outputs[t]].append(t)
-        self.groups = nn.ModuleList(
-            TaskGroup(tasks, members, self.outputs) for members in kinds.values()
-        )
+            kinds[task.kind, scores[t]].append(t)
+        make: dict[str, Callable[[Sequence[TaskSpec]], TaskObjective]]
+        make = {**OBJECTIVES, "binary": binary}
+        made = [
+            (make[kind]([tasks[t] for t in members]), members)
+            for (kind, _), members in kinds.items()
+        ]
+        outputs = {t: objective.outputs for objective, members in made for t in members}
+        self.outputs = [outputs[t] for t in range(len(tasks))]
+        self.groups = nn.ModuleList(TaskGroup(*group, self.outputs) for group in made)
         self.by_task = _inverse([group.members for group in self._groups()])
-        self.by_score = _inverse([group.columns for group in self._groups()])
+        self.by_output = _inverse([group.columns for group in self._groups()])
+        self.by_score = _inverse([_columns(group.members, scores) for group in self._groups()])
 
     def start(self) -> Tensor:
         """Logits `(sum of outputs,)` of a network that knows nothing of the row yet."""
         parts = [group.objective.start().view(1, -1) for group in self._groups()]
-        return self.by_score(torch.cat(parts, 1))[0]
+        return self.by_output(torch.cat(parts, 1))[0]
+
+    def transfer(self, hidden: Tensor) -> Tensor:
+        """What towers tell each other: `(tasks, batch, width)` to the same shape."""
+        for group in self._groups():
+            hidden = group.objective.transfer(hidden, group.members)
+        return hidden
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """`(batch, sum of outputs), (batch, tasks) -> (batch, tasks)`."""
@@ -77,12 +94,17 @@ class MixedObjective(nn.Module):
             g.objective.follow(g.own(logits), g.labels(labels), g.labels(observed), weight)
 
     def scores(self, logits: Tensor) -> Tensor:
-        """`(batch, sum of outputs) -> (batch, sum of outputs)`."""
+        """`(batch, sum of outputs) -> (batch, sum of scores)`."""
         parts = [group.objective.score(group.own(logits)).flatten(1) for group in self._groups()]
         return self.by_score(torch.cat(parts, 1))
 
     def _groups(self) -> list[TaskGroup]:
         return cast(list[TaskGroup], list(self.groups))
+
+
+def _columns(members: Sequence[int], sizes: Sequence[int]) -> list[int]:
+    """Where the columns of some tasks lie when every task has so many."""
+    return [sum(sizes[:t]) + column for t in members for column in range(sizes[t])]
 
 
 def _inverse(parts: list[list[int]]) -> Columns:

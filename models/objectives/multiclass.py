@@ -4,19 +4,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from features.layout import TaskSpec
 from models.objectives.base import TaskObjective
 
 
 class Multiclass(TaskObjective):
     """Cross-entropy; the score is a probability per class."""
 
-    @staticmethod
-    def outputs(task: TaskSpec) -> int:
-        return len(task.classes)
+    @property
+    def outputs(self) -> int:
+        return len(self.tasks[0].classes)
 
     def start(self) -> Tensor:
-        return torch.zeros(len(self.tasks), len(self.tasks[0].classes))
+        return torch.zeros(len(self.tasks), self.outputs)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits.transpose(1, 2), labels.long(), reduction="none")

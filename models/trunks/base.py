@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from features.config import Config
 from models.bottoms import BottomChoice, NoBottomConfig
+from models.chains import ChainChoice, ESMMConfig
 from models.interactions import InteractionChoice, NoInteractionConfig
 from models.level import Level
 
@@ -29,6 +30,8 @@ class TrunkConfig(Config):
     task."""
     interaction: InteractionChoice = NoInteractionConfig()
     """How fields meet each other before the trunk."""
+    chain: ChainChoice = ESMMConfig()
+    """How a binary task depends on the one that it is `given`."""
     tower: tuple[int, ...] = (64,)
     """Hidden units of each task's tower."""
     dropout: float = Field(0.0, ge=0, lt=1)

@@ -3,11 +3,12 @@
 import pytest
 
 from models.bottoms import BOTTOMS
+from models.chains import CHAINS
 from models.interactions import INTERACTIONS
 from models.trunks import TRUNKS
 from tests.models.debug import MODELS, debug_model
 
-PARTS = [*TRUNKS, *(name for name in (*BOTTOMS, *INTERACTIONS) if name != "none")]
+PARTS = [*TRUNKS, *(name for name in (*BOTTOMS, *INTERACTIONS, *CHAINS) if name != "none")]
 
 ALSO = {"cgc": "ple"}
 """A part's special case that has a name of its own."""
@@ -20,5 +21,10 @@ def test_every_part_has_a_debug_size_network() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_network_holds_what_its_name_says(name: str) -> None:
     model = debug_model(name)
-    parts = {model.model_dump()["architecture"], model.bottom.kind, model.interaction.kind}  # type: ignore[attr-defined]
+    parts = {
+        model.model_dump()["architecture"],
+        model.bottom.kind,  # type: ignore[attr-defined]
+        model.interaction.kind,  # type: ignore[attr-defined]
+        model.chain.kind,  # type: ignore[attr-defined]
+    }
     assert any(ALSO.get(name, name).startswith(part) for part in parts)

@@ -25,13 +25,12 @@ def test_binary_loss_is_the_negative_log_likelihood() -> None:
 def test_binary_towers_start_at_the_rate() -> None:
     tasks = [
         TaskSpec(name="click", kind="binary", rate=0.2),
-        TaskSpec(name="buy", kind="binary", given="click", rate=0.05),
         TaskSpec(name="never", kind="binary", rate=0.0),
         TaskSpec(name="unknown", kind="binary"),
     ]
     objective = Binary(tasks)
     scores = objective.score(objective.start()[None]).flatten().tolist()
-    assert scores == pytest.approx([0.2, 0.2 * (0.05 / 0.2), RATE_BOUND, 0.5], rel=1e-5)
+    assert scores == pytest.approx([0.2, RATE_BOUND, 0.5], rel=1e-5)
 
 
 @pytest.mark.parametrize("transform", ["none", "log1p"])
@@ -59,8 +58,8 @@ def test_multiclass_scores_are_probabilities_and_the_loss_their_logarithm() -> N
 @settings(max_examples=20, deadline=None)
 @given(st.permutations(range(len(TASKS))))
 def test_mixed_kinds_keep_the_order_of_the_tasks(order: list[int]) -> None:
-    """Each task's loss and scores are those it has alone (a chain needs its parent beside it)."""
-    tasks = [TASKS[t].model_copy(update={"given": None}) for t in order]
+    """Each task's loss and scores are those it has alone."""
+    tasks = [TASKS[t] for t in order]
     mixed = MixedObjective(tasks)
     logits, labels = torch.randn(6, sum(mixed.outputs)), torch.randint(2, (6, len(tasks))).float()
     losses, scores, start = mixed.losses(logits, labels), mixed.scores(logits), mixed.start()
@@ -72,6 +71,36 @@ def test_mixed_kinds_keep_the_order_of_the_tasks(order: list[int]) -> None:
         torch.testing.assert_close(losses[:, t : t + 1], alone.losses(z, labels[:, t : t + 1]))
         torch.testing.assert_close(score, alone.scores(z))
         torch.testing.assert_close(begin, alone.start())
+
+
+class TwoLogits(Binary):
+    """A binary task whose score is made of the second of two logits."""
+
+    @property
+    def outputs(self) -> int:
+        return 2
+
+    def start(self) -> torch.Tensor:
+        return torch.arange(2.0 * len(self.tasks)).view(-1, 2)
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return logits.sum(2) - labels
+
+    def score(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits[:, :, 1:]
+
+
+def test_a_task_may_have_more_logits_than_scores() -> None:
+    """Tasks: click, buy, watch, tab (3 classes), like; the binary ones have two logits each."""
+    mixed = MixedObjective(TASKS, TwoLogits)
+    assert mixed.outputs == [2, 2, 1, 3, 2]
+    assert mixed.start().tolist() == [0, 1, 2, 3, 0, 0, 0, 0, 4, 5]
+    logits, labels = torch.randn(6, 10), torch.ones(6, 5)
+    scores, losses = mixed.scores(logits), mixed.losses(logits, labels)
+    assert scores.shape == (6, 7)
+    assert torch.equal(scores[:, [0, 1, 6]], logits[:, [1, 3, 9]])
+    torch.testing.assert_close(scores[:, 3:6], logits[:, 5:8].softmax(1))
+    assert torch.equal(losses[:, 1], logits[:, 2] + logits[:, 3] - 1)
 
 
 def log_task(mean: float = 0.0, std: float = 1.0) -> TaskSpec:

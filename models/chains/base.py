@@ -1,0 +1,73 @@
+"""What every chain shares: the objective of the binary tasks, of which some are `given` others."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from features.config import Config
+from features.errors import ConfigError
+from features.layout import TaskSpec
+from models.objectives.binary import Binary
+
+
+class ChainConfig(Config):
+    """A subclass adds `kind` and its own settings."""
+
+    source: ClassVar[str]
+    """Paper, year and section or equation."""
+    summary: ClassVar[str]
+    """One line for `fulcrum models`."""
+
+    def build(self, tasks: Sequence[TaskSpec], width: int, dropout: float) -> "Chain":
+        """Make the objective of the binary tasks, whose towers' hidden layers end in `width`
+        units.
+
+        Raises ConfigError for a `given` that is not among the tasks, or a circle.
+        """
+        raise NotImplementedError
+
+
+class Chain(Binary):
+    """Binary tasks in trees: a task has one parent at most, and any number of children."""
+
+    upper: Tensor
+    """`(tasks,)` position of each task's parent, or its own where it has none."""
+    chained: Tensor
+    """`(tasks,)` boolean: has a parent."""
+
+    def __init__(self, tasks: Sequence[TaskSpec]) -> None:
+        super().__init__(tasks)
+        self.parents = parents(self.tasks)
+        upper = [t if parent is None else parent for t, parent in enumerate(self.parents)]
+        chained = [parent is not None for parent in self.parents]
+        self.register_buffer("upper", torch.tensor(upper), persistent=False)
+        self.register_buffer("chained", torch.tensor(chained), persistent=False)
+
+
+def parents(tasks: Sequence[TaskSpec]) -> list[int | None]:
+    """Position of the task that each one is conditional on.
+
+    Raises ConfigError for a `given` that is not among the binary tasks, or a circle.
+    """
+    names = [task.name for task in tasks]
+    for task in tasks:
+        if task.given is not None and task.given not in names:
+            raise ConfigError(
+                f"tasks.{task.name}.given: {task.given!r} is not a binary task; "
+                f"the binary tasks are {', '.join(names)}"
+            )
+    found = [None if task.given is None else names.index(task.given) for task in tasks]
+    for task, parent in zip(tasks, found, strict=True):
+        if parent is not None and depth(parent, found) == len(tasks):
+            raise ConfigError(f"tasks.{task.name}.given: the chain of tasks is a circle")
+    return found
+
+
+def depth(t: int, parents: Sequence[int | None]) -> int:
+    """How many tasks t is conditional on; as many as there are tasks in a circle."""
+    length, parent = 0, parents[t]
+    while parent is not None and length < len(parents):
+        length, parent = length + 1, parents[parent]
+    return length
