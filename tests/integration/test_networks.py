@@ -1,0 +1,55 @@
+"""Every network down the whole line: trained, exported, registered, and scoring files as torch
+does, history included."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from models.bottoms import BOTTOMS
+from models.chains import CHAINS
+from models.trunks import TRUNKS
+from pipelines.load import load
+from tests.integration.shop import YAML, write_shop
+from tests.integration.test_promise import agree, scores_of_training
+from tests.models.debug import MODELS, debug_model
+
+ROOT = Path(__file__).parents[2]
+KUAIRAND = ROOT / "configs" / "kuairand"
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_every_architecture_has_a_config_on_the_shipped_logs(name):
+    assert load(KUAIRAND / f"{name}.yaml").model.architecture == name
+
+
+@pytest.mark.parametrize("name", [name for name in BOTTOMS if name != "none"])
+def test_every_bottom_has_a_config_on_the_shipped_logs(name):
+    assert load(KUAIRAND / f"{name}.yaml").model.bottom.kind == name
+
+
+def test_every_chain_has_a_config_on_the_shipped_logs():
+    configs = [load(path) for path in KUAIRAND.glob("*.yaml") if path.stem != "base"]
+    chained = {c.model.chain.kind for c in configs if any(_given(t) for t in c.tasks.values())}
+    assert chained == set(CHAINS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_it_goes_down_the_whole_line(name, tmp_path, monkeypatch, fulcrum):
+    monkeypatch.chdir(tmp_path)
+    write_shop(tmp_path)
+    run = yaml.safe_load(YAML) | {"model": debug_model(name).model_dump(mode="json")}
+    (tmp_path / "shop.yaml").write_text(yaml.safe_dump(run))
+    assert fulcrum("train", "shop.yaml").code == 0
+    done = fulcrum(
+        *("score", "--model", "models:/shop/1", "--input", "events.parquet"),
+        *("--history", "events.parquet", "--output", "scores"),
+    )
+    assert done.code == 0, done.stderr
+    agree(scores_of_training(tmp_path), pl.read_parquet("scores/events.parquet"))
+
+
+def _given(task) -> bool:
+    return getattr(task, "given", None) is not None

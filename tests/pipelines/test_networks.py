@@ -1,0 +1,51 @@
+"""Every network through the training loop: stopped and resumed, it ends with the same bits."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from features.dataset import PreparedDataset
+from pipelines.checkpoint import load_weights
+from pipelines.config import RunConfig
+from pipelines.tracker import SilentTracker
+from pipelines.train import train
+from tests.models.debug import MODELS, debug_model
+from tests.pipelines.runs import small_run
+from tests.prepared import prepare
+
+pytestmark = pytest.mark.slow
+
+
+class Stop(SilentTracker):
+    """Ends the process's work in mid-epoch, as Ctrl-C does."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        if step >= 20:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    return prepare(tmp_path_factory.mktemp("data"), {"train": 1200, "valid": 200})
+
+
+def run(name: str) -> RunConfig:
+    config = small_run(checkpoint_every=8)
+    return config.model_copy(update={"model": debug_model(name, dropout=0.1)})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_stopped_and_resumed_it_ends_with_the_same_bits(
+    name: str, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    unbroken = train(run(name), dataset, tmp_path / "unbroken")
+    with pytest.raises(KeyboardInterrupt):
+        train(run(name), dataset, tmp_path / "stopped", tracker=Stop())
+    resumed = train(run(name), dataset, tmp_path / "stopped", resume=True)
+    assert resumed.history == unbroken.history
+    expected, found = load_weights(unbroken.checkpoint), load_weights(resumed.checkpoint)
+    assert expected.keys() == found.keys()
+    for key, weight in expected.items():
+        assert torch.equal(found[key], weight), key
