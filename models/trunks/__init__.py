@@ -4,13 +4,17 @@ from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
+from models.trunks.adatt import AdaTTConfig
 from models.trunks.base import Trunk, TrunkConfig
+from models.trunks.cross_stitch import CrossStitchConfig
+from models.trunks.home import HoMEConfig
 from models.trunks.ml_mmoe import MLMMoEConfig
 from models.trunks.mmoe import MMoEConfig
 from models.trunks.omoe import OMoEConfig
 from models.trunks.ple import PLEConfig
 from models.trunks.shared_bottom import SharedBottomConfig
 from models.trunks.single_task import SingleTaskConfig
+from models.trunks.stem import StemConfig
 
 TRUNKS: dict[str, type[TrunkConfig]] = {
     "single_task": SingleTaskConfig,
@@ -19,6 +23,10 @@ TRUNKS: dict[str, type[TrunkConfig]] = {
     "omoe": OMoEConfig,
     "ml_mmoe": MLMMoEConfig,
     "ple": PLEConfig,
+    "adatt": AdaTTConfig,
+    "cross_stitch": CrossStitchConfig,
+    "stem": StemConfig,
+    "home": HoMEConfig,
 }
 
 if TYPE_CHECKING:

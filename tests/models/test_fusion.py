@@ -48,6 +48,16 @@ def test_each_gate_reads_its_own_input() -> None:
         torch.testing.assert_close(gate(u)[:, g], logits.softmax(-1))
 
 
+@pytest.mark.parametrize("inputs", [1, 3])
+def test_hidden_layers_of_a_gate_come_before_its_logits(inputs: int) -> None:
+    gate = Gate(torch.ones(3, 4, dtype=torch.bool), 6, hidden=(5,))
+    u, (layer,) = torch.randn(B, inputs, 6), gate.mlp.layers
+    for g in range(3):
+        hidden = (u[:, g % inputs] @ layer.weight[g].T + layer.bias[g]).relu()  # type: ignore[index,operator]
+        logits = hidden @ gate.linear.weight[g].T + gate.linear.bias[g]  # type: ignore[index]
+        torch.testing.assert_close(gate(u)[:, g], logits.softmax(-1))
+
+
 def test_zero_gate_weights_give_exactly_equal_shares() -> None:
     gate = Gate(torch.tensor([[True] * 4, [True, True, False, False]]), 6, bias=False)
     torch.nn.init.zeros_(gate.linear.weight)
