@@ -44,7 +44,7 @@ Hidden = Annotated[tuple[int, ...], Field(min_length=1)]
 class HoMEConfig(TrunkConfig):
     """Shared, category and task experts in two levels."""
 
-    source: ClassVar[str] = "Wang et al., HoME, KDD 2025, arXiv 2408.05430, section 3"
+    source: ClassVar[str] = "Wang et al., HoME, KDD 2025, arXiv 2408.05430"
     summary: ClassVar[str] = (
         "normalised experts per task, per category of tasks and shared: against experts that "
         "collapse, degrade or starve"
