@@ -11,6 +11,7 @@ from models.trunks.home import HoMEConfig
 from models.trunks.ml_mmoe import MLMMoEConfig
 from models.trunks.mmoe import MMoEConfig
 from models.trunks.omoe import OMoEConfig
+from models.trunks.pepnet import PEPNetConfig
 from models.trunks.ple import PLEConfig
 from models.trunks.shared_bottom import SharedBottomConfig
 from models.trunks.single_task import SingleTaskConfig
@@ -27,6 +28,7 @@ TRUNKS: dict[str, type[TrunkConfig]] = {
     "cross_stitch": CrossStitchConfig,
     "stem": StemConfig,
     "home": HoMEConfig,
+    "pepnet": PEPNetConfig,
 }
 
 if TYPE_CHECKING:
