@@ -1,11 +1,16 @@
-"""Scores of a whole split, from a network in training or from a checkpoint."""
+"""Scores of a whole split and the health of experts, from a network in training or a checkpoint."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor, nn
+from torchrec.distributed.model_parallel import get_unwrapped_module
 
 from features.dataset import PreparedDataset
 from features.errors import DataError
@@ -15,21 +20,34 @@ from models.network import Network
 from pipelines import checkpoint
 from pipelines.config import RunConfig
 from pipelines.distributed import Process, process_group
+from pipelines.health import Health, Tally
 from pipelines.metrics import Predictions
 from pipelines.optimizer import distribute
 
 BATCH_ROWS = 8192
 """Rows per step and process; nothing is learned, so it changes speed alone."""
+HEALTH_STEPS, HEALTH_STEP_ROWS = 16, 1024
+"""Experts are looked at on the first 16,384 rows of a split: few steps, since each keeps the output
+of every expert."""
+
+
+@contextmanager
+def restored(
+    run: RunConfig, dataset: PreparedDataset, folder: Path
+) -> Iterator[tuple[nn.Module, Process]]:
+    """The network with the weights of a checkpoint, however many processes wrote it."""
+    with process_group() as process:
+        network = Network(dataset.state.layout, run.model, run.weighting)
+        model = distribute(network, run.train.sparse, process)
+        checkpoint.load_model(folder, model)
+        yield model, process
 
 
 def evaluate(
     run: RunConfig, dataset: PreparedDataset, folder: Path, split: str = "test"
 ) -> Predictions:
-    """Score a split with the weights of a checkpoint, however many processes wrote it."""
-    with process_group() as process:
-        network = Network(dataset.state.layout, run.model, run.weighting)
-        model = distribute(network, run.train.sparse, process)
-        checkpoint.load_model(folder, model)
+    """Score a split with the weights of a checkpoint."""
+    with restored(run, dataset, folder) as (model, process):
         return predict(model, dataset, split, process)
 
 
@@ -55,6 +73,25 @@ def predict(
             parts.append(tuple(t.cpu() for t in (*scored, batch.weight, batch.group)))
     columns = (process.gather(torch.cat(column)) for column in zip(*parts, strict=True))
     return Predictions(reader.layout, *(column.numpy() for column in columns))
+
+
+def examine(model: nn.Module, dataset: PreparedDataset, split: str, process: Process) -> Health:
+    """The health of the experts on the first rows of a split. Leaves the network in eval mode.
+
+    Every process calls it and looks at the same rows, for tables that lie on several are asked by
+    all of them: the numbers are the same on every process, and for every number of them.
+    """
+    network = cast(Network, get_unwrapped_module(model))
+    reader = Reader(dataset, split, HEALTH_STEP_ROWS, pin_memory=process.device.type == "cuda")
+    model.eval()
+    tally, rows = Tally(), 0
+    with torch.no_grad(), closing(iter(reader)) as batches:
+        for batch in islice(batches, HEALTH_STEPS):
+            if not tally.add(network.diagnostics(batch.to(process.device, non_blocking=True))):
+                break
+            rows += len(batch)
+    rates = {task.name: task.rate for task in reader.layout.tasks if task.rate is not None}
+    return tally.health(rows, rates)
 
 
 def constant(dataset: PreparedDataset, predictions: Predictions) -> Predictions:

@@ -1,6 +1,6 @@
 """Pictures of a run as matplotlib figures: plain numbers in, nothing written but by `save`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -9,6 +9,9 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import EngFormatter
+
+from pipelines.health import ALARMS, LevelHealth
 
 PALETTE = ("#2a6f97", "#e07a1f", "#3a8f5c", "#b5404a", "#7a5ba6", "#8a6d4b", "#c2679b", "#5f6b76")
 INK, FAINT = "#2b2f33", "#c9ced3"
@@ -37,10 +40,12 @@ MODERATE, STRONG = 0.1, 0.25
 
 Point = tuple[int, Mapping[str, float]]
 """A step and the metrics measured after it."""
+Interval = tuple[float, float | None, float | None]
+"""A value and the ends of its interval, None where there is none."""
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a PNG."""
+    """Write a picture in the format that the name ends in."""
     figure.savefig(path, dpi=130, facecolor="white")
     return path
 
@@ -142,6 +147,85 @@ def gain(metric: str, tasks: Sequence[str], models: Mapping[str, Sequence[float]
 
 
 @matplotlib.rc_context(STYLE)
+def seesaw(tasks: Sequence[str], networks: Mapping[str, Mapping[str, Interval]]) -> Figure:
+    """A panel a network, a bar a task: its gain over single-task in per cent, with the interval.
+    Blue rises, red falls, grey may be either."""
+    figure, panels = _grid(len(networks), width=3.6, height=1.0 + 0.3 * len(tasks))
+    known = [v for bars in networks.values() for bar in bars.values() for v in bar if v is not None]
+    reach = 1.1 * max(map(abs, known), default=0.0) or 1.0
+    for panel, (network, bars) in zip(panels, networks.items(), strict=True):
+        panel.grid(axis="y", visible=False)
+        for place, task in enumerate(tasks):
+            if task not in bars:
+                panel.text(0, place, "not defined", ha="center", va="center", fontsize=8)
+                continue
+            value, low, high = bars[task]
+            up, down = low is not None and low > 0, high is not None and high < 0
+            color = PALETTE[0] if up else PALETTE[3] if down else "#a9b0b7"
+            panel.barh(place, value, color=color, height=0.62)
+            if low is not None and high is not None:
+                panel.hlines(place, low, high, color=INK, linewidth=1.2)
+        panel.axvline(0, color=INK, linewidth=1)
+        panel.set_yticks(range(len(tasks)), tasks)
+        panel.set(title=network, xlim=(-reach, reach), ylim=(len(tasks) - 0.5, -0.5))
+        panel.label_outer(remove_inner_ticks=True)
+    figure.supxlabel("gain over single-task, % of its value", fontsize=10)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def front(points: Mapping[str, tuple[float, float]], best: Collection[str]) -> Figure:
+    """Mean gain in per cent against operations per row, by network; `best` are on the front."""
+    figure = Figure(figsize=(7.5, 4.6), layout="constrained")
+    axes = figure.subplots()
+    costs = [flops for flops, _ in points.values()]
+    axes.set_xscale("log" if max(costs) > 20 * min(costs) else "linear")
+    axes.xaxis.set_major_formatter(EngFormatter())
+    line = sorted(point for name, point in points.items() if name in best)
+    axes.step(*zip(*line, strict=True), where="post", color=PALETTE[0], linewidth=1.2, alpha=0.6)
+    for name, (flops, gain) in points.items():
+        color = PALETTE[0] if name in best else PALETTE[-1]
+        axes.scatter(flops, gain, color=color, s=36, zorder=3)
+    axes.axhline(0, color=INK, linestyle=":", linewidth=1.2)
+    axes.margins(x=0.14, y=0.1)
+    axes.set(
+        title="Mean gain over single-task against cost",
+        xlabel="operations per row scored",
+        ylabel="mean gain, % of single-task's value",
+    )
+    _label_apart(figure, points, best)
+    return figure
+
+
+def _label_apart(
+    figure: Figure, points: Mapping[str, tuple[float, float]], best: Collection[str]
+) -> None:
+    """A name beside each point, moved up until it lies on no other name."""
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    width, height = 5.6, 11.0
+    taken: list[tuple[float, float, float]] = []
+    for name, point in sorted(points.items(), key=lambda item: item[1][1]):
+        x, y = axes.transData.transform(point) * 72 / figure.dpi
+        end = x + 8 + width * len(name)
+        free = y
+        for left, right, used in sorted(taken, key=lambda label: label[2]):
+            if left < end and x < right and abs(free - used) < height:
+                free = used + height
+        taken.append((x, end, free))
+        axes.annotate(
+            name,
+            point,
+            (7, free - y),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            weight="bold" if name in best else "normal",
+            path_effects=[withStroke(linewidth=3, foreground="white")],
+        )
+
+
+@matplotlib.rc_context(STYLE)
 def drift(psi: Mapping[str, float], top: int = 30) -> Figure:
     """The features that moved most between two splits, by population stability index."""
     ranked = sorted(psi.items(), key=lambda item: -item[1])
@@ -168,24 +252,59 @@ def drift(psi: Mapping[str, float], top: int = 30) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
-def gates(weights: np.ndarray, tasks: Sequence[str]) -> Figure:
-    """Mean weight that each task's gate gives each expert: `weights` is `(tasks, experts)`."""
-    count = weights.shape[1]
-    figure = Figure(figsize=(2.6 + 0.75 * count, 1.6 + 0.45 * len(tasks)), layout="constrained")
-    axes = figure.subplots()
-    axes.grid(visible=False)
-    high = max(float(weights.max()), 2 / count)
-    axes.imshow(weights, cmap="Blues", vmin=0, vmax=high)
-    for (row, column), value in np.ndenumerate(weights):
-        color = "white" if value > 0.6 * high else INK
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=9)
-    axes.set_yticks(range(len(tasks)), tasks)
-    axes.set_xticks(
-        range(count), [f"expert {e + 1}" for e in range(count)], rotation=30, ha="right"
-    )
-    axes.spines[:].set_visible(False)
-    axes.set_title(f"Mean gate weights (even share {1 / count:.2f})")
+def health(levels: Sequence[LevelHealth]) -> Figure:
+    """A row a level: mean gate weights, each expert's share of what reaches an output, zero rates
+    and sizes of experts. What is beyond its alarm is red."""
+    widest = max(len(level.owners) for level in levels)
+    tallest = [max(1.9, 1.3 + 0.3 * len(level.outputs)) for level in levels]
+    figure = Figure(figsize=(4.5 + 4 * min(0.4 * widest, 6.0), sum(tallest)), layout="constrained")
+    rows = figure.subplots(len(levels), 4, squeeze=False, height_ratios=tallest)
+    for level, (gates, contributions, zeros, sizes) in zip(levels, rows, strict=True):
+        _matrix(gates, level.gate, level, f"Level {level.number}: gate weight")
+        reach = level.contribution / np.maximum(level.contribution.sum(1, keepdims=True), 1e-30)
+        _matrix(contributions, reach, level, "Contribution")
+        contributions.tick_params(labelleft=False)
+        limit = ALARMS["zero_rate"]
+        _bars(zeros, level.zero_rate, level.zero_rate > limit, level, "Zero rate")
+        zeros.axhline(limit, color=INK, linestyle=":", linewidth=1.2)
+        zeros.set_ylim(0, 1)
+        small = level.size * ALARMS["scale_ratio"] < level.size.max()
+        _bars(sizes, level.size, small, level, "Mean |output|")
     return figure
+
+
+def _matrix(axes: Axes, shares: np.ndarray, level: LevelHealth, title: str) -> None:
+    """Shares that sum to 1 by row, an expert out of sight left white."""
+    axes.grid(visible=False)
+    high = max(float(shares.max()), 2 / shares.shape[1])
+    axes.imshow(
+        np.ma.masked_where(~level.visible, shares), cmap="Blues", vmin=0, vmax=high, aspect="auto"
+    )
+    if shares.shape[1] <= 12:
+        for row, column in np.argwhere(level.visible):
+            value = shares[row, column]
+            color = "white" if value > 0.6 * high else INK
+            axes.text(
+                column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8
+            )
+    axes.set_yticks(range(len(level.outputs)), level.outputs)
+    axes.spines[:].set_visible(False)
+    _expert_ticks(axes, level)
+    axes.set_title(title)
+
+
+def _bars(axes: Axes, heights: np.ndarray, red: np.ndarray, level: LevelHealth, title: str) -> None:
+    axes.grid(axis="x", visible=False)
+    colors = [PALETTE[3] if flag else PALETTE[0] for flag in red]
+    axes.bar(range(len(heights)), heights, color=colors, width=0.7)
+    axes.set_xlim(-0.6, len(heights) - 0.4)
+    _expert_ticks(axes, level)
+    axes.set_title(title)
+
+
+def _expert_ticks(axes: Axes, level: LevelHealth) -> None:
+    size = 8 if len(level.owners) <= 12 else 6
+    axes.set_xticks(range(len(level.owners)), level.experts, rotation=90, fontsize=size)
 
 
 def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:

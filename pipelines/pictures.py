@@ -4,31 +4,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from features.dataset import PreparedDataset
-from features.reader import Reader
-from models.network import Network
 from pipelines import figures
-from pipelines.checkpoint import load_weights
-from pipelines.config import RunConfig
+from pipelines.health import Health
 from pipelines.metrics import Metrics, Predictions, by_task
-from pipelines.registration import measured_split
 from pipelines.tracker import Tracker
 from pipelines.train import TrainResult
 
 CURVES = ("auc", "grouped_auc", "log_loss", "normalised_entropy", "rmse", "accuracy")
 """Metrics whose course is drawn."""
-GATE_ROWS = 4096
-"""Rows over which gate weights are averaged."""
 
 
 def draw(
-    config: RunConfig,
     dataset: PreparedDataset,
     folder: Path,
     result: TrainResult,
     predictions: Predictions,
+    health: Health,
     models: Mapping[str, Metrics],
     tracker: Tracker,
 ) -> None:
@@ -38,7 +31,7 @@ def draw(
         "calibration": _calibration(predictions),
         "gain": _gain(models),
         "drift": _drift(dataset),
-        "gates": _gates(config, dataset, result.checkpoint),
+        "health": figures.health(health.levels) if health.levels else None,
     }
     target = folder / "figures"
     target.mkdir(exist_ok=True)
@@ -79,18 +72,3 @@ def _drift(dataset: PreparedDataset) -> figures.Figure | None:
     if not last.startswith("psi."):
         return None
     return figures.drift(dict(dataset.drift.select("feature", last).iter_rows()))
-
-
-def _gates(config: RunConfig, dataset: PreparedDataset, checkpoint: Path) -> figures.Figure | None:
-    """Mean gate weights on held-out rows; nothing for a network with less than two experts."""
-    layout = dataset.state.layout
-    network = Network(layout, config.model, config.weighting, tables_device=torch.device("cpu"))
-    network.load_state_dict(load_weights(checkpoint))
-    network.eval()
-    with torch.no_grad():
-        batch = next(iter(Reader(dataset, measured_split(dataset), GATE_ROWS)))
-        levels = network.diagnostics(batch)
-    if not levels or levels[-1].gates is None:
-        return None
-    weights = levels[-1].gates.float().mean(0).numpy()
-    return figures.gates(weights, levels[-1].outputs) if min(weights.shape) > 1 else None

@@ -1,5 +1,6 @@
 """Tables of a run, as Rich renderables."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import polars as pl
@@ -13,7 +14,9 @@ from models.bottoms import BOTTOMS, BottomConfig
 from models.interactions import INTERACTIONS, InteractionConfig
 from models.trunks import TRUNKS, TrunkConfig
 from models.weightings import WEIGHTINGS
+from pipelines.health import ALARMS, Health
 from pipelines.metrics import Metrics
+from pipelines.seesaw import Gain, Seesaw
 
 STRONG = 0.25
 """Population stability index above which a feature is said to have shifted."""
@@ -28,6 +31,13 @@ COLUMNS = {
     "mae": ("MAE", "{:.3f}"),
 }
 """Metric to heading and format, in the order of the columns."""
+HEALTH = {
+    "zero_rate_max": ("largest\nzero rate", "{:.0%}", lambda v: v > ALARMS["zero_rate"]),
+    "scale_ratio": ("scale\nratio", "{:.1f}", lambda v: v > ALARMS["scale_ratio"]),
+    "gate_entropy_min": ("least gate\nentropy", "{:.2f}", lambda v: v < ALARMS["gate_entropy"]),
+    "occupancy_max": ("largest\noccupancy", "{:.0%}", lambda v: v > ALARMS["occupancy"]),
+}
+"""Statistic of a level to heading, format and what is an alarm, in the order of the columns."""
 
 
 def results(title: str, tasks: Sequence[str], models: Mapping[str, Metrics]) -> Table:
@@ -49,6 +59,42 @@ def results(title: str, tasks: Sequence[str], models: Mapping[str, Metrics]) -> 
             table.add_row(task if row == 0 else "", model, *cells, style=style)
         table.add_section()
     return table
+
+
+def health(found: Health) -> Table:
+    """A line for each gated level: the worst of each statistic, red beyond its alarm."""
+    table = _table(f"Experts on {found.rows:,} rows")
+    for heading in ("level", "experts", *(heading for heading, _, _ in HEALTH.values())):
+        table.add_column(heading, justify="right")
+    for level in found.levels:
+        worst = found.worst(level)
+        cells = [_health_cell(name, worst[name]) for name in HEALTH]
+        table.add_row(str(level.number), str(len(level.owners)), *cells)
+    return table
+
+
+def gains(seesaw: Seesaw) -> Group:
+    """A line for each network, the best mean gain first: each task's metric, and in brackets the
+    ends of its gain over single-task."""
+    table = _table("Gain over single-task")
+    table.add_column("network")
+    table.add_column("mean\ngain", justify="right")
+    for task, metric in seesaw.keys(0):
+        table.add_column(f"{task}\n{COLUMNS[metric][0]}", justify="right")
+    for network in seesaw.ranked():
+        mean = seesaw.mean_gain(network)
+        cells = [_gain_cell(seesaw, network, key) for key in seesaw.keys(0)]
+        table.add_row(network, "-" if mean is None else f"{mean:+.2f} %", *cells)
+    return Group(table, Text("blue: clearly rises; red: clearly falls", style="dim italic"))
+
+
+def signed(gain: Gain, metric: str) -> str:
+    """`+0.0012 [+0.0003, +0.0021]`, without the interval where there is none."""
+    form = COLUMNS[metric][1].replace("{:", "{:+")
+    value = form.format(gain.value)
+    if gain.low is None or gain.high is None:
+        return value
+    return f"{value} [{form.format(gain.low)}, {form.format(gain.high)}]"
 
 
 def splits(manifest: Manifest) -> Group:
@@ -142,6 +188,24 @@ def _feature_cell(name: str, value: str | float | None) -> str:
     if name == "vocabulary":
         return f"{value:,}"
     return f"{value:.3f}" if name.startswith("psi.") else f"{value:.1%}"
+
+
+def _health_cell(name: str, value: float) -> str:
+    _, form, alarms = HEALTH[name]
+    if not math.isfinite(value):
+        return "-"
+    return f"[red]{form.format(value)}[/red]" if alarms(value) else form.format(value)
+
+
+def _gain_cell(seesaw: Seesaw, network: str, key: tuple[str, str]) -> Text:
+    standing = seesaw.standings[network].get(key)
+    if standing is None:
+        return Text(seesaw.undefined.get(key, "-"), style="dim")
+    cell = Text(_cell(key[1], standing.mean), style="bold" if network in seesaw.best(key) else "")
+    if network != seesaw.single:
+        colour = "blue" if standing.gain.rises else "red" if standing.gain.falls else "dim"
+        cell.append(f"\n{signed(standing.gain, key[1])}", style=f"not bold {colour}")
+    return cell
 
 
 def _cell(metric: str, value: float | None) -> str:

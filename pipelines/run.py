@@ -1,7 +1,8 @@
 """A whole run, step by step: prepare, train, measure, export, register, draw.
 
 Everything that a run leaves lies in `<workspace>/runs/<run id>`: `config.yaml`, `checkpoints/`,
-`bundle/`, `figures/`, `results.json`, `run.log`. A run that was stopped goes on from there.
+`bundle/`, `figures/`, `results.json`, `run.log`, and `health.json` for a network with gates. A run
+that was stopped goes on from there.
 """
 
 import json
@@ -19,7 +20,8 @@ from models.trunks import TrunkConfig
 from models.trunks.single_task import SingleTaskConfig
 from pipelines import report, tracking
 from pipelines.config import RunConfig
-from pipelines.evaluate import constant, evaluate
+from pipelines.evaluate import constant, evaluate, examine, predict, restored
+from pipelines.health import Health
 from pipelines.launch import launch
 from pipelines.load import fingerprint, load, to_yaml
 from pipelines.metrics import Metrics, Predictions, measure
@@ -45,6 +47,9 @@ class Options:
     """Also train the single-task networks."""
     console: Console
     """Where progress is shown."""
+    parent: str | None = None
+    """The comparison's run that this one belongs to; such a run is neither exported nor
+    registered."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,8 @@ class Outcome:
     tasks: tuple[str, ...]
     metrics: dict[str, Metrics]
     """By model: the run's own first, the constant predictor last."""
+    health: Health
+    """Of the experts, on the first rows of the split."""
     model: str | None = None
     """`models:/<name>/<version>`."""
 
@@ -63,7 +70,7 @@ def start(config: RunConfig, options: Options) -> Outcome:
     """A new run from its config."""
     dataset = prepare_dataset(config, options.console)
     uri = config.tracking.uri
-    run_id = start_run(uri, config.tracking.experiment, config.name)
+    run_id = start_run(uri, config.tracking.experiment, config.name, options.parent)
     folder = Path(config.workspace, "runs", run_id)
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
@@ -86,8 +93,8 @@ def measure_run(run: FoundRun, split: str, console: Console) -> Outcome:
     config = load(run.folder / "config.yaml")
     dataset = prepare_dataset(config, console)
     result = read_result(run.folder / "checkpoints")
-    predictions = evaluate(config, dataset, result.checkpoint, split)
-    return _outcome(config, dataset, split, _measured(config.name, dataset, predictions))
+    predictions, health = _look(config, dataset, result.checkpoint, split)
+    return _outcome(config, dataset, split, _measured(config.name, dataset, predictions), health)
 
 
 def _carry_out(
@@ -99,18 +106,24 @@ def _carry_out(
 ) -> Outcome:
     result = _train(config, dataset, folder / "checkpoints", tracker, options)
     split = measured_split(dataset)
-    predictions = evaluate(config, dataset, result.checkpoint, split)
+    predictions, health = _look(config, dataset, result.checkpoint, split)
     models = _measured(config.name, dataset, predictions)
     _log(tracker, split, models[config.name], result.step)
-    model = publish(config, dataset, folder, result, models[config.name], tracker)
+    model = None
+    if options.parent is None:
+        model = publish(config, dataset, folder, result, models[config.name], tracker)
     if options.reference:
         models = _with_reference(config, dataset, folder, split, models, options)
         _log(tracker, f"reference/{split}", models["single-task"], result.step)
     results = folder / "results.json"
     results.write_text(json.dumps({"split": split, "metrics": models}, indent=1))
     tracker.log_artifact(results)
-    draw(config, dataset, folder, result, predictions, models, tracker)
-    return _outcome(config, dataset, split, models, model)
+    if health.levels:
+        experts = folder / "health.json"
+        experts.write_text(json.dumps({"split": split, **health.document()}, indent=1))
+        tracker.log_artifact(experts)
+    draw(dataset, folder, result, predictions, health, models, tracker)
+    return _outcome(config, dataset, split, models, health, model)
 
 
 @contextmanager
@@ -157,8 +170,20 @@ def _with_reference(
 
 def single_task(model: TrunkConfig) -> SingleTaskConfig:
     """One network per task, each as deep and wide as what a task passes in `model`."""
-    kept = set(TrunkConfig.model_fields) - {"bottom"}
+    kept = set(TrunkConfig.model_fields) - {"bottom", "chain"}
     return SingleTaskConfig(**{name: getattr(model, name) for name in kept}, hidden=model.path)
+
+
+def _look(
+    config: RunConfig, dataset: PreparedDataset, checkpoint: Path, split: str
+) -> tuple[Predictions, Health]:
+    """Score a split, look at the experts, and warn of those that are not healthy."""
+    with restored(config, dataset, checkpoint) as (model, process):
+        predictions = predict(model, dataset, split, process)
+        health = examine(model, dataset, split, process)
+    for warning in health.warnings():
+        log.warning("%s", warning)
+    return predictions, health
 
 
 def _measured(name: str, dataset: PreparedDataset, predictions: Predictions) -> dict[str, Metrics]:
@@ -199,7 +224,8 @@ def _outcome(
     dataset: PreparedDataset,
     split: str,
     models: dict[str, Metrics],
+    health: Health,
     model: str | None = None,
 ) -> Outcome:
     title = f"{config.name} on the {dataset.rows(split):,} rows of the {split} split"
-    return Outcome(title, tuple(config.tasks), models, model)
+    return Outcome(title, tuple(config.tasks), models, health, model)

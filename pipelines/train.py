@@ -27,7 +27,7 @@ from pipelines.allocator import keep_freed_memory
 from pipelines.config import RunConfig
 from pipelines.distributed import Process, process_group
 from pipelines.early_stopping import EarlyStopping
-from pipelines.evaluate import predict
+from pipelines.evaluate import examine, predict
 from pipelines.meter import Meter
 from pipelines.metrics import Metrics, measure
 from pipelines.optimizer import Optimizers, distribute
@@ -224,10 +224,11 @@ class Trainer:
         """Measure the validation split; whether it is the best so far."""
         self.pipeline.detach()
         metrics = measure(predict(self.model, self.dataset, "valid", self.process))
+        health = examine(self.model, self.dataset, "valid", self.process)
         self.model.train()
         self.history.append((self.step, metrics))
         known = {f"valid/{name}": v for name, v in metrics.items() if v is not None}
-        self.tracker.log_metrics(known, self.step)
+        self.tracker.log_metrics(known | health.metrics(), self.step)
         self.progress.evaluated(self.step, metrics)
         stopping = self.config.early_stopping
         return stopping is not None and self.stopping.update(metrics[stopping.metric], self.step)

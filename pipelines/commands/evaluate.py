@@ -19,3 +19,5 @@ def evaluate(
 
     outcome = measure_run(find_run(tracking, run), split, terminal.messages)
     terminal.results.print(report.results(outcome.title, outcome.tasks, outcome.metrics))
+    if outcome.health.levels:
+        terminal.results.print(report.health(outcome.health))

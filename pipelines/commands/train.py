@@ -50,4 +50,6 @@ def train(
     else:
         outcome = take_up(find_run(tracking, str(resume)), tracking, options)
     terminal.results.print(report.results(outcome.title, outcome.tasks, outcome.metrics))
+    if outcome.health.levels:
+        terminal.results.print(report.health(outcome.health))
     terminal.results.print(f"registered as {outcome.model}")

@@ -1,5 +1,6 @@
 import math
 
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipelines import figures
+from pipelines.health import LevelHealth
+from tests.pipelines.test_health import random_health
 
 TASKS = ("click", "like")
 HISTORY = [
@@ -25,7 +28,8 @@ HISTORY = [
         lambda: figures.drift({f"feature {i}": i / 100 for i in range(50)}),
         lambda: figures.drift({"still": 0.0}),
         lambda: figures.drift({}),
-        lambda: figures.gates(np.full((2, 3), 1 / 3), TASKS),
+        lambda: figures.health([random_health(0, tasks=2, experts=3)]),
+        lambda: figures.health([random_health(s, tasks=30, experts=60) for s in range(2)]),
     ],
 )
 def test_every_picture_becomes_a_png(figure, tmp_path):
@@ -54,9 +58,27 @@ def test_drift_shows_the_worst_first():
     assert axes.get_title("left").endswith("(top 2 of 3)")
 
 
-def test_gates_are_written_in_their_cells():
-    axes = figures.gates(np.array([[0.25, 0.75], [0.5, 0.5]]), TASKS).axes[0]
-    assert [text.get_text() for text in axes.texts] == ["0.25", "0.75", "0.50", "0.50"]
+def test_health_writes_weights_beside_contributions_and_reddens_alarms():
+    level = LevelHealth(
+        number=2,
+        outputs=TASKS,
+        owners=("click", "shared"),
+        visible=np.array([[True, True], [False, True]]),
+        mean=np.zeros(2),
+        std=np.ones(2),
+        size=np.array([0.1, 0.6]),
+        zero_rate=np.array([0.95, 0.5]),
+        gate=np.array([[0.25, 0.75], [0.0, 1.0]]),
+        weight=np.array([[0.25, 0.75], [0.0, 1.0]]),
+        contribution=np.array([[1.0, 3.0 * 3], [0.0, 7.0]]),
+    )
+    gates, contributions, zeros, sizes = figures.health([level]).axes
+    assert [text.get_text() for text in gates.texts] == ["0.25", "0.75", "1.00"]
+    assert [text.get_text() for text in contributions.texts] == ["0.10", "0.90", "1.00"]
+    assert [label.get_text() for label in gates.get_xticklabels()] == ["click 1", "shared 1"]
+    red = matplotlib.colors.to_rgba(figures.PALETTE[3])
+    for panel in (zeros, sizes):  # size 0.1 against 0.6 is a ratio of 6, above 5
+        assert [bar.get_facecolor() == red for bar in panel.patches] == [True, False]
 
 
 def test_reliability_by_hand():

@@ -1,10 +1,12 @@
 import io
 
+import numpy as np
 import polars as pl
 from rich.console import Console
 
 from features.manifest import Manifest, SplitFacts
 from pipelines import report
+from pipelines.health import Health, LevelHealth
 
 MODELS = {
     "mmoe": {"auc": 0.75, "auc/click": 0.81234, "log_loss/click": 0.5, "rmse/watch": 12.3456},
@@ -27,6 +29,24 @@ def test_results_have_a_line_for_each_task_and_model_and_only_columns_in_use():
         ["watch", "mmoe", "-", "-", "12.346"],
         ["constant", "-", "-", "20.000"],
     ]
+
+
+def test_health_has_a_line_for_each_level():
+    level = LevelHealth(
+        number=2,
+        outputs=("click", "like"),
+        owners=("click", "like", "shared"),
+        visible=np.ones((2, 3), bool),
+        mean=np.zeros(3),
+        std=np.ones(3),
+        size=np.array([1.0, 2.0, 4.0]),
+        zero_rate=np.array([0.5, 0.25, 0.95]),
+        gate=np.full((2, 3), 1 / 3),
+        weight=np.full((2, 3), 1 / 3),
+        contribution=np.ones((2, 3)),
+    )
+    shown = lines(report.health(Health(1234, (level,), {})))
+    assert shown[-1] == ["2", "3", "95%", "4.0", "1.00", "-"]
 
 
 def test_features_show_the_last_split_against_training():

@@ -12,6 +12,7 @@ from features.errors import ConfigError, ModelError
 from models.trunks.mmoe import MMoEConfig
 from models.trunks.shared_bottom import SharedBottomConfig
 from pipelines import run as runs
+from pipelines.health import ALARMS
 from pipelines.load import load
 from pipelines.registration import register_run
 from pipelines.run import Options, measure_run, single_task, start, take_up
@@ -101,18 +102,19 @@ def test_the_run_carries_all_that_the_page_of_a_run_shows(outcome, run, store):
     found = client(store).get_run(run.id)
     assert found.info.status == "FINISHED"
     files = {f.path for f in client(store).list_artifacts(run.id)}
-    assert {"config.yaml", "data", "figures", "results.json", "run.log"} <= files
+    assert {"config.yaml", "data", "figures", "results.json", "health.json", "run.log"} <= files
     data = {f.path for f in client(store).list_artifacts(run.id, "data")}
     assert data == {"data/manifest.json", "data/features.txt"}
     figures = {Path(f.path).name for f in client(store).list_artifacts(run.id, "figures")}
-    expected = {"training_curves", "calibration", "gain", "drift", "gates"}
+    expected = {"training_curves", "calibration", "gain", "drift", "health"}
     assert figures == {f"{name}.png" for name in expected}
     assert found.data.params["model.architecture"] == "mmoe"
     assert found.data.params["train.batch_size"] == "32"
     assert {"fulcrum.config", "fulcrum.data", "fulcrum.folder"} <= set(found.data.tags)
     assert "test/auc/click" in found.data.metrics
     assert "reference/test/auc/click" in found.data.metrics
-    assert len(client(store).get_metric_history(run.id, "valid/auc/click")) == 2
+    for name in ("valid/auc/click", "health/level1/zero_rate_max"):
+        assert len(client(store).get_metric_history(run.id, name)) == 2
     [used] = found.inputs.dataset_inputs
     assert json.loads(used.dataset.profile)["test"] == 180
 
@@ -127,6 +129,17 @@ def test_a_finished_run_may_be_resumed_and_stays_what_it_is(outcome, run, store)
 def test_a_run_measured_again_gives_the_same(outcome, run):
     again = measure_run(run, "test", OPTIONS.console)
     assert again.metrics["small"] == outcome.metrics["small"]
+
+
+def test_unhealthy_experts_are_told_in_words(run, monkeypatch, caplog):
+    assert json.loads((run.folder / "health.json").read_text())["split"] == "test"
+    monkeypatch.setitem(ALARMS, "zero_rate", -1.0)
+    measure_run(run, "test", OPTIONS.console)
+    told = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert [text.partition(" is ")[0] for text in told] == [
+        "level 1: expert 1 of shared",
+        "level 1: expert 2 of shared",
+    ]
 
 
 def test_the_champion_stays_until_it_is_moved(outcome, folder, store):
