@@ -300,13 +300,13 @@ def _protocol(
     what = "rows" if count == len(predictions.group) else f"groups ({first.data.group})"
     apart = {n: differences(config, first) for n, config in lineup.configs.items()}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, {device}"
+    machine = f"{platform.machine()}, threads {torch.get_num_threads()}, {device}"
     packages = [f"{name} {version(name)}" for name in ("torch", "torchrec", "polars")]
     return {
-        "data": ", ".join([str(first.data.events)]),
+        "data": str(first.data.events),
         "rows": ", ".join(f"{name} {count:,}" for name, count in rows.items()),
         "measured on": f"the {split} split, with the weights that training kept",
-        "budget": ", ".join(f"{name} {value}" for name, value in budget),
+        "budget": ", ".join(f"{name} {value}" for name, value in budget if value is not None),
         "seeds": ", ".join(map(str, seeds)),
         "intervals": f"{LEVEL:.0%}, {RESAMPLES} paired draws of {count:,} {what}",
         "single-task": f"{lineup.single}: one network per task, tables included",

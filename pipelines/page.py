@@ -60,27 +60,30 @@ def sentences(seesaw: Seesaw) -> list[str]:
 
 
 def _winner(seesaw: Seesaw) -> str:
-    best = max(seesaw.ranked(), key=lambda n: len(seesaw.wins(n)))
-    wins, tasks, mean = seesaw.wins(best), len(seesaw.tasks), seesaw.mean_gain(best)
-    if not wins:
+    wins = {network: seesaw.wins(network) for network in seesaw.ranked()}
+    best = max(wins, key=lambda network: len(wins[network]))
+    if not wins[best]:
         return "No task has a metric that is defined on these rows."
-    served = f"{best} serves most tasks: best on {len(wins)} of {tasks} ({listed(wins)})"
+    equal = [n for n in wins if n != best and len(wins[n]) == len(wins[best])]
+    most = f"as many as {listed(equal)} but with a higher mean gain" if equal else "most of all"
+    tasks = f"{len(wins[best])} of {len(seesaw.tasks)} tasks"
+    served = f"{best} is the best on {tasks}, {most}: {listed(wins[best])}"
     if best == seesaw.single:
-        return f"{served}. No network that shares does better on more of them."
-    rises = seesaw.rises(best)
-    above = f"surely above single-task on {listed(rises)}" if rises else "surely above on none"
-    change = "" if mean is None else f", {mean:+.2f} % on average"
-    return f"{served}, {above}{change}."
+        return f"{served}. No network that shares serves more."
+    rises, mean = seesaw.rises(best), seesaw.mean_gain(best)
+    above = f"clearly above single-task on {listed(rises)}" if rises else "clearly above single-task on none"
+    change = "" if mean is None else f", by {mean:+.2f} % on average over all tasks"
+    return f"{served}. It is {above}{change}."
 
 
 def _payers(seesaw: Seesaw) -> str:
     fallen = {n: seesaw.falls(n) for n in seesaw.ranked() if seesaw.falls(n)}
     if not fallen:
-        return "No task paid for another: none falls below its single-task network for sure."
+        return "No task paid for another: none falls clearly below its single-task network."
     paid = [
-        f"in {n} {listed(tasks)} paid for {listed(seesaw.rises(n))}"
+        f"in {n}, {listed(tasks)} paid for {listed(seesaw.rises(n))}"
         if seesaw.rises(n)
-        else f"in {n} {listed(tasks)} fell and none rose"
+        else f"in {n}, {listed(tasks)} fell and none rose"
         for n, tasks in fallen.items()
     ]
     text = "; ".join(paid)
@@ -92,7 +95,7 @@ def _chance(seesaw: Seesaw) -> str:
     judged = [s for n in others for s in seesaw.judged(n).values()]
     sure = sum(s.gain.rises or s.gain.falls for s in judged)
     return (
-        f"{sure} of {len(judged)} gains are sure, which means that their interval leaves out 0; "
+        f"{sure} of {len(judged)} gains are clear, which means that their interval leaves out 0; "
         "of gains that are none, about one in twenty would look so."
     )
 

@@ -226,16 +226,13 @@ def undefined(rows: TaskRows, metric: str) -> str | None:
 
 def _draws(count: int, rows: int, resamples: int) -> Iterator[np.ndarray]:
     """`(part, count)` times each unit is taken, part by part: once each, then as drawn."""
-    part = max(1, CELLS // max(count, rows))
-    for start in range(0, resamples + 1, part):
-        yield np.stack([_draw(count, n) for n in range(start, min(start + part, resamples + 1))])
-
-
-def _draw(count: int, number: int) -> np.ndarray:
-    if number == 0:
-        return np.ones(count)
-    drawn = np.random.default_rng([SEED, number]).integers(0, count, count)
-    return np.bincount(drawn, minlength=count).astype(float)
+    random, part = np.random.default_rng(SEED), max(1, CELLS // max(count, rows))
+    yield np.ones((1, count))
+    for start in range(0, resamples, part):
+        drawn = [
+            random.integers(0, count, count) for _ in range(start, min(start + part, resamples))
+        ]
+        yield np.stack([np.bincount(unit, minlength=count).astype(float) for unit in drawn])
 
 
 def _measure(metric: str, rows: TaskRows, unit: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
@@ -25,6 +26,12 @@ HISTORY = [
         lambda: figures.calibration({"click": np.linspace(0, 1, 50)}, {"click": np.ones(50)}),
         lambda: figures.calibration({"click": np.full(3, 0.5)}, {"click": np.zeros(3)}),
         lambda: figures.gain("auc", TASKS, {"constant": [0.5, 0.5], "mmoe": [0.7, math.nan]}),
+        lambda: figures.seesaw(
+            TASKS, {"mmoe": {"click": (1.0, 0.5, 1.5), "like": (0, None, None)}}
+        ),
+        lambda: figures.seesaw(TASKS, {"mmoe": {"click": (0.0, 0.0, 0.0)}, "ple": {}}),
+        lambda: figures.front({"a": (1e3, 0.0), "b": (1e6, 2.0), "c": (1e6, 2.0)}, {"a", "b"}),
+        lambda: figures.front({"a": (1e3, 0.0)}, {"a"}),
         lambda: figures.drift({f"feature {i}": i / 100 for i in range(50)}),
         lambda: figures.drift({"still": 0.0}),
         lambda: figures.drift({}),
@@ -79,6 +86,22 @@ def test_health_writes_weights_beside_contributions_and_reddens_alarms():
     red = matplotlib.colors.to_rgba(figures.PALETTE[3])
     for panel in (zeros, sizes):  # size 0.1 against 0.6 is a ratio of 6, above 5
         assert [bar.get_facecolor() == red for bar in panel.patches] == [True, False]
+
+
+def test_bars_tell_rises_from_falls():
+    bars = {"up": (2.0, 1.0, 3.0), "down": (-2.0, -3.0, -1.0), "either": (1.0, -1.0, 3.0)}
+    axes = figures.seesaw(list(bars), {"mmoe": bars}).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [2.0, -2.0, 1.0]
+    up, down, either = (bar.get_facecolor() for bar in axes.patches)
+    assert len({up, down, either}) == 3
+    assert axes.get_title("left") == "mmoe"
+
+
+def test_names_of_near_points_lie_apart():
+    points = {name: (1e6, 1.0) for name in "abc"}
+    names = figures.front(points, {"a"}).axes[0].texts
+    heights = sorted(text.get_position()[1] for text in names)
+    assert min(b - a for a, b in pairwise(heights)) >= 10
 
 
 def test_reliability_by_hand():
