@@ -80,6 +80,7 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
     rows = log.rows.with_columns(dealt.split.alias(SPLIT))
     facts = _count(rows, spec)
     _check_splits(facts, spec)
+    _check_chains(facts, spec)
     progress("fitting", 0, 1)
     tables = {table: source.frame for table, source in inputs.tables.items()}
     train = rows.filter(pl.col(SPLIT) == "train").select(log.raw)
@@ -144,11 +145,22 @@ def _write(
 
 
 def _count(rows: pl.LazyFrame, spec: FeatureSpec) -> Facts:
-    """By split (None for no split): rows, and per task what is observed and positive."""
+    """By split (None for no split): rows, and per task what is observed and positive, and positive
+    where the task that it is given is not."""
     counts = rows.group_by(SPLIT).agg(
         pl.len().alias("rows"),
         *(pl.col(f"observed.{task}").sum() for task in spec.tasks),
         *((pl.col(f"label.{task}") > 0).sum().alias(f"positives.{task}") for task in _binary(spec)),
+        *(
+            (
+                (pl.col(f"label.{task}") > 0)
+                & pl.col(f"observed.{parent}")
+                & (pl.col(f"label.{parent}") == 0)
+            )
+            .sum()
+            .alias(f"broken.{task}")
+            for task, parent in _given(spec).items()
+        ),
     )
     return {row.pop(SPLIT): row for row in counts.collect().iter_rows(named=True)}
 
@@ -173,6 +185,21 @@ def _check_splits(facts: Facts, spec: FeatureSpec) -> None:
                 )
 
 
+def _check_chains(facts: Facts, spec: FeatureSpec) -> None:
+    """Tells of labels that deny their own chain. Logs do so in a few rows, hence no error."""
+    for task, parent in _given(spec).items():
+        broken, positives = (
+            sum(counted[f"{what}.{task}"] for counted in facts.values())
+            for what in ("broken", "positives")
+        )
+        if broken:
+            logger.warning(
+                "tasks.%s.given: in %d of the %d rows with `%s` there is no `%s`, as if the one "
+                "did not need the other",
+                *(task, broken, positives, task, parent),
+            )
+
+
 def _refuse(split: str, message: str) -> None:
     """An error, except in the validation split, which only loses the metrics of that task."""
     if split != "valid":
@@ -182,6 +209,12 @@ def _refuse(split: str, message: str) -> None:
 
 def _binary(spec: FeatureSpec) -> list[str]:
     return [name for name, task in spec.tasks.items() if task.kind == "binary"]
+
+
+def _given(spec: FeatureSpec) -> dict[str, str]:
+    """By chained task, the one that must happen first."""
+    binary = {name: task for name, task in spec.tasks.items() if task.kind == "binary"}
+    return {name: task.given for name, task in binary.items() if task.given is not None}
 
 
 def _columns(folder: Path, splits: Mapping[str, SplitFacts]) -> dict[str, str]:

@@ -22,8 +22,8 @@ class BinaryTask(Task):
 
     kind: Literal["binary"] = "binary"
     given: str | None = None
-    """Another binary task that must happen first: P(this) = P(given) · P(this | given), trained
-    over the entire space (ESMM)."""
+    """Another binary task that must happen first, as in a funnel; `model.chain` says what is made
+    of it. The label is that of both: bought, not bought if clicked."""
 
 
 class RegressionTask(Task):

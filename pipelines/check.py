@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from features.errors import nearest
 from features.spec import FeatureSpec, Problem
 from features.spec import problems as feature_problems
+from models.chains import ESMMConfig
 from pipelines.config import RunConfig
 from pipelines.metrics import BY_KIND
 
@@ -19,6 +20,7 @@ def problems(config: RunConfig) -> list[Problem]:
     return [
         *feature_problems(spec(config)),
         *_model(config),
+        *_chain(config),
         *_weighting(config),
         *_early_stopping(config),
     ]
@@ -35,6 +37,13 @@ def metric_names(config: RunConfig) -> list[str]:
 def _model(config: RunConfig) -> Iterator[Problem]:
     for path, message in config.model.problems(config.features, config.tasks):
         yield Problem(("model", *path), message)
+
+
+def _chain(config: RunConfig) -> Iterator[Problem]:
+    chained = any(task.kind == "binary" and task.given for task in config.tasks.values())
+    if config.model.chain != ESMMConfig() and not chained:
+        message = "there is no chain: no task is `given` another one; say so in `tasks`"
+        yield Problem(("model", "chain"), message)
 
 
 def _weighting(config: RunConfig) -> Iterator[Problem]:

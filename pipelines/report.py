@@ -11,6 +11,7 @@ from rich.text import Text
 
 from features.manifest import Manifest
 from models.bottoms import BOTTOMS, BottomConfig
+from models.chains import CHAINS, ChainConfig
 from models.interactions import INTERACTIONS, InteractionConfig
 from models.trunks import TRUNKS, TrunkConfig
 from models.weightings import WEIGHTINGS
@@ -153,10 +154,13 @@ def families(title: str, members: Mapping[str, tuple[str, str]]) -> Table:
 
 def networks() -> Group:
     """What a `model:` may be made of."""
-    parts: dict[str, Mapping[str, type[TrunkConfig | BottomConfig | InteractionConfig]]] = {
+    parts: dict[
+        str, Mapping[str, type[TrunkConfig | BottomConfig | InteractionConfig | ChainConfig]]
+    ] = {
         "model.architecture": TRUNKS,
         "model.bottom": BOTTOMS,
         "model.interaction": INTERACTIONS,
+        "model.chain": CHAINS,
     }
     return Group(
         *(

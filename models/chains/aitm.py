@@ -4,10 +4,10 @@ q_t   what tower t's hidden layers give, k units        z_t  what its last layer
 g_t   linear layer, ReLU and dropout, one for each step from a parent to a task
 h1, h2, h3   linear maps without bias, shared by all tasks and by both inputs
 
-    z_t = q_t where nothing is given, else, with p = g_t(z_given),                       (4)-(9)
+    z_t = q_t where nothing is given, else, with p = g_t(z_given),
     s_u = <h2(u), h3(u)> / √k  for u in {p, q_t};   w = softmax(s_p, s_q)
     z_t = w_p h1(p) + w_q h1(q_t)
-    loss_t = CE(label_t, y_t) + alpha max(y_t - y_given, 0)                              (11)-(13)
+    loss_t = CE(label_t, y_t) + alpha max(y_t - y_given, 0)
 
 y_t is the probability of the task itself, from the impression, not of the task if its parent
 happened: chains are not products here, and y_t > y_given is only discouraged. Where the paper has

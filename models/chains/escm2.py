@@ -38,7 +38,8 @@ class ESCM2Config(ChainConfig):
     """
 
     source: ClassVar[str] = (
-        "Wang et al., Entire Space Counterfactual Multi-Task Model, SIGIR 2022, sections 3.3-3.5"
+        "Wang et al., Entire Space Counterfactual Multi-Task Model, SIGIR 2022; equations as two "
+        "public codes have them"
     )
     summary: ClassVar[str] = (
         "ESMM, and P(buy | click) from clicks weighted by 1 / P(click) or doubly robust"

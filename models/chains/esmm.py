@@ -3,9 +3,9 @@
 a_t   own logit, of P(t | given)        s  logistic function
 p, q  probability of the whole chain, and 1 - p
 
-    log p_t = log p_given + log s(a_t)                          (1)
+    log p_t = log p_given + log s(a_t)
     log q_t = log(q_given + p_given · s(-a_t))
-    loss_t  = CE(label_t, p_t) over all rows                    (3)
+    loss_t  = CE(label_t, p_t) over all rows
 
 Chains of any depth. The label of a chained task is that of the whole chain: bought, not bought if
 clicked. Probabilities stay in logarithms, and the result is the logit log p - log q of the whole

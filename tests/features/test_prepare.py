@@ -326,6 +326,32 @@ def test_one_class_in_the_validation_split_is_a_warning(
     assert "every label in the valid split is 0" in caplog.text
 
 
+def test_labels_that_deny_their_chain_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows where the earlier task is not observed say nothing of the chain."""
+    click = log()["click"]
+    first = pl.int_range(pl.len())
+    tasks = {
+        "click": {"kind": "binary", "label": "click", "when": "seen"},
+        "buy": {"kind": "binary", "label": "buy", "given": "click"},
+        "keep": {"kind": "binary", "label": "click = 1 AND buy = 1", "given": "buy"},
+    }
+    frame = log().with_columns(
+        seen=first >= 100, buy=pl.when(click == 0).then(first < 103).otherwise(first % 2 == 0)
+    )
+    broken = frame.filter(pl.col("seen") & pl.col("buy") & (pl.col("click") == 0)).height
+    assert 0 < broken <= 3
+    file = tmp_path / "log.parquet"
+    frame.write_parquet(file)
+    features = {name: FEATURES[name] for name in ("user", "item")}
+    spec = make_spec(features, DATA | {"events": str(file)}, tasks)
+    with caplog.at_level(logging.WARNING):
+        prepare(spec, tmp_path)
+    told = f"tasks.buy.given: in {broken} of the {frame['buy'].sum()} rows with `buy`"
+    assert [record.message[: len(told)] for record in caplog.records] == [told]
+
+
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     spec = spec_for(tmp_path, log(60_000))
     file = tmp_path / "log.parquet"

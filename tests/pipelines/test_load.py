@@ -130,6 +130,14 @@ def test_problems_between_the_parts_are_told_with_those_inside_them(write):
     ]
 
 
+def test_a_chain_needs_a_task_that_is_given_another(write):
+    text = SMALL + "model: {architecture: mmoe, chain: aitm}\n"
+    line = "model.chain: there is no chain: no task is `given` another one; say so in `tasks`"
+    assert line in problems(write(text))
+    chained = text.replace("label: click", "label: click, given: like")
+    assert "model.chain" not in problems(write(chained))
+
+
 @pytest.mark.parametrize("text", ["", "3", "[a]", "a: [", "name: x\n---\nname: y", "\t: x"])
 def test_a_file_that_is_no_map_gives_one_line(write, text):
     assert len(problems(write(text)).splitlines()) == 1

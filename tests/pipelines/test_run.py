@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from features.errors import ConfigError, ModelError
+from models.chains import ESMMConfig
 from models.trunks.mmoe import MMoEConfig
 from models.trunks.shared_bottom import SharedBottomConfig
 from pipelines import run as runs
@@ -194,3 +195,7 @@ def test_the_reference_is_as_wide_as_what_a_task_passes():
     bottom = single_task(SharedBottomConfig(hidden=(7, 6), **shared))
     assert mmoe == bottom
     assert (mmoe.hidden, mmoe.embedding_dim, mmoe.tower) == ((7, 6), 3, (5,))
+
+
+def test_no_tower_of_the_reference_hands_anything_on():
+    assert single_task(MMoEConfig(chain={"kind": "aitm"})).chain == ESMMConfig()
