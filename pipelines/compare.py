@@ -240,7 +240,7 @@ def _table(
 ) -> pl.DataFrame:
     """Tidy: a line for each network, seed, task and metric, then the mean over seeds; then a line
     for each network and cost."""
-    rows: list[tuple[str, str, str, str, float, float | None, *tuple[object, ...]]] = []
+    rows: list[tuple[object, ...]] = []
     for network, standings in seesaw.standings.items():
         for (task, metric), s in standings.items():
             single = float(np.mean(s.single))
@@ -258,8 +258,7 @@ def _table(
             "scoring rate over single-task": cost.pace,
         }
         rows += [
-            (network, "", "", what, float(value), None, None, None, None, None)
-            for what, value in named.items()
+            (network, None, None, what, float(value), *[None] * 5) for what, value in named.items()
         ]
     words = dict.fromkeys(("network", "seed", "task", "metric"), pl.String)
     numbers = dict.fromkeys(("value", "single_task", "gain", "low", "high"), pl.Float64)

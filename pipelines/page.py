@@ -71,7 +71,7 @@ def _winner(seesaw: Seesaw) -> str:
     if best == seesaw.single:
         return f"{served}. No network that shares serves more."
     rises, mean = seesaw.rises(best), seesaw.mean_gain(best)
-    above = f"clearly above single-task on {listed(rises)}" if rises else "clearly above single-task on none"
+    above = f"clearly above single-task on {listed(rises) or 'none'}"
     change = "" if mean is None else f", by {mean:+.2f} % on average over all tasks"
     return f"{served}. It is {above}{change}."
 
