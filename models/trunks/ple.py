@@ -100,8 +100,9 @@ class PLE(Trunk):
         for level, hidden in enumerate(config.levels, 1):
             source = [0] * len(owner) if level == 1 else owner
             experts = Experts(source, self.width, hidden, config.dropout)
-            inner = level < len(config.levels) and m_s > 0
-            visible = visibility(torch.tensor(owner), shared + inner, shared)
+            last = level == len(config.levels)
+            gates = shared if last or m_s == 0 else shared + 1
+            visible = visibility(torch.tensor(owner), gates, shared)
             self.levels.append(Extraction(experts, visible, self.width, config.gate_bias))
             self.width = experts.width
 
