@@ -119,7 +119,7 @@ def _places(setting: str, names: Sequence[str], fields: Sequence[str]) -> list[i
     for name in names:
         if name not in fields:
             raise ConfigError(
-                f"model.{setting}: `{name}` has no embedding of its own{nearest(name, fields)}; "
-                f"these have one: {', '.join(fields)}"
+                f"model.{setting}: `{name}` is none of the fields, {', '.join(fields)}"
+                f"{nearest(name, fields)}"
             )
     return [fields.index(name) for name in names]
