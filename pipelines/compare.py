@@ -220,7 +220,7 @@ def _draw(seesaw: Seesaw, spent: dict[str, Cost], folder: Path) -> dict[str, Pat
             for task, s in seesaw.judged(name).items()
             if s.percent is not None
         }
-        for name in seesaw.networks
+        for name in seesaw.ranked()
         if name != seesaw.single
     }
     gains = {name: seesaw.mean_gain(name) for name in seesaw.networks}

@@ -1,6 +1,7 @@
 """The page of a comparison: one HTML file that needs nothing else."""
 
 import base64
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from pipelines.cost import Cost
 from pipelines.report import COLUMNS, signed
 from pipelines.seesaw import Seesaw
 
+NAMED = 3
+"""Networks whose seesaw is told in words; the others are counted."""
 UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -70,24 +73,33 @@ def _winner(seesaw: Seesaw) -> str:
     served = f"{best} is the best on {tasks}, {most}: {listed(wins[best])}"
     if best == seesaw.single:
         return f"{served}. No network that shares serves more."
-    rises, mean = seesaw.rises(best), seesaw.mean_gain(best)
-    above = f"clearly above single-task on {listed(rises) or 'none'}"
-    change = "" if mean is None else f", by {mean:+.2f} % on average over all tasks"
-    return f"{served}. It is {above}{change}."
+    up, down = (listed(found(best)) or "none" for found in (seesaw.rises, seesaw.falls))
+    mean = seesaw.mean_gain(best)
+    change = "" if mean is None else f", and gains {mean:+.2f} % on average over all tasks"
+    return f"{served}. It is clearly above single-task on {up}, clearly below on {down}{change}."
 
 
 def _payers(seesaw: Seesaw) -> str:
     fallen = {n: seesaw.falls(n) for n in seesaw.ranked() if seesaw.falls(n)}
     if not fallen:
         return "No task paid for another: none falls clearly below its single-task network."
-    paid = [
-        f"in {n}, {listed(tasks)} paid for {listed(seesaw.rises(n))}"
-        if seesaw.rises(n)
-        else f"in {n}, {listed(tasks)} fell and none rose"
-        for n, tasks in fallen.items()
-    ]
-    text = "; ".join(paid)
-    return f"{text[0].upper()}{text[1:]}."
+    told = list(fallen)[:NAMED]
+    text = "; ".join(_paid(network, fallen[network], seesaw.rises(network)) for network in told)
+    sentence = f"{text[0].upper()}{text[1:]}."
+    if told == list(fallen):
+        return sentence
+    often = Counter(task for tasks in fallen.values() for task in tasks).most_common(1)
+    [(task, times)] = often
+    return (
+        f"{sentence} Some task falls in {len(fallen)} of {len(seesaw.networks) - 1} networks, most "
+        f"often {task} ({times} times)."
+    )
+
+
+def _paid(network: str, fallen: Sequence[str], risen: Sequence[str]) -> str:
+    if risen:
+        return f"in {network}, {listed(fallen)} paid for {listed(risen)}"
+    return f"in {network}, {listed(fallen)} fell and none rose"
 
 
 def _chance(seesaw: Seesaw) -> str:

@@ -70,13 +70,15 @@ def seesaw(**networks: tuple[Gain, Gain]) -> Seesaw:
         (
             {"mmoe": (UP, UP)},
             "mmoe is the best on 2 of 2 tasks, most of all: click and like. It is clearly above "
-            "single-task on click and like, by +1.25 % on average over all tasks.",
+            "single-task on click and like, clearly below on none, and gains +1.25 % on average "
+            "over all tasks.",
             "No task paid for another: none falls clearly below its single-task network.",
         ),
         (
             {"mmoe": (FAR_UP, DOWN)},
             "mmoe is the best on 1 of 2 tasks, as many as alone but with a higher mean gain: click."
-            " It is clearly above single-task on click, by +0.62 % on average over all tasks.",
+            " It is clearly above single-task on click, clearly below on like, and gains +0.62 % on "
+            "average over all tasks.",
             "In mmoe, like paid for click.",
         ),
         (
@@ -88,13 +90,22 @@ def seesaw(**networks: tuple[Gain, Gain]) -> Seesaw:
         (
             {"mmoe": (FLAT, FLAT)},
             "mmoe is the best on 2 of 2 tasks, most of all: click and like. It is clearly above "
-            "single-task on none, by +0.12 % on average over all tasks.",
+            "single-task on none, clearly below on none, and gains +0.12 % on average over all "
+            "tasks.",
             "No task paid for another: none falls clearly below its single-task network.",
         ),
     ],
 )
 def test_what_came_out_is_told_in_words(networks, winner, payers):
     assert sentences(seesaw(**networks))[:2] == [winner, payers]
+
+
+def test_many_seesaws_are_counted():
+    found = seesaw(a=(FAR_UP, DOWN), b=(UP, DOWN), c=(FLAT, DOWN), d=(DOWN, DOWN), e=(UP, UP))
+    assert sentences(found)[1] == (
+        "In a, like paid for click; in b, like paid for click; in c, like fell and none rose. "
+        "Some task falls in 4 of 5 networks, most often like (4 times)."
+    )
 
 
 def test_chance_is_told():
