@@ -77,8 +77,8 @@ def seesaw(**networks: tuple[Gain, Gain]) -> Seesaw:
         (
             {"mmoe": (FAR_UP, DOWN)},
             "mmoe is the best on 1 of 2 tasks, as many as alone but with a higher mean gain: click."
-            " It is clearly above single-task on click, clearly below on like, and gains +0.62 % on "
-            "average over all tasks.",
+            " It is clearly above single-task on click, clearly below on like, and gains +0.62 %"
+            " on average over all tasks.",
             "In mmoe, like paid for click.",
         ),
         (
