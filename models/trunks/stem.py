@@ -1,5 +1,5 @@
-"""STEM-Net: embedding tables per task and shared ones; every expert is seen by every task, and
-learns from its own task alone.
+"""STEM-Net: tables and experts per task and shared; a task sees all experts and trains its own and
+the shared ones.
 
 x_t  (batch, inputs): the fields from task t's tables        x_s  from the shared tables
 
