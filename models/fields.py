@@ -21,7 +21,7 @@ from models.tables import Vectors
 
 def masked_mean(vectors: Tensor, present: Tensor) -> Tensor:
     """`(B, C, L, D), (B, L) -> (B, C, D)`; zero where nothing is present."""
-    share = present / present.sum(1, keepdim=True).clamp(min=1)
+    share = present.to(vectors.dtype) / present.sum(1, keepdim=True).clamp(min=1)
     return (share[:, None, None] @ vectors).squeeze(2)
 
 
