@@ -263,7 +263,7 @@ def health(levels: Sequence[LevelHealth]) -> Figure:
         _matrix(gates, level.gate, level, f"Level {level.number}: gate weight")
         reach = level.contribution / np.maximum(level.contribution.sum(1, keepdims=True), 1e-30)
         _matrix(contributions, reach, level, "Contribution")
-        contributions.tick_params(labelleft=False)
+        contributions.tick_params(left=False, labelleft=False)
         limit = ALARMS["zero_rate"]
         _bars(zeros, level.zero_rate, level.zero_rate > limit, level, "Zero rate")
         zeros.axhline(limit, color=INK, linestyle=":", linewidth=1.2)

@@ -11,12 +11,12 @@ w being all that multiplies an expert (gate, native weight, self-gate) and a the
 
 collapse        experts that are silent or of other scales; gates that see one expert only
 degradation     a shared expert occupied by one task: gate_ge / Σ_g' gate_g'e near 1
-underfitting    a sparse task that passes its own experts by: their share of weight_g, divided by
+underfitting    a sparse task that passes its own experts by: their share of gate_g, divided by
                 their share of the experts in sight
 
 Only rows where an output is used count, and for an expert those where an output that sees it is.
-Departures: own mass is taken of the whole weight, which is the gate's wherever nothing is added to
-the gate, since a native weight or a self-gate serves a task as well; gates agree on an expert only
+Departures: underfitting alarms where the own experts' share of contribution_g is as low as that of
+the gate, for a native weight or a self-gate serves a task as well; gates agree on an expert only
 where each gives it more than `favourite`, since even gates have a largest entry too.
 """
 
@@ -103,13 +103,22 @@ class LevelHealth:
 
     @property
     def own_mass(self) -> dict[str, float]:
-        """By output that sees own experts and others: weight of its own over their even share."""
-        masses = {}
-        for output, weight, visible in zip(self.outputs, self.weight, self.visible, strict=True):
+        """By output that sees own experts and others: gate weight of its own over their even
+        share."""
+        return self._own(self.gate)
+
+    @property
+    def own_contribution(self) -> dict[str, float]:
+        """The same of what the experts contribute."""
+        return self._own(self.contribution)
+
+    def _own(self, amounts: np.ndarray) -> dict[str, float]:
+        shares = {}
+        for output, amount, visible in zip(self.outputs, amounts, self.visible, strict=True):
             own = np.array([owner == output for owner in self.owners]) & visible
-            if output != SHARED and own.any() and (visible & ~own).any():
-                masses[output] = float(weight[own].sum() / weight.sum() / own[visible].mean())
-        return masses
+            if output != SHARED and own.any() and (visible & ~own).any() and amount.any():
+                shares[output] = float(amount[own].sum() / amount.sum() / own[visible].mean())
+        return shares
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -185,6 +194,7 @@ class Health:
         return facts | {
             "scale_ratio": _plain(level.scale_ratio),
             "own_mass": level.own_mass,
+            "own_contribution": level.own_contribution,
             "own_mass_correlation": _plain(self.correlation(level)),
         }
 
@@ -281,14 +291,15 @@ def _degradation(level: LevelHealth) -> Iterator[str]:
 
 
 def _underfitting(level: LevelHealth, rates: Mapping[str, float]) -> Iterator[str]:
-    for task, mass in level.own_mass.items():
-        rate = rates.get(task, 1.0)
-        if mass < ALARMS["own_mass"] and rate < ALARMS["sparse"]:
+    for task, reach in level.own_contribution.items():
+        mass, rate = level.own_mass[task], rates.get(task, 1.0)
+        if max(mass, reach) < ALARMS["own_mass"] and rate < ALARMS["sparse"]:
             yield (
-                f"{task} ({rate:.1%} positives) gives its own experts {mass:.2f} of their even "
-                f"share (alarm below {ALARMS['own_mass']} for tasks below {ALARMS['sparse']:.0%}): "
-                "it leans on the experts of others; try `architecture: home`, fewer shared experts "
-                "or more weight for its loss"
+                f"{task} ({rate:.1%} positives) gives its own experts {mass:.2f} of an even gate's "
+                f"weight and gets {reach:.2f} of an even contribution (alarm with both below "
+                f"{ALARMS['own_mass']}, for tasks below {ALARMS['sparse']:.0%}): it leans on the "
+                "experts of others; try `architecture: home`, fewer shared experts or more weight "
+                "for its loss"
             )
 
 

@@ -120,8 +120,9 @@ def test_statistics_by_hand() -> None:
     assert level.scale_ratio == pytest.approx(((3 + 4) / 4) / ((1 + 2) / 4))
     p = np.array([0.375, 0.625])
     assert level.entropy == pytest.approx([-(p * np.log(p)).sum() / math.log(2)])
-    # Own mass is of the whole weight: both have 0.625, so the one own expert of two has its share.
-    assert level.own_mass == {"click": pytest.approx((0.5) / (1 / 2))}
+    assert level.own_mass == {"click": pytest.approx(0.375 / (1 / 2))}
+    reach = norms[0] / (norms[0] + norms[1])
+    assert level.own_contribution == {"click": pytest.approx(reach / (1 / 2))}
 
 
 def test_zeros_of_swish_are_told_by_its_sign() -> None:
@@ -328,6 +329,19 @@ def test_a_task_with_many_positives_may_pass_its_own_experts_by(dataset: Prepare
     health = looked_at(dataset, PLE, ignore_click)
     assert health.levels[0].own_mass["click"] < ALARMS["own_mass"]
     assert health.warnings() == []
+
+
+def test_a_task_that_has_its_own_experts_added_does_not_pass_them_by() -> None:
+    gates = torch.tensor([[[0.01, 0.99]]])
+    own = torch.tensor([1.0, 0.0])  # the native weight of AdaTT
+    rates = {"like": 0.01}
+    for weights, alarms in ((gates, 1), (gates + own, 0)):
+        tally = Tally()
+        seen = torch.ones(1, 2, dtype=torch.bool)
+        level = Level(weights, gates, torch.ones(1, 2, 3), seen, ("like",), ("like", SHARED))
+        tally.add([level])
+        told = [text for text in tally.health(1, rates).warnings() if "like (1.0%" in text]
+        assert len(told) == alarms
 
 
 def test_a_dead_expert_leaves_a_document_without_nan(dataset: PreparedDataset) -> None:
