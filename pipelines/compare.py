@@ -22,6 +22,7 @@ from rich.console import Console
 
 from features.dataset import PreparedDataset
 from features.staging import full_disk
+from features.task import BinaryTask
 from pipelines import figures, page, tracking
 from pipelines.config import RunConfig
 from pipelines.cost import Cost, costs
@@ -280,8 +281,14 @@ def _log(tracker: MlflowTracker, seesaw: Seesaw, spent: dict[str, Cost]) -> None
 
 
 def _settings(config: RunConfig) -> str:
+    """What the network is made of, and its weighting."""
     facts = config.model_dump(mode="json", include={"model", "weighting"})
-    return f"{facts['model']['architecture']}, {facts['weighting']['method']}"
+    model = facts["model"]
+    kinds = [model["bottom"]["kind"], model["interaction"]["kind"]]
+    if any(task.given for task in config.tasks.values() if isinstance(task, BinaryTask)):
+        kinds.append(model["chain"]["kind"])
+    parts = [model["architecture"], *(kind for kind in kinds if kind != "none")]
+    return f"{' + '.join(parts)}, {facts['weighting']['method']}"
 
 
 def _protocol(

@@ -63,7 +63,7 @@ def line_up(configs: Sequence[RunConfig]) -> Lineup:
     first = several[0]
     single = next(filter(_is_single, configs), _derived(first, "single-task"))
     static = next(
-        (c for c in several if c.model == first.model and _is_equal(c)),
+        (c for c in several if (c.model, c.tasks) == (first.model, first.tasks) and _is_equal(c)),
         _derived(first, "equal-weights"),
     )
     everyone = {config.name: config for config in (*configs, single, static)}

@@ -12,6 +12,7 @@ from pipelines import compare, cost, terminal
 from pipelines import run as runs
 from pipelines.__main__ import main
 from pipelines.tracking import PARENT, client, find_run, find_tagged
+from tests.pipelines.runs import small_run
 from tests.pipelines.test_page import Parsed
 from tests.pipelines.test_run import YAML, write_log
 
@@ -214,3 +215,10 @@ def test_an_unfair_comparison_is_one_message(folder, capsys):
     assert fulcrum("compare", folder / "mmoe.yaml", folder / "long.yaml") == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("train.epochs is 2 in log-mmoe, 3 in log-long: ")
+
+
+def test_what_a_network_is_made_of_is_told():
+    tasks = small_run().tasks
+    bottom = small_run().model_copy(update={"tasks": {"click": tasks["click"]}})
+    assert compare._settings(bottom) == "mmoe, static"
+    assert compare._settings(small_run()) == "mmoe + esmm, static"
