@@ -4,20 +4,23 @@ B  rows    T  tasks    F  fields    G  groups    D  width of a field
 
 DeepAuto group Transformer
 
-    O_g = ISAB_g(X)                X: fields, each plus an embedding of which field it is
-    a = SENet(O),  P_g = a_g O_g   a: a weight per group; P: patterns (B, G · F, D)
+    X = norm(fields) + an embedding of which field it is
+    O_g = ISAB_g(X)                a block of set attention, one head
+    a = SENet(O),  P_g = a_g O_g   a weight per group; patterns P (B, G, F, D)
 
 Pattern selector, with an adaptive indicator per task
 
     q_t = e_t + MLP_t(mean of P)
-    alpha_t = softmax(q_t W_q (P W_k)^T / sqrt(D))
-    z_t = sum_j alpha_tj P_j W_v
+    alpha_tg = softmax(q_t W_q (P_g W_k)^T / sqrt(D))
+    z_tg = sum_j alpha_tgj P_gj W_v
 
-A task's fields are `pattern`, z_t, and `mean`, the mean of X.
+A task's fields are z_t1 ... z_tG and the mean of its inputs' fields.
 
 The paper's text was not at hand: the parts are those that its abstract names, how they are joined
-is a reconstruction. Set attention is taken to be that of the Set Transformer, a group to be a block
-of it with one head, and squeeze and excitation to weigh groups.
+is a reconstruction. Set attention is taken to be that of the Set Transformer, and squeeze and
+excitation to weigh groups. Fields are normalised first, so that small tables are not drowned by the
+embedding of which field it is; and each group gives a field, since one for all groups was found
+too narrow to learn from.
 """
 
 from typing import ClassVar, Literal
@@ -33,7 +36,7 @@ from models.fields import Fields
 from models.layers import StackedLinear
 from models.senet import SENet
 from models.set_attention import InducedSetAttention
-from models.tables import INITIAL, Vectors
+from models.tables import Vectors
 
 
 class APEMConfig(BottomConfig):
@@ -60,33 +63,33 @@ class APEMConfig(BottomConfig):
 
 
 class APEM(Bottom):
-    """Two fields per task, whatever the number of inputs."""
-
-    names = ("pattern", "mean")
+    """A field per group and one more for each task, whatever the number of inputs."""
 
     def __init__(self, config: APEMConfig, layout: Layout, dim: int, attention: bool) -> None:
         super().__init__()
         self.fields = Fields(layout, dim, 1, attention)
         fields, tasks = len(self.fields.names), len(layout.tasks)
-        self.which = nn.Parameter(torch.empty(fields, dim).uniform_(-INITIAL, INITIAL))
+        self.names = (*(f"pattern.{g}" for g in range(config.groups)), "mean")
+        self.which = nn.Parameter(torch.randn(fields, dim))
         self.groups = InducedSetAttention(config.groups, config.points, dim)
         self.excitation = SENet(1, config.groups, config.reduction)
         self.selector = Selector(tasks, dim)
 
     def forward(self, vectors: Vectors, dense: Tensor) -> Tensor:
-        x = self.fields(vectors, dense) + self.which
-        z = self.selector(self.patterns(x))
-        return torch.stack([z, x.mean(1, keepdim=True).expand_as(z)], 2).flatten(1, 2)
+        fields = self.fields(vectors, dense)
+        z = self.selector(self.patterns(F.layer_norm(fields, fields.shape[2:]) + self.which))
+        mean = fields.mean(1)[:, None, None].expand(-1, z.shape[1], -1, -1)
+        return torch.cat([z, mean], 2).flatten(1, 2)
 
     def patterns(self, x: Tensor) -> Tensor:
-        """`(B, F, D) -> (B, G · F, D)`, group-major."""
+        """`(B, F, D) -> (B, G, F, D)`."""
         o = self.groups(x).transpose(0, 1)
         weights = self.excitation(o.flatten(2)[None]).squeeze(0)
-        return (weights[..., None, None] * o).flatten(1, 2)
+        return weights[..., None, None] * o
 
 
 class Selector(nn.Module):
-    """Each task attends to the patterns: `(B, n, D) -> (B, T, D)`.
+    """Each task attends to the patterns of every group: `(B, G, F, D) -> (B, T, G, D)`.
 
     The query has no bias, so that an indicator of zero is uniform attention. MLP_t has one hidden
     layer of width D.
@@ -99,13 +102,12 @@ class Selector(nn.Module):
         self.query, self.key, self.value = (nn.Linear(dim, dim, bias=False) for _ in range(3))
 
     def forward(self, patterns: Tensor) -> Tensor:
-        return self.value(self.weights(patterns) @ patterns)
+        return self.value(self.weights(patterns) @ patterns).transpose(1, 2)
 
     def weights(self, patterns: Tensor) -> Tensor:
-        """alpha: `(B, n, D) -> (B, T, n)`, each row summing to 1."""
-        q = self.indicators(patterns.mean(1))
-        scores = self.query(q) @ self.key(patterns).transpose(1, 2)
-        return (scores * q.shape[2] ** -0.5).softmax(2)
+        """alpha: `(B, G, F, D) -> (B, G, T, F)`, each row summing to 1."""
+        q = self.query(self.indicators(patterns.mean((1, 2))))
+        return (q[:, None] @ self.key(patterns).transpose(2, 3) * q.shape[2] ** -0.5).softmax(3)
 
     def indicators(self, mean: Tensor) -> Tensor:
         """q: `(B, D) -> (B, T, D)`."""
