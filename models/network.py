@@ -45,12 +45,15 @@ class Objective(nn.Module):
         weights     `(tasks,)` of the weighting; all ones in eval mode, where nothing is learned
         scores      `(batch, score columns)` probability, or value in its own unit
         row_losses  `(batch, tasks)` 0 where not observed
+
+        In eval mode losses are what scores are measured by, without terms that guide training.
         """
         predictor = self.predictor
         fields = predictor.bottom(self.gather(pooled, unpooled), batch.dense)
         logits = predictor.logits(fields)
         labels = batch.labels.where(batch.observed, 0.0)
-        row_losses = predictor.tasks.losses(logits, labels).where(batch.observed, 0.0)
+        loss = predictor.tasks.losses if self.training else predictor.tasks.errors
+        row_losses = loss(logits, labels).where(batch.observed, 0.0)
         local, losses = masked_mean(row_losses, batch.observed, batch.weight)
         if self.training:
             predictor.tasks.follow(logits.detach(), labels, batch.observed, batch.weight)

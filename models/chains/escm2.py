@@ -6,7 +6,7 @@ e    CE(z, s(a)) of the own logit a, that of P(task | given)
 w    min(o / max(ô, 1e-6), w_max)
 
     IPS    R = w e
-    DR     R = ê + w (e - ê) + w (e - ê)²        (error and imputation)
+    DR     R = ê + w (e - ê) + w (sg(e) - ê)²        (error and imputation; sg: no gradient)
     loss of a chained task = λ_g CE(z, P(given) · P(task | given)) + λ_c R
 
 Row by row, so R is averaged over the rows where the task is observed. Of rows without o only ê is
@@ -33,7 +33,8 @@ class ESCM2Config(ChainConfig):
     """ESMM with a counterfactual loss of the conditional probability.
 
     Departures: the weight itself is capped, where public code caps it before scaling by the batch;
-    ê is not bounded by 1, as log loss is not; it shares the hidden layers of its task's tower.
+    ê is not bounded by 1, as log loss is not; it shares the hidden layers of its task's tower; the
+    imputation follows e and never pulls it, which would pull P(task | given) to a half.
     UNVERIFIED: the defaults are those of one of two public codes, which differ.
     """
 
@@ -75,15 +76,13 @@ class ESCM2(ESMM):
         return F.pad(super().start(), (0, self.outputs - 1))
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        own = logits[:, :, 0]
-        joint = self.joint(own)
-        entire = F.binary_cross_entropy_with_logits(joint, labels, reduction="none")
+        own, entire = logits[:, :, 0], self.error(logits, labels)
         e = F.binary_cross_entropy_with_logits(own, labels, reduction="none")
-        w = self.weights(joint[:, self.upper].sigmoid(), labels[:, self.upper])
+        w = self.weights(self.score(logits)[:, self.upper, 0], labels[:, self.upper])
         risk = w * e
         if self.config.estimator == "dr":
             imputed = F.softplus(logits[:, :, 1])
-            risk = imputed + w * (e - imputed) + w * (e - imputed) ** 2
+            risk = imputed + w * (e - imputed) + w * (e.detach() - imputed) ** 2
         loss = self.config.lambda_g * entire + self.config.lambda_c * risk
         return torch.where(self.chained, loss, entire)
 

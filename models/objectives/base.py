@@ -36,6 +36,10 @@ class TaskObjective(nn.Module, ABC):
         """`(batch, tasks, outputs), (batch, tasks) -> (batch, tasks)`, finite for any finite
         logits."""
 
+    def error(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What the scores are measured by: `loss` without terms that only guide training."""
+        return self.loss(logits, labels)
+
     def follow(self, logits: Tensor, labels: Tensor, observed: Tensor, weight: Tensor) -> None:
         """Learn from a training batch what no gradient teaches; nothing by default.
 

@@ -29,6 +29,9 @@ class Binary(TaskObjective):
         return own
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return self.error(logits, labels)
+
+    def error(self, logits: Tensor, labels: Tensor) -> Tensor:
         joint = self.joint(logits[:, :, 0])
         return F.binary_cross_entropy_with_logits(joint, labels, reduction="none")
 

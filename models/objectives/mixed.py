@@ -88,6 +88,11 @@ class MixedObjective(nn.Module):
         parts = [g.objective.loss(g.own(logits), g.labels(labels)) for g in self._groups()]
         return self.by_task(torch.cat(parts, 1))
 
+    def errors(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """As `losses`, of what the scores are measured by; see `TaskObjective.error`."""
+        parts = [g.objective.error(g.own(logits), g.labels(labels)) for g in self._groups()]
+        return self.by_task(torch.cat(parts, 1))
+
     def follow(self, logits: Tensor, labels: Tensor, observed: Tensor, weight: Tensor) -> None:
         """Let every objective learn from a training batch; see `TaskObjective.follow`."""
         for g in self._groups():

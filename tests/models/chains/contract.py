@@ -74,6 +74,15 @@ class ChainContract(NetworkContract):
             right = ((scores[:, t] > 0.5) == labels[:, t]).mean()
             assert right > 0.95, (layout.tasks[t].name, right)
 
+    def test_what_is_measured_is_the_log_loss_of_the_scores(self) -> None:
+        """Whatever else the chain learns from."""
+        layout = make_layout(chained(None, "a", "b"))
+        network, batch = make_network(layout, self.model()).eval(), random_batch(layout, 32)
+        _, out = network(batch)
+        p, y = out["scores"].double(), batch.labels.double()
+        expected = -(y * p.log() + (1 - y) * (1 - p).log()) * batch.observed
+        torch.testing.assert_close(out["row_losses"].double(), expected, rtol=1e-4, atol=1e-5)
+
     def test_logits_of_a_chain_are_float32_in_bfloat16(self) -> None:
         """Whatever the towers say to each other; losses and products of probabilities are made of
         them outside the half-precision part."""

@@ -163,6 +163,20 @@ def test_with_nothing_imputed_it_is_ips_and_a_squared_error() -> None:
     torch.testing.assert_close(risk("dr", logits, labels, 1e9), expected, rtol=0, atol=1e-10)
 
 
+def test_the_imputation_follows_the_error_and_never_pulls_it() -> None:
+    """The conditional logit has the gradient that it has with IPS; ê has (1 - w) + 2 w (ê - e)."""
+    logits, labels = some_logits(32).requires_grad_(), some_labels(32)
+    dr, ips = (
+        torch.autograd.grad(risk(name, logits[:, :, :n], labels, 15.0).sum(), logits)[0]
+        for name, n in (("dr", 2), ("ips", 1))
+    )
+    torch.testing.assert_close(dr[:, 1, 0], ips[:, 1, 0], rtol=0, atol=1e-10)
+    w = (labels[:, 0] / logits[:, 0, 0].sigmoid()).clamp(max=15.0)
+    e, second = log_loss(logits[:, 1, 0], labels[:, 1]), logits[:, 1, 1]
+    expected = second.sigmoid() * (1 - w + 2 * w * (second.exp().log1p() - e))
+    torch.testing.assert_close(dr[:, 1, 1], expected.detach(), rtol=0, atol=1e-10)
+
+
 def test_with_a_certain_parent_it_is_the_loss_where_the_parent_happened() -> None:
     logits, labels = some_logits(32, 1), some_labels(32)
     logits[:, 0] = 60.0
