@@ -4,7 +4,7 @@ B  rows    T  tasks    F  fields    G  groups    D  width of a field
 
 DeepAuto group Transformer
 
-    X = norm(fields) + an embedding of which field it is
+    X = fields + an embedding of which field it is
     O_g = ISAB_g(X)                a block of set attention, one head
     a = SENet(O),  P_g = a_g O_g   a weight per group; patterns P (B, G, F, D)
 
@@ -18,9 +18,9 @@ A task's fields are z_t1 ... z_tG and the mean of its inputs' fields.
 
 The paper's text was not at hand: the parts are those that its abstract names, how they are joined
 is a reconstruction. Set attention is taken to be that of the Set Transformer, and squeeze and
-excitation to weigh groups. Fields are normalised first, so that small tables are not drowned by the
-embedding of which field it is; and each group gives a field, since one for all groups was found
-too narrow to learn from.
+excitation to weigh groups. Each group gives a field, since one for all groups was found too narrow
+to learn from. Embeddings of fields start at the scale of the norms, far above that of the tables:
+a row of a table that was never trained then says little, behind a norm too.
 """
 
 from typing import ClassVar, Literal
@@ -77,7 +77,7 @@ class APEM(Bottom):
 
     def forward(self, vectors: Vectors, dense: Tensor) -> Tensor:
         fields = self.fields(vectors, dense)
-        z = self.selector(self.patterns(F.layer_norm(fields, fields.shape[2:]) + self.which))
+        z = self.selector(self.patterns(fields + self.which))
         mean = fields.mean(1)[:, None, None].expand(-1, z.shape[1], -1, -1)
         return torch.cat([z, mean], 2).flatten(1, 2)
 
