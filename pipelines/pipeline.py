@@ -27,8 +27,19 @@ def make_pipeline(
     """TorchRec's pipeline, which overlaps copies and the exchange of ids with the step before. It
     looks for tables in the network and fails where there are none, so then steps run one by one."""
     if tables:
-        return TrainPipelineSparseDist(model, cast(torch.optim.Optimizer, optimizers), device)
+        return OverlappingPipeline(model, cast(torch.optim.Optimizer, optimizers), device)
     return PlainPipeline(model, optimizers, device)
+
+
+class OverlappingPipeline(TrainPipelineSparseDist[Batch, dict[str, Tensor]]):
+    """TorchRec's pipeline, which may be detached in mid-epoch with several processes, too.
+
+    Batches stay in flight while it is detached, and the ids of the first were exchanged already.
+    TorchRec's own `attach` would exchange them again, out of step with the answers of before.
+    """
+
+    def attach(self, model: nn.Module | None = None, sparse_dist: bool = True) -> None:
+        super().attach(model, sparse_dist=False)
 
 
 class PlainPipeline:

@@ -90,6 +90,23 @@ def test_the_first_process_tracks(two: TrainResult, tracker: Memory) -> None:
     assert not (two.checkpoint.parent / JOB).exists()
 
 
+def test_looking_at_the_validation_split_in_mid_epoch_changes_nothing(
+    two: TrainResult, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    run = small_run(evaluate_every=3, early_stopping={"metric": "auc", "patience": 99})
+    looked = launch(run, dataset, tmp_path, 2, SilentTracker())
+    assert [step for step, _ in looked.history] == [*range(3, 38, 3), 38]
+    expected, found = load_weights(latest_of(two)), load_weights(latest_of(looked))
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, rtol=1e-4, atol=1e-5)
+
+
+def latest_of(result: TrainResult) -> Path:
+    newest = latest(result.checkpoint.parent)
+    assert newest is not None
+    return newest
+
+
 def test_killed_and_resumed_in_two_processes(
     two: TrainResult, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
