@@ -21,10 +21,10 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "apem": {
         "architecture": "mmoe",
-        "embedding_dim": 8,
+        "embedding_dim": 16,
         "experts": 3,
         "expert": [64, 32],
-        "bottom": {"kind": "apem", "groups": 4, "points": 4},
+        "bottom": "apem",
     },
     "pepnet": {"architecture": "pepnet", "hidden": [16, 8], "gate_hidden": 8},
     "pepnet_named": {

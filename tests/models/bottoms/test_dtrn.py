@@ -37,9 +37,11 @@ def some_inputs() -> tuple[Vectors, Tensor]:
 
 
 def zero_hypernetwork(dtrn: DTRN) -> None:
-    for transformer in dtrn.interests.transformers:  # type: ignore[union-attr]
-        for parameter in transformer.norms.parameters():
-            torch.nn.init.zeros_(parameter)
+    assert dtrn.interests is not None
+    for transformer in dtrn.interests.transformers:
+        assert isinstance(transformer, ConditionalTransformer)
+        torch.nn.init.zeros_(transformer.norms.weight)
+        torch.nn.init.zeros_(transformer.norms.bias)
 
 
 def close(left: Tensor, right: Tensor) -> None:
