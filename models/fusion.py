@@ -22,9 +22,9 @@ HIDDEN = torch.finfo(torch.float32).min
 class Experts(nn.Module):
     """E MLPs of one shape: `(batch, sources, inputs) -> (batch, experts, hidden[-1])`.
 
-    They are ReLU MLPs unless `network(experts, inputs, hidden, dropout)` makes others. `source`
-    names the input that each expert reads; experts of one source must be neighbours for their first
-    layers to run as one matrix product, which they do when all sources feed equally many.
+    They are ReLU MLPs unless `network(experts, inputs, hidden, dropout, counts)` makes others.
+    `source` names the input that each expert reads. Where experts of one source are neighbours, in
+    the order of the sources, they read it together; else each gets a copy of its own.
     """
 
     source: Tensor
@@ -35,20 +35,20 @@ class Experts(nn.Module):
         inputs: int,
         hidden: Sequence[int],
         dropout: float = 0.0,
-        network: Callable[[int, int, Sequence[int], float], nn.Module] = StackedMLP,
+        network: Callable[..., nn.Module] = StackedMLP,
     ) -> None:
         super().__init__()
-        self.mlp = network(len(source), inputs, hidden, dropout)
+        sources = list(source)
+        ordered = sources == sorted(sources)
+        self.sources = max(sources) + 1 if ordered else 0
+        counts = [sources.count(s) for s in range(self.sources)] if ordered else None
+        self.mlp = network(len(sources), inputs, hidden, dropout, counts)
         self.width = (inputs, *hidden)[-1]
-        self.register_buffer("source", torch.tensor(list(source)), persistent=False)
-        sources = max(source) + 1
-        even = [s for s in range(sources) for _ in range(len(source) // sources)]
-        self.even = sources if list(source) == even else 0
+        self.register_buffer("source", torch.tensor(sources), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.transpose(0, 1)
-        if len(x) != self.even:
-            x = x.index_select(0, self.source)
+        x = x[: self.sources] if self.sources else x.index_select(0, self.source)
         return self.mlp(x).transpose(0, 1)
 
 

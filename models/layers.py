@@ -1,10 +1,10 @@
 """Many small networks of one shape as one: linear layers and MLPs over a stacked dimension.
 
-N  networks        S  sources (inputs shared by N / S consecutive networks)        B  rows
+N  networks        S  sources (inputs shared by consecutive networks)        B  rows
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -14,23 +14,41 @@ from torch.nn import functional as F
 class StackedLinear(nn.Module):
     """N linear layers at once: `(sources, rows, inputs) -> (N, rows, outputs)`.
 
-    Consecutive layers share a source, N / S of them each: with one source all N run as a single
-    wide matrix product, with N sources every layer reads its own. Initialised as `nn.Linear` is:
-    weight and bias uniform in ±1/√inputs.
+    Consecutive layers share a source: `counts` says how many read each, N / S of them when it is
+    left out. With one source all N run as a single wide matrix product, with N sources every layer
+    reads its own; sources of equal count run together. Initialised as `nn.Linear` is: weight and
+    bias uniform in ±1/√inputs.
     """
 
-    def __init__(self, layers: int, inputs: int, outputs: int, bias: bool = True) -> None:
+    def __init__(
+        self,
+        layers: int,
+        inputs: int,
+        outputs: int,
+        bias: bool = True,
+        counts: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         bound = inputs**-0.5 if inputs else 0.0
         self.weight = nn.Parameter(torch.empty(layers, outputs, inputs).uniform_(-bound, bound))
         self.bias = (
             nn.Parameter(torch.empty(layers, outputs).uniform_(-bound, bound)) if bias else None
         )
+        self.runs = _runs(counts) if counts is not None and len(set(counts)) > 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
-        sources, outputs = x.shape[0], self.weight.shape[1]
-        weight = self.weight.reshape(sources, -1, x.shape[2])
-        bias = None if self.bias is None else self.bias.reshape(sources, 1, -1)
+        if self.runs is None:
+            return self._stack(x, self.weight, self.bias)
+        parts = [
+            self._stack(x[s], self.weight[n], None if self.bias is None else self.bias[n])
+            for s, n in self.runs
+        ]
+        return torch.cat(parts)
+
+    def _stack(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        sources, outputs = x.shape[0], weight.shape[1]
+        weight = weight.reshape(sources, -1, x.shape[2])
+        bias = None if bias is None else bias.reshape(sources, 1, -1)
         if sources == 1:
             flat = None if bias is None else bias.flatten()
             y = F.linear(x.squeeze(0), weight.squeeze(0), flat).unsqueeze(0)
@@ -41,17 +59,38 @@ class StackedLinear(nn.Module):
         return y.unflatten(2, (-1, outputs)).transpose(1, 2).flatten(0, 1)
 
 
+def _runs(counts: Sequence[int]) -> list[tuple[slice, slice]]:
+    """Neighbouring sources of equal count, with the layers that read them."""
+    runs, source, layer = [], 0, 0
+    for count, group in groupby(counts):
+        sources = len(list(group))
+        if count:
+            layers = slice(layer, layer + sources * count)
+            runs.append((slice(source, source + sources), layers))
+        source, layer = source + sources, layer + sources * count
+    return runs
+
+
 class StackedMLP(nn.Module):
     """N MLPs at once: `(sources, rows, inputs) -> (N, rows, hidden[-1])`.
 
     Every layer, the last one too, is followed by ReLU and dropout. With no hidden layer the input
-    passes through.
+    passes through. `counts` is that of the first layer, see `StackedLinear`.
     """
 
-    def __init__(self, networks: int, inputs: int, hidden: Sequence[int], dropout: float) -> None:
+    def __init__(
+        self,
+        networks: int,
+        inputs: int,
+        hidden: Sequence[int],
+        dropout: float,
+        counts: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
+        sizes = pairwise((inputs, *hidden))
         self.layers = nn.ModuleList(
-            StackedLinear(networks, i, o) for i, o in pairwise((inputs, *hidden))
+            StackedLinear(networks, i, o, counts=None if layer else counts)
+            for layer, (i, o) in enumerate(sizes)
         )
         self.dropout = nn.Dropout(dropout)
         self.width = (inputs, *hidden)[-1]

@@ -21,7 +21,8 @@ class NormalisedMLP(nn.Module):
         Exp(x) = Swish(BN(W h + b))        h: the hidden layers before, each Swish(W h + b)
 
     Where the last layer is normalised it has no b: beta of the norm takes its place. Dropout
-    follows every activation. With `relu` and without the norm it is `StackedMLP`.
+    follows every activation. With `relu` and without the norm it is `StackedMLP`. `counts` is that
+    of the first layer, see `StackedLinear`.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class NormalisedMLP(nn.Module):
         inputs: int,
         hidden: Sequence[int],
         dropout: float,
+        counts: Sequence[int] | None = None,
         activation: Activation = "swish",
         normalise: bool = True,
     ) -> None:
@@ -37,7 +39,7 @@ class NormalisedMLP(nn.Module):
         sizes = list(pairwise((inputs, *hidden)))
         last = len(sizes) - 1
         self.layers = nn.ModuleList(
-            StackedLinear(networks, i, o, bias=place < last or not normalise)
+            StackedLinear(networks, i, o, place < last or not normalise, None if place else counts)
             for place, (i, o) in enumerate(sizes)
         )
         self.width = hidden[-1]

@@ -72,4 +72,5 @@ class Predictor(nn.Module):
 
     def _fold(self, fields: Tensor) -> Tensor:
         """With fields per task, tasks become rows: `(batch · tasks, F, dim)`, row-major."""
-        return fields.view(-1, len(self.bottom.names), fields.shape[2]) if self.per_task else fields
+        fold = (-1, len(self.bottom.names))
+        return fields.unflatten(1, fold).flatten(0, 1) if self.per_task else fields

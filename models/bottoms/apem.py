@@ -6,7 +6,7 @@ DeepAuto group Transformer
 
     X = fields + an embedding of which field it is
     O_g = ISAB_g(X)                a block of set attention, one head
-    a = SENet(O),  P_g = a_g O_g   a weight per group; patterns P (B, G, F, D)
+    a = SENet(O),  P_g = X + a_g O_g   a weight per unit of each group; patterns P (B, G, F, D)
 
 Pattern selector, with an adaptive indicator per task
 
@@ -18,9 +18,11 @@ A task's fields are z_t1 ... z_tG and the mean of its inputs' fields.
 
 The paper's text was not at hand: the parts are those that its abstract names, how they are joined
 is a reconstruction. Set attention is taken to be that of the Set Transformer, and squeeze and
-excitation to weigh groups. Each group gives a field, since one for all groups was found too narrow
-to learn from. Embeddings of fields start at the scale of the norms, far above that of the tables:
-a row of a table that was never trained then says little, behind a norm too.
+excitation to weigh the units of every group by their means over fields: a mean over units would be
+0, behind a norm. Patterns are added to the fields: without, rare tasks learned little on real logs.
+Each group gives a field, since one for all groups was found too narrow to learn from. Embeddings of
+fields start at the scale of the norms, far above that of the tables: a row of a table that was
+never trained then says little, behind a norm too.
 """
 
 from typing import ClassVar, Literal
@@ -56,7 +58,7 @@ class APEMConfig(BottomConfig):
     points: int = Field(8, ge=1)
     """Inducing points of each group."""
     reduction: int = Field(2, ge=1)
-    """Groups per hidden unit of the SENet that weighs them."""
+    """Units of all groups per hidden unit of the SENet that weighs them."""
 
     def build(self, layout: Layout, dim: int, copies: int, attention: bool) -> "APEM":
         return APEM(self, layout, dim, attention)
@@ -72,7 +74,7 @@ class APEM(Bottom):
         self.names = (*(f"pattern.{g}" for g in range(config.groups)), "mean")
         self.which = nn.Parameter(torch.randn(fields, dim))
         self.groups = InducedSetAttention(config.groups, config.points, dim)
-        self.excitation = SENet(1, config.groups, config.reduction)
+        self.excitation = SENet(1, config.groups * dim, config.reduction)
         self.selector = Selector(tasks, dim)
 
     def forward(self, vectors: Vectors, dense: Tensor) -> Tensor:
@@ -84,8 +86,9 @@ class APEM(Bottom):
     def patterns(self, x: Tensor) -> Tensor:
         """`(B, F, D) -> (B, G, F, D)`."""
         o = self.groups(x).transpose(0, 1)
-        weights = self.excitation(o.flatten(2)[None]).squeeze(0)
-        return weights[..., None, None] * o
+        units = o.transpose(2, 3).flatten(1, 2)
+        weights = self.excitation(units[None]).squeeze(0)
+        return x[:, None] + weights.unflatten(1, o.shape[1::2])[:, :, None] * o
 
 
 class Selector(nn.Module):

@@ -73,7 +73,7 @@ class DTRN(Bottom):
             z.append(self.interests(vectors))
         Z = torch.cat(z, 2)
         weights = self.refinement(Z.transpose(0, 1)).transpose(0, 1)
-        return (weights[..., None] * Z).flatten(1, 2).contiguous()
+        return (weights[..., None] * Z).flatten(1, 2)
 
 
 class Interests(nn.Module):

@@ -23,8 +23,8 @@ MODELS: dict[str, dict[str, Any]] = {
         "architecture": "mmoe",
         "embedding_dim": 16,
         "experts": 3,
-        "expert": [64, 32],
-        "bottom": "apem",
+        "expert": [64],
+        "bottom": {"kind": "apem", "groups": 8, "points": 4},
     },
     "pepnet": {"architecture": "pepnet", "hidden": [16, 8], "gate_hidden": 8},
     "pepnet_named": {

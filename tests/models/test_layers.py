@@ -26,6 +26,22 @@ def test_layers_are_independent_linears(layers: int, sources: int, bias: bool) -
         torch.testing.assert_close(y[n], expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    "counts", [(3,), (2, 2), (1, 3), (1, 1, 4), (2, 0, 1), (0, 2), (1, 2, 2, 1)], ids=str
+)
+def test_sources_may_be_read_by_different_numbers_of_layers(
+    counts: tuple[int, ...], bias: bool
+) -> None:
+    layers, x = sum(counts), torch.randn(len(counts), 7, 5)
+    stacked = StackedLinear(layers, 5, 3, bias, counts)
+    y = stacked(x)
+    assert y.shape == (layers, 7, 3)
+    source = [s for s, count in enumerate(counts) for _ in range(count)]
+    for n, s in enumerate(source):
+        torch.testing.assert_close(y[n], unstack(stacked, n)(x[s]), rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("sources", [1, 2, 4])
 def test_a_layer_gets_gradient_from_its_own_output_alone(sources: int) -> None:
     stacked, x = StackedLinear(4, 5, 3), torch.randn(sources, 7, 5, requires_grad=True)

@@ -91,7 +91,7 @@ def test_without_an_indicator_it_is_a_shared_encoder_with_mean_pooling() -> None
     x = torch.randn(B, F, D, dtype=torch.float64)
     z = apem.selector(apem.patterns(x))
     for t in range(T):
-        close(z[:, t, 0], apem.groups(x)[0].mean(1) @ apem.selector.value.weight.T)
+        close(z[:, t, 0], (x + apem.groups(x)[0]).mean(1) @ apem.selector.value.weight.T)
 
 
 def test_equal_indicators_give_equal_fields() -> None:
@@ -121,8 +121,11 @@ def test_doubling_a_groups_weight_doubles_its_patterns() -> None:
     apem, x = make(), torch.randn(B, F, D, dtype=torch.float64)
     before = apem.patterns(x)
     double = torch.tensor([1.0, 2.0, 1.0, 1.0], dtype=torch.float64)
-    apem.excitation.register_forward_hook(lambda *passed: passed[2] * double)
-    close(apem.patterns(x), before * double[:, None, None])
+    units = double.repeat_interleave(D)
+    apem.excitation.register_forward_hook(lambda *passed: passed[2] * units)
+    after = apem.patterns(x)
+    x = x[:, None]
+    close(after - x, (before - x) * double[:, None, None])
 
 
 @pytest.mark.parametrize("points", [3, 8])

@@ -290,14 +290,15 @@ def test_a_further_task_leaves_the_others_of_cgc_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("m_t", "m_s", "sources"), [(2, 2, 4), (1, 1, 4), (3, 0, 3), (1, 2, 0), (0, 2, 0)]
+    ("m_t", "m_s", "products"), [(2, 2, 1), (1, 1, 1), (3, 0, 1), (1, 2, 2), (0, 2, 1)]
 )
-def test_as_many_experts_per_module_run_as_one_product_per_module(
-    m_t: int, m_s: int, sources: int
-) -> None:
-    """Level one has one input for all; below it even counts need no copy of the inputs."""
+def test_experts_run_in_two_products_at_most(m_t: int, m_s: int, products: int) -> None:
+    """All tasks' experts have a product of their own where tasks and shared module differ in
+    number; level one has one input for all."""
     first, second = levels_of(make((8,), (6,), task_experts=m_t, shared_experts=m_s))
-    assert first[0].even == 1 and second[0].even == sources
+    runs = [experts.mlp.layers[0].runs for experts in (first[0], second[0])]
+    assert runs[0] is None
+    assert (1 if runs[1] is None else len(runs[1])) == products
 
 
 def test_a_network_without_experts_is_refused() -> None:
