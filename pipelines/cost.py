@@ -81,6 +81,7 @@ def parameters(network: Network) -> tuple[int, int]:
 def flops_per_row(network: Network, batch: Batch) -> float:
     """Of the matrix products between the tables and the scores."""
     batch = batch.to(next(network.objective.parameters()).device)
+    network.requires_grad_(False)  # the counter hooks into whatever asks for a gradient
     with torch.no_grad():
         vectors = network.tables(batch.ids, batch.sequences)
         with FlopCounterMode(display=False) as counter:
@@ -102,6 +103,7 @@ def _rate(config: RunConfig, dataset: PreparedDataset, split: str) -> float:
     network = make(config, dataset)
     batch = _batch(dataset, split, TIMED_ROWS)
     batch = batch.to(next(network.objective.parameters()).device)
+    network.requires_grad_(False)  # the counter hooks into whatever asks for a gradient
     with torch.no_grad():
         network(batch)
         _wait()

@@ -8,9 +8,12 @@ from models.network import Network
 from models.trunks.mmoe import MMoEConfig
 from models.trunks.shared_bottom import SharedBottomConfig
 from models.trunks.single_task import SingleTaskConfig
+from models.weightings import StaticConfig
 from pipelines import cost
 from pipelines.config import RunConfig
 from pipelines.cost import costs, flops_per_row, parameters, score_rates
+from tests.models.conftest import make_layout, random_batch
+from tests.models.debug import MODELS, debug_model
 from tests.pipelines.runs import small_run
 from tests.prepared import prepare
 
@@ -62,6 +65,12 @@ def test_operations_are_two_for_each_multiply_add(dataset, config, copies, trunk
     found = flops_per_row(made(config), cost._batch(dataset, "test", 100))
     least = 2 * (copies * D + trunk + TOWERS)
     assert found in ({least + 2 * fused} if config is MMOE else {least, least + 2 * fused})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_operations_of_every_network_are_counted(name):
+    network = Network(make_layout(), debug_model(name), StaticConfig(), torch.device("cpu"))
+    assert flops_per_row(network, random_batch(make_layout(), 8)) > 0
 
 
 def test_operations_per_row_do_not_depend_on_the_rows(dataset):
