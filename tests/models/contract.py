@@ -152,6 +152,7 @@ class NetworkContract:
             name: value[[1, 0, 2]] if ".towers." in name else value for name, value in state.items()
         }
 
+    @pytest.mark.slow
     def test_exports_to_onnx(self, tmp_path: Path) -> None:
         layout, model = make_layout(TASKS), self.model()
         network = make_network(layout, model)

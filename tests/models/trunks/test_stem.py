@@ -140,7 +140,7 @@ def test_without_task_experts_it_is_mmoe_on_the_shared_tables() -> None:
     trunk, fields = make(task_experts=0, shared_experts=3), some_fields()
     x = fields.unflatten(1, (4, -1)).flatten(2)
     (level,) = trunk.levels
-    h = level.experts.mlp(x[:, 3][None]).transpose(0, 1)
+    h = level.experts(x)
     g = level.gate(x[:, :3] + x[:, 3:])
     torch.testing.assert_close(trunk(fields), g @ h, rtol=0, atol=1e-10)
     shared = fields[:, 3 * len(FIELDS) :]
