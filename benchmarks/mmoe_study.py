@@ -136,8 +136,8 @@ def rows(results: Results) -> Iterator[tuple[str, float, int, float]]:
 
 @matplotlib.rc_context(figures.STYLE)
 def picture(results: Results) -> Figure:
-    """The loss of every network, and what each saves over shared-bottom on the same tasks; mean and
-    its standard error over seeds."""
+    """The loss of every network, and what each saves over shared-bottom on the same tasks; medians
+    and quartiles over seeds, since a seed may not learn at all."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     correlations = list(results["shared_bottom"])
@@ -153,15 +153,17 @@ def picture(results: Results) -> Figure:
     right.yaxis.set_major_formatter(PercentFormatter(1))
     for axes in (left, right):
         axes.invert_xaxis()
-        axes.legend()
+        axes.legend(loc="best")
     return figure
 
 
 def draw(axes: Axes, x: Sequence[float], values: Tensor, name: str) -> None:
-    """Mean over seeds of `values (correlations, seeds)`."""
-    error = values.std(1) / values.shape[1] ** 0.5
-    color = figures.PALETTE[list(NETWORKS).index(name)]
-    axes.errorbar(x, values.mean(1), error, marker="o", markersize=4, color=color, label=name)
+    """Median over seeds of `values (correlations, seeds)`; quartiles beside each other."""
+    low, middle, high = values.quantile(torch.tensor([0.25, 0.5, 0.75]), 1)
+    place = list(NETWORKS).index(name)
+    color, beside = figures.PALETTE[place], torch.tensor(x) + 0.012 * (place - 1)
+    ends = torch.stack([middle - low, high - middle])
+    axes.errorbar(beside, middle, ends, marker="o", markersize=4, color=color, label=name)
 
 
 def losses(results: Results, name: str) -> Tensor:

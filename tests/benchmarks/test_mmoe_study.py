@@ -49,11 +49,13 @@ def test_seeds_train_apart():
 
 @pytest.mark.slow
 def test_more_gates_help_as_tasks_grow_apart():
-    """The paper's finding (section 3.4), in fewer steps."""
-    results = run(Study(seeds=20, steps=600), [0.0, 1.0], list(NETWORKS))
+    """The paper's findings (sections 3.4 and 4.3) in fewer steps: MMoE beats shared-bottom on more
+    seeds than chance would give, OMoE only where tasks differ, and loses less as they grow apart.
+    """
+    results = run(Study(seeds=20, steps=800), [0.5, 1.0], list(NETWORKS))
     shared, omoe, mmoe = (losses(results, name) for name in NETWORKS)
-    saved = 1 - mmoe / shared
-    gain = saved[0] - saved[1]
-    assert gain.mean() > 2 * gain.std() / len(gain) ** 0.5
-    gap = (omoe[0] - omoe[1]) - (mmoe[0] - mmoe[1])
-    assert gap.mean() > 0
+    beyond_chance = 15  # of 20: a fair coin does it once in fifty times
+    assert ((mmoe < shared).sum(1) >= beyond_chance).all()
+    assert (mmoe < omoe)[0].sum() >= beyond_chance > (mmoe < omoe)[1].sum()
+    apart = {name: (x[0] / x[1]).log().mean() for name, x in (("omoe", omoe), ("mmoe", mmoe))}
+    assert apart["mmoe"] < apart["omoe"]

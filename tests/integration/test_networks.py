@@ -16,6 +16,8 @@ from tests.integration.test_promise import agree, scores_of_training
 from tests.models.debug import MODELS, debug_model
 
 ROOT = Path(__file__).parents[2]
+NAMING = {"pepnet_named": {"domain": ["device"], "prior": ["user", "item"]}}
+"""Settings that name features, by those of the shop."""
 KUAIRAND = ROOT / "configs" / "kuairand"
 
 
@@ -40,7 +42,8 @@ def test_every_chain_has_a_config_on_the_shipped_logs():
 def test_it_goes_down_the_whole_line(name, tmp_path, monkeypatch, fulcrum):
     monkeypatch.chdir(tmp_path)
     write_shop(tmp_path)
-    run = yaml.safe_load(YAML) | {"model": debug_model(name).model_dump(mode="json")}
+    model = debug_model(name, **NAMING.get(name, {}))
+    run = yaml.safe_load(YAML) | {"model": model.model_dump(mode="json")}
     (tmp_path / "shop.yaml").write_text(yaml.safe_dump(run))
     assert fulcrum("train", "shop.yaml").code == 0
     done = fulcrum(

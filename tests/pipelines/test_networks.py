@@ -18,6 +18,10 @@ from tests.prepared import prepare
 pytestmark = pytest.mark.slow
 
 
+NAMING = {"pepnet_named": {"domain": ["item"], "prior": ["user"]}}
+"""Settings that name features, by those of the prepared rows."""
+
+
 class Stop(SilentTracker):
     """Ends the process's work in mid-epoch, as Ctrl-C does."""
 
@@ -33,7 +37,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 
 def run(name: str) -> RunConfig:
     config = small_run(checkpoint_every=8)
-    return config.model_copy(update={"model": debug_model(name, dropout=0.1)})
+    model = debug_model(name, dropout=0.1, **NAMING.get(name, {}))
+    return config.model_copy(update={"model": model})
 
 
 @pytest.mark.parametrize("name", MODELS)
