@@ -17,6 +17,7 @@ from benchmarks.training import THREADS, wait
 from models.trunks import TrunkConfig
 from models.trunks.mmoe import MMoEConfig
 from models.trunks.ple import PLEConfig
+from pipelines.allocator import keep_freed_memory
 
 CPU = torch.device("cpu")
 FIELDS = [f"field_{f}" for f in range(27)]
@@ -33,6 +34,7 @@ def fusion(folder: Path, size: Size) -> list[Figure]:
     """PLE's rate of operations against that of bare layers, and what compiling it brings. The aim:
     at most 1.3 times as long for as much work."""
     torch.set_num_threads(THREADS)
+    keep_freed_memory()  # as training does
     actions = {
         DENSE: step_layers(PLE, size.batch_size),
         EAGER: step(PLE, size.batch_size),

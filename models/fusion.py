@@ -48,7 +48,10 @@ class Experts(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.transpose(0, 1)
-        x = x[: self.sources] if self.sources else x.index_select(0, self.source)
+        if not self.sources:
+            x = x.index_select(0, self.source)
+        elif len(x) > self.sources:
+            x = x[: self.sources]
         return self.mlp(x).transpose(0, 1)
 
 

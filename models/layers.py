@@ -97,5 +97,5 @@ class StackedMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
-            x = self.dropout(F.relu(layer(x).contiguous(), inplace=True))
+            x = self.dropout(F.relu(layer(x)))
         return x
