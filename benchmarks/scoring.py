@@ -80,7 +80,7 @@ def eager(
 
 def make_weights(run: RunConfig, dataset: PreparedDataset) -> dict[str, torch.Tensor]:
     """Of an untrained network: they score as fast as any."""
-    network = Network(dataset.state.layout, run.model, run.weighting, torch.device("cpu"))
+    network = Network(dataset.state.layout, run.model, tables_device=torch.device("cpu"))
     return network.state_dict()
 
 

@@ -98,7 +98,7 @@ def read(dataset: PreparedDataset, size: Size) -> Callable[[], float]:
 def multiply(run: RunConfig, dataset: PreparedDataset) -> Callable[[], float]:
     """The network's largest layer, bare: its output, the gradients of its input and its weight.
     Gives the rows for whose training step as many operations suffice."""
-    network = Network(dataset.state.layout, run.model, run.weighting, torch.device("cpu"))
+    network = Network(dataset.state.layout, run.model, tables_device=torch.device("cpu"))
     layers = [m.weight.detach() for m in network.modules() if isinstance(m, StackedLinear)]
     weight = max(layers, key=torch.Tensor.numel).flatten(0, 1)
     rows = run.train.batch_size

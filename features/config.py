@@ -14,16 +14,16 @@ class Config(BaseModel):
     )
 
 
-def choice(members: Mapping[str, type[Config]]) -> Any:
-    """Annotation of a field that holds one of a family's config classes, told apart by `kind`. A
-    name alone stands for that member with its defaults: `dcn_v2` for `{kind: dcn_v2}`."""
+def choice(members: Mapping[str, type[Config]], tag: str = "kind") -> Any:
+    """Annotation of a field that holds one of a family's config classes, told apart by the key
+    `tag`. A name alone stands for that member with its defaults: `dcn_v2` for `{kind: dcn_v2}`."""
     classes = tuple(members.values())
     union: Any = Union[classes]  # noqa: UP007
     if len(classes) > 1:
-        union = Annotated[union, Field(discriminator="kind")]
+        union = Annotated[union, Field(discriminator=tag)]
     either = union | Literal[tuple(members)]
-    return Annotated[union, BeforeValidator(_by_name, json_schema_input_type=either)]
 
+    def by_name(value: Any) -> Any:
+        return {tag: value} if isinstance(value, str) else value
 
-def _by_name(value: Any) -> Any:
-    return {"kind": value} if isinstance(value, str) else value
+    return Annotated[union, BeforeValidator(by_name, json_schema_input_type=either)]

@@ -16,13 +16,7 @@ from torch.nn import functional as F
 from features.layout import BagInput, IdInput, Layout, SequenceInput
 from models.fusion import HIDDEN
 from models.layers import StackedLinear
-from models.tables import Vectors
-
-
-def masked_mean(vectors: Tensor, present: Tensor) -> Tensor:
-    """`(B, C, L, D), (B, L) -> (B, C, D)`; zero where nothing is present."""
-    share = present.to(vectors.dtype) / present.sum(1, keepdim=True).clamp(min=1)
-    return (share[:, None, None] @ vectors).squeeze(2)
+from models.tables import Vectors, masked_mean
 
 
 class TargetAttention(nn.Module):

@@ -8,33 +8,49 @@ from torchrec import JaggedTensor, KeyedTensor
 
 from features.batch import Batch
 from features.layout import Layout
-from models.gramian import gramian
+from models.gramians import Graph
+from models.head_scale import HeadScale
 from models.level import Level
+from models.lookups import Lookups
 from models.objectives.masked import masked_mean
 from models.predictor import Predictor
-from models.tables import Gather, Tables
+from models.step import Rows, Step
+from models.tables import Gather, Tables, Vectors
 from models.trunks import TrunkConfig
-from models.weightings import WeightingConfig
+from models.weightings import StaticConfig, Weighting
 
 
 class Objective(nn.Module):
     """From the tables' output to one loss, with no table inside.
 
     `loss` is this process's share of the weighted sum of task losses: its gradient, averaged over
-    processes, is the gradient of the loss over the global batch.
+    processes, is the gradient of the loss over the global batch. Without a weighting every weight
+    is 1.
     """
 
     def __init__(
         self,
         layout: Layout,
         model: TrunkConfig,
-        weighting: WeightingConfig,
+        weighting: Weighting | None = None,
         precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        self.gather = Gather(layout, model.copies(len(layout.tasks)))
+        self.layout, self.copies = layout, model.copies(len(layout.tasks))
+        self.gather = Gather(layout, self.copies)
         self.predictor = Predictor(layout, model, precision)
-        self.weighting = weighting.build(tuple(task.name for task in layout.tasks))
+        # In a tuple, which torch does not look into: the weighting trains itself, and its
+        # parameters are none of the network's, its optimizer's or DDP's.
+        self._weighting = (weighting,)
+        config = StaticConfig() if weighting is None else weighting.config
+        self.place = config.place
+        self.heads = HeadScale() if config.apply == "representation" else None
+        self.watching = False
+        """Whether the next step also tells the products of task gradients."""
+        self.salt = 0
+        """Of what is drawn to look at gradients: the number of the step."""
+        self.seen: Batch | None = None
+        """The batch of the latest training step."""
 
     def forward(
         self, pooled: KeyedTensor | None, unpooled: dict[str, JaggedTensor] | None, batch: Batch
@@ -42,33 +58,58 @@ class Objective(nn.Module):
         """The loss and, detached:
 
         losses      `(tasks,)` mean over observed rows of the global batch; 0 where there are none
-        weights     `(tasks,)` of the weighting; all ones in eval mode, where nothing is learned
+        weights     `(tasks,)` of the weighting, a mean where rows have their own; all ones in eval
+                    mode, where nothing is learned
         scores      `(batch, score columns)` probability, or value in its own unit
         row_losses  `(batch, tasks)` 0 where not observed
+        products    `(tasks, tasks)` of task gradients, float64; in a step that is watched only
 
         In eval mode losses are what scores are measured by, without terms that guide training.
         """
-        predictor = self.predictor
-        fields = predictor.bottom(self.gather(pooled, unpooled), batch.dense)
-        logits = predictor.logits(fields)
-        labels = batch.labels.where(batch.observed, 0.0)
-        loss = predictor.tasks.losses if self.training else predictor.tasks.errors
-        row_losses = loss(logits, labels).where(batch.observed, 0.0)
-        local, losses = masked_mean(row_losses, batch.observed, batch.weight)
-        if self.training:
-            predictor.tasks.follow(logits.detach(), labels, batch.observed, batch.weight)
-        weights = (
-            self.weighting(losses, partial(gramian, local, fields))
-            if self.training
-            else torch.ones_like(losses)
-        )
+        vectors = self.gather(pooled, unpooled)
+        fields = self.predictor.bottom(vectors, batch.dense)
+        logits = self.predictor.logits(fields, self.heads if self.training else None)
+        row_losses, labels = self._row_losses(logits, batch)
+        local, losses, active = masked_mean(row_losses, batch.observed, batch.weight)
         out = {
             "losses": losses,
-            "weights": weights,
-            "scores": predictor.tasks.scores(logits),
+            "weights": torch.ones_like(losses),
+            "scores": self.predictor.tasks.scores(logits),
             "row_losses": row_losses,
         }
-        return (weights * local).sum(), {name: value.detach() for name, value in out.items()}
+        loss = local.sum()
+        if self.training:
+            self.seen = batch
+            self.predictor.tasks.follow(logits.detach(), labels, batch.observed, batch.weight)
+            lookups = Lookups(self.layout, self.copies, pooled, unpooled, batch)
+            self.salt = self.salt if self.weighting is None else int(self.weighting.steps)
+            graph = Graph(local, lookups, fields, self.predictor.shared_parameters(), self.salt)
+            rows = partial(self._rows, vectors, batch, logits, row_losses, labels)
+            step = Step(losses, active, partial(self.place.products, graph), rows)
+            loss = self._weigh(step, local, row_losses, batch, out)
+            if self.watching:
+                out["products"] = step.gramian
+        return loss, {name: value.detach() for name, value in out.items()}
+
+    @property
+    def weighting(self) -> Weighting | None:
+        return self._weighting[0]
+
+    def losses(
+        self, pooled: KeyedTensor | None, unpooled: dict[str, JaggedTensor] | None, batch: Batch
+    ) -> Tensor:
+        """`(tasks,)` mean losses of the global batch in the present mode, and nothing else."""
+        fields = self.predictor.bottom(self.gather(pooled, unpooled), batch.dense)
+        row_losses, _ = self._row_losses(self.predictor.logits(fields), batch)
+        return masked_mean(row_losses, batch.observed, batch.weight)[1]
+
+    def rows(
+        self, pooled: KeyedTensor | None, unpooled: dict[str, JaggedTensor] | None, batch: Batch
+    ) -> Rows:
+        """What a weighting may know of the rows of a batch."""
+        vectors = self.gather(pooled, unpooled)
+        logits = self.predictor.logits(self.predictor.bottom(vectors, batch.dense))
+        return self._rows(vectors, batch, logits, *self._row_losses(logits, batch))
 
     def diagnostics(
         self, pooled: KeyedTensor | None, unpooled: dict[str, JaggedTensor] | None, batch: Batch
@@ -76,6 +117,47 @@ class Objective(nn.Module):
         """The trunk's levels for a batch."""
         fields = self.predictor.bottom(self.gather(pooled, unpooled), batch.dense)
         return self.predictor.diagnostics(fields)
+
+    def _weigh(
+        self, step: Step, local: Tensor, row_losses: Tensor, batch: Batch, out: dict[str, Tensor]
+    ) -> Tensor:
+        """The loss to go backward from; tells the weights."""
+        if self.weighting is None:
+            return local.sum()
+        weights = self.weighting(step).to(local.device)
+        if weights.ndim == 2:
+            out["weights"] = masked_mean(weights, batch.observed, batch.weight)[1]
+        else:
+            out["weights"] = weights
+        if self.heads is not None:
+            self.heads.weights = weights
+            return local.sum()
+        if weights.ndim == 2:
+            return masked_mean(row_losses * weights, batch.observed, batch.weight)[0].sum()
+        return (weights * local).sum()
+
+    def _row_losses(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Losses and labels `(batch, tasks)`, both 0 where not observed."""
+        labels = batch.labels.where(batch.observed, 0.0)
+        tasks = self.predictor.tasks
+        loss = tasks.losses if self.training else tasks.errors
+        return loss(logits, labels).where(batch.observed, 0.0), labels
+
+    @torch.no_grad()
+    def _rows(
+        self, vectors: Vectors, batch: Batch, logits: Tensor, row_losses: Tensor, labels: Tensor
+    ) -> Rows:
+        scores = self.predictor.tasks.probabilities(logits)
+        return Rows(
+            vectors.state(batch.dense).detach(),
+            scores.detach(),
+            row_losses.detach(),
+            labels,
+            batch.observed,
+            batch.weight,
+            getattr(batch, "session", batch.group),
+            getattr(batch, "row", batch.group),
+        )
 
 
 class Network(nn.Module):
@@ -89,7 +171,7 @@ class Network(nn.Module):
         self,
         layout: Layout,
         model: TrunkConfig,
-        weighting: WeightingConfig,
+        weighting: Weighting | None = None,
         tables_device: torch.device | None = None,
         precision: torch.dtype = torch.float32,
     ) -> None:
@@ -103,6 +185,16 @@ class Network(nn.Module):
         """See `Objective.forward`."""
         pooled, unpooled = self.tables(batch.ids, batch.sequences)
         return self.objective(pooled, unpooled, batch)
+
+    def losses(self, batch: Batch) -> Tensor:
+        """See `Objective.losses`."""
+        pooled, unpooled = self.tables(batch.ids, batch.sequences)
+        return self.objective.losses(pooled, unpooled, batch)
+
+    def rows(self, batch: Batch) -> Rows:
+        """See `Objective.rows`."""
+        pooled, unpooled = self.tables(batch.ids, batch.sequences)
+        return self.objective.rows(pooled, unpooled, batch)
 
     def diagnostics(self, batch: Batch) -> list[Level]:
         """What each of the trunk's levels did with a batch, see `Trunk.diagnostics`."""

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from features.layout import PADDING, BagInput, IdInput, Layout, SequenceInput
-from models.fields import masked_mean
 from models.predictor import Predictor
-from models.tables import Vectors, table_name
+from models.tables import Vectors, masked_mean, table_name
 from models.trunks import TrunkConfig
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from features.layout import Layout
+from models.head_scale import HeadScale
 from models.level import Level
 from models.objectives.mixed import MixedObjective
 from models.tables import Vectors
@@ -49,17 +50,24 @@ class Predictor(nn.Module):
         own = torch.arange(len(self.names), device=z.device)
         return z.unflatten(0, (-1, len(self.names)))[:, own, own]
 
-    def logits(self, fields: Tensor) -> Tensor:
-        """`(batch, n · F, dim) -> (batch, sum of outputs)`, float32."""
+    def logits(self, fields: Tensor, scale: HeadScale | None = None) -> Tensor:
+        """`(batch, n · F, dim) -> (batch, sum of outputs)`, float32. `scale` goes between what
+        tasks share and their towers."""
         precision = self.precision if self.training else torch.float32
         with torch.autocast(fields.device.type, precision, enabled=precision != torch.float32):
-            hidden = self.towers.represent(self.represent(fields.to(precision)))
+            z = self.represent(fields.to(precision))
+            hidden = self.towers.represent(z if scale is None else scale(z))
             hidden = self.tasks.transfer(hidden)
         return self.towers.logits(hidden.float())
 
     def forward(self, vectors: Vectors, dense: Tensor) -> Tensor:
         """Scores `(batch, score columns)`."""
         return self.tasks.scores(self.logits(self.bottom(vectors, dense)))
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """What lies below the towers. A trunk's parts for single tasks are among it: the gradients
+        of other tasks are zero there."""
+        return [p for m in (self.bottom, self.interaction, self.trunk) for p in m.parameters()]
 
     def diagnostics(self, fields: Tensor) -> list[Level]:
         """The trunk's levels; with fields per task, a row of them is a row of one task."""

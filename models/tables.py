@@ -39,6 +39,28 @@ class Vectors(NamedTuple):
     present: dict[str, Tensor]
     """By name for the lists among them: `(B, max_length)`, true where there is an id."""
 
+    def state(self, dense: Tensor) -> Tensor:
+        """Everything that a row's vectors and numbers `(B, numbers)` say, side by side: `(B,
+        state_width)`. Lists are pooled to their mean."""
+        parts = [] if self.pooled is None else [self.pooled.flatten(1)]
+        for name, vectors in self.unpooled.items():
+            present = self.present.get(name)
+            mean = vectors if present is None else masked_mean(vectors, present)
+            parts.append(mean.flatten(1))
+        return torch.cat([*parts, dense], 1)
+
+
+def state_width(layout: Layout, dim: int, copies: int) -> int:
+    """Width of `Vectors.state`."""
+    inputs = len(layout.pooled) + len(layout.unpooled)
+    return inputs * copies * dim + len(layout.dense)
+
+
+def masked_mean(vectors: Tensor, present: Tensor) -> Tensor:
+    """`(B, C, L, D), (B, L) -> (B, C, D)`; zero where nothing is present."""
+    share = present.to(vectors.dtype) / present.sum(1, keepdim=True).clamp(min=1)
+    return (share[:, None, None] @ vectors).squeeze(2)
+
 
 def table_name(table: str, copy: int, copies: int) -> str:
     """Name of a copy of a table. TorchRec keeps tables in a ModuleDict, whose keys hold no dots."""
@@ -85,8 +107,8 @@ class Gather(nn.Module):
         self.lists = {
             i.name: i.max_length for i in layout.unpooled if isinstance(i, BagInput | SequenceInput)
         }
-        self.pooled = [_keys(i, copies) for i in layout.pooled]
-        self.unpooled = {i.name: _keys(i, copies) for i in layout.unpooled}
+        self.pooled = [input_keys(i, copies) for i in layout.pooled]
+        self.unpooled = {i.name: input_keys(i, copies) for i in layout.unpooled}
         self.copies = copies
 
     def forward(
@@ -139,7 +161,8 @@ def _has_bag(layout: Layout, config: dict) -> bool:
     return any(bag.name in config["feature_names"] for bag in layout.bags)
 
 
-def _keys(source: IdInput | BagInput | SequenceInput, copies: int) -> list[str]:
+def input_keys(source: IdInput | BagInput | SequenceInput, copies: int) -> list[str]:
+    """The keys under which the collections give an input's vectors, one for each copy."""
     if copies == 1:
         return [source.name]
     return [f"{source.name}@{table_name(source.table, c, copies)}" for c in range(copies)]

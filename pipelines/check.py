@@ -6,6 +6,7 @@ from features.errors import nearest
 from features.spec import FeatureSpec, Problem
 from features.spec import problems as feature_problems
 from models.chains import ESMMConfig
+from models.weightings import Declared
 from pipelines.config import RunConfig
 from pipelines.metrics import BY_KIND
 
@@ -47,7 +48,14 @@ def _chain(config: RunConfig) -> Iterator[Problem]:
 
 
 def _weighting(config: RunConfig) -> Iterator[Problem]:
-    for path, message in config.weighting.problems(config.tasks):
+    binary = {n: t for n, t in config.tasks.items() if t.kind == "binary"}
+    declared = Declared(
+        {name: task.kind for name, task in config.tasks.items()},
+        chained=[name for name, task in binary.items() if task.given],
+        sessions=getattr(config.data, "session", None) is not None,
+        valid="valid" in config.data.split.names,
+    )
+    for path, message in config.weighting.problems(declared):
         yield Problem(("weighting", *path), message)
 
 

@@ -10,7 +10,7 @@ from features.kinds import FeatureConfig
 from features.task import TaskConfig
 from models.trunks import ModelConfig
 from models.trunks.mmoe import MMoEConfig
-from models.weightings import WeightingUnion
+from models.weightings import StaticConfig, WeightingChoice
 from serving.config import ServingConfig
 
 
@@ -93,7 +93,8 @@ class RunConfig(Config):
     tasks: dict[str, TaskConfig] = Field(min_length=1)
     """What the network predicts, by name."""
     model: ModelConfig = MMoEConfig()
-    weighting: WeightingUnion = WeightingUnion()
+    weighting: WeightingChoice = StaticConfig()
+    """How the task losses become one step."""
     train: TrainConfig = TrainConfig()
     tracking: TrackingConfig = TrackingConfig()
     serving: ServingConfig = ServingConfig()

@@ -65,7 +65,7 @@ def _count(config: RunConfig, dataset: PreparedDataset, split: str) -> tuple[int
 def make(config: RunConfig, dataset: PreparedDataset) -> Network:
     """The network as it scores, with new weights, where there is one on the GPU."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = Network(dataset.state.layout, config.model, config.weighting, tables_device=device)
+    network = Network(dataset.state.layout, config.model, tables_device=device)
     return network.to(device).eval()
 
 

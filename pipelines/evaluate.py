@@ -37,7 +37,7 @@ def restored(
 ) -> Iterator[tuple[nn.Module, Process]]:
     """The network with the weights of a checkpoint, however many processes wrote it."""
     with process_group() as process:
-        network = Network(dataset.state.layout, run.model, run.weighting)
+        network = Network(dataset.state.layout, run.model)
         model = distribute(network, run.train.sparse, process)
         checkpoint.load_model(folder, model)
         yield model, process

@@ -22,7 +22,10 @@ from features.dataset import PreparedDataset
 from features.errors import ConfigError, StateError, TrainError
 from features.reader import Reader
 from models.network import Network
+from models.tables import state_width
+from models.weightings import Setting
 from pipelines import checkpoint, precision
+from pipelines.after import AfterStep
 from pipelines.allocator import keep_freed_memory
 from pipelines.config import RunConfig
 from pipelines.distributed import Process, process_group
@@ -118,11 +121,6 @@ class Trainer:
         world = f"{process.world} processes" if process.world > 1 else "1 process"
         log.info("%s on %s, dense part in %s", world, process.device, dtype)
         keep_freed_memory()
-        seed_everything(config.seed)
-        network = Network(self.layout, run.model, run.weighting, precision=dtype)
-        self.model = distribute(network, config.sparse, process)
-        log.info("sharding plan of %d tables\n%s", len(self.layout.tables), self.model.plan)
-        seed_everything(config.seed + 1 + process.rank)
         self.reader = Reader(
             dataset,
             "train",
@@ -134,10 +132,18 @@ class Trainer:
             pin_memory=process.device.type == "cuda",
         )
         self.steps = config.epochs * len(self.reader)
+        self.weighting = run.weighting.build(self._setting())
+        seed_everything(config.seed)
+        network = Network(self.layout, run.model, self.weighting, precision=dtype)
+        self.objective = network.objective
+        self.model = distribute(network, config.sparse, process)
+        log.info("sharding plan of %d tables\n%s", len(self.layout.tables), self.model.plan)
+        seed_everything(config.seed + 1 + process.rank)
         self.optimizers = Optimizers(self.model, config, self.steps)
         self.pipeline = make_pipeline(
             self.model, self.optimizers, process.device, tables=bool(self.layout.tables)
         )
+        self.after = AfterStep(self.model, self.pipeline, self.optimizers, dataset, process)
         self.measured = dataset.rows("valid") > 0
         self.stopping = EarlyStopping(config.early_stopping if self.measured else None)
         self.history: list[tuple[int, Metrics]] = []
@@ -177,20 +183,19 @@ class Trainer:
         """The rest of an epoch."""
         self.model.train()
         while not self.stopping.over:
+            self.objective.watching = self._measures(self.step + 1)
             try:
                 out = self.pipeline.progress(batches)
             except StopIteration:
                 return
             self.step += 1
             self.meter.add(out, self.process.world)
+            self.weighting.after_step(self.after)
             self._after_step()
 
     def _after_step(self) -> None:
-        last, epoch_ends = self.step == self.steps, self.step % len(self.reader) == 0
-        evaluate = self.measured and (
-            last or _due(self.step, self.config.evaluate_every, epoch_ends)
-        )
-        save = last or _due(self.step, self.config.checkpoint_every, epoch_ends)
+        evaluate = self._measures(self.step)
+        save = self._due(self.step, self.config.checkpoint_every)
         if evaluate or save or self.step % REPORT_EVERY == 0:
             self._report()
         improved = evaluate and self._evaluate()
@@ -198,6 +203,14 @@ class Trainer:
             self._save()
         if evaluate or save:
             self.meter = Meter()
+
+    def _measures(self, step: int) -> bool:
+        """Whether the validation split is looked at after a step."""
+        return self.measured and self._due(step, self.config.evaluate_every)
+
+    def _due(self, step: int, every: int | None) -> bool:
+        """After the last step; before it every so many steps, or once an epoch."""
+        return step == self.steps or step % (every or len(self.reader)) == 0
 
     def _report(self) -> None:
         """Look at the losses since the last report; stop when one of them is not a number."""
@@ -251,7 +264,19 @@ class Trainer:
         return {
             checkpoint.MODEL: self.model.state_dict(),
             "optimizers": self.optimizers.state_dict(),
+            "weighting": self.weighting.state_dict(),
         }
+
+    def _setting(self) -> Setting:
+        model, layout = self.run_config.model, self.layout
+        return Setting(
+            layout.tasks,
+            epoch=len(self.reader),
+            steps=self.steps,
+            state=state_width(layout, model.embedding_dim, model.copies(len(layout.tasks))),
+            rows=self.dataset.rows("train"),
+            seed=self.config.seed,
+        )
 
     def _config(self) -> dict[str, Any]:
         return self.run_config.model_dump(mode="json", include=set(DECIDES))
@@ -277,10 +302,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def _due(step: int, every: int | None, epoch_ends: bool) -> bool:
-    return step % every == 0 if every else epoch_ends
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:

@@ -26,10 +26,10 @@ from torch.nn import functional as F
 
 from features.layout import Layout, SequenceInput
 from models.bottoms.base import Bottom, BottomConfig
-from models.fields import Fields, by_history, events, masked_mean
+from models.fields import Fields, by_history, events
 from models.fusion import HIDDEN
 from models.senet import SENet
-from models.tables import INITIAL, Vectors
+from models.tables import INITIAL, Vectors, masked_mean
 
 
 class DTRNConfig(BottomConfig):

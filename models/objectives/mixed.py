@@ -103,6 +103,15 @@ class MixedObjective(nn.Module):
         parts = [group.objective.score(group.own(logits)).flatten(1) for group in self._groups()]
         return self.by_score(torch.cat(parts, 1))
 
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """`(batch, sum of outputs) -> (batch, tasks)`: the scores of binary tasks, 0 for others."""
+        parts = []
+        for group in self._groups():
+            scores = group.objective.score(group.own(logits))
+            binary = isinstance(group.objective, Binary)
+            parts.append(scores[:, :, 0] if binary else torch.zeros_like(scores[:, :, 0]))
+        return self.by_task(torch.cat(parts, 1))
+
     def _groups(self) -> list[TaskGroup]:
         return cast(list[TaskGroup], list(self.groups))
 

@@ -47,8 +47,8 @@ class Regression(TaskObjective):
     @torch.no_grad()
     def follow(self, logits: Tensor, labels: Tensor, observed: Tensor, weight: Tensor) -> None:
         ratio = torch.where(self.log, (1 + labels) / self._transformed(logits).exp(), 1.0)
-        _, mean = masked_mean(ratio, observed, weight)
-        seen = (mean > 0).float()
+        _, mean, active = masked_mean(ratio, observed, weight)
+        seen = active.float()
         self.batches += seen
         share = (1 / self.batches.clamp(min=1)).clamp(min=MOMENTUM) * seen
         self.smearing.lerp_(mean, share)

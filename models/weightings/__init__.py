@@ -1,13 +1,30 @@
-"""The weightings: the dictionary is the list of what `weighting.method` may name.
+"""The weightings: the dictionary is the list of what `weighting.method` may name."""
 
-With the second method `WeightingUnion` becomes a union discriminated by `method`.
-"""
+from typing import TYPE_CHECKING
 
-from models.weightings.base import Weighting, WeightingConfig
+from features.config import choice
+from models.weightings.base import Declared, Setting, Weighting, WeightingConfig
 from models.weightings.static import StaticConfig
+from models.weightings.uncertainty import UncertaintyConfig
+from models.weightings.upgrad import UPGradConfig
 
-WEIGHTINGS: dict[str, type[WeightingConfig]] = {"static": StaticConfig}
+WEIGHTINGS: dict[str, type[WeightingConfig]] = {
+    "static": StaticConfig,
+    "uncertainty": UncertaintyConfig,
+    "upgrad": UPGradConfig,
+}
 
-WeightingUnion = StaticConfig
+if TYPE_CHECKING:
+    WeightingChoice = WeightingConfig
+else:
+    WeightingChoice = choice(WEIGHTINGS, "method")
 
-__all__ = ["WEIGHTINGS", "Weighting", "WeightingConfig", "WeightingUnion"]
+__all__ = [
+    "WEIGHTINGS",
+    "Declared",
+    "Setting",
+    "StaticConfig",
+    "Weighting",
+    "WeightingChoice",
+    "WeightingConfig",
+]

@@ -1,14 +1,15 @@
 """Static: the weights that the YAML states."""
 
-from collections.abc import Callable, Collection, Iterator
-from typing import ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import PositiveFloat
+from pydantic import Field
 from torch import Tensor
 
 from features.errors import nearest
-from models.weightings.base import Weighting, WeightingConfig
+from models.step import Step
+from models.weightings.base import Declared, Setting, Weighting, WeightingConfig
 
 
 class StaticConfig(WeightingConfig):
@@ -18,16 +19,19 @@ class StaticConfig(WeightingConfig):
     summary: ClassVar[str] = "fixed weights, equal unless stated: the control"
 
     method: Literal["static"] = "static"
-    weights: dict[str, PositiveFloat] = {}
+    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
     """Relative weight by task; 1 for tasks that are not named."""
 
-    def build(self, tasks: tuple[str, ...]) -> "Static":
-        return Static(self, tasks)
+    def build(self, setting: Setting) -> "Static":
+        return Static(self, setting)
 
-    def problems(self, tasks: Collection[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    def problems(self, declared: Declared) -> Iterator[tuple[tuple[str, ...], str]]:
+        yield from super().problems(declared)
         for task in self.weights:
-            if task not in tasks:
-                yield ("weights", task), f"there is no task `{task}`{nearest(task, tasks)}"
+            if task not in declared.tasks:
+                yield ("weights", task), f"there is no task `{task}`{nearest(task, declared.tasks)}"
+        if not any(self.weights.get(task, 1.0) for task in declared.tasks):
+            yield ("weights",), "every task has weight 0; expected one above 0"
 
 
 class Static(Weighting):
@@ -35,11 +39,14 @@ class Static(Weighting):
 
     fixed: Tensor
 
-    def __init__(self, config: StaticConfig, tasks: tuple[str, ...]) -> None:
-        super().__init__()
-        relative = torch.tensor([config.weights.get(task, 1.0) for task in tasks])
-        fixed = relative * (len(tasks) / relative.sum())
+    def __init__(self, config: StaticConfig, setting: Setting) -> None:
+        super().__init__(config, setting)
+        relative = torch.tensor([config.weights.get(task, 1.0) for task in self.names])
+        fixed = relative * (len(self.names) / relative.sum()) if config.normalise else relative
         self.register_buffer("fixed", fixed, persistent=False)
 
-    def forward(self, losses: Tensor, gramian: Callable[[], Tensor]) -> Tensor:
+    def forward(self, step: Step) -> Tensor:
+        """No loss is looked at, so a GPU is not waited for. A task that is observed nowhere has no
+        gradient, whatever its weight."""
+        self.steps += 1
         return self.fixed

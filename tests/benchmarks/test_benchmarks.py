@@ -59,7 +59,7 @@ def test_training(folder, dataset):
 
 def test_the_limit_counts_the_products_of_a_step(folder, dataset):
     run = make_run(folder, SMALL)
-    network = Network(dataset.state.layout, run.model, run.weighting, torch.device("cpu"))
+    network = Network(dataset.state.layout, run.model, tables_device=torch.device("cpu"))
     weights = {
         name: module.weight.numel()
         for name, module in network.named_modules()

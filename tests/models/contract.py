@@ -13,7 +13,7 @@ from features.layout import DenseInput, IdInput, Layout, SequenceInput, TaskSpec
 from models.network import Network
 from models.plain import PlainNetwork
 from models.trunks import TRUNKS, TrunkConfig
-from models.weightings import StaticConfig
+from models.weightings import Setting, WeightingConfig
 from tests.models.conftest import (
     TASKS,
     make_layout,
@@ -27,9 +27,12 @@ FIELDS, NAMES = ("f", "g", "h", "i", "j"), ("t0", "t1", "t2")
 CPU = torch.device("cpu")
 
 
-def make_network(layout: Layout, model: TrunkConfig) -> Network:
+def make_network(
+    layout: Layout, model: TrunkConfig, weighting: WeightingConfig | None = None
+) -> Network:
     """An unsharded network with tables large enough to matter."""
-    network = Network(layout, model, StaticConfig(), CPU)
+    made = weighting.build(Setting(layout.tasks)) if weighting else None
+    network = Network(layout, model, made, tables_device=CPU)
     for table in network.tables.parameters():
         torch.nn.init.normal_(table, std=0.5)
     return network

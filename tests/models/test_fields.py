@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from features.layout import SequenceInput
-from models.fields import History, TargetAttention, masked_mean
-from models.tables import Vectors
+from models.fields import History, TargetAttention
+from models.tables import Vectors, masked_mean
 
 B, C, L, D = 6, 2, 5, 3
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from features.layout import TaskSpec
-from models.gramian import gramian
 from models.network import Network
 from models.trunks import MMoEConfig, TrunkConfig
 from models.weightings import StaticConfig
@@ -37,7 +36,7 @@ def test_outputs_have_the_promised_shapes_and_ranges() -> None:
 
 def test_a_fresh_network_scores_the_training_rates() -> None:
     layout = make_layout()
-    network = Network(layout, MODEL, StaticConfig(), CPU)
+    network = Network(layout, MODEL, tables_device=CPU)
     with torch.no_grad():
         network.objective.predictor.towers.last.weight.zero_()
     row = score(network, layout, random_arrays(layout, 3))[2]
@@ -48,10 +47,7 @@ def test_a_fresh_network_scores_the_training_rates() -> None:
 
 def test_the_loss_is_the_weighted_sum_of_masked_means() -> None:
     layout = make_layout()
-    network = make_network(layout, MODEL)
-    network.objective.weighting = StaticConfig(weights={"buy": 3.0}).build(
-        tuple(task.name for task in TASKS)
-    )
+    network = make_network(layout, MODEL, StaticConfig(weights={"buy": 3.0}))
     batch = random_batch(layout, 20)
     loss, out = network(batch)
     counted = batch.observed * batch.weight[:, None]
@@ -79,7 +75,7 @@ def test_labels_that_are_not_observed_are_never_read() -> None:
 def test_bfloat16_stays_inside_the_dense_part() -> None:
     layout, batch = make_layout(), random_batch(make_layout(), 64)
     exact = make_network(layout, MODEL)
-    mixed = Network(layout, MODEL, StaticConfig(), CPU, precision=torch.bfloat16)
+    mixed = Network(layout, MODEL, tables_device=CPU, precision=torch.bfloat16)
     mixed.load_state_dict(exact.state_dict())
     (loss, out), (exact_loss, exact_out) = mixed(batch), exact(batch)
     assert loss.dtype == torch.float32 and {v.dtype for v in out.values()} == {torch.float32}
@@ -101,25 +97,18 @@ def test_diagnostics_are_the_gates_and_experts_of_the_batch() -> None:
     torch.testing.assert_close(seen.gates.sum(2), torch.ones(20, 5))
 
 
-def test_gramian_holds_the_inner_products_of_task_gradients() -> None:
-    shared = torch.randn(6, 4, requires_grad=True)
-    targets = torch.randn(3, 6, 4)
-    losses = torch.stack([(shared * target).sum() for target in targets])
-    expected = torch.einsum("sbd,tbd->st", targets.double(), targets.double())
-    torch.testing.assert_close(gramian(losses, shared), expected)
-
-
 def test_a_weighting_may_ask_for_the_gramian_in_the_middle_of_a_step() -> None:
     """It sees the true gradients, and asking changes neither the loss nor its gradient."""
     layout = make_layout(binary_tasks(3))
-    network, batch = make_network(layout, MODEL), random_batch(layout, 20)
+    network, batch = make_network(layout, MODEL, StaticConfig()), random_batch(layout, 20)
     network(batch)[0].backward()
     plain = [p.grad.clone() for p in network.parameters() if p.grad is not None]
 
     asked: list[torch.Tensor] = []
     weighting = network.objective.weighting
+    assert weighting is not None
     network.zero_grad()
-    weighting.register_forward_pre_hook(lambda _, args: asked.append(args[1]()))
+    weighting.register_forward_pre_hook(lambda _, args: asked.append(args[0].gramian))
     network(batch)[0].backward()
     for parameter, grad in zip(network.parameters(), plain, strict=True):
         assert torch.equal(parameter.grad, grad)  # type: ignore[arg-type]
@@ -131,13 +120,13 @@ def test_a_weighting_may_ask_for_the_gramian_in_the_middle_of_a_step() -> None:
 def test_same_seed_same_network() -> None:
     layout = make_layout()
     first, second = (
-        (torch.manual_seed(3), Network(layout, MODEL, StaticConfig(), CPU))[1] for _ in range(2)
+        (torch.manual_seed(3), Network(layout, MODEL, tables_device=CPU))[1] for _ in range(2)
     )
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
 
 
 def test_tables_are_left_to_their_owner_unless_told() -> None:
-    network = Network(make_layout(), MODEL, StaticConfig())
+    network = Network(make_layout(), MODEL)
     assert {p.device.type for p in network.tables.parameters()} == {"meta"}
     assert {p.device.type for p in network.objective.parameters()} == {"cpu"}

@@ -15,7 +15,7 @@ from torchrec.optim.optimizers import in_backward_optimizer_filter
 
 from features.batch import from_arrays
 from models.network import Network
-from models.weightings import StaticConfig
+from models.weightings import Setting, StaticConfig
 from tests.models.conftest import make_layout, random_arrays, random_batch
 from tests.models.contract import make_network
 from tests.models.debug import MODELS, debug_model
@@ -45,10 +45,11 @@ def take_steps(rank: int, world: int, folder: Path) -> None:
     own = range(rank * ROWS // world, (rank + 1) * ROWS // world)
     for name in MODELS:
         config = debug_model(name)
-        network = Network(layout, config, StaticConfig())
+        weighting = StaticConfig().build(Setting(layout.tasks))
+        network = Network(layout, config, weighting)
         asked: list[Tensor] = []
-        network.objective.weighting.register_forward_pre_hook(
-            lambda _, args, asked=asked: asked.append(args[1]())
+        weighting.register_forward_pre_hook(
+            lambda _, args, asked=asked: asked.append(args[0].gramian)
         )
         model = shard(network, world)
         state = model.state_dict()

@@ -8,7 +8,6 @@ from models.network import Network
 from models.trunks.mmoe import MMoEConfig
 from models.trunks.shared_bottom import SharedBottomConfig
 from models.trunks.single_task import SingleTaskConfig
-from models.weightings import StaticConfig
 from pipelines import cost
 from pipelines.config import RunConfig
 from pipelines.cost import costs, flops_per_row, parameters, score_rates
@@ -47,7 +46,7 @@ TOWERS = T * (H * W + W * 1)
 
 
 def made(config: RunConfig) -> Network:
-    return Network(LAYOUT, config.model, config.weighting, torch.device("cpu"))
+    return Network(LAYOUT, config.model, tables_device=torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +68,7 @@ def test_operations_are_two_for_each_multiply_add(dataset, config, copies, trunk
 
 @pytest.mark.parametrize("name", MODELS)
 def test_operations_of_every_network_are_counted(name):
-    network = Network(make_layout(), debug_model(name), StaticConfig(), torch.device("cpu"))
+    network = Network(make_layout(), debug_model(name), tables_device=torch.device("cpu"))
     assert flops_per_row(network, random_batch(make_layout(), 8)) > 0
 
 

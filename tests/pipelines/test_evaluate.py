@@ -24,7 +24,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 def predictions(dataset: PreparedDataset) -> Predictions:
     """Of a network that has not learned anything."""
     run = small_run()
-    network = Network(LAYOUT, run.model, run.weighting, tables_device=torch.device("cpu"))
+    network = Network(LAYOUT, run.model, tables_device=torch.device("cpu"))
     with process_group() as process:
         return predict(network, dataset, "test", process)
 
@@ -99,7 +99,7 @@ def test_losses_of_certain_and_wrong_scores_are_finite() -> None:
 def test_fewer_rows_than_a_batch_and_empty_lists(tmp_path: Path) -> None:
     run = small_run()
     dataset = prepare(tmp_path, {"train": 10, "test": 1}, shards=1)
-    network = Network(LAYOUT, run.model, run.weighting, tables_device=torch.device("cpu"))
+    network = Network(LAYOUT, run.model, tables_device=torch.device("cpu"))
     with process_group() as process:
         scored = predict(network, dataset, "test", process)
     assert np.isfinite(scored.scores).all()

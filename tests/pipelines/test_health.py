@@ -18,7 +18,6 @@ from models.network import Network
 from models.trunks import MMoEConfig, TrunkConfig
 from models.trunks.ple import PLEConfig
 from models.trunks.shared_bottom import SharedBottomConfig
-from models.weightings import StaticConfig
 from pipelines.checkpoint import path
 from pipelines.config import RunConfig
 from pipelines.distributed import process_group
@@ -294,7 +293,7 @@ def looked_at(
     dataset: PreparedDataset, model: TrunkConfig, plant: Callable[[Network], None] | None
 ) -> Health:
     torch.manual_seed(0)
-    network = Network(SPARSE, model, StaticConfig(), tables_device=torch.device("cpu"))
+    network = Network(SPARSE, model, tables_device=torch.device("cpu"))
     if plant is not None:
         plant(network)
     with process_group() as process:

@@ -30,7 +30,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
 def build(run: RunConfig) -> DistributedModelParallel:
     torch.manual_seed(0)
     with process_group() as process:
-        network = Network(LAYOUT, run.model, run.weighting)
+        network = Network(LAYOUT, run.model)
         return distribute(network, run.train.sparse, process)
 
 
@@ -123,7 +123,7 @@ def test_a_step_of_the_tables_is_row_wise_adagrad_with_l2(batch: Batch, decay: f
     run = small_run(sparse={"lr": rate, "weight_decay": decay}, warmup=0, decay="none")
     run = run.model_copy(update={"model": run.model.model_copy(update={"dropout": 0.0})})
     before, after = one_step(run, batch, 0)
-    plain = Network(LAYOUT, run.model, run.weighting, tables_device=torch.device("cpu"))
+    plain = Network(LAYOUT, run.model, tables_device=torch.device("cpu"))
     plain.load_state_dict(before)
     loss, _ = plain(batch)
     loss.backward()

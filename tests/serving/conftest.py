@@ -12,7 +12,6 @@ from features.spec import FeatureSpec
 from features.transform import transform
 from models.network import Network
 from models.trunks.mmoe import MMoEConfig
-from models.weightings import StaticConfig
 from serving.bundle import Bundle, write_bundle
 from serving.export import export
 
@@ -23,7 +22,7 @@ OUTCOMES = ("click", "long_view", "seconds")
 def random_weights(layout, model, seed=0):
     """`Network.state_dict()` of an untrained network, with tables large enough to matter."""
     torch.manual_seed(seed)
-    network = Network(layout, model, StaticConfig(), tables_device=torch.device("cpu"))
+    network = Network(layout, model, tables_device=torch.device("cpu"))
     state = network.state_dict()
     return {
         key: torch.randn(value.shape) if key.startswith("tables.") else value
@@ -162,7 +161,7 @@ def torch_scores(bundle, rows, past):
     from features.batch import from_arrays
 
     layout = bundle.state.layout
-    network = Network(layout, MODEL, StaticConfig(), tables_device=torch.device("cpu"))
+    network = Network(layout, MODEL, tables_device=torch.device("cpu"))
     network.load_state_dict(random_weights(layout, MODEL))
     encoded = transform(rows.lazy(), bundle.state, past.lazy()).collect()
     with torch.no_grad():

@@ -8,7 +8,6 @@ from features.batch import from_arrays
 from features.layout import TaskSpec
 from models.chains import CHAINS
 from models.network import Network
-from models.weightings import StaticConfig
 from tests.models.conftest import make_layout, random_arrays, random_batch
 from tests.models.contract import CPU, NetworkContract, make_network, score
 
@@ -89,7 +88,7 @@ class ChainContract(NetworkContract):
         layout = make_layout()
         for tower in ([8], []):
             model = self.model(tower=tower)
-            network = Network(layout, model, StaticConfig(), CPU, precision=torch.bfloat16)
+            network = Network(layout, model, tables_device=CPU, precision=torch.bfloat16)
             seen: list[torch.dtype] = []
             towers = network.objective.predictor.towers
             towers.last.register_forward_hook(

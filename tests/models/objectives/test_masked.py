@@ -14,7 +14,8 @@ def test_only_observed_rows_count(rows: int, tasks: int, seed: int) -> None:
     torch.manual_seed(seed)
     losses = torch.rand(rows, tasks, requires_grad=True)
     observed, weight = torch.rand(rows, tasks) < 0.5, torch.rand(rows) + 0.1
-    local, everywhere = masked_mean(losses, observed, weight)
+    local, everywhere, active = masked_mean(losses, observed, weight)
+    assert active.tolist() == observed.any(0).tolist()
     torch.testing.assert_close(local, everywhere)
     for t in range(tasks):
         seen = observed[:, t]
@@ -28,7 +29,8 @@ def test_only_observed_rows_count(rows: int, tasks: int, seed: int) -> None:
 def test_an_empty_mask_gives_zero_and_no_gradient() -> None:
     losses = torch.rand(3, 2, requires_grad=True)
     observed = torch.tensor([[False, True]] * 3)
-    local, everywhere = masked_mean(losses, observed, torch.ones(3))
+    local, everywhere, active = masked_mean(losses, observed, torch.ones(3))
+    assert active.tolist() == [False, True]
     assert local[0] == 0 and everywhere[0] == 0
     local.sum().backward()
     assert losses.grad is not None
@@ -44,5 +46,5 @@ def test_a_row_of_weight_two_is_two_rows() -> None:
 
 
 def test_rows_of_weight_zero_alone_give_zero() -> None:
-    local, everywhere = masked_mean(torch.rand(3, 1), torch.ones(3, 1) > 0, torch.zeros(3))
-    assert local.item() == everywhere.item() == 0
+    local, everywhere, active = masked_mean(torch.rand(3, 1), torch.ones(3, 1) > 0, torch.zeros(3))
+    assert local.item() == everywhere.item() == 0 and not active.any()
