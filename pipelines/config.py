@@ -43,6 +43,18 @@ class EarlyStoppingConfig(Config):
     """Evaluations without improvement before stopping."""
 
 
+class PretrainConfig(Config):
+    """A first phase that learns some tasks alone; the training of all tasks goes on from its
+    weights, with learning rates that start anew."""
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    """Tasks to learn first: those with much data."""
+    epochs: int = Field(1, ge=1)
+    """Passes over the training split."""
+    keep_optimizer: bool = False
+    """Go on with the optimizers' moments, too, which start anew otherwise."""
+
+
 class TrainConfig(Config):
     """The training loop."""
 
@@ -67,6 +79,8 @@ class TrainConfig(Config):
     """Steps between evaluations; once an epoch when left out."""
     checkpoint_every: int | None = Field(None, ge=1)
     """Steps between checkpoints; once an epoch when left out."""
+    pretrain: PretrainConfig | None = None
+    """Some tasks first, then all."""
 
 
 class TrackingConfig(Config):
