@@ -155,8 +155,8 @@ class Objective(nn.Module):
             labels,
             batch.observed,
             batch.weight,
-            getattr(batch, "session", batch.group),
-            getattr(batch, "row", batch.group),
+            batch.session,
+            batch.row,
         )
 
 
