@@ -25,6 +25,8 @@ from models.weightings.nash import NashConfig
 from models.weightings.pcgrad import PCGradConfig
 from models.weightings.preference import PreferenceConfig
 from models.weightings.random import RandomConfig
+from models.weightings.rmtl import RMTLConfig
+from models.weightings.rmtl_mc import RMTLMCConfig
 from models.weightings.static import StaticConfig
 from models.weightings.stch import STCHConfig
 from models.weightings.uncertainty import UncertaintyConfig
@@ -56,6 +58,8 @@ WEIGHTINGS: dict[str, type[WeightingConfig]] = {
     "dualproj": DualProjConfig,
     "config": ConFIGConfig,
     "bandit": BanditConfig,
+    "rmtl": RMTLConfig,
+    "rmtl_mc": RMTLMCConfig,
 }
 
 if TYPE_CHECKING:
