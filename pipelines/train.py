@@ -213,6 +213,7 @@ class Trainer:
 
     def run(self) -> TrainResult:
         """Train to the last step or until the validation split no longer improves."""
+        self.meter = Meter()
         while self.step < self.steps and not self.stopping.over:
             with closing(iter(self.reader)) as batches:
                 self._train(batches)

@@ -12,12 +12,10 @@ from models.step import Rows
 class Normaliser(nn.Module):
     """From raw weights `(batch, K)` of K of the tasks to `(batch, tasks)`, the others having 1."""
 
-    raw: Tensor
-
     def __init__(self, names: Sequence[str], members: Sequence[int], normalise: bool) -> None:
         super().__init__()
         self.names, self.members, self.normalise = names, list(members), normalise
-        self.register_buffer("raw", torch.ones(len(members)), persistent=False)
+        self.raw: Tensor | None = None
 
     def forward(self, raw: Tensor, rows: Rows) -> Tensor:
         """The mean is over the observed rows of the global batch, by their sample weight."""
@@ -33,5 +31,7 @@ class Normaliser(nn.Module):
 
     def facts(self) -> dict[str, float]:
         """The mean before, by task."""
+        if self.raw is None:
+            return {}
         means = zip(self.members, self.raw.tolist(), strict=True)
         return {f"raw_mean/{self.names[t]}": mean for t, mean in means}
