@@ -17,7 +17,7 @@ from models.trunks.single_task import SingleTaskConfig
 from models.weightings.static import StaticConfig
 from pipelines.config import RunConfig
 from pipelines.registration import measured_split
-from pipelines.run import single_task
+from pipelines.run import PLAIN, single_task
 from pipelines.tracking import flatten
 
 ROW = ("row.", "label.", "observed.")
@@ -107,7 +107,7 @@ def differences(ours: RunConfig, first: RunConfig) -> list[str]:
 def _derived(first: RunConfig, what: str) -> RunConfig:
     """A control: the first network's config with equal static weights."""
     model = single_task(first.model) if what == "single-task" else first.model
-    changes = {"name": f"{first.name}-{what}", "model": model, "weighting": StaticConfig()}
+    changes = {"name": f"{first.name}-{what}", "model": model, **PLAIN}
     return first.model_copy(update=changes)
 
 

@@ -24,6 +24,8 @@ class ConFIGConfig(GradientWeightingConfig):
     summary: ClassVar[str] = "equal cosines to all gradients"
 
     method: Literal["config"] = "config"
+    normalise: bool = False
+    """The length is what tells the method from IMTL-G, whose direction is the same."""
 
     def solve(self, products: Tensor, random: torch.Generator) -> Tensor:
         n = products.diagonal().sqrt()
