@@ -45,7 +45,8 @@ class FMTL(Regulariser):
         for t, loss in enumerate(look.losses):
             gradients = look.gradients(loss)
             eps: dict[str, Tensor] = {}
-            for part in (look.shared.keys(), look.parameters.keys() - look.shared.keys()):
+            parts = (look.shared.keys(), look.parameters.keys() - look.shared.keys())
+            for part in filter(None, parts):
                 own = {name: g for name, g in gradients.items() if name in part}
                 eps |= perturbation(look, own, self.config.rho, self.config.adaptive)
             losses.append(look.again(look.moved(eps))[t])
