@@ -64,8 +64,8 @@ def number_sessions(rows: pl.LazyFrame, gap: int, folder: Path, partitions: int 
 
 
 def with_sessions(rows: pl.LazyFrame, session: np.ndarray) -> pl.LazyFrame:
-    """Rows with the column `row.session` in place of their key's hash; any of them, in any
-    order."""
+    """Rows, in any order, with `row.session` in place of the hash of their key; `session` is by
+    `row.index`."""
     number = pl.col(INDEX).map_batches(
         lambda index: pl.Series(session[index.to_numpy()]),
         return_dtype=pl.Int64,
@@ -98,8 +98,8 @@ def in_session_order(rows: pl.LazyFrame, folder: Path, partitions: int = 1) -> p
 def _partitions(
     rows: pl.LazyFrame, hashed: str, folder: Path, count: int
 ) -> Iterator[pl.DataFrame]:
-    """Rows by `count` equal ranges of a UInt64 column, in rising order of the ranges; at least one
-    frame, and empty ranges may be missing."""
+    """Rows by `count` equal ranges of a UInt64 column without nulls, in rising order of the ranges;
+    ranges without rows are left out."""
     if count == 1:
         yield rows.collect()
         return

@@ -31,26 +31,22 @@ class Run:
 
 
 def row_runs(edges: Sequence[int]) -> list[Run]:
-    """Runs between edges in the rows of a split, each row a unit."""
+    """Runs between rising edges in the rows of a split, each row a unit."""
     return [
-        Run(start, np.broadcast_to(np.int64(1), stop - start))
-        for start, stop in pairwise(edges)
-        if stop > start
+        Run(start, np.broadcast_to(np.int64(1), stop - start)) for start, stop in pairwise(edges)
     ]
 
 
 def session_runs(edges: Sequence[int], sessions: Iterable[np.ndarray]) -> list[Run]:
-    """Runs of the sessions that begin between two edges in the rows of a split; `sessions` are the
-    numbers of the rows from edge to edge. A run ends where its last session does, behind the edge
-    if need be."""
+    """Runs of the sessions that begin between rising edges in the rows of a split; `sessions` are
+    the numbers of the rows from edge to edge. A run ends where its last session does, behind the
+    edge if need be."""
     begins: list[np.ndarray] = []
-    last = np.empty(0, np.int64)
+    last: int | None = None
     for start, numbers in zip(edges, sessions, strict=False):
-        before = np.append(last, numbers[:-1])
-        new = np.ones(len(numbers), bool)
-        new[len(numbers) - len(before) :] = numbers[len(numbers) - len(before) :] != before
+        new = np.append(numbers[0] != last, numbers[1:] != numbers[:-1])
         begins.append(start + np.flatnonzero(new))
-        last = numbers[-1:] if len(numbers) else last
+        last = int(numbers[-1])
     sizes = np.diff(np.concatenate([*begins, edges[-1:]]))
     cuts = np.cumsum([0, *map(len, begins)])
     return [

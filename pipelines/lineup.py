@@ -21,7 +21,7 @@ from pipelines.run import PLAIN, single_task
 from pipelines.tracking import flatten
 
 ROW = ("row.", "label.", "observed.")
-"""Prepared columns that make up a measured row: keys, weight, group, and the labels."""
+"""Prepared columns that make up a measured row: keys, weight, group, session, and the labels."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def check_rows(datasets: Mapping[str, PreparedDataset]) -> None:
                     "both the same `data`"
                 )
         own = _rows(dataset, split)
-        wrong = [c for c in rows.columns if not own[c].equals(rows[c])]
+        named = sorted({*rows.columns, *own.columns})
+        wrong = [c for c in named if c not in own or c not in rows or not own[c].equals(rows[c])]
         if wrong:
             raise ConfigError(
                 f"the {split} rows of {name} are not those of {first}: `{'`, `'.join(wrong)}` "

@@ -335,11 +335,7 @@ def test_data_without_sessions_say_what_to_do(dataset: PreparedDataset) -> None:
         Reader(dataset, "train", 64, sessions=True)
 
 
-@given(
-    st.lists(st.lists(st.integers(0, 2), max_size=5), min_size=1, max_size=6).filter(
-        lambda parts: any(parts)
-    )
-)
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=5), min_size=1, max_size=6))
 def test_runs_of_sessions_cover_the_rows(parts: list[list[int]]) -> None:
     edges = np.cumsum([0, *map(len, parts)]).tolist()
     runs = session_runs(edges, [np.array(part, np.int64) for part in parts])
