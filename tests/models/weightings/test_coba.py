@@ -25,7 +25,8 @@ class TestContract(WeightingContract):
 
 @dataclass
 class Valid:
-    """A validation split whose losses are given by the number of the look."""
+    """A validation split whose losses are given by the number of the look; remembers which were
+    asked for."""
 
     curve: Callable[[int], list[float]]
     rate: float = 1.0

@@ -1,16 +1,14 @@
 """FAMO."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
 import torch
-from torch import Tensor
 from torchjd.scalarization import FAMO as Reference
 
 from models.weightings.famo import FAMOConfig
 from tests.models.weightings.contract import COURSE, WeightingContract
-from tests.models.weightings.course import Course, follow, losses_only
+from tests.models.weightings.course import Again, Course, follow, losses_only
 from tests.models.weightings.reference import weights_of
 
 
@@ -19,22 +17,6 @@ class TestContract(WeightingContract):
 
     def config(self) -> FAMOConfig:
         return FAMOConfig(every=2)
-
-
-@dataclass
-class Again:
-    """A step after which the losses are known."""
-
-    losses: Tensor
-    rate: float = 1.0
-    asked: int = 0
-
-    def again(self) -> Tensor:
-        self.asked += 1
-        return self.losses
-
-    def held_out(self, number: int) -> Tensor:
-        raise AssertionError("asked for validation losses")
 
 
 def test_golden_first_weights() -> None:

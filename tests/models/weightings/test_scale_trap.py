@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from models.weightings import WEIGHTINGS
-from tests.models.weightings.course import Course, losses_only
+from tests.models.weightings.course import Again, Course, losses_only
 
-STEPS, ROWS, WIDTH, NOISE, RATE = 400, 64, 4, 2.0, 0.05
-METHODS: dict[str, dict[str, Any]] = {
-    "equal": {},
-    "uncertainty": {"lr": 0.05},
-    "imtl_l": {"lr": 0.05},
+STEPS, ROWS, WIDTH, NOISE, UNIT, RATE = 500, 64, 4, 2.0, 1e-3, 0.05
+PAIR = Course(tasks=(0, 1))
+BALANCED: dict[str, dict[str, Any]] = {
+    "uncertainty": {},
+    "imtl_l": {},
     "geometric": {},
     "igb": {"window": 50},
     "famo": {"every": 1},
@@ -21,25 +21,10 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-class Again:
-    """See `models.step.After`."""
-
-    rate = 1.0
-
-    def __init__(self, losses: Tensor) -> None:
-        self.losses = losses
-
-    def again(self) -> Tensor:
-        return self.losses
-
-    def held_out(self, number: int) -> Tensor:
-        raise AssertionError("asked for validation losses")
-
-
 def trained(method: str, scale: float) -> Tensor:
-    """`(2,)` mean losses in their plain unit, at the end of two linear regressions that want
-    different weights of one shared line, whose labels have noise."""
-    weighting = WEIGHTINGS[method](**METHODS[method]).build(Course(tasks=(0, 1)).setting(STEPS))
+    """`(2,)` mean losses in one unit, at the end of two linear regressions with noise that share
+    one line and want different ones. The first loss is trained in a unit smaller by `scale`."""
+    weighting = WEIGHTINGS[method](**BALANCED.get(method, {})).build(PAIR.setting(STEPS))
     random = torch.Generator().manual_seed(0)
     inputs = torch.randn(ROWS, WIDTH, generator=random, dtype=torch.float64)
     wanted = torch.tensor([[1.0, 1, 0, 0], [1.0, -1, 0, 0]], dtype=torch.float64)
@@ -47,7 +32,7 @@ def trained(method: str, scale: float) -> Tensor:
     labels = inputs @ wanted.T + noise
     line = torch.zeros(WIDTH, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([line], lr=RATE)
-    scales = torch.tensor([scale, 1.0], dtype=torch.float64)
+    scales = UNIT * torch.tensor([scale, 1.0], dtype=torch.float64)
 
     def errors() -> Tensor:
         return ((inputs @ line)[:, None] - labels).square().mean(0)
@@ -64,7 +49,14 @@ def trained(method: str, scale: float) -> Tensor:
     return errors().detach()
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_scale_of_a_loss(method: str) -> None:
+def test_equal_weights_give_up_the_other_task() -> None:
+    plain, scaled = trained("equal", 1), trained("equal", 1_000)
+    assert scaled[1] > 1.4 * plain[1]
+
+
+@pytest.mark.parametrize("method", BALANCED)
+def test_others_end_where_they_would_without_the_unit(method: str) -> None:
+    """Within 1 %; measured are 0.4 % for those that learn their scales step by step, 0.1 % for FAMO
+    and less for the others."""
     plain, scaled = trained(method, 1), trained(method, 1_000)
-    print(method, plain, scaled, (scaled / plain - 1))
+    torch.testing.assert_close(scaled, plain, rtol=0.01, atol=0)
