@@ -1,14 +1,14 @@
-"""Task sampling by an adversarial bandit: one task a step, drawn by how much it helped the others.
+"""Bandit task sampling: every step trains one task, drawn by an adversarial bandit (EXP3).
 
-    p_t = (1 - gamma) exp(S_t) / sum_s exp(S_s) + gamma / T        t ~ p        w_t = T, others 0
-    S_t <- S_t + gamma (reward / p_t) / T        for the task drawn last, every so many steps
-    reward = sigmoid(sum of the cosines of its gradient with the others')
+    p_t = (1 - gamma) exp(S_t) / sum_s exp(S_s) + gamma / T        draw t ~ p: w_t = T, others 0
+    reward_t = sigmoid(sum_{s != t} cos(g_s, g_t))        S_t <- S_t + gamma reward_t / (T p_t)
+    gamma = min(1, sqrt(T ln T / ((e - 1) rounds)))
 
-The first epoch, or less of a short training, goes round the tasks in turn.
+A task whose gradient goes along with those of others is drawn more often. Under equal
+probabilities the expected weights are all 1.
 """
 
 import math
-from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import torch
@@ -17,22 +17,24 @@ from torch import Tensor
 
 from models.gramians import GramianChoice, GramianConfig, SketchConfig
 from models.step import Step
-from models.weightings.base import Declared, Setting, Weighting, WeightingConfig
+from models.weightings.base import Setting, Weighting, WeightingConfig
 
 
 class BanditConfig(WeightingConfig):
-    """EXP3 over tasks."""
+    """How much is explored, and where gradients are compared."""
 
-    source: ClassVar[str] = "Combinatorial solvers by multi-armed bandits, arXiv 2305.06361; EXP3"
-    summary: ClassVar[str] = "one task a step, drawn by how much it helps the others"
-    family: ClassVar[Literal["losses", "gradients", "agent"]] = "agent"
+    source: ClassVar[str] = (
+        "Wang et al., arXiv 2305.06361; EXP3 by Auer et al., SIAM J. Comput. 32(1), 2002"
+    )
+    summary: ClassVar[str] = "one task a step, drawn by how much its gradient helps the others"
+    family: ClassVar[Literal["losses", "gradients", "agent"]] = "gradients"
 
     method: Literal["bandit"] = "bandit"
+    gamma: float | None = Field(None, ge=0, le=1)
+    """Share of draws that are uniform, and speed of learning; from the number of rewards in the
+    training when left out."""
     gramian: GramianChoice = SketchConfig(every=12)
-    """Where gradients are compared, and how often a reward is given."""
-    gamma: float | None = Field(None, gt=0, le=1)
-    """Share of uniform exploration; from the number of rewards when left out:
-    sqrt(T ln T / ((e - 1) n))."""
+    """Where the gradients are taken, and steps from one reward to the next."""
 
     @property
     def place(self) -> GramianConfig:
@@ -41,64 +43,62 @@ class BanditConfig(WeightingConfig):
     def build(self, setting: Setting) -> "Bandit":
         return Bandit(self, setting)
 
-    def problems(self, declared: Declared) -> Iterator[tuple[tuple[str, ...], str]]:
-        yield from super().problems(declared)
-        if len(declared.tasks) == 1:
-            yield ("method",), "draws one of several tasks, and there is one; expected `static`"
-
 
 class Bandit(Weighting):
-    """Departure: a reward compares the gradients of one batch, where the paper keeps the mean
-    gradients of a window."""
+    """Departures: the reward is of the gradients of one step, all tasks at the same weights and
+    rows, and goes to the task drawn at that step; the paper compares means of the gradients that
+    each task had over a window of steps that trained it. Round robin at first takes as many steps
+    as from one reward to the next, or one for each task; in the paper an epoch."""
 
-    config: BanditConfig
+    scores: Tensor
 
     def __init__(self, config: BanditConfig, setting: Setting) -> None:
         super().__init__(config, setting)
-        self.round_robin = min(setting.epoch, setting.steps // 5)
-        rounds = max(setting.steps // config.gramian.every, 1)
-        self.exp3 = EXP3(len(self.names), config.gamma or default_gamma(len(self.names), rounds))
+        tasks = len(self.names)
+        self.every = config.gramian.every
+        self.warm_up = max(tasks, self.every)
+        rounds = max(1, setting.steps // self.every)
+        gamma = min(1.0, math.sqrt(tasks * math.log(tasks) / ((math.e - 1) * rounds)))
+        self.gamma = gamma if config.gamma is None else config.gamma
+        self.register_buffer("scores", torch.zeros(tasks, dtype=torch.float64))
 
     def weigh(self, step: Step) -> Tensor:
-        k, tasks = int(self.steps), len(self.names)
-        chances = self.exp3.chances() * step.active
-        if k < self.round_robin or not chances.any():
-            drawn = k % tasks
+        tasks, number = len(self.names), int(self.steps)
+        likely = probabilities(self.scores, self.gamma) * step.active
+        if number < self.warm_up:
+            drawn = _first_active(step.active, number)
         else:
-            drawn = int(torch.multinomial(chances, 1, generator=self.random()))
-        if k >= self.round_robin and k % self.config.gramian.every == 0 and step.active[drawn]:
-            norms = step.gramian.diagonal().sqrt().clamp(min=1e-300)
-            cosines = step.gramian[drawn] / (norms[drawn] * norms)
-            self.exp3.reward(drawn, float((cosines.sum() - cosines[drawn]).sigmoid()))
+            drawn = torch.multinomial(likely, 1, generator=self.random())
+        if number >= self.warm_up and number % self.every == 0:
+            reward = helpfulness(step.gramian)[drawn].sigmoid()
+            learned = rewarded(self.scores, likely / likely.sum(), drawn, reward, self.gamma)
+            self.scores.copy_(learned)
         weights = torch.zeros(tasks, dtype=torch.float64)
         weights[drawn] = tasks
         return weights
 
-    def facts(self) -> dict[str, float]:
-        chances = zip(self.names, self.exp3.chances().tolist(), strict=True)
-        return {**super().facts(), **{f"chance/{name}": chance for name, chance in chances}}
+
+def probabilities(scores: Tensor, gamma: float) -> Tensor:
+    """`(..., T)` scores to the probabilities of being drawn."""
+    return (1 - gamma) * scores.softmax(-1) + gamma / scores.shape[-1]
 
 
-class EXP3(torch.nn.Module):
-    """Auer et al., "The nonstochastic multiarmed bandit problem", 2002, section 3."""
-
-    scores: Tensor
-
-    def __init__(self, arms: int, gamma: float) -> None:
-        super().__init__()
-        self.gamma = gamma
-        self.register_buffer("scores", torch.zeros(arms, dtype=torch.float64))
-
-    def chances(self) -> Tensor:
-        """`(arms,)`, summing to 1."""
-        return (1 - self.gamma) * self.scores.softmax(0) + self.gamma / len(self.scores)
-
-    def reward(self, arm: int, reward: float) -> None:
-        """What the drawn arm brought, within [0, 1]."""
-        chance = float(self.chances()[arm])
-        self.scores[arm] += self.gamma * reward / chance / len(self.scores)
+def rewarded(scores: Tensor, likely: Tensor, drawn: Tensor, reward: Tensor, gamma: float) -> Tensor:
+    """New scores `(..., T)`, from the probabilities, the task drawn `(..., 1)` and its reward
+    `(..., 1)` between 0 and 1."""
+    worth = reward / likely.gather(-1, drawn)
+    return scores.scatter_add(-1, drawn, gamma * worth / scores.shape[-1])
 
 
-def default_gamma(arms: int, rounds: int) -> float:
-    """Exploration for a known number of rewards (Auer et al., corollary 3.2)."""
-    return min(1.0, math.sqrt(arms * math.log(arms) / ((math.e - 1) * rounds))) if arms > 1 else 1.0
+def helpfulness(products: Tensor) -> Tensor:
+    """`(T,)` sum of the cosines of a task's gradient with those of the others, 0 for a task without
+    a gradient."""
+    norms = products.diagonal().sqrt()
+    cosines = products / torch.outer(norms, norms).clamp(min=1e-300)
+    return cosines.sum(1) - cosines.diagonal()
+
+
+def _first_active(active: Tensor, number: int) -> Tensor:
+    """`(1,)` the task whose turn it is; if it is absent, the next one that is not."""
+    turn = number % len(active)
+    return (active.roll(-turn).long().argmax(0, keepdim=True) + turn) % len(active)

@@ -1,15 +1,15 @@
-"""CoBa: weights by how the tasks' validation losses converge, damped when one of them diverges.
+"""CoBa: weights from the slopes of validation losses, damped when the worst task diverges.
 
-V_t(k)  validation loss of task t at look k over its first one        N  looks of the history
+    V_t(k)   = validation loss at look k / its value at the first look
+    a_t(k)   = least squares slope of V_t over the last N looks, from look W on
+    a_max(k) = the same of max_t V_t
+    RCS_t    = softmax_t(T a_t(k) / sum_s |a_s(k)|)                     slow tasks gain weight
+    ACS_t    = softmax_t(-n a_t(k) / sum over the last n <= N slopes |a_t|)    tasks that are fast
+                                                                    against their past gain weight
+    DF       = min(1, m softmax(-tau m a_max / sum |a_max|)_last)       over all m slopes so far
+    w        = T (DF RCS + (1 - DF) ACS), w = 1 before look W
 
-    a_t(k)  = least-squares slope of V_t over the last N looks        a_max(k) that of max_t V_t
-    RCS_t   = softmax_t(T a_t(k) / sum_s |a_s(k)|)                     slow against the others
-    ACS_t   = softmax_t(-N a_t(k) / sum of |a_t| over the last N)      fast against its own past
-    DF      = min(k softmax over looks i <= k of (-tau i a_max(i) / sum_{i <= k} |a_max(i)|) [k], 1)
-    w       = DF RCS + (1 - DF) ACS
-
-While all converge DF is near 1 and slow tasks gain; when the worst one diverges DF falls, and ACS
-takes weight from what diverges.
+A weight below f = 1 / (10 T) of the total lifts all: w <- T ((1 - T f) w / T + f).
 """
 
 from collections.abc import Iterator
@@ -17,30 +17,29 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.step import After, Step
 from models.weightings.base import Declared, Setting, Weighting, WeightingConfig
 
-LOOKS = 50
-"""Of a history, when it is left out and the training is long enough."""
-
 
 class CoBaConfig(WeightingConfig):
-    """Convergence balancer."""
+    """How often validation losses are looked at, and how far back."""
 
-    source: ClassVar[str] = "Gong et al., CoBa, EMNLP 2024, arXiv 2410.06741, equations 3-7"
-    summary: ClassVar[str] = "by the slopes of validation losses; cuts what diverges"
+    source: ClassVar[str] = "Gong et al., arXiv 2410.06741, EMNLP 2024"
+    summary: ClassVar[str] = "slopes of validation losses: slow tasks gain, diverging ones lose"
 
     method: Literal["coba"] = "coba"
     every: int = Field(10, ge=1)
-    """Steps from one look at a validation batch to the next; each costs a forward pass."""
+    """Steps from one look to the next, each of which costs a forward pass; 1 in the paper."""
+    warm_up: int | None = Field(None, ge=2)
+    """W, looks before the first slope; a tenth of the training's, at most the public code's 100,
+    when left out."""
     history: int | None = Field(None, ge=2)
-    """Looks N; when left out 50, or a fifth of what the training has if that is less."""
-    warmup: int | None = Field(None, ge=1)
-    """Looks with equal weights; half the history when left out."""
+    """N, looks that a slope is taken over; twice the warm-up, as in the public code, when left
+    out."""
     tau: float = Field(5.0, gt=0)
-    """How sharply divergence is answered."""
+    """How sharply divergence turns the weights from relative to absolute."""
 
     def build(self, setting: Setting) -> "CoBa":
         return CoBa(self, setting)
@@ -48,74 +47,89 @@ class CoBaConfig(WeightingConfig):
     def problems(self, declared: Declared) -> Iterator[tuple[tuple[str, ...], str]]:
         yield from super().problems(declared)
         if not declared.valid:
-            yield ("method",), "looks at validation losses, and `data.split` makes no valid split"
+            yield ("method",), "learns from validation losses, and there is no validation split"
+
+
+class History(nn.Module):
+    """The latest rows of a growing list, oldest first."""
+
+    rows: Tensor
+    count: Tensor
+
+    def __init__(self, length: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.zeros(length, width, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def add(self, row: Tensor) -> None:
+        self.rows.copy_(self.rows.roll(-1, 0))
+        self.rows[-1] = row
+        self.count += 1
+
+    def latest(self) -> Tensor:
+        """`(at most length, width)`."""
+        return self.rows[-min(int(self.count), len(self.rows)) :]
 
 
 class CoBa(Weighting):
-    """As the paper has it where the released code differs: DF has its bound, ACS the window of N
-    looks, there is no second softmax. As the code: a floor of 1 / (10 T) under every weight. In
-    looks, where the paper counts steps; a task's first look stands for its value at the start."""
+    """Departures. From the paper: a look every `every` steps, and the first look instead of a whole
+    validation pass is what losses are compared with. From the public code, with the paper: DF is at
+    most 1, the absolute score has a window of N slopes, and no second softmax follows. The floor is
+    the public code's. A task that a look does not observe keeps its value."""
 
-    config: CoBaConfig
-    looks: Tensor
-    first: Tensor
-    ratios: Tensor
-    slopes: Tensor
-    worst: Tensor
+    start: Tensor
     latest: Tensor
 
     def __init__(self, config: CoBaConfig, setting: Setting) -> None:
         super().__init__(config, setting)
-        tasks, total = len(self.names), max(setting.steps // config.every, 1)
-        self.history = config.history or max(2, min(LOOKS, total // 5))
-        self.warmup = config.warmup or max(1, self.history // 2)
-        zeros = torch.zeros
-        self.register_buffer("looks", zeros((), dtype=torch.int64))
-        self.register_buffer("first", zeros(tasks, dtype=torch.float64))
-        self.register_buffer("ratios", zeros(self.history, tasks, dtype=torch.float64))
-        self.register_buffer("slopes", zeros(self.history, tasks, dtype=torch.float64))
-        self.register_buffer("worst", zeros(total + 1, dtype=torch.float64))
+        tasks, looks = len(self.names), -(-setting.steps // config.every)
+        self.every, self.tau = config.every, config.tau
+        self.warm_up = config.warm_up or min(max(looks // 10, 2), 100)
+        length = config.history or 2 * self.warm_up
+        self.values, self.slopes = History(length, tasks), History(length, tasks)
+        self.worst = History(looks, 1)
+        self.register_buffer("start", torch.zeros(tasks, dtype=torch.float64))
         self.register_buffer("latest", torch.ones(tasks, dtype=torch.float64))
 
     def weigh(self, step: Step) -> Tensor:
         return self.latest
 
     def after_step(self, after: After) -> None:
-        if (int(self.steps) - 1) % self.config.every == 0:
-            self.look(after.held_out(int(self.looks)))
+        if (int(self.steps) - 1) % self.every:
+            return
+        self._look(after.held_out(int(self.values.count)))
+        if self.values.count >= self.warm_up:
+            values = self.values.latest()
+            self.slopes.add(slopes(values))
+            self.worst.add(slopes(values.amax(1, keepdim=True)))
+            self.latest.copy_(len(self.latest) * self._shares())
 
-    def look(self, losses: Tensor) -> None:
-        """Take in validation losses `(tasks,)`; a task without a row among them keeps its last."""
-        k = int(self.looks)
-        known = losses > 0
-        self.first.copy_(torch.where((self.first == 0) & known, losses, self.first))
-        ratio = torch.where(known, losses / self.first.where(self.first > 0, 1.0), self.ratios[-1])
-        self.ratios.copy_(torch.cat([self.ratios[1:], ratio[None]]))
-        self.looks += 1
-        seen = self.ratios[-min(k + 1, self.history) :]
-        slopes = slope(seen)
-        self.slopes.copy_(torch.cat([self.slopes[1:], slopes[None]]))
-        self.worst[min(k, len(self.worst) - 1)] = slope(seen.max(1, keepdim=True).values)[0]
-        if k + 1 > self.warmup:
-            self._renew(min(k + 1, len(self.worst)))
+    def _look(self, losses: Tensor) -> None:
+        seen = losses > 0
+        self.start.copy_(torch.where(seen & (self.start == 0), losses, self.start))
+        before = self.values.latest()[-1] if self.values.count else torch.ones_like(losses)
+        self.values.add(torch.where(seen, losses / self.start, before))
 
-    def _renew(self, k: int) -> None:
-        slopes, tasks = self.slopes[-1], len(self.names)
-        recent = self.slopes[-min(k, self.history) :]
-        rcs = (tasks * slopes / slopes.abs().sum().clamp(min=1e-300)).softmax(0)
-        acs = (-len(recent) * slopes / recent.abs().sum(0).clamp(min=1e-300)).softmax(0)
-        worst, places = self.worst[:k], torch.arange(1, k + 1, dtype=torch.float64)
-        scores = -self.config.tau * places * worst / worst.abs().sum().clamp(min=1e-300)
-        df = (k * scores.softmax(0)[-1]).clamp(max=1)
-        weights = df * rcs + (1 - df) * acs
+    def _shares(self) -> Tensor:
+        """`(T,)` of sum 1."""
+        history, worst = self.slopes.latest(), self.worst.latest()[:, 0]
+        now, tasks = history[-1], history.shape[1]
+        relative = (tasks * over(now, now)).softmax(0)
+        absolute = (-len(history) * over(now, history)).softmax(0)
+        pressure = (-self.tau * len(worst) * over(worst, worst)).softmax(0)[-1]
+        trust = (len(worst) * pressure).clamp(max=1)
+        shares = trust * relative + (1 - trust) * absolute
         floor = 1 / (10 * tasks)
-        if (weights < floor).any():
-            weights = weights * (1 - tasks * floor) + floor
-        self.latest.copy_(weights)
+        return shares * (1 - tasks * floor) + floor if (shares < floor).any() else shares
 
 
-def slope(values: Tensor) -> Tensor:
-    """Least-squares slopes `(n,)` of the columns of `(looks, n)`; 0 for a single look."""
-    x = torch.arange(len(values), dtype=values.dtype)
-    x = x - x.mean()
-    return x @ values / (x @ x).clamp(min=1e-300)
+def slopes(values: Tensor) -> Tensor:
+    """`(looks, n)` to the `(n,)` least squares slopes of its columns."""
+    place = torch.arange(len(values), dtype=values.dtype)
+    place -= place.mean()
+    return place @ values / (place @ place)
+
+
+def over(slopes: Tensor, all_slopes: Tensor) -> Tensor:
+    """Slopes over the sum of absolute slopes along the first dimension; 0 where nothing moves."""
+    return slopes / all_slopes.abs().sum(0).clamp(min=1e-300)

@@ -1,12 +1,10 @@
-"""FAMO: all losses shall fall at the same relative rate, seen from losses alone.
+"""FAMO: the losses are made to fall at one relative speed, without looking at gradients.
 
-w = softmax(xi)        total = c sum_t w_t log L_t,  c = 1 / sum_t (w_t / L_t)
+    z = softmax(xi)        w_t = (z_t / L_t) / sum_s (z_s / L_s)
+    after the step, on the same batch:   delta_t = log L_t(before) - log L_t(after)
+    xi <- Adam on   J_softmax(xi)^T delta_t = z_t (delta_t - sum_s z_s delta_s)
 
-    the weight of L_t is (w_t / L_t) / sum_s (w_s / L_s)
-    after the step, on the same batch: delta_t = log L_t(before) - log L_t(after)
-    xi takes an Adam step along Jac_softmax(xi)^T delta, with weight decay
-
-A task that fell less than the weighted others gains weight.
+A task that has just improved more than the others loses weight.
 """
 
 from typing import ClassVar, Literal
@@ -19,54 +17,57 @@ from models.adam import Adam
 from models.step import After, Step
 from models.weightings.base import Setting, Weighting, WeightingConfig
 
-LEAST = 1e-8
+SMALLEST = 1e-8
+"""The logarithm of a loss of 0 would be infinite."""
 
 
 class FAMOConfig(WeightingConfig):
-    """Fast adaptive multitask optimization."""
+    """How fast, and how often, the weights learn."""
 
-    source: ClassVar[str] = "Liu et al., FAMO, NeurIPS 2023, arXiv 2306.03792, algorithm 1"
-    summary: ClassVar[str] = "equal relative progress, from the losses before and after a step"
+    source: ClassVar[str] = "Liu et al., arXiv 2306.03792, NeurIPS 2023"
+    summary: ClassVar[str] = "all losses fall at one relative speed, measured after the step"
 
     method: Literal["famo"] = "famo"
     lr: float = Field(0.025, gt=0)
-    """Of xi's own Adam."""
+    """Of the weights' own Adam."""
     weight_decay: float = Field(1e-3, ge=0)
-    """Of xi."""
+    """Pulls towards weights in inverse proportion to the losses."""
     every: int = Field(10, ge=1)
-    """Steps from one update of xi to the next, each of which costs a forward pass: 1 is the
-    paper's."""
+    """Steps from one update of the weights to the next, each of which costs a forward pass; 1 in
+    the paper."""
 
     def build(self, setting: Setting) -> "FAMO":
         return FAMO(self, setting)
 
 
 class FAMO(Weighting):
-    """Departure: xi is updated every ten steps, unless told otherwise."""
+    """Departures: one update every `every` steps, so weights adapt that much more slowly for the
+    same `lr`; the lower bound of every loss is 0. Absent tasks have no part in z and delta."""
 
-    config: FAMOConfig
+    before: Tensor
+    active: Tensor
 
     def __init__(self, config: FAMOConfig, setting: Setting) -> None:
         super().__init__(config, setting)
-        self.xi = nn.Parameter(torch.zeros(len(self.names), dtype=torch.float64))
+        tasks = len(self.names)
+        self.every = config.every
+        self.xi = nn.Parameter(torch.zeros(tasks, dtype=torch.float64))
         self.adam = Adam([self.xi], config.lr, config.weight_decay)
-        self.before: tuple[Tensor, Tensor] | None = None
+        self.register_buffer("before", torch.ones(tasks, dtype=torch.float64))
+        self.register_buffer("active", torch.ones(tasks, dtype=torch.bool))
 
     def weigh(self, step: Step) -> Tensor:
-        due = int(self.steps) % self.config.every == 0
-        self.before = (step.losses, step.active) if due else None
-        inverse = self.xi.detach().softmax(0) / step.losses.clamp(min=LEAST)
-        inverse = torch.where(step.active, inverse, 0.0)
-        return inverse / inverse.sum().clamp(min=1e-300)
+        self.before.copy_(step.losses)
+        self.active.copy_(step.active)
+        shares = self._shares() / (step.losses + SMALLEST)
+        return len(shares) * shares / shares.sum()
 
     def after_step(self, after: After) -> None:
-        if self.before is None:
+        if (int(self.steps) - 1) % self.every:
             return
-        before, active = self.before
-        fell = before.clamp(min=LEAST).log() - after.again().clamp(min=LEAST).log()
-        delta = torch.where(active, fell, 0.0)
-        w = self.xi.detach().softmax(0)
-        old = self.xi.detach().clone()
-        self.adam.step([w * (delta - (w * delta).sum())])
-        with torch.no_grad():
-            self.xi.copy_(torch.where(active, self.xi, old))
+        delta = (self.before + SMALLEST).log() - (after.again() + SMALLEST).log()
+        shares = self._shares()
+        self.adam.step([shares * (delta - shares @ delta)], where=self.active)
+
+    def _shares(self) -> Tensor:
+        return self.xi.detach().where(self.active, -torch.inf).softmax(0)

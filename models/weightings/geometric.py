@@ -1,9 +1,6 @@
-"""Geometric loss: the product of the losses instead of their sum.
+"""Geometric loss: the network follows the geometric mean of the losses.
 
-    total = (prod_t L_t)^(1/T)        w_t = d total / d L_t = total / (T L_t)
-
-A loss times a constant has the same direction: no scale to tune. The product is over the tasks
-that are active.
+total = (prod_t L_t)^(1/T)        w_t = d total / d L_t = total / (T L_t)
 """
 
 from typing import ClassVar, Literal
@@ -13,15 +10,15 @@ from torch import Tensor
 from models.step import Step
 from models.weightings.base import Setting, Weighting, WeightingConfig
 
-LEAST = 1e-8
-"""Losses are taken as no smaller."""
+SMALLEST = 1e-8
+"""The weight of a loss of 0 would be infinite."""
 
 
 class GeometricConfig(WeightingConfig):
-    """The geometric mean of the losses."""
+    """Nothing to set. No loss of ours is negative, so the mean always exists."""
 
-    source: ClassVar[str] = "Chennupati et al., MultiNet++, CVPR workshops 2019, arXiv 1904.08492"
-    summary: ClassVar[str] = "the geometric mean of losses: no scale to tune"
+    source: ClassVar[str] = "Chennupati et al., MultiNet++, arXiv 1904.08492, CVPRW 2019"
+    summary: ClassVar[str] = "geometric mean of the losses: their scales do not matter"
 
     method: Literal["geometric"] = "geometric"
     normalise: bool = False
@@ -32,11 +29,9 @@ class GeometricConfig(WeightingConfig):
 
 
 class Geometric(Weighting):
-    """Losses of all kinds of task here are positive, as the method needs."""
+    """The mean is over the tasks that the batch observes."""
 
     def weigh(self, step: Step) -> Tensor:
-        losses = step.losses.clamp(min=LEAST)
-        active = step.active.double()
-        tasks = active.sum().clamp(min=1)
-        total = ((losses.log() * active).sum() / tasks).exp()
-        return total / (tasks * losses)
+        losses = step.losses.clamp(min=SMALLEST)
+        total = losses[step.active].log().mean().exp()
+        return total / (step.active.sum() * losses)

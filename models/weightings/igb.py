@@ -1,56 +1,58 @@
-"""IGB: a task that is far above what it could reach gets more.
+"""Improvable gap balancing, its first form: tasks far above their base loss gain weight.
 
-base_t  mean loss of the base window        w = T softmax(L_t / base_t)
+    total = sum_t w_t log L_t        w = T softmax(L_t / base_t)        weight of L_t: w_t / L_t
 
-    total = sum_t w_t log L_t        the weight of L_t is w_t / L_t
-
-w is detached and recomputed at every step; before the base is known it is 1. A loss times a
-constant has the same direction.
+base_t  mean loss of task t over the second window; w = 1 before it is known
 """
 
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from models.step import Step
 from models.weightings.base import Setting, Weighting, WeightingConfig
-from models.weightings.window import WindowMean
+
+SMALLEST = 1e-8
+"""The weight of a loss of 0 would be infinite."""
 
 
 class IGBConfig(WeightingConfig):
-    """Improvable gap balancing, from losses."""
+    """What a loss is compared with."""
 
-    source: ClassVar[str] = "Dai, Fei and Lu, Improvable Gap Balancing, UAI 2023, arXiv 2307.15429"
-    summary: ClassVar[str] = "more for tasks far above what they could reach"
+    source: ClassVar[str] = "Dai, Fei and Lu, arXiv 2307.15429, UAI 2023, IGB-v1"
+    summary: ClassVar[str] = "log losses, those far above their early level gain weight"
 
     method: Literal["igb"] = "igb"
+    normalise: bool = False
+    """The sum of log losses has a size of its own, the same whatever the scale of a loss."""
     window: int | None = Field(None, ge=1)
-    """Steps of the base window, which begins after as many; an epoch when left out."""
+    """N, for a base over a task's steps from N to 2 N; an epoch, as in the paper, when left out."""
 
     def build(self, setting: Setting) -> "IGB":
         return IGB(self, setting)
 
 
 class IGB(Weighting):
-    """The base is the mean loss of the second window, the paper's epoch 1 counted from 0. Where a
-    training has but one window, weights are those of the log losses alone."""
+    """Departure: steps of a task are counted where it is observed, so that every task has a base
+    over as many steps."""
+
+    total: Tensor
+    seen: Tensor
 
     def __init__(self, config: IGBConfig, setting: Setting) -> None:
         super().__init__(config, setting)
         self.window = config.window or setting.epoch
-        self.base = WindowMean(len(self.names))
+        zeros = torch.zeros(len(self.names), dtype=torch.float64)
+        self.register_buffer("total", zeros)
+        self.register_buffer("seen", zeros.long())
 
     def weigh(self, step: Step) -> Tensor:
-        losses = step.losses.clamp(min=1e-8)
-        done = int(self.steps) // self.window
-        if done == 1:
-            self.base.add(step)
-        if done < 2:
-            return 1 / losses
-        return gaps(losses, self.base.mean.where(self.base.count > 0, losses)) / losses
-
-
-def gaps(losses: Tensor, base: Tensor) -> Tensor:
-    """T softmax(L / base), each `(tasks,)`."""
-    return len(losses) * (losses / base.clamp(min=1e-12)).softmax(0)
+        base = (self.total / self.window).clamp(min=SMALLEST)
+        gaps = torch.where(self.seen >= 2 * self.window, step.losses / base, 1.0)
+        second = step.active & (self.window <= self.seen) & (self.seen < 2 * self.window)
+        self.total += step.losses.where(second, 0.0)
+        self.seen += step.active
+        shares = gaps.where(step.active, -torch.inf).softmax(0)
+        return step.active.sum() * shares / step.losses.clamp(min=SMALLEST)

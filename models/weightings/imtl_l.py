@@ -1,6 +1,8 @@
-"""IMTL-L: every loss has a learned scale, so that all scaled losses become 1.
+"""IMTL-L: every loss has a learned scale that brings it to 1.
 
-total = sum_t exp(s_t) L_t - s_t        w_t = exp(s_t)
+    total = sum_t exp(s_t) L_t - s_t        w_t = exp(s_t)
+
+Stationary in s where exp(s_t) L_t = 1.
 """
 
 from typing import ClassVar, Literal
@@ -14,14 +16,14 @@ from models.step import Step
 from models.weightings.base import Setting, Weighting, WeightingConfig
 
 BOUND = 10.0
-"""|s| stays below."""
+"""|s| stays below: a loss near 0 would ask for an infinite weight."""
 
 
 class IMTLLConfig(WeightingConfig):
-    """A learned scale per loss."""
+    """A learned scale per task."""
 
-    source: ClassVar[str] = "Liu et al., Impartial Multi-task Learning, ICLR 2021, section 3"
-    summary: ClassVar[str] = "a learned scale that brings every loss to 1"
+    source: ClassVar[str] = "Liu et al., Towards Impartial Multi-task Learning, ICLR 2021, IMTL-L"
+    summary: ClassVar[str] = "learned scales that bring every loss to 1"
 
     method: Literal["imtl_l"] = "imtl_l"
     normalise: bool = False
@@ -34,7 +36,8 @@ class IMTLLConfig(WeightingConfig):
 
 
 class IMTLL(Weighting):
-    """Departure: s has an Adam of its own, and stays within ±10."""
+    """Departure: s has an Adam of its own, outside the network's optimizer, and is kept within
+    ±10."""
 
     def __init__(self, config: IMTLLConfig, setting: Setting) -> None:
         super().__init__(config, setting)
@@ -42,9 +45,8 @@ class IMTLL(Weighting):
         self.adam = Adam([self.s], config.lr)
 
     def weigh(self, step: Step) -> Tensor:
-        before = self.s.detach().clone()
-        weights = before.exp()
-        self.adam.step([torch.where(step.active, weights * step.losses - 1, 0.0)])
+        weights = self.s.detach().exp()
+        self.adam.step([weights * step.losses - 1], where=step.active)
         with torch.no_grad():
-            self.s.copy_(torch.where(step.active, self.s.clamp(-BOUND, BOUND), before))
+            self.s.clamp_(-BOUND, BOUND)
         return weights

@@ -1,8 +1,6 @@
 """Random loss weighting: new weights at every step.
 
-    u ~ N(0, I)        w = T softmax(u)
-
-The control of every method that moves weights: if it does not beat this, its weights say nothing.
+u ~ N(0, I)        w = T softmax(u)
 """
 
 from typing import ClassVar, Literal
@@ -15,10 +13,10 @@ from models.weightings.base import Setting, Weighting, WeightingConfig
 
 
 class RandomConfig(WeightingConfig):
-    """Weights drawn anew at every step."""
+    """Nothing to set."""
 
-    source: ClassVar[str] = "Lin et al., Random Loss Weighting, TMLR 2022, arXiv 2111.10603"
-    summary: ClassVar[str] = "drawn anew at every step: the control of moving weights"
+    source: ClassVar[str] = "Lin et al., RLW, arXiv 2111.10603, TMLR 2022, algorithm 2"
+    summary: ClassVar[str] = "random weights at every step: what a method has to beat"
 
     method: Literal["random"] = "random"
 
@@ -27,8 +25,9 @@ class RandomConfig(WeightingConfig):
 
 
 class Random(Weighting):
-    """The mean weight of each task is 1."""
+    """The draws of a step depend on the seed and the step's number alone."""
 
     def weigh(self, step: Step) -> Tensor:
-        draws = torch.randn(len(self.names), generator=self.random(), dtype=torch.float64)
-        return len(draws) * draws.softmax(0)
+        tasks = len(self.names)
+        drawn = torch.randn(tasks, generator=self.random(), dtype=torch.float64)
+        return tasks * drawn.softmax(0)
