@@ -145,7 +145,7 @@ def _train_all(
     jobs = [(seed, name) for seed in lineup.seeds(seeds) for name in lineup.configs]
     for number, (seed, name) in enumerate(jobs, 1):
         config, began = _seeded(lineup.configs[name], seed), time.monotonic()
-        run, how = _finished(config, datasets[name], parent, console)
+        run, how = finished(config, datasets[name], parent, console)
         checkpoint = read_result(run.folder / "checkpoints").checkpoint
         predictions = evaluate(config, datasets[name], checkpoint, split)
         runs[name].append(run)
@@ -155,7 +155,7 @@ def _train_all(
     return runs, samples, predictions
 
 
-def _finished(
+def finished(
     config: RunConfig, dataset: PreparedDataset, parent: str, console: Console
 ) -> tuple[FoundRun, str]:
     """The finished run of a config, and how it came to be."""

@@ -8,9 +8,10 @@ weights are the same bits as those of a run that was never killed.
 import logging
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,7 @@ class Trainer:
         self.stopping = EarlyStopping(config.early_stopping if self.measured else None)
         self.history: list[tuple[int, Metrics]] = []
         self.meter = Meter()
+        self.products: torch.Tensor | None = None
         self.step = 0
 
     def start(self, resume: bool, earlier: Path | None = None) -> None:
@@ -232,6 +234,7 @@ class Trainer:
                 return
             self.step += 1
             self.meter.add(out, self.process.world)
+            self.products = out.get("products")
             self.weighting.after_step(self.after)
             self._after_step()
 
@@ -283,6 +286,8 @@ class Trainer:
         self.model.train()
         self.history.append((self.step, metrics))
         known = {f"valid/{name}": v for name, v in metrics.items() if v is not None}
+        if self.products is not None:
+            known |= cosines([task.name for task in self.layout.tasks], self.products)
         self.tracker.log_metrics(known | health.metrics(), self.step)
         self.progress.evaluated(self.step, metrics)
         stopping = self.config.early_stopping
@@ -337,6 +342,18 @@ class Trainer:
                 f"{newest} was trained with another config: {'; '.join(changes)}. "
                 "Train anew, or set them back"
             )
+
+
+def cosines(tasks: Sequence[str], products: torch.Tensor) -> dict[str, float]:
+    """`train/cosine/<a>/<b>` of each pair of tasks that both have a gradient, from the products
+    `(tasks, tasks)` of their gradients."""
+    length = products.diagonal().sqrt()
+    unit = products / torch.outer(length, length)
+    return {
+        f"train/cosine/{tasks[a]}/{tasks[b]}": float(unit[a, b])
+        for a, b in combinations(range(len(tasks)), 2)
+        if length[a] > 0 and length[b] > 0
+    }
 
 
 def seed_everything(seed: int) -> None:
