@@ -64,7 +64,7 @@ def line_up(configs: Sequence[RunConfig]) -> Lineup:
     single = next(filter(_is_single, configs), _derived(first, "single-task"))
     static = next(
         (c for c in several if (c.model, c.tasks) == (first.model, first.tasks) and _is_equal(c)),
-        _derived(first, "equal-weights"),
+        equal_weights(first),
     )
     everyone = {config.name: config for config in (*configs, single, static)}
     short = dict(zip(everyone, _short(list(everyone)), strict=True))
@@ -103,6 +103,11 @@ def differences(ours: RunConfig, first: RunConfig) -> list[str]:
     parts = {"data", "features", "tasks"}
     a, b = (dict(flatten(c.model_dump(mode="json", include=parts))) for c in (ours, first))
     return list(dict.fromkeys(".".join(path.split(".")[:2]) for path in _unequal(a, b)))
+
+
+def equal_weights(config: RunConfig) -> RunConfig:
+    """The config itself where its static weights are equal, else one that it makes."""
+    return config if _is_equal(config) else _derived(config, "equal-weights")
 
 
 def _derived(first: RunConfig, what: str) -> RunConfig:

@@ -15,6 +15,7 @@ from models.chains import CHAINS, ChainConfig
 from models.interactions import INTERACTIONS, InteractionConfig
 from models.trunks import TRUNKS, TrunkConfig
 from models.weightings import WEIGHTINGS
+from pipelines.affinity import Grouping
 from pipelines.health import ALARMS, Health
 from pipelines.metrics import Metrics
 from pipelines.seesaw import Gain, Seesaw
@@ -88,6 +89,21 @@ def gains(seesaw: Seesaw) -> Group:
         cells = [_gain_cell(seesaw, network, key) for key in seesaw.keys(0)]
         table.add_row(network, "-" if mean is None else f"{mean:+.2f} %", *cells)
     return Group(table, Text("blue: clearly rises; red: clearly falls", style="dim italic"))
+
+
+def groups(found: Grouping) -> Group:
+    """A line for each group: its tasks, and the mean cosines of their gradients."""
+    table = _table("Groups of tasks")
+    table.add_column("group", justify="right")
+    table.add_column("tasks", overflow="fold")
+    table.add_column("cosine\nwithin", justify="right")
+    table.add_column("cosine\nto others", justify="right")
+    for number, (members, names) in enumerate(zip(found.groups, found.names, strict=True), 1):
+        means = (found.within(members), found.between(members))
+        cells = ["-" if mean is None else f"{mean:+.2f}" for mean in means]
+        table.add_row(str(number), ", ".join(names), *cells)
+    note = "cosines of task gradients, mean over the evaluations of a training"
+    return Group(table, Text(note, style="dim italic"))
 
 
 def signed(gain: Gain, metric: str) -> str:

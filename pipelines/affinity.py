@@ -1,0 +1,105 @@
+"""Which tasks pull the same way, from the cosines of their gradients over a training, and what
+groups they fall into.
+
+    A_st  mean over the evaluations of a training of cos(g_s, g_t), 1 on the diagonal
+    d(X, Y) = mean over s in X, t in Y of 1 - A_st        average linkage
+
+Groups are joined from single tasks upward, the closest first, as long as the mean cosine between
+the two is not below 0: from there on they would pull against each other.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from scipy.cluster.hierarchy import cut_tree, linkage
+from scipy.spatial.distance import squareform
+
+from pipelines.figures import INK, STYLE
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Groups of tasks, and what they were made from."""
+
+    tasks: tuple[str, ...]
+    matrix: np.ndarray
+    """A `(tasks, tasks)`; NaN for a pair that never had gradients at once."""
+    groups: list[list[int]]
+    """Places of the tasks of each group."""
+    folder: Path
+    """Where the matrix lies as `affinity.csv` and `affinity.svg`."""
+
+    @property
+    def names(self) -> list[list[str]]:
+        """Tasks of each group."""
+        return [[self.tasks[t] for t in members] for members in self.groups]
+
+    def within(self, members: Sequence[int]) -> float | None:
+        """Mean cosine between the tasks of a group; None where no pair is known."""
+        return _mean([self.matrix[a, b] for a, b in combinations(members, 2)])
+
+    def between(self, members: Sequence[int]) -> float | None:
+        """Mean cosine of the tasks of a group with all others; None where no pair is known."""
+        others = [t for t in range(len(self.tasks)) if t not in members]
+        return _mean([self.matrix[a, b] for a in members for b in others])
+
+
+def mean_cosines(tasks: Sequence[str], course: Callable[[str], Sequence[float]]) -> np.ndarray:
+    """A `(tasks, tasks)` from the values over a training of each `train/cosine/<a>/<b>`; NaN for a
+    pair that never had gradients at once."""
+    found = np.eye(len(tasks))
+    for a, b in combinations(range(len(tasks)), 2):
+        values = course(f"train/cosine/{tasks[a]}/{tasks[b]}")
+        found[a, b] = found[b, a] = np.mean(values) if values else np.nan
+    return found
+
+
+def join(matrix: np.ndarray, count: int | None = None) -> list[list[int]]:
+    """Places of the tasks of each group, the group of the first task first; `count` of them, or as
+    many as the rule above leaves. A NaN counts as 0."""
+    distances = 1 - np.nan_to_num(matrix)
+    np.fill_diagonal(distances, 0)
+    tree = linkage(squareform(distances, checks=False), "average")
+    if count is None:
+        count = len(matrix) - int((tree[:, 2] <= 1).sum())
+    labels = cut_tree(tree, n_clusters=count)[:, 0]
+    return [[*np.flatnonzero(labels == label)] for label in dict.fromkeys(labels)]
+
+
+@matplotlib.rc_context(STYLE)
+def heat_map(found: Grouping) -> Figure:
+    """The matrix with the tasks of a group side by side, groups framed; agreement blue, conflict
+    red, a pair that is not known white."""
+    order = [task for members in found.groups for task in members]
+    shown = found.matrix[np.ix_(order, order)]
+    side = 1.8 + 0.55 * len(order)
+    figure = Figure(figsize=(side + 1.6, side), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(visible=False)
+    drawn = axes.imshow(np.ma.masked_invalid(shown), cmap="RdBu", vmin=-1, vmax=1)
+    for row, column in np.argwhere(~np.isnan(shown)):
+        value = shown[row, column]
+        color = "white" if abs(value) > 0.6 else INK
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8)
+    start = -0.5
+    for members in found.groups:
+        corner, size = (start, start), len(members)
+        axes.add_patch(Rectangle(corner, size, size, fill=False, edgecolor=INK, linewidth=2))
+        start += size
+    names = [found.tasks[task] for task in order]
+    axes.set_xticks(range(len(order)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(order)), names)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(drawn, ax=axes, label="mean cosine", shrink=0.8)
+    return figure
+
+
+def _mean(cosines: Sequence[float]) -> float | None:
+    known = [cosine for cosine in cosines if not np.isnan(cosine)]
+    return float(np.mean(known)) if known else None
