@@ -22,6 +22,7 @@ from models.trunks.home import HoMEConfig
 from models.trunks.single_task import SingleTaskConfig
 from pipelines import affinity, figures, tracking
 from pipelines.affinity import Grouping
+from pipelines.check import metric_names
 from pipelines.compare import finished
 from pipelines.config import RunConfig
 from pipelines.document import dump
@@ -119,11 +120,13 @@ def orphans(config: RunConfig, members: Collection[str]) -> list[str]:
 
 
 def _train(config: RunConfig, members: Collection[str], lost: Sequence[str]) -> dict[str, Any]:
-    """Of early stopping by a task that is gone, and of tasks learned first."""
+    """Of early stopping by a metric that is gone, and of tasks learned first."""
     said: dict[str, Any] = {}
     stopping, first = config.train.early_stopping, config.train.pretrain
-    if stopping is not None and stopping.metric.rpartition("/")[2] in lost:
-        said["early_stopping"] = {"metric": f"loss/{next(iter(members))}"}
+    tasks = {task: config.tasks[task] for task in members}
+    names = metric_names(config.model_copy(update={"tasks": tasks}))
+    if stopping is not None and stopping.metric not in names:
+        said["early_stopping"] = {"metric": "loss"}
     if first is not None and set(first.tasks) & set(lost):
         kept = [task for task in first.tasks if task in members]
         said["pretrain"] = {"tasks": kept} if kept else None
