@@ -12,7 +12,9 @@ from rich.text import Text
 from features.manifest import Manifest
 from models.bottoms import BOTTOMS, BottomConfig
 from models.chains import CHAINS, ChainConfig
+from models.gramians import GRAMIANS
 from models.interactions import INTERACTIONS, InteractionConfig
+from models.regularisers import REGULARISERS
 from models.trunks import TRUNKS, TrunkConfig
 from models.weightings import WEIGHTINGS
 from pipelines.affinity import Grouping
@@ -187,9 +189,24 @@ def networks() -> Group:
     )
 
 
-def weightings() -> Table:
-    """What `weighting.method` may name."""
-    return families("weighting.method", {n: (c.summary, c.source) for n, c in WEIGHTINGS.items()})
+def weightings() -> Group:
+    """What `weighting.method` may name, by what its weights are made from; then what may stand
+    beside it, and where gradients may be compared."""
+    methods = _table("weighting.method")
+    for heading in ("name", "made from", "what it is", "source"):
+        methods.add_column(heading, overflow="fold")
+    for family in dict.fromkeys(config.family for config in WEIGHTINGS.values()):
+        for name, config in WEIGHTINGS.items():
+            if config.family == family:
+                methods.add_row(f"[bold]{name}[/bold]", family, config.summary, config.source)
+        methods.add_section()
+    beside = {name: (c.summary, c.source) for name, c in REGULARISERS.items()}
+    places = _table("weighting.gramian.kind")
+    for heading in ("name", "what it is"):
+        places.add_column(heading, overflow="fold")
+    for name, place in GRAMIANS.items():
+        places.add_row(f"[bold]{name}[/bold]", place.summary)
+    return Group(methods, families("regulariser.kind", beside), places)
 
 
 def _table(title: str) -> Table:
