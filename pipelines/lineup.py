@@ -13,6 +13,7 @@ import polars as pl
 
 from features.dataset import PreparedDataset
 from features.errors import ConfigError
+from models.regularisers import NoRegulariserConfig
 from models.trunks.single_task import SingleTaskConfig
 from models.weightings.static import StaticConfig
 from pipelines.config import RunConfig
@@ -122,10 +123,11 @@ def _is_single(config: RunConfig) -> bool:
 
 
 def _is_equal(config: RunConfig) -> bool:
-    """Whether the weighting is static with equal weights."""
+    """Whether the weighting is static with equal weights, and no regulariser beside it."""
     weighting = config.weighting
     return (
-        isinstance(weighting, StaticConfig)
+        config.regulariser == NoRegulariserConfig()
+        and isinstance(weighting, StaticConfig)
         and len({weighting.weights.get(task, 1.0) for task in config.tasks}) == 1
     )
 

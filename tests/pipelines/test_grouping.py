@@ -15,6 +15,7 @@ from pipelines import run as runs
 from pipelines.__main__ import main
 from pipelines.affinity import Grouping
 from pipelines.grouping import group, only, orphans, write_groups, write_home
+from pipelines.lineup import equal_weights
 from pipelines.load import load
 from pipelines.tracking import PARENT, client, find_run, find_tagged
 from tests.integration.shop import write_shop
@@ -145,6 +146,24 @@ def test_what_cannot_be_grouped_is_refused_before_data_are_read(shop, change, co
 def test_only_says_nothing_that_need_not_be_said(shop):
     config = load(shop)
     assert only(config, list(config.tasks), 1) == {"name": "shop-group-1", "tasks": {}}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "weighting: {method: upgrad}",
+        "weighting: {method: static, weights: {click: 2}}",
+        "regulariser: {kind: sam}",
+    ],
+)
+def test_gradients_are_compared_under_equal_weights_alone(shop, said):
+    """What the run asks for instead is left out, under another name."""
+    asked = shop.with_name("asked.yaml")
+    asked.write_text(f"extends: shop.yaml\n{said}\n")
+    plain = load(shop)
+    assert equal_weights(plain) is plain
+    expected = plain.model_copy(update={"name": "shop-equal-weights"})
+    assert equal_weights(load(asked)) == expected
 
 
 @pytest.mark.slow
