@@ -63,7 +63,7 @@ def line_up(configs: Sequence[RunConfig]) -> Lineup:
     first = several[0]
     single = next(filter(_is_single, configs), _derived(first, "single-task"))
     static = next(
-        (c for c in several if (c.model, c.tasks) == (first.model, first.tasks) and _is_equal(c)),
+        (c for c in several if (c.model, c.tasks) == (first.model, first.tasks) and is_equal(c)),
         _derived(first, "equal-weights"),
     )
     everyone = {config.name: config for config in (*configs, single, static)}
@@ -115,7 +115,7 @@ def _is_single(config: RunConfig) -> bool:
     return isinstance(config.model, SingleTaskConfig)
 
 
-def _is_equal(config: RunConfig) -> bool:
+def is_equal(config: RunConfig) -> bool:
     """Whether the weighting is static with equal weights."""
     weighting = config.weighting
     return (
