@@ -1,8 +1,7 @@
-"""Weightings as an axis of a comparison: every trunk with every one, and what each is worth.
+"""What weightings gain over the same trunk with static weights, and what they cost.
 
-A trunk is what stays the same when the weighting changes: model, tasks, features and data. Its
-control is the same trunk with static weights. What a weighting gains over it is taken as gains over
-single-task are (`pipelines.seesaw`): the same draws of users, the same intervals.
+Gains are taken as those over single-task are (`pipelines.seesaw`): the same draws of users, the
+same intervals. Which networks belong to a trunk is said in `pipelines.axis`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,18 +9,11 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from features.errors import ConfigError, nearest
-from models.trunks.single_task import SingleTaskConfig
-from models.weightings import WEIGHTINGS
 from pipelines import balance_figures
-from pipelines.check import problems
-from pipelines.config import RunConfig
-from pipelines.lineup import Lineup, is_equal
 from pipelines.seesaw import METRICS as JUDGED
 from pipelines.seesaw import Key, Samples, Seesaw, balance
 from pipelines.words import listed
 
-CONTROL = "static"
 METRICS: dict[str, tuple[str, ...]] = {
     "binary": ("auc", "log_loss", "s_log_loss"),
     "regression": ("rmse", "mae"),
@@ -40,8 +32,6 @@ class Balance:
     trunk: str
     seesaw: Seesaw
     """Of the networks with this trunk, over the control."""
-    methods: dict[str, str]
-    """Weighting by network."""
     slower: dict[str, float | None]
     """Time of a training step over the control's, by network; None where it is not known."""
 
@@ -68,55 +58,14 @@ class Balance:
         return [(task, metric) for task, names in self.metrics().items() for metric in names]
 
 
-def methods(names: str) -> list[str]:
-    """The weightings that a list with commas names, the control first. Raises ConfigError."""
-    found = [CONTROL, *filter(None, (name.strip() for name in names.split(",")))]
-    for name in found:
-        if name not in WEIGHTINGS:
-            hint = nearest(name, WEIGHTINGS) or f"; there are {', '.join(WEIGHTINGS)}"
-            raise ConfigError(f"--weightings: there is no weighting `{name}`{hint}")
-    return list(dict.fromkeys(found))
-
-
-def multiply(configs: Sequence[RunConfig], names: Sequence[str]) -> list[RunConfig]:
-    """The configs, each followed by itself with every weighting that is not its own, as
-    `<name>+<method>`; single-task networks have no tasks to balance. Raises ConfigError when a
-    weighting does not fit a run."""
-    return [
-        run
-        for config in configs
-        for run in (config, *(_with(config, name) for name in names if _takes(config, name)))
-    ]
-
-
-def trunks(lineup: Lineup) -> list[tuple[str, list[str]]]:
-    """The networks that differ in their weighting's method alone, after their control, by the name
-    of the trunk: that of the first of them."""
-    groups: list[list[str]] = []
-    for name, config in lineup.configs.items():
-        same = (g for g in groups if _trunk(lineup.configs[g[0]]) == _trunk(config))
-        group = next(same, None)
-        if group is None:
-            groups.append([name])
-        else:
-            group.append(name)
-    found = []
-    for group in groups:
-        configs = {name: lineup.configs[name] for name in group}
-        static = [name for name, config in configs.items() if config.weighting.method == CONTROL]
-        if static and len({config.weighting.method for config in configs.values()}) > 1:
-            control = next((name for name in static if is_equal(configs[name])), static[0])
-            found.append((group[0], [control, *(name for name in group if name != control)]))
-    return found
-
-
 def weigh(
-    lineup: Lineup,
+    trunks: Sequence[tuple[str, Sequence[str]]],
     seesaw: Seesaw,
     samples: Mapping[str, Sequence[Samples]],
     slower: Mapping[str, Mapping[str, float | None]],
 ) -> list[Balance]:
-    """What the weightings of each trunk gain over its control; `slower` by trunk and network."""
+    """What the weightings of each trunk gain over its control, which is the first network of each;
+    `slower` by trunk and network."""
     return [
         Balance(
             trunk,
@@ -127,10 +76,9 @@ def weigh(
                 balance({name: samples[name] for name in names}, names[0]),
                 seesaw.undefined,
             ),
-            {name: lineup.configs[name].weighting.method for name in names},
             dict(slower[trunk]),
         )
-        for trunk, names in trunks(lineup)
+        for trunk, names in trunks
     ]
 
 
@@ -158,13 +106,24 @@ def worth(found: Balance) -> list[str]:
 def _worth(found: Balance, name: str) -> str:
     rises, falls = found.seesaw.rises(name), found.seesaw.falls(name)
     cost = _cost(found.slower.get(name))
+    up, down = (
+        f"{listed(tasks)} {verb}"
+        for tasks, verb in (
+            (rises, _verb(rises, "rise")),
+            (falls, _verb(falls, "pay" if rises else "fall")),
+        )
+    )
     if rises and falls:
-        return f"{name}: {listed(rises)} rises, {listed(falls)} pays; {cost}."
+        return f"{name}: {up}, {down}; it {cost}."
     if rises:
-        return f"{name}: {listed(rises)} rises and no task clearly pays; {cost}."
+        return f"{name}: {up} and no task clearly pays; it {cost}."
     if falls:
-        return f"{name}: {listed(falls)} falls and no task clearly gains; {cost}."
+        return f"{name}: {down} and no task clearly gains; it {cost}."
     return f"{name} {cost} and no task clearly gains: it buys nothing."
+
+
+def _verb(tasks: Sequence[str], word: str) -> str:
+    return word if len(tasks) > 1 else f"{word}s"
 
 
 def _cost(slower: float | None) -> str:
@@ -174,21 +133,3 @@ def _cost(slower: float | None) -> str:
     if percent == 0:
         return "costs no more time a step"
     return f"costs {abs(percent)} % {'more' if percent > 0 else 'less'} time a step"
-
-
-def _takes(config: RunConfig, name: str) -> bool:
-    return not isinstance(config.model, SingleTaskConfig) and config.weighting.method != name
-
-
-def _with(config: RunConfig, name: str) -> RunConfig:
-    weighting = WEIGHTINGS[name](method=name)
-    run = config.model_copy(update={"name": f"{config.name}+{name}", "weighting": weighting})
-    wrong = problems(run)
-    if wrong:
-        told = "; ".join(map(str, wrong))
-        raise ConfigError(f"--weightings: {name} does not fit {config.name}: {told}")
-    return run
-
-
-def _trunk(config: RunConfig) -> tuple[object, ...]:
-    return config.model, config.tasks, config.features, config.data

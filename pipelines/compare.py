@@ -23,9 +23,8 @@ from rich.console import Console
 from features.dataset import PreparedDataset
 from features.staging import full_disk
 from features.task import BinaryTask
-from pipelines import balance as weightings
-from pipelines import figures, page, tracking
-from pipelines.balance import Balance
+from pipelines import axis, figures, page, tracking
+from pipelines.balance import MEASURED, Balance, draw, weigh
 from pipelines.config import RunConfig
 from pipelines.cost import Cost, costs, slower
 from pipelines.evaluate import evaluate
@@ -69,8 +68,8 @@ def compare(
 ) -> Comparison:
     """Train or find every network with every seed, each with the weightings that `methods` names
     beside its own, and say who rises and who pays."""
-    lineup = line_up(weightings.multiply(configs, methods))
-    trunks = weightings.trunks(lineup)
+    lineup = line_up(axis.multiply(configs, methods))
+    trunks = axis.trunks(lineup)
     everyone = lineup.configs
     datasets = {name: prepare_dataset(config, console) for name, config in everyone.items()}
     check_rows(datasets)
@@ -94,11 +93,11 @@ def compare(
         for trunk, names in trunks:
             log.info("timing training steps of %d weightings on %s", len(names), trunk)
             paces[trunk] = slower({name: networks[name] for name in names}, names[0])
-        balances = weightings.weigh(lineup, seesaw, samples, paces)
+        balances = weigh(trunks, seesaw, samples, paces)
         pictures = _draw(seesaw, spent, folder)
         if balances:
-            picture = weightings.draw(balances)
-            pictures["balance"] = figures.save(picture, folder / "balance.svg")
+            drawn = draw(balances)
+            pictures["balance"] = figures.save(drawn, folder / "balance.svg")
         facts = page.Facts(
             title=", ".join(everyone),
             split=split,
@@ -158,7 +157,7 @@ def _train_all(
     """Runs and resampled metrics by network, one a seed; and the predictions of one of them."""
     runs: dict[str, list[FoundRun]] = {name: [] for name in lineup.configs}
     samples: dict[str, list[Samples]] = {name: [] for name in lineup.configs}
-    metrics = weightings.MEASURED if weightings.trunks(lineup) else METRICS
+    metrics = MEASURED if axis.trunks(lineup) else METRICS
     jobs = [(seed, name) for seed in lineup.seeds(seeds) for name in lineup.configs]
     for number, (seed, name) in enumerate(jobs, 1):
         config, began = _seeded(lineup.configs[name], seed), time.monotonic()

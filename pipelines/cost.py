@@ -7,7 +7,7 @@ lessons is not part of a step.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,7 +173,7 @@ def _step(trainer: Trainer, batches: Iterator[Batch]) -> None:
     trainer.weighting.after_step(trainer.after)
 
 
-def _endless(reader: Reader) -> Iterator[Batch]:
+def _endless(reader: Reader) -> Generator[Batch]:
     """Epoch after epoch."""
     while True:
         with closing(iter(reader)) as batches:

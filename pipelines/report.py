@@ -105,7 +105,7 @@ def balance(found: Balance) -> Group:
         mean, pace = found.seesaw.mean_gain(network), found.slower[network]
         cells = [_gain_cell(found.seesaw, network, key) for key in keys]
         gain = "control" if network == found.control else "-" if mean is None else f"{mean:+.2f} %"
-        table.add_row(network, gain, "-" if pace is None else f"{pace:.2f} ×", *cells)
+        table.add_row(network, gain, "-" if pace is None else f"{pace:.2f} x", *cells)
     return Group(table, *map(Text, worth(found)))
 
 

@@ -32,7 +32,7 @@ def compare(
     loaded = [load(config, overrides) for config in configs]
 
     from pipelines import report, terminal
-    from pipelines.balance import methods
+    from pipelines.axis import methods
     from pipelines.compare import compare as run
     from pipelines.page import sentences
 
