@@ -305,15 +305,16 @@ def _fact(network: str, what: str, value: float | None, over: str | None) -> tup
 
 
 def _log(tracker: MlflowTracker, seesaw: Seesaw, spent: dict[str, Cost]) -> None:
-    """Gains and costs as metrics of the comparison's run."""
+    """Gains and costs as metrics of the comparison's run, whose names may hold no `+`."""
     found: dict[str, float] = {}
     for network in seesaw.networks:
+        named = network.replace("+", ":")
         for task, standing in seesaw.judged(network).items():
-            found[f"gain/{network}/{task}"] = standing.gain.value
-        found[f"flops_per_row/{network}"] = spent[network].flops
+            found[f"gain/{named}/{task}"] = standing.gain.value
+        found[f"flops_per_row/{named}"] = spent[network].flops
         mean = seesaw.mean_gain(network)
         if mean is not None:
-            found[f"mean_gain_percent/{network}"] = mean
+            found[f"mean_gain_percent/{named}"] = mean
     tracker.log_metrics(found, 0)
 
 
