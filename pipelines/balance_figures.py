@@ -14,6 +14,8 @@ WIDE = 10
 """Largest weight over smallest from which the axis is logarithmic."""
 MOMENTS = 6
 """At which conflicts are drawn."""
+WIDTH = 15.0
+"""Inches that panels side by side may take."""
 
 
 @matplotlib.rc_context(STYLE)
@@ -71,11 +73,11 @@ def gains(
 ) -> Figure:
     """A panel a trunk, a row a network with another weighting: the gain on each task over the same
     trunk with static weights in per cent, clear ones marked."""
-    panels_wide = 2.0 + 0.95 * len(tasks)
-    columns = max(1, min(len(trunks), int(15 / panels_wide)))
+    width = max(6.0, 2.0 + 0.95 * len(tasks))
+    columns = max(1, min(len(trunks), int(WIDTH / width)))
     rows = -(-len(trunks) // columns)
     tall = 1.6 + 0.32 * max(len(networks) for networks in trunks.values())
-    figure = Figure(figsize=(panels_wide * columns, tall * rows), layout="constrained")
+    figure = Figure(figsize=(width * columns, tall * rows), layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for empty in panels[len(trunks) :]:
         empty.remove()
