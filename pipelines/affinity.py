@@ -8,7 +8,7 @@ Groups are joined from single tasks upward, the closest first, as long as the me
 the two is not below 0: from there on they would pull against each other.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -20,6 +20,7 @@ from matplotlib.patches import Rectangle
 from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import squareform
 
+from pipelines.course import COSINE, Point, lines
 from pipelines.figures import INK, STYLE
 
 
@@ -50,12 +51,13 @@ class Grouping:
         return _mean([self.matrix[a, b] for a in members for b in others])
 
 
-def mean_cosines(tasks: Sequence[str], course: Callable[[str], Sequence[float]]) -> np.ndarray:
-    """A `(tasks, tasks)` from the values over a training of each `train/cosine/<a>/<b>`; NaN for a
-    pair that never had gradients at once."""
+def mean_cosines(tasks: Sequence[str], course: Sequence[Point]) -> np.ndarray:
+    """A `(tasks, tasks)` of what a training tells; NaN for a pair that it does not."""
+    told = [cosines for _, cosines in lines(course, COSINE)]
     found = np.eye(len(tasks))
     for a, b in combinations(range(len(tasks)), 2):
-        values = course(f"train/cosine/{tasks[a]}/{tasks[b]}")
+        pair = f"{tasks[a]}/{tasks[b]}"
+        values = [cosines[pair] for cosines in told if pair in cosines]
         found[a, b] = found[b, a] = np.mean(values) if values else np.nan
     return found
 

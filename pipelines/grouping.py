@@ -8,7 +8,6 @@ is named for them.
 
 import os
 from collections.abc import Collection, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,8 @@ from pipelines.document import dump
 from pipelines.lineup import equal_weights
 from pipelines.load import fingerprint, load
 from pipelines.prepare import prepare_dataset
-from pipelines.tracking import FoundRun, MlflowTracker, find_tagged, history, start_run
+from pipelines.tracking import FoundRun, MlflowTracker, find_tagged, start_run
+from pipelines.train import read_result
 
 
 def group(config: RunConfig, count: int | None, console: Console) -> Grouping:
@@ -45,12 +45,12 @@ def group(config: RunConfig, count: int | None, console: Console) -> Grouping:
     uri = equal.tracking.uri
     with MlflowTracker(uri, parent.id) as tracker:
         run, _ = finished(equal, dataset, parent.id, console)
-        matrix = affinity.mean_cosines(tasks, partial(history, uri, run.id))
+        matrix = affinity.mean_cosines(tasks, read_result(run.folder / "checkpoints").course)
         pairs = ~np.eye(len(tasks), dtype=bool)
         if np.isnan(matrix[pairs]).all():
             raise ConfigError(
                 f"run {run.name} ({run.id}) has no cosines of task gradients: it was made before "
-                "they were logged. Train it anew, for example with `--set train.seed=1`"
+                "they were kept. Train it anew, for example with `--set train.seed=1`"
             )
         found = Grouping(tasks, matrix, affinity.join(matrix, count), parent.folder)
         picture = affinity.heat_map(found)

@@ -64,7 +64,7 @@ def line_up(configs: Sequence[RunConfig]) -> Lineup:
     first = several[0]
     single = next(filter(_is_single, configs), _derived(first, "single-task"))
     static = next(
-        (c for c in several if (c.model, c.tasks) == (first.model, first.tasks) and _is_equal(c)),
+        (c for c in several if (c.model, c.tasks) == (first.model, first.tasks) and is_equal(c)),
         equal_weights(first),
     )
     everyone = {config.name: config for config in (*configs, single, static)}
@@ -108,7 +108,7 @@ def differences(ours: RunConfig, first: RunConfig) -> list[str]:
 
 def equal_weights(config: RunConfig) -> RunConfig:
     """The config itself where its static weights are equal, else one that it makes."""
-    return config if _is_equal(config) else _derived(config, "equal-weights")
+    return config if is_equal(config) else _derived(config, "equal-weights")
 
 
 def _derived(first: RunConfig, what: str) -> RunConfig:
@@ -122,7 +122,7 @@ def _is_single(config: RunConfig) -> bool:
     return isinstance(config.model, SingleTaskConfig)
 
 
-def _is_equal(config: RunConfig) -> bool:
+def is_equal(config: RunConfig) -> bool:
     """Whether the weighting is static with equal weights, and no regulariser beside it."""
     weighting = config.weighting
     return (

@@ -18,6 +18,7 @@ from models.regularisers import REGULARISERS
 from models.trunks import TRUNKS, TrunkConfig
 from models.weightings import WEIGHTINGS
 from pipelines.affinity import Grouping
+from pipelines.balance import Balance, worth
 from pipelines.health import ALARMS, Health
 from pipelines.metrics import Metrics
 from pipelines.seesaw import Gain, Seesaw
@@ -106,6 +107,24 @@ def groups(found: Grouping) -> Group:
         table.add_row(str(number), ", ".join(names), *cells)
     note = "cosines of task gradients, mean over the evaluations of a training"
     return Group(table, Text(note, style="dim italic"))
+
+
+def balance(found: Balance) -> Group:
+    """A line for each weighting of a trunk, the control first: time of a step, each task's metric,
+    and in brackets the ends of its gain over the control."""
+    table = _table(f"{found.trunk}: gain over static weights")
+    table.add_column("network")
+    table.add_column("mean\ngain", justify="right")
+    table.add_column("time of\na step", justify="right")
+    keys = found.seesaw.keys(0)
+    for task, metric in keys:
+        table.add_column(f"{task}\n{COLUMNS[metric][0]}", justify="right")
+    for network in (found.control, *found.others):
+        mean, pace = found.seesaw.mean_gain(network), found.slower[network]
+        cells = [_gain_cell(found.seesaw, network, key) for key in keys]
+        gain = "control" if network == found.control else "-" if mean is None else f"{mean:+.2f} %"
+        table.add_row(network, gain, "-" if pace is None else f"{pace:.2f} x", *cells)
+    return Group(table, *map(Text, worth(found)))
 
 
 def signed(gain: Gain, metric: str) -> str:

@@ -72,8 +72,13 @@ def test_a_pair_that_was_never_seen_counts_as_0():
 
 
 def test_the_matrix_is_the_mean_over_a_training():
-    course = {"train/cosine/a/b": [0.5, -0.1, 0.2], "train/cosine/b/c": [-1.0]}
-    found = mean_cosines(["a", "b", "c"], lambda name: course.get(name, []))
+    course = [
+        (5, {"cosine/a/b": 0.5}),
+        (5, {"weight/a": 7.0, "weight/b": 7.0}),
+        (10, {"cosine/a/b": -0.1, "cosine/b/c": -1.0}),
+        (15, {"cosine/a/b": 0.2}),
+    ]
+    found = mean_cosines(["a", "b", "c"], course)
     mean = (0.5 - 0.1 + 0.2) / 3
     expected = np.array([[1, mean, np.nan], [mean, 1, -1], [np.nan, -1, 1]])
     np.testing.assert_allclose(found, expected, rtol=1e-12)

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from pipelines import checkpoint
 from pipelines.checkpoint import latest, load_weights
 from pipelines.evaluate import evaluate
 from pipelines.metrics import measure
-from pipelines.train import TrainResult, cosines, read_result, train
+from pipelines.train import TrainResult, read_result, train
 from tests.pipelines.runs import small_run
 from tests.prepared import LAYOUT, prepare
 
@@ -124,6 +123,7 @@ def test_stopped_in_mid_epoch_and_resumed_ends_with_the_same_bits(
         assert load_weights(newest)
     resumed = train(run, dataset, stopped, resume=True)
     assert resumed.history == expected.history
+    assert resumed.course == expected.course
     assert resumed.step == expected.step
     assert same_weights(resumed.checkpoint, expected.checkpoint)
     newest, other = latest(stopped), latest(tmp_path / "unbroken")
@@ -178,7 +178,7 @@ def test_early_stopping_keeps_the_best_weights(dataset: PreparedDataset, tmp_pat
 def test_without_valid_rows_the_last_weights_are_kept(tmp_path: Path) -> None:
     dataset = prepare(tmp_path / "data", {"train": 200})
     result = train(small_run(), dataset, tmp_path / "run")
-    assert result == TrainResult(tmp_path / "run" / "step-8", 8, {}, [])
+    assert result == TrainResult(tmp_path / "run" / "step-8", 8, {}, [], result.course)
 
 
 def test_another_config_or_other_data_are_refused(
@@ -289,22 +289,3 @@ def test_a_split_without_rows_is_refused(tmp_path: Path) -> None:
     dataset = prepare(tmp_path / "data", {"valid": 100})
     with pytest.raises(DataError, match="`train` has 0 rows"):
         train(small_run(), dataset, tmp_path / "run")
-
-
-def test_cosines_are_those_of_the_gradients() -> None:
-    """Of three tasks, one without a gradient: it is in no pair."""
-    gradients = torch.tensor([[3.0, 4.0], [0.0, 0.0], [4.0, -3.0], [-3.0, -4.0]])
-    found = cosines(["a", "still", "c", "d"], gradients @ gradients.T)
-    assert found == {"train/cosine/a/c": 0, "train/cosine/a/d": -1, "train/cosine/c/d": 0}
-
-
-def test_every_evaluation_tells_the_cosines(dataset: PreparedDataset, tmp_path: Path) -> None:
-    memory = Memory()
-    result = train(small_run(), dataset, tmp_path, tracker=memory)
-    told = {step: {n: v for n, v in m.items() if "/cosine/" in n} for step, m in memory.metrics}
-    names = [task.name for task in LAYOUT.tasks]
-    pairs = {f"train/cosine/{a}/{b}" for a, b in combinations(names, 2)}
-    assert {step for step, found in told.items() if found} == {step for step, _ in result.history}
-    for step, _ in result.history:
-        assert told[step].keys() == pairs
-        assert all(-1 - 1e-6 <= v <= 1 + 1e-6 for v in told[step].values())
