@@ -48,7 +48,7 @@ def conflicts(course: Sequence[Point]) -> Figure:
     columns = min(3, len(moments))
     rows = -(-len(moments) // columns)
     side = 1.2 + 0.42 * len(tasks)
-    figure = Figure(figsize=(1.4 + side * columns, 0.9 + side * rows), layout="constrained")
+    figure = Figure(figsize=(1.4 + side * columns, 1.6 + side * rows), layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for empty in panels[len(moments) :]:
         empty.remove()
