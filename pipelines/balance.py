@@ -24,6 +24,9 @@ first row."""
 MEASURED = {kind: tuple(dict.fromkeys([*JUDGED[kind], *METRICS[kind]])) for kind in METRICS}
 """With those that networks are compared by."""
 
+CLEAR = 5
+"""Per cent of a step's time below which a difference may be the machine's."""
+
 
 @dataclass(frozen=True)
 class Balance:
@@ -130,6 +133,6 @@ def _cost(slower: float | None) -> str:
     if slower is None:
         return "was not timed"
     percent = round(100 * (slower - 1))
-    if percent == 0:
-        return "costs no more time a step"
+    if abs(percent) < CLEAR:
+        return "costs about the same time a step"
     return f"costs {abs(percent)} % {'more' if percent > 0 else 'less'} time a step"

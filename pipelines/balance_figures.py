@@ -48,7 +48,7 @@ def conflicts(course: Sequence[Point]) -> Figure:
     columns = min(3, len(moments))
     rows = -(-len(moments) // columns)
     side = 1.2 + 0.42 * len(tasks)
-    figure = Figure(figsize=(1.4 + side * columns, 0.9 + side * rows), layout="constrained")
+    figure = Figure(figsize=(2.0 + side * columns, 1.6 + side * rows), layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for empty in panels[len(moments) :]:
         empty.remove()
@@ -63,7 +63,8 @@ def conflicts(course: Sequence[Point]) -> Figure:
         below = place + columns >= len(moments)
         panel.set_xticks(range(len(tasks)), tasks if below else [""] * len(tasks), rotation=90)
         panel.set_title(f"step {step:,}")
-    figure.colorbar(image, ax=panels[: len(moments)], shrink=0.7, label="cosine of gradients")
+    bar = figure.colorbar(image, ax=panels[: len(moments)], shrink=0.7, ticks=(-1, 0, 1))
+    bar.set_label("cosine of gradients")
     return figure
 
 

@@ -31,7 +31,7 @@ ROWS = 1024
 """Of the batch whose operations are counted."""
 TIMED_ROWS, STEPS, ROUNDS = 8192, 3, 5
 """Rows scored at once, times in a round, rounds."""
-TRAINED_STEPS, STEP_ROUNDS = 10, 3
+TRAINED_STEPS, STEP_ROUNDS = 10, 5
 """Steps trained in a round at least, rounds."""
 
 
