@@ -13,15 +13,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import squareform
 
 from pipelines.course import COSINE, Point, lines
-from pipelines.figures import INK, STYLE
 
 
 @dataclass(frozen=True)
@@ -72,34 +68,6 @@ def join(matrix: np.ndarray, count: int | None = None) -> list[list[int]]:
         count = len(matrix) - int((tree[:, 2] <= 1).sum())
     labels = cut_tree(tree, n_clusters=count)[:, 0]
     return [[*np.flatnonzero(labels == label)] for label in dict.fromkeys(labels)]
-
-
-@matplotlib.rc_context(STYLE)
-def heat_map(found: Grouping) -> Figure:
-    """The matrix with the tasks of a group side by side, groups framed; agreement blue, conflict
-    red, a pair that is not known white."""
-    order = [task for members in found.groups for task in members]
-    shown = found.matrix[np.ix_(order, order)]
-    side = 1.8 + 0.55 * len(order)
-    figure = Figure(figsize=(side + 1.6, side), layout="constrained")
-    axes = figure.subplots()
-    axes.grid(visible=False)
-    drawn = axes.imshow(np.ma.masked_invalid(shown), cmap="RdBu", vmin=-1, vmax=1)
-    for row, column in np.argwhere(~np.isnan(shown)):
-        value = shown[row, column]
-        color = "white" if abs(value) > 0.6 else INK
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8)
-    start = -0.5
-    for members in found.groups:
-        corner, size = (start, start), len(members)
-        axes.add_patch(Rectangle(corner, size, size, fill=False, edgecolor=INK, linewidth=2))
-        start += size
-    names = [found.tasks[task] for task in order]
-    axes.set_xticks(range(len(order)), names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(order)), names)
-    axes.spines[:].set_visible(False)
-    figure.colorbar(drawn, ax=axes, label="mean cosine", shrink=0.8)
-    return figure
 
 
 def _mean(cosines: Sequence[float]) -> float | None:

@@ -53,7 +53,7 @@ def group(config: RunConfig, count: int | None, console: Console) -> Grouping:
                 "they were kept. Train it anew, for example with `--set train.seed=1`"
             )
         found = Grouping(tasks, matrix, affinity.join(matrix, count), parent.folder)
-        picture = affinity.heat_map(found)
+        picture = figures.affinity(tasks, matrix, found.groups)
         tracker.log_artifact(figures.save(picture, parent.folder / "affinity.svg"), "figures")
         table = parent.folder / "affinity.csv"
         pl.DataFrame({"task": tasks, **dict(zip(tasks, matrix, strict=True))}).write_csv(table)

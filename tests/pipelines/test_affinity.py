@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import figures
-from pipelines.affinity import Grouping, heat_map, join, mean_cosines
+from pipelines.affinity import Grouping, join, mean_cosines
 from pipelines.report import groups as table
 from tests.pipelines.test_report import lines
 
@@ -99,15 +98,3 @@ def test_means_within_a_group_and_to_the_others():
     shown = lines(table(GROUPING))
     assert ["1", "a,", "c", "+0.90", "-0.50"] in shown
     assert ["2", "b", "-", "-0.50"] in shown
-
-
-def test_the_picture_has_groups_side_by_side_and_leaves_unknown_pairs_empty(tmp_path):
-    figure = heat_map(GROUPING)
-    axes = figure.axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "c", "b"]
-    assert sorted(text.get_text() for text in axes.texts) == sorted(
-        ["1.00"] * 3 + ["0.90"] * 2 + ["-0.50"] * 2
-    )
-    frames = [(p.get_x(), p.get_y(), p.get_width(), p.get_height()) for p in axes.patches]
-    assert frames == [(-0.5, -0.5, 2, 2), (1.5, 1.5, 1, 1)]
-    assert figures.save(figure, tmp_path / "a.png").stat().st_size > 0
