@@ -7,8 +7,6 @@ same intervals. Which networks belong to a trunk is said in `pipelines.axis`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from matplotlib.figure import Figure
-
 from pipelines import balance_figures
 from pipelines.seesaw import METRICS as JUDGED
 from pipelines.seesaw import Key, Samples, Seesaw, balance
@@ -85,7 +83,7 @@ def weigh(
     ]
 
 
-def draw(found: Sequence[Balance]) -> Figure:
+def draw(found: Sequence[Balance]) -> balance_figures.Figure:
     """The gains over static weights, trunk by trunk."""
     gains = {
         b.trunk: {
