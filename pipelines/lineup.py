@@ -13,6 +13,7 @@ import polars as pl
 
 from features.dataset import PreparedDataset
 from features.errors import ConfigError
+from models.regularisers import NoRegulariserConfig
 from models.trunks.single_task import SingleTaskConfig
 from models.weightings.static import StaticConfig
 from pipelines.config import RunConfig
@@ -63,8 +64,8 @@ def line_up(configs: Sequence[RunConfig]) -> Lineup:
     first = several[0]
     single = next(filter(_is_single, configs), _derived(first, "single-task"))
     static = next(
-        (c for c in several if (c.model, c.tasks) == (first.model, first.tasks) and _is_equal(c)),
-        _derived(first, "equal-weights"),
+        (c for c in several if (c.model, c.tasks) == (first.model, first.tasks) and is_equal(c)),
+        equal_weights(first),
     )
     everyone = {config.name: config for config in (*configs, single, static)}
     short = dict(zip(everyone, _short(list(everyone)), strict=True))
@@ -105,6 +106,11 @@ def differences(ours: RunConfig, first: RunConfig) -> list[str]:
     return list(dict.fromkeys(".".join(path.split(".")[:2]) for path in _unequal(a, b)))
 
 
+def equal_weights(config: RunConfig) -> RunConfig:
+    """The config itself where its static weights are equal, else one that it makes."""
+    return config if is_equal(config) else _derived(config, "equal-weights")
+
+
 def _derived(first: RunConfig, what: str) -> RunConfig:
     """A control: the first network's config with equal static weights."""
     model = single_task(first.model) if what == "single-task" else first.model
@@ -116,11 +122,12 @@ def _is_single(config: RunConfig) -> bool:
     return isinstance(config.model, SingleTaskConfig)
 
 
-def _is_equal(config: RunConfig) -> bool:
-    """Whether the weighting is static with equal weights."""
+def is_equal(config: RunConfig) -> bool:
+    """Whether the weighting is static with equal weights, and no regulariser beside it."""
     weighting = config.weighting
     return (
-        isinstance(weighting, StaticConfig)
+        config.regulariser == NoRegulariserConfig()
+        and isinstance(weighting, StaticConfig)
         and len({weighting.weights.get(task, 1.0) for task in config.tasks}) == 1
     )
 
