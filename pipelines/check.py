@@ -53,7 +53,7 @@ def _weighting(config: RunConfig) -> Iterator[Problem]:
     declared = Declared(
         {name: task.kind for name, task in config.tasks.items()},
         chained=[name for name, task in binary.items() if task.given],
-        sessions=getattr(config.data, "session", None) is not None,
+        sessions=config.data.session is not None,
         valid="valid" in config.data.split.names,
     )
     for path, message in config.weighting.problems(declared):

@@ -8,6 +8,7 @@ from features.config import Config
 from features.data import DataConfig
 from features.kinds import FeatureConfig
 from features.task import TaskConfig
+from models.regularisers import NoRegulariserConfig, RegulariserChoice
 from models.trunks import ModelConfig
 from models.trunks.mmoe import MMoEConfig
 from models.weightings import StaticConfig, WeightingChoice
@@ -109,6 +110,8 @@ class RunConfig(Config):
     model: ModelConfig = MMoEConfig()
     weighting: WeightingChoice = StaticConfig()
     """How the task losses become one step."""
+    regulariser: RegulariserChoice = NoRegulariserConfig()
+    """What is done beside the weighting, for flat minima or a better representation."""
     train: TrainConfig = TrainConfig()
     tracking: TrackingConfig = TrackingConfig()
     serving: ServingConfig = ServingConfig()

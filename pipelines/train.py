@@ -45,7 +45,7 @@ REPORT_EVERY = 20
 """Steps between two looks at the loss; each look waits for the device."""
 PASSED = {False: ("model",), True: ("model", "optimizers")}
 """Parts of a checkpoint that one phase passes on to the next, by whether moments are kept."""
-DECIDES = ("tasks", "model", "weighting", "train")
+DECIDES = ("tasks", "model", "weighting", "regulariser", "train")
 """Parts of a config that decide the weights, next to the prepared data."""
 
 
@@ -152,7 +152,9 @@ class Trainer:
         self.steps = config.epochs * len(self.reader)
         self.weighting = run.weighting.build(self._setting())
         seed_everything(config.seed)
-        network = Network(self.layout, run.model, self.weighting, precision=dtype)
+        network = Network(
+            self.layout, run.model, self.weighting, run.regulariser.build(), precision=dtype
+        )
         self.objective = network.objective
         self.model = distribute(network, config.sparse, process)
         log.info("sharding plan of %d tables\n%s", len(self.layout.tables), self.model.plan)
@@ -213,6 +215,7 @@ class Trainer:
 
     def run(self) -> TrainResult:
         """Train to the last step or until the validation split no longer improves."""
+        self.meter = Meter()
         while self.step < self.steps and not self.stopping.over:
             with closing(iter(self.reader)) as batches:
                 self._train(batches)
