@@ -14,6 +14,7 @@ import polars as pl
 from features.dataset import PreparedDataset
 from features.errors import ConfigError
 from models.trunks.single_task import SingleTaskConfig
+from models.weightings.equal import EqualConfig
 from models.weightings.static import StaticConfig
 from pipelines.config import RunConfig
 from pipelines.registration import measured_split
@@ -117,12 +118,11 @@ def _is_single(config: RunConfig) -> bool:
 
 
 def _is_equal(config: RunConfig) -> bool:
-    """Whether the weighting is static with equal weights."""
+    """Whether all tasks have one fixed weight."""
     weighting = config.weighting
-    return (
-        isinstance(weighting, StaticConfig)
-        and len({weighting.weights.get(task, 1.0) for task in config.tasks}) == 1
-    )
+    if isinstance(weighting, StaticConfig):
+        return len({weighting.weights.get(task, 1.0) for task in config.tasks}) == 1
+    return isinstance(weighting, EqualConfig)
 
 
 def _check_budget(first: RunConfig, other: RunConfig) -> None:
