@@ -15,6 +15,7 @@ from features.dataset import PreparedDataset
 from features.errors import ConfigError
 from models.regularisers import NoRegulariserConfig
 from models.trunks.single_task import SingleTaskConfig
+from models.weightings.equal import EqualConfig
 from models.weightings.static import StaticConfig
 from pipelines.config import RunConfig
 from pipelines.registration import measured_split
@@ -123,13 +124,13 @@ def _is_single(config: RunConfig) -> bool:
 
 
 def is_equal(config: RunConfig) -> bool:
-    """Whether the weighting is static with equal weights, and no regulariser beside it."""
+    """Whether all tasks have one fixed weight, and no regulariser stands beside it."""
     weighting = config.weighting
-    return (
-        config.regulariser == NoRegulariserConfig()
-        and isinstance(weighting, StaticConfig)
-        and len({weighting.weights.get(task, 1.0) for task in config.tasks}) == 1
-    )
+    if config.regulariser != NoRegulariserConfig():
+        return False
+    if isinstance(weighting, StaticConfig):
+        return len({weighting.weights.get(task, 1.0) for task in config.tasks}) == 1
+    return isinstance(weighting, EqualConfig)
 
 
 def _check_budget(first: RunConfig, other: RunConfig) -> None:
