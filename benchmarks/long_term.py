@@ -3,7 +3,7 @@
 RMTL (Liu et al., WWW 2023) takes a session for an episode: the reward of a row is minus its log
 loss, and what counts is the return from the beginning, rows further on being discounted.
 
-    return = mean over sessions of Σ_t γ^t r_t            r_t = -loss_t, mean over tasks
+    return = mean over sessions of Σ_t g^t r_t            g = 0.9, r_t = -loss_t, mean over tasks
 
 The planted sessions are 8 to 16 rows long. Two binary tasks; what decides their labels changes
 after the first four rows, and the network, of two shared units, is too small for both:
@@ -11,14 +11,16 @@ after the first four rows, and the network, of two shared units, is too small fo
     logit_k = 2 (a_k if t < 4 else b_k) · x               x ~ N(0, I) in R^8, |a_k| = |b_k| = 1
 
 Plain training serves all rows alike, and most rows are late ones. RMTL weighs a row by its loss and
-the discounted loss of the rest of its session, which is largest where a session begins: the network
-gives up some of the late rows for the early ones, and the return counts those most. A network large
-enough for both would lose nothing under equal weights, and gain nothing by others.
+the discounted loss of the rest of its session, which is largest where a session begins: a network
+too small for both gives up some of the late rows for the early ones, and the return counts those
+most. A larger network learns the rarer early rows sooner that way; trained to the end it serves
+both whatever the weights, as any model does that is right.
 """
 
+import copy
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -36,13 +38,24 @@ from torch.nn import functional as F
 
 from features.layout import TaskSpec
 from models.step import Rows, Step
-from models.weightings import WEIGHTINGS, Setting, StaticConfig, Weighting, WeightingConfig
+from models.weightings import Setting, StaticConfig, Weighting, WeightingConfig
+from models.weightings.rmtl import RMTLConfig
+from models.weightings.rmtl_mc import RMTLMCConfig
 from pipelines import figures
 
 TASKS = tuple(TaskSpec(name=name, kind="binary", rate=0.5) for name in ("click", "buy"))
 INPUTS, EARLY, SHORTEST, LONGEST = 8, 4, 8, 16
 GAMMA = 0.9
+NETWORKS = {
+    "2 units": {"units": 2},
+    "16 units": {"units": 16},
+    "16 units, to the end": {"units": 16, "epochs": 80},
+}
+"""Too small for both halves of a session; large enough, but not done learning; and done."""
 DOCS = Path(__file__).parent.parent / "docs" / "weightings"
+
+Results = dict[tuple[str, str], list[list[float]]]
+"""Network and method to the measures of every seed."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +123,9 @@ def row_losses(network: nn.Module, rows: Sessions) -> Tensor:
     return F.binary_cross_entropy_with_logits(network(rows.x), rows.y, reduction="none")
 
 
-def fit(network: nn.Module, data: Sessions, weighting: Weighting, study: Study, epochs: int) -> None:
+def fit(
+    network: nn.Module, data: Sessions, weighting: Weighting, study: Study, epochs: int
+) -> None:
     """Train; the batches are the same under every weighting."""
     random = torch.Generator().manual_seed(0)
     order = [torch.randperm(len(data.x), generator=random) for _ in range(epochs)]
@@ -165,3 +180,166 @@ def teach(weighting: Weighting, network: nn.Module, data: Sessions, study: Study
             weighting.learn(seen(network, data, index))
             left -= 1
     weighting.taught()
+
+
+@torch.no_grad()
+def measure(network: nn.Module, data: Sessions) -> list[float]:
+    """What is told of a network, means over tasks: the return, log loss, and AUC of all rows and of
+    the early ones; see `MEASURES`."""
+    losses, scores = row_losses(network, data), network(data.x)
+    sessions = int(data.session[-1]) + 1
+    early = data.place < EARLY
+    return [
+        float(-(GAMMA**data.place * losses.mean(1)).sum() / sessions),
+        float(losses.mean()),
+        auc(data.y, scores),
+        auc(data.y[early], scores[early]),
+    ]
+
+
+def auc(labels: Tensor, scores: Tensor) -> float:
+    """Mean over tasks."""
+    found = [roc_auc_score(y, s) for y, s in zip(labels.T, scores.T, strict=True)]
+    return sum(found) / len(found)
+
+
+class DiscountConfig(WeightingConfig):
+    """What the return itself asks for: a row at place t weighs g^t."""
+
+    source: ClassVar[str] = "the return's own derivative"
+    summary: ClassVar[str] = "rows weighted by their place in the session"
+
+    method: Literal["discount"] = "discount"
+
+    def build(self, setting: Setting) -> "Discount":
+        return Discount(self, setting)
+
+
+class Discount(Weighting):
+    """The same for every task, mean 1 over the batch."""
+
+    def weigh(self, step: Step) -> Tensor:
+        weights = GAMMA ** (LONGEST * step.rows.state[:, -1:])
+        return (weights / weights.mean()).expand_as(step.rows.losses)
+
+
+BASELINE, TUNED = "static", "static, tuned"
+GRID = (0.5, 1.0, 2.0)
+"""Weights of the first task to one of the second, of which the best return on sessions of their own
+is taken."""
+METHODS: dict[str, WeightingConfig] = {
+    BASELINE: StaticConfig(),
+    "rmtl": RMTLConfig(gamma=GAMMA),
+    "rmtl_mc": RMTLMCConfig(gamma=GAMMA),
+    "discount": DiscountConfig(),
+}
+MEASURES = ("return", "log_loss", "auc", "early_auc")
+
+
+def compare(study: Study, seed: int) -> dict[str, list[float]]:
+    """`MEASURES` of every method in one world, all from the same pretrained network."""
+    world = World(seed)
+    data, valid, test = (world.draw(n) for n in (study.sessions, study.sessions, study.test))
+    epoch = -(-len(data.x) // study.batch_size)
+    setting = Setting(
+        TASKS,
+        epoch,
+        study.epochs * epoch,
+        state=data.x.shape[1],
+        rows=len(data.x),
+        seed=seed,
+    )
+    torch.manual_seed(seed)
+    pretrained = make_network(study.units)
+    fit(pretrained, data, StaticConfig().build(setting), study, study.pretraining)
+
+    def go_on(config: WeightingConfig) -> nn.Module:
+        weighting, network = config.build(setting), copy.deepcopy(pretrained)
+        teach(weighting, network, data, study)
+        fit(network, data, weighting, study, study.epochs)
+        return network
+
+    found = {name: measure(go_on(config), test) for name, config in METHODS.items()}
+    tuned = [go_on(StaticConfig(weights={TASKS[0].name: weight})) for weight in GRID]
+    found[TUNED] = measure(max(tuned, key=lambda network: measure(network, valid)[0]), test)
+    return found
+
+
+def run(study: Study, networks: Mapping[str, Mapping[str, int]] = NETWORKS) -> Results:
+    """Every network and seed."""
+    results: Results = {}
+    pairs = [(network, seed) for network in networks for seed in range(study.seeds)]
+    for network, seed in track(pairs, "training"):
+        for method, measures in compare(replace(study, **networks[network]), seed).items():
+            results.setdefault((network, method), []).append(measures)
+    return results
+
+
+def change(results: Results, network: str, name: str) -> tuple[Tensor, Tensor]:
+    """`(measures,)` mean difference to static weights on the same seeds, and half the width of its
+    95 % t-interval."""
+    own, static = (torch.tensor(results[network, n]).double() for n in (name, BASELINE))
+    difference, seeds = own - static, len(own)
+    error = difference.std(0) / seeds**0.5
+    return difference.mean(0), error * stats.t.ppf(0.975, seeds - 1)
+
+
+def rows(results: Results) -> Iterator[tuple[object, ...]]:
+    """Network, method, seed, measures."""
+    for (network, name), seeds in results.items():
+        yield from ((network, name, seed, *measures) for seed, measures in enumerate(seeds))
+
+
+@matplotlib.rc_context(figures.STYLE)
+def picture(results: Results) -> Figure:
+    """What every method changes against static weights; a colour per network."""
+    names = [name for name in dict.fromkeys(n for _, n in results) if name != BASELINE]
+    networks = list(dict.fromkeys(network for network, _ in results))
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    panels = figure.subplots(1, len(MEASURES), sharey=True)
+    for measure, axes in enumerate(panels):
+        for number, network in enumerate(networks):
+            found = [change(results, network, name) for name in names]
+            heights = [
+                place + 0.2 * (number - (len(networks) - 1) / 2) for place in range(len(names))
+            ]
+            means, widths = ([float(pair[i][measure]) for pair in found] for i in (0, 1))
+            color = figures.PALETTE[number]
+            axes.errorbar(means, heights, xerr=widths, fmt="o", color=color, label=network)
+        axes.axvline(0, color=figures.INK, linewidth=1)
+        axes.set_title(MEASURES[measure].replace("_", " "))
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].invert_yaxis()
+    panels[-1].legend()
+    figure.suptitle("Change against static weights", x=0, ha="left")
+    return figure
+
+
+def main(
+    seeds: Annotated[int, typer.Option(min=2, help="Worlds for every method.")] = Study.seeds,
+    output: Annotated[Path, typer.Option(help="Folder of the picture and the table.")] = DOCS,
+) -> None:
+    """Train small and large networks on planted sessions, by static weights and by RMTL."""
+    results = run(Study(seeds=seeds))
+    with (output / "long_term.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("network", "method", "seed", *MEASURES))
+        writer.writerows(rows(results))
+    figures.save(picture(results), output / "long_term.png")
+    table = Table("network", "method", *MEASURES)
+    for network, name in results:
+        means, (changes, widths) = mean(results, network, name), change(results, network, name)
+        cells = [
+            f"{m:.4f} ({c:+.4f} ± {w:.4f})" for m, c, w in zip(means, changes, widths, strict=True)
+        ]
+        table.add_row(network, name, *cells)
+    Console().print(table)
+
+
+def mean(results: Results, network: str, name: str) -> list[float]:
+    """Of every measure, over seeds."""
+    return torch.tensor(results[network, name]).double().mean(0).tolist()
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -31,6 +31,10 @@ class Batch(Pipelineable):
     """`(batch,)` float32."""
     group: Tensor
     """`(batch,)` int64: key of grouped AUC, 0 throughout when the config names none."""
+    session: Tensor
+    """`(batch,)` int64: number of the row's session, 0 throughout when the config names none."""
+    row: Tensor
+    """`(batch,)` int64: place of the row among the rows of its split, in file order."""
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
         """The same batch on a device."""
@@ -57,7 +61,8 @@ class Batch(Pipelineable):
         return self.labels.shape[0]
 
     def _tensors(self) -> tuple[Tensor, ...]:
-        return (self.dense, self.labels, self.observed, self.weight, self.group)
+        of_tasks = (self.dense, self.labels, self.observed)
+        return (*of_tasks, self.weight, self.group, self.session, self.row)
 
 
 def jagged(inputs: Sequence[Input], arrays: Mapping[str, np.ndarray]) -> KeyedJaggedTensor:
@@ -102,6 +107,8 @@ def from_arrays(
     observed: np.ndarray | None = None,
     weight: np.ndarray | None = None,
     group: np.ndarray | None = None,
+    session: np.ndarray | None = None,
+    row: np.ndarray | None = None,
 ) -> Batch:
     """A batch from one array per input, as the exported graph takes them (`features.arrays`)."""
     rows, tasks = len(next(iter(arrays.values()))), len(layout.tasks)
@@ -114,6 +121,8 @@ def from_arrays(
         observed=_tensor(observed, np.zeros((rows, tasks)), np.bool_),
         weight=_tensor(weight, np.ones(rows), np.float32),
         group=_tensor(group, np.zeros(rows), np.int64),
+        session=_tensor(session, np.zeros(rows), np.int64),
+        row=_tensor(row, np.arange(rows), np.int64),
     )
 
 

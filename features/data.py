@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from features.config import Config
+from features.session import SessionConfig
 from features.split import SplitConfig, TimeSplit
 
 
@@ -46,6 +47,8 @@ class DataConfig(Config):
     them; labels, windows and histories may."""
     keys: tuple[str, ...] = ()
     """Columns that identify a row; scores carry them through."""
+    session: SessionConfig | None = None
+    """How events are cut into sessions; prepared rows then lie session by session."""
     group: str | None = None
     """Column by which grouped AUC is computed, for example `user_id`."""
     weight: str | None = None

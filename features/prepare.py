@@ -16,6 +16,7 @@ from features.fit import fit_ids, fit_numbers
 from features.kinds import FeatureConfig
 from features.manifest import Manifest, SplitFacts, fingerprint
 from features.schema import dump_type
+from features.session import in_session_order, number_sessions, with_sessions
 from features.shards import MISSING, write_shards
 from features.spec import FeatureSpec
 from features.split import FILE, INDEX, SPLITS, seen
@@ -88,6 +89,10 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
     parts = -(-log.rows.select(pl.len()).collect().item() // EVENTS_PER_PART)
     past = gather(log.rows, draft, scratch / "past" if parts > 1 else None, parts)
     state = fit_numbers(train, draft, past, scratch)
+    if spec.data.session is not None:
+        progress("cutting sessions", 0, 1)
+        found = number_sessions(log.rows, spec.data.session.microseconds, scratch / "keys", parts)
+        rows = in_session_order(with_sessions(rows, found), scratch / "sessions", parts)
     splits = _write(rows, state, past, facts, folder, progress)
     shutil.rmtree(scratch)
     state.save(folder / "state")

@@ -11,6 +11,8 @@ from torchrec import KeyedJaggedTensor
 
 from features.batch import Batch, key_major
 from features.layout import Input, Layout
+from features.session import SESSION
+from features.unit import spread
 
 
 @dataclass
@@ -30,9 +32,8 @@ class Lists:
     def take(self, rows: np.ndarray) -> "Lists":
         """The lists of the given rows, in that order."""
         lengths = np.diff(self.offsets)[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        source = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Lists(self.values[source], offsets)
+        source = spread(self.offsets[rows], lengths)
+        return Lists(self.values[source], np.concatenate([[0], np.cumsum(lengths)]))
 
 
 Column = np.ndarray | Lists
@@ -40,12 +41,15 @@ Columns = dict[str, Column]
 """By input name; dense inputs, labels and observed masks are matrices, under the names below."""
 
 DENSE, LABELS, OBSERVED = "row.dense", "row.labels", "row.observed"
+PLACE = "row.place"
+"""Column of a table that is read: the place of each row in its split, int64."""
 
 
 class Cutter:
     """Reads rows of one layout from shards, and cuts batches from what it has read."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, sessions: bool) -> None:
+        """`sessions`: whether the shards say which session a row belongs to."""
         tasks = [task.name for task in layout.tasks]
         self.pooled, self.unpooled = layout.pooled, layout.unpooled
         listed: list[Input] = [*layout.ids, *layout.bags, *layout.sequences]
@@ -55,17 +59,23 @@ class Cutter:
             OBSERVED: ([f"observed.{task}" for task in tasks], np.bool_),
         }
         self.single = [*(source.name for source in listed), "row.weight", "row.group"]
+        self.sessions = sessions
 
     @property
     def names(self) -> list[str]:
         """Columns of a shard that batches are made of."""
-        return [*self.single, *(name for names, _ in self.stacked.values() for name in names)]
+        stacked = (name for names, _ in self.stacked.values() for name in names)
+        return [*self.single, *stacked, *([SESSION] if self.sessions else [])]
 
     def read(self, table: pa.Table, rows: np.ndarray | None) -> Columns:
-        """The columns of an Arrow table; of the given rows only, in that order, unless None."""
-        columns: Columns = {name: _take(table.column(name), rows) for name in self.single}
+        """The columns of an Arrow table, `PLACE` among them; of the given rows only, in that order,
+        unless None."""
+        count = table.num_rows if rows is None else len(rows)
+        single = [*self.single, PLACE, *([SESSION] if self.sessions else [])]
+        columns: Columns = {name: _take(table.column(name), rows) for name in single}
+        if not self.sessions:
+            columns[SESSION] = np.zeros(count, np.int64)
         for target, (names, dtype) in self.stacked.items():
-            count = table.num_rows if rows is None else len(rows)
             columns[target] = matrix = np.empty((count, len(names)), dtype)
             for index, name in enumerate(names):
                 matrix[:, index] = _take(table.column(name), rows)
@@ -81,6 +91,8 @@ class Cutter:
             observed=_tensor(columns[OBSERVED], rows),
             weight=_tensor(columns["row.weight"], rows),
             group=_tensor(columns["row.group"], rows),
+            session=_tensor(columns[SESSION], rows),
+            row=_tensor(columns[PLACE], rows),
         )
 
 
@@ -95,7 +107,7 @@ def _take(column: pa.ChunkedArray, rows: np.ndarray | None) -> Column:
     array = column.combine_chunks()
     if isinstance(array, pa.ListArray | pa.LargeListArray):
         lists = Lists(array.values.to_numpy(), array.offsets.to_numpy())
-        return lists if rows is None else lists.take(rows)
+        return lists[slice(0, len(lists))] if rows is None else lists.take(rows)
     values = array.to_numpy(zero_copy_only=False)
     return values if rows is None else values[rows]
 

@@ -71,6 +71,8 @@ def places(spec: FeatureSpec) -> Iterator[tuple[Path, str]]:
         yield ("data", "time", "column"), data.time.column
     if data.group is not None:
         yield ("data", "group"), data.group
+    if data.session is not None:
+        yield ("data", "session", "key"), data.session.key
     yield from ((("data", "keys", place), key) for place, key in enumerate(data.keys))
     yield from ((("data", "split"), column) for column in data.split.reads)
     for name in spec.features:
@@ -173,6 +175,8 @@ def _outcomes(spec: FeatureSpec) -> Iterator[Problem]:
                 yield from refuse(("features", name, *read.at), source)
     if spec.data.time is not None:
         yield from refuse(("data", "time", "column"), spec.data.time.column)
+    if spec.data.session is not None:
+        yield from refuse(("data", "session", "key"), spec.data.session.key)
     for place, key in enumerate(spec.data.keys):
         yield from refuse(("data", "keys", place), key)
     for name, table in spec.data.tables.items():
@@ -184,6 +188,8 @@ def _time(spec: FeatureSpec) -> Iterator[Problem]:
         return
     for name in spec.looking_back:
         yield Problem(("features", name), "looks at past events and so needs `data.time`")
+    if spec.data.session is not None:
+        yield Problem(("data", "session"), "a session ends with a pause and so needs `data.time`")
     if spec.data.split.kind == "time":
         yield Problem(
             ("data", "split"),

@@ -16,6 +16,7 @@ from features.instant import microseconds
 from features.label import check_labels, label_columns, label_names
 from features.lineage import Lineage
 from features.manifest import Stamp
+from features.session import KEY
 from features.source import Source, scan
 from features.spec import RESERVED, FeatureSpec, Problem, places
 from features.split import FILE, INDEX, TIME, FileSplit, seen
@@ -179,6 +180,9 @@ def _row_columns(data: DataConfig, lineage: Lineage) -> list[pl.Expr]:
     ]
     if data.time is not None:
         columns.append(microseconds(data.time, lineage.dtype(data.time.column)).alias(TIME))
+    if data.session is not None:
+        key = text(pl.col(data.session.key), lineage.dtype(data.session.key))
+        columns.append(hash64(key).alias(KEY))
     if data.where is not None:
         kept = pl.col(sql.value(data.where)).cast(pl.Boolean).fill_null(False)
         columns.append(kept.alias(KEPT))

@@ -1,6 +1,6 @@
 """Adam for what a weighting learns by itself."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,10 @@ class Adam(nn.Module):
             self.register_buffer(f"exp_avg_{i}", torch.zeros_like(parameter))
             self.register_buffer(f"exp_avg_sq_{i}", torch.zeros_like(parameter))
 
-    def step(self, gradients: Iterable[Tensor]) -> None:
-        """One update, with a gradient for each parameter."""
+    def step(self, gradients: Iterable[Tensor], where: Tensor | None = None) -> None:
+        """One update, with a gradient for each parameter; of entries `where` a mask is true, if
+        there is one, while the others stay as they are, moments included."""
+        kept = [] if where is None else [(each, each.detach().clone()) for each in self._entries()]
         for i, (parameter, gradient) in enumerate(zip(self.parameters_, gradients, strict=True)):
             parameter.grad = gradient.to(parameter.dtype)
             # A move to another device makes new buffers, so they are handed over at every step.
@@ -30,3 +32,10 @@ class Adam(nn.Module):
             self.optimizer.state[parameter] = {n: getattr(self, f"{n}_{i}") for n in names}
         self.optimizer.step()
         self.optimizer.zero_grad()
+        for tensor, before in kept:
+            tensor.data.copy_(torch.where(where, tensor.data, before))  # type: ignore[arg-type]
+
+    def _entries(self) -> Iterator[Tensor]:
+        """The parameters and their moments."""
+        for i, parameter in enumerate(self.parameters_):
+            yield from (parameter, getattr(self, f"exp_avg_{i}"), getattr(self, f"exp_avg_sq_{i}"))

@@ -19,8 +19,13 @@ class HeadScale:
         """`(tasks,)` or `(batch, tasks)`."""
 
     def __call__(self, z: Tensor) -> Tensor:
-        """`(batch, tasks, width)`, the same values."""
+        """`(batch, tasks, width)`, the same values. A new step begins, whose weights are not known
+        yet."""
         self.weights = None
+        return self.again(z)
+
+    def again(self, z: Tensor) -> Tensor:
+        """The same within a step."""
         scaled: Tensor = _Scale.apply(z, self)
         return scaled
 

@@ -1,5 +1,6 @@
 """The trained network: TorchRec tables, then everything else."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
@@ -14,6 +15,8 @@ from models.level import Level
 from models.lookups import Lookups
 from models.objectives.masked import masked_mean
 from models.predictor import Predictor
+from models.random_state import RandomState
+from models.regularisers import Look, Regulariser
 from models.step import Rows, Step
 from models.tables import Gather, Tables, Vectors
 from models.trunks import TrunkConfig
@@ -33,6 +36,7 @@ class Objective(nn.Module):
         layout: Layout,
         model: TrunkConfig,
         weighting: Weighting | None = None,
+        regulariser: Regulariser | None = None,
         precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
@@ -42,6 +46,7 @@ class Objective(nn.Module):
         # In a tuple, which torch does not look into: the weighting trains itself, and its
         # parameters are none of the network's, its optimizer's or DDP's.
         self._weighting = (weighting,)
+        self.regulariser = regulariser
         config = StaticConfig() if weighting is None else weighting.config
         self.place = config.place
         self.heads = HeadScale() if config.apply == "representation" else None
@@ -67,6 +72,7 @@ class Objective(nn.Module):
         In eval mode losses are what scores are measured by, without terms that guide training.
         """
         vectors = self.gather(pooled, unpooled)
+        random = RandomState() if self.regulariser is not None else None
         fields = self.predictor.bottom(vectors, batch.dense)
         logits = self.predictor.logits(fields, self.heads if self.training else None)
         row_losses, labels = self._row_losses(logits, batch)
@@ -86,9 +92,16 @@ class Objective(nn.Module):
             graph = Graph(local, lookups, fields, self.predictor.shared_parameters(), self.salt)
             rows = partial(self._rows, vectors, batch, logits, row_losses, labels)
             step = Step(losses, active, partial(self.place.products, graph), rows)
-            loss = self._weigh(step, local, row_losses, batch, out)
+            weights, row_weights = self._weights(step, batch, out)
             if self.watching:
                 out["products"] = step.gramian
+            if row_weights is not None:
+                local = masked_mean(row_losses * row_weights, batch.observed, batch.weight)[0]
+            extra = 0.0
+            if self.regulariser is not None:
+                again = partial(self._again, vectors, batch, row_weights, random)
+                local, extra = self.regulariser(self._look(local, weights, fields, again))
+            loss = (local if self.heads is not None else weights * local).sum() + extra
         return loss, {name: value.detach() for name, value in out.items()}
 
     @property
@@ -118,23 +131,53 @@ class Objective(nn.Module):
         fields = self.predictor.bottom(self.gather(pooled, unpooled), batch.dense)
         return self.predictor.diagnostics(fields)
 
-    def _weigh(
-        self, step: Step, local: Tensor, row_losses: Tensor, batch: Batch, out: dict[str, Tensor]
-    ) -> Tensor:
-        """The loss to go backward from; tells the weights."""
+    def _weights(
+        self, step: Step, batch: Batch, out: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Weights `(tasks,)`, and `(batch, tasks)` where rows have their own and the losses are to
+        be multiplied by them; told to the towers where it is they that scale."""
+        ones = out["weights"]
         if self.weighting is None:
-            return local.sum()
-        weights = self.weighting(step).to(local.device)
-        if weights.ndim == 2:
-            out["weights"] = masked_mean(weights, batch.observed, batch.weight)[1]
-        else:
-            out["weights"] = weights
+            return ones, None
+        weights = self.weighting(step).to(ones.device)
         if self.heads is not None:
             self.heads.weights = weights
-            return local.sum()
-        if weights.ndim == 2:
-            return masked_mean(row_losses * weights, batch.observed, batch.weight)[0].sum()
-        return (weights * local).sum()
+        if weights.ndim == 1:
+            out["weights"] = weights
+            return weights, None
+        out["weights"] = masked_mean(weights, batch.observed, batch.weight)[1]
+        return ones, None if self.heads is not None else weights
+
+    def _look(
+        self, local: Tensor, weights: Tensor, fields: Tensor, again: Callable[..., Tensor]
+    ) -> Look:
+        """What the regulariser sees."""
+        shared = {id(p) for p in self.predictor.shared_parameters()}
+        parameters = dict(self.predictor.named_parameters(prefix="predictor"))
+        below = {name: p for name, p in parameters.items() if id(p) in shared}
+        return Look(local, weights, fields, parameters, below, again, self.salt)
+
+    def _again(
+        self,
+        vectors: Vectors,
+        batch: Batch,
+        row_weights: Tensor | None,
+        random: RandomState | None,
+        parameters: Mapping[str, Tensor],
+    ) -> Tensor:
+        """The task losses at other dense parameters, with the same draws. Buffers are followed in
+        copies that are thrown away."""
+        buffers = dict(self.predictor.named_buffers(prefix="predictor"))
+        copies = {name: buffer.clone() for name, buffer in buffers.items()}
+        heads = None if self.heads is None else self.heads.again
+        assert random is not None
+        with random.restored():
+            row_losses = torch.func.functional_call(
+                _RowLosses(self, heads), {**parameters, **copies}, (vectors, batch)
+            )
+        if row_weights is not None:
+            row_losses = row_losses * row_weights
+        return masked_mean(row_losses, batch.observed, batch.weight)[0]
 
     def _row_losses(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Losses and labels `(batch, tasks)`, both 0 where not observed."""
@@ -155,9 +198,22 @@ class Objective(nn.Module):
             labels,
             batch.observed,
             batch.weight,
-            getattr(batch, "session", batch.group),
-            getattr(batch, "row", batch.group),
+            batch.session,
+            batch.row,
         )
+
+
+class _RowLosses(nn.Module):
+    """The way from vectors to row losses as a module, whose parameters may be stood in for."""
+
+    def __init__(self, objective: Objective, heads: Callable[[Tensor], Tensor] | None) -> None:
+        super().__init__()
+        self.predictor = objective.predictor
+        self.row_losses, self.heads = objective._row_losses, heads
+
+    def forward(self, vectors: Vectors, batch: Batch) -> Tensor:
+        fields = self.predictor.bottom(vectors, batch.dense)
+        return self.row_losses(self.predictor.logits(fields, self.heads), batch)[0]
 
 
 class Network(nn.Module):
@@ -172,6 +228,7 @@ class Network(nn.Module):
         layout: Layout,
         model: TrunkConfig,
         weighting: Weighting | None = None,
+        regulariser: Regulariser | None = None,
         tables_device: torch.device | None = None,
         precision: torch.dtype = torch.float32,
     ) -> None:
@@ -179,7 +236,7 @@ class Network(nn.Module):
         copies = model.copies(len(layout.tasks))
         device = torch.device("meta") if tables_device is None else tables_device
         self.tables = Tables(layout, model.embedding_dim, copies, device)
-        self.objective = Objective(layout, model, weighting, precision)
+        self.objective = Objective(layout, model, weighting, regulariser, precision)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective.forward`."""

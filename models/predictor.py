@@ -1,12 +1,12 @@
 """From vectors to scores: what the trained network and its exported twin share."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from features.layout import Layout
-from models.head_scale import HeadScale
 from models.level import Level
 from models.objectives.mixed import MixedObjective
 from models.tables import Vectors
@@ -50,7 +50,7 @@ class Predictor(nn.Module):
         own = torch.arange(len(self.names), device=z.device)
         return z.unflatten(0, (-1, len(self.names)))[:, own, own]
 
-    def logits(self, fields: Tensor, scale: HeadScale | None = None) -> Tensor:
+    def logits(self, fields: Tensor, scale: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """`(batch, n · F, dim) -> (batch, sum of outputs)`, float32. `scale` goes between what
         tasks share and their towers."""
         precision = self.precision if self.training else torch.float32

@@ -23,6 +23,7 @@ def problems(config: RunConfig) -> list[Problem]:
         *_model(config),
         *_chain(config),
         *_weighting(config),
+        *_pretrain(config),
         *_early_stopping(config),
     ]
 
@@ -52,11 +53,19 @@ def _weighting(config: RunConfig) -> Iterator[Problem]:
     declared = Declared(
         {name: task.kind for name, task in config.tasks.items()},
         chained=[name for name, task in binary.items() if task.given],
-        sessions=getattr(config.data, "session", None) is not None,
+        sessions=config.data.session is not None,
         valid="valid" in config.data.split.names,
     )
     for path, message in config.weighting.problems(declared):
         yield Problem(("weighting", *path), message)
+
+
+def _pretrain(config: RunConfig) -> Iterator[Problem]:
+    first = config.train.pretrain
+    for place, task in enumerate(first.tasks if first else ()):
+        if task not in config.tasks:
+            message = f"there is no task `{task}`{nearest(task, config.tasks)}"
+            yield Problem(("train", "pretrain", "tasks", place), message)
 
 
 def _early_stopping(config: RunConfig) -> Iterator[Problem]:

@@ -83,7 +83,12 @@ def load(checkpoint: Path, parts: dict[str, Any], process: Process) -> dict[str,
 
 def load_model(checkpoint: Path, model: nn.Module) -> None:
     """Fill a model's weights in place, sharded in whatever way it is."""
-    _fill(checkpoint, {MODEL: model.state_dict()})
+    load_parts(checkpoint, {MODEL: model.state_dict()})
+
+
+def load_parts(checkpoint: Path, parts: dict[str, Any]) -> None:
+    """Fill the tensors of some parts in place, and nothing else."""
+    _fill(checkpoint, parts)
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from features.config import Config
 from features.data import DataConfig
 from features.kinds import FeatureConfig
 from features.task import TaskConfig
+from models.regularisers import NoRegulariserConfig, RegulariserChoice
 from models.trunks import ModelConfig
 from models.trunks.mmoe import MMoEConfig
 from models.weightings import StaticConfig, WeightingChoice
@@ -43,6 +44,18 @@ class EarlyStoppingConfig(Config):
     """Evaluations without improvement before stopping."""
 
 
+class PretrainConfig(Config):
+    """A first phase that learns some tasks alone; the training of all tasks goes on from its
+    weights, with learning rates that start anew."""
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    """Tasks to learn first: those with much data."""
+    epochs: int = Field(1, ge=1)
+    """Passes over the training split."""
+    keep_optimizer: bool = False
+    """Go on with the optimizers' moments, too, which start anew otherwise."""
+
+
 class TrainConfig(Config):
     """The training loop."""
 
@@ -67,6 +80,8 @@ class TrainConfig(Config):
     """Steps between evaluations; once an epoch when left out."""
     checkpoint_every: int | None = Field(None, ge=1)
     """Steps between checkpoints; once an epoch when left out."""
+    pretrain: PretrainConfig | None = None
+    """Some tasks first, then all."""
 
 
 class TrackingConfig(Config):
@@ -95,6 +110,8 @@ class RunConfig(Config):
     model: ModelConfig = MMoEConfig()
     weighting: WeightingChoice = StaticConfig()
     """How the task losses become one step."""
+    regulariser: RegulariserChoice = NoRegulariserConfig()
+    """What is done beside the weighting, for flat minima or a better representation."""
     train: TrainConfig = TrainConfig()
     tracking: TrackingConfig = TrackingConfig()
     serving: ServingConfig = ServingConfig()

@@ -70,7 +70,8 @@ def predict(
         for batch in reader:
             _, out = model(batch.to(process.device, non_blocking=True))
             scored = (out["scores"], out["row_losses"], batch.labels, batch.observed)
-            parts.append(tuple(t.cpu() for t in (*scored, batch.weight, batch.group)))
+            of_rows = (batch.weight, batch.group, batch.session)
+            parts.append(tuple(t.cpu() for t in (*scored, *of_rows)))
     columns = (process.gather(torch.cat(column)) for column in zip(*parts, strict=True))
     return Predictions(reader.layout, *(column.numpy() for column in columns))
 
@@ -113,6 +114,7 @@ def constant(dataset: PreparedDataset, predictions: Predictions) -> Predictions:
         predictions.observed,
         predictions.weight,
         predictions.group,
+        predictions.session,
     )
 
 

@@ -17,11 +17,11 @@ from models.trunks.single_task import SingleTaskConfig
 from models.weightings.static import StaticConfig
 from pipelines.config import RunConfig
 from pipelines.registration import measured_split
-from pipelines.run import single_task
+from pipelines.run import PLAIN, single_task
 from pipelines.tracking import flatten
 
 ROW = ("row.", "label.", "observed.")
-"""Prepared columns that make up a measured row: keys, weight, group, and the labels."""
+"""Prepared columns that make up a measured row: keys, weight, group, session, and the labels."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def check_rows(datasets: Mapping[str, PreparedDataset]) -> None:
                     "both the same `data`"
                 )
         own = _rows(dataset, split)
-        wrong = [c for c in rows.columns if not own[c].equals(rows[c])]
+        named = sorted({*rows.columns, *own.columns})
+        wrong = [c for c in named if c not in own or c not in rows or not own[c].equals(rows[c])]
         if wrong:
             raise ConfigError(
                 f"the {split} rows of {name} are not those of {first}: `{'`, `'.join(wrong)}` "
@@ -107,7 +108,7 @@ def differences(ours: RunConfig, first: RunConfig) -> list[str]:
 def _derived(first: RunConfig, what: str) -> RunConfig:
     """A control: the first network's config with equal static weights."""
     model = single_task(first.model) if what == "single-task" else first.model
-    changes = {"name": f"{first.name}-{what}", "model": model, "weighting": StaticConfig()}
+    changes = {"name": f"{first.name}-{what}", "model": model, **PLAIN}
     return first.model_copy(update=changes)
 
 

@@ -8,6 +8,9 @@ grouped_auc         mean of the AUC within each group that has both classes, eac
                     the weight of its rows (impressions); GAUC of Zhu et al., KDD 2017, equation 1;
                     not defined where all rows are one group, as they are without `data.group`
 log_loss            mean negative log likelihood in nats; binary and multiclass tasks
+s_log_loss          mean over sessions of the mean log loss within each, a session counting once
+                    however long it is; S-LogLoss of Liu et al., RMTL, WWW 2023; not defined where
+                    all rows are one session, as they are without `data.session`; binary tasks
 normalised_entropy  log loss over the entropy of the rows' own positive rate; He et al., ADKDD 2014,
                     equation 1; below 1 is better than predicting the rate
 calibration         mean score over mean label; 1 is unbiased; binary and regression tasks
@@ -45,6 +48,8 @@ class Predictions:
     """`(rows,)`."""
     group: np.ndarray
     """`(rows,)`."""
+    session: np.ndarray
+    """`(rows,)`."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class TaskRows:
     labels: np.ndarray
     weight: np.ndarray
     group: np.ndarray
+    session: np.ndarray
 
 
 def measure(predictions: Predictions) -> Metrics:
@@ -89,6 +95,7 @@ def by_task(predictions: Predictions) -> list[TaskRows]:
                 predictions.labels[seen, index].astype(np.float64),
                 predictions.weight[seen].astype(np.float64),
                 predictions.group[seen],
+                predictions.session[seen],
             )
         )
         column += width
@@ -137,6 +144,15 @@ def loss(rows: TaskRows) -> float:
     return _mean(rows, rows.losses)
 
 
+def s_log_loss(rows: TaskRows) -> float | None:
+    sessions, number = np.unique(rows.session, return_inverse=True)
+    if len(sessions) < 2:
+        return None
+    weight = np.bincount(number, rows.weight)
+    total = np.bincount(number, rows.weight * rows.losses)
+    return float(np.mean(total[weight > 0] / weight[weight > 0]))
+
+
 def normalised_entropy(rows: TaskRows) -> float | None:
     rate = _mean(rows, rows.labels)
     if not 0 < rate < 1:
@@ -169,6 +185,7 @@ METRICS: dict[str, Callable[[TaskRows], float | None]] = {
     "auc": auc,
     "grouped_auc": grouped_auc,
     "log_loss": loss,
+    "s_log_loss": s_log_loss,
     "normalised_entropy": normalised_entropy,
     "calibration": calibration,
     "rmse": rmse,
@@ -177,7 +194,14 @@ METRICS: dict[str, Callable[[TaskRows], float | None]] = {
     "loss": loss,
 }
 BY_KIND: dict[str, tuple[str, ...]] = {
-    "binary": ("auc", "grouped_auc", "log_loss", "normalised_entropy", "calibration"),
+    "binary": (
+        "auc",
+        "grouped_auc",
+        "log_loss",
+        "s_log_loss",
+        "normalised_entropy",
+        "calibration",
+    ),
     "regression": ("rmse", "mae", "calibration"),
     "multiclass": ("accuracy", "log_loss"),
 }

@@ -53,11 +53,13 @@ class PlainProgress(SilentProgress):
     def __init__(self) -> None:
         self.began = self.told = time.monotonic()
         self.first_step: int | None = None
+        self.last_step = 0
 
     def advance(self, step: int, steps: int, loss: float, rows_per_second: float) -> None:
         now = time.monotonic()
-        if self.first_step is None:
+        if self.first_step is None or step < self.last_step:  # of a new phase
             self.first_step, self.began = step, now
+        self.last_step = step
         if now - self.told < SECONDS_BETWEEN_LINES and step < steps:
             return
         self.told = now

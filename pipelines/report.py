@@ -26,6 +26,7 @@ COLUMNS = {
     "auc": ("AUC", "{:.4f}"),
     "grouped_auc": ("grouped AUC", "{:.4f}"),
     "log_loss": ("log loss", "{:.4f}"),
+    "s_log_loss": ("session log loss", "{:.4f}"),
     "accuracy": ("accuracy", "{:.4f}"),
     "calibration": ("calibration", "{:.3f}"),
     "rmse": ("RMSE", "{:.3f}"),

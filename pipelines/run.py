@@ -16,8 +16,10 @@ from rich.console import Console
 
 from features.dataset import PreparedDataset
 from features.staging import full_disk
+from models.regularisers import NoRegulariserConfig
 from models.trunks import TrunkConfig
 from models.trunks.single_task import SingleTaskConfig
+from models.weightings import StaticConfig
 from pipelines import report, tracking
 from pipelines.config import RunConfig
 from pipelines.evaluate import constant, evaluate, examine, predict, restored
@@ -161,11 +163,15 @@ def _with_reference(
     """Train one network per task under the same budget, and put its metrics before the constant
     predictor's."""
     log.info("training the single-task networks to compare with")
-    alone = config.model_copy(update={"model": single_task(config.model)})
+    alone = config.model_copy(update={"model": single_task(config.model)} | PLAIN)
     result = _train(alone, dataset, folder / "reference", SilentTracker(), options)
     metrics = measure(evaluate(alone, dataset, result.checkpoint, split))
     own, last = models[config.name], models["constant"]
     return {config.name: own, "single-task": metrics, "constant": last}
+
+
+PLAIN = {"weighting": StaticConfig(), "regulariser": NoRegulariserConfig()}
+"""Of the single-task controls."""
 
 
 def single_task(model: TrunkConfig) -> SingleTaskConfig:
@@ -205,7 +211,7 @@ def _describe(
             tracking.DATA: dataset.fingerprint,
         }
     )
-    facts = config.model_dump(mode="json", include={"model", "weighting", "train"})
+    facts = config.model_dump(mode="json", include={"model", "weighting", "regulariser", "train"})
     counts = {"features": len(config.features), "tasks": ", ".join(config.tasks)}
     tracker.log_params({**facts, **counts, "split": config.data.split.kind})
     tracker.log_artifact(folder / "config.yaml")

@@ -15,6 +15,19 @@ class Tracker(Protocol):
         """Keep a file, under `folder` of the run when given."""
 
 
+class Prefixed:
+    """Passes everything on under names that begin with a word of their own."""
+
+    def __init__(self, tracker: Tracker, prefix: str) -> None:
+        self.tracker, self.prefix = tracker, prefix
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        self.tracker.log_metrics({f"{self.prefix}/{k}": v for k, v in metrics.items()}, step)
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        self.tracker.log_artifact(path, f"{self.prefix}/{folder or ''}".rstrip("/"))
+
+
 class SilentTracker:
     """Keeps nothing."""
 

@@ -24,25 +24,28 @@ from features.reader import Reader
 from models.network import Network
 from models.tables import state_width
 from models.weightings import Setting
-from pipelines import checkpoint, precision
+from pipelines import checkpoint, phases, precision
 from pipelines.after import AfterStep
 from pipelines.allocator import keep_freed_memory
 from pipelines.config import RunConfig
 from pipelines.distributed import Process, process_group
 from pipelines.early_stopping import EarlyStopping
 from pipelines.evaluate import examine, predict
+from pipelines.lessons import teach
 from pipelines.meter import Meter
 from pipelines.metrics import Metrics, measure
 from pipelines.optimizer import Optimizers, distribute
 from pipelines.pipeline import make_pipeline
 from pipelines.progress import SilentProgress, TrainProgress
-from pipelines.tracker import SilentTracker, Tracker
+from pipelines.tracker import Prefixed, SilentTracker, Tracker
 
 log = logging.getLogger(__name__)
 
 REPORT_EVERY = 20
 """Steps between two looks at the loss; each look waits for the device."""
-DECIDES = ("tasks", "model", "weighting", "train")
+PASSED = {False: ("model",), True: ("model", "optimizers")}
+"""Parts of a checkpoint that one phase passes on to the next, by whether moments are kept."""
+DECIDES = ("tasks", "model", "weighting", "regulariser", "train")
 """Parts of a config that decide the weights, next to the prepared data."""
 
 
@@ -77,17 +80,32 @@ def train(
     ResourceError when a checkpoint cannot be written.
     """
     with process_group() as process:
-        trainer = Trainer(
-            run,
-            dataset,
-            folder,
-            process,
-            (tracker if process.main else None) or SilentTracker(),
-            (progress if process.main else None) or SilentProgress(),
-        )
-        trainer.start(resume)
-        with trainer.progress:
-            return trainer.run()
+        heard = (tracker if process.main else None) or SilentTracker()
+        shown = (progress if process.main else None) or SilentProgress()
+        with shown:
+            return _train(run, dataset, folder, process, heard, shown, resume)
+
+
+def _train(
+    run: RunConfig,
+    dataset: PreparedDataset,
+    folder: Path,
+    process: Process,
+    tracker: Tracker,
+    progress: TrainProgress,
+    resume: bool,
+) -> TrainResult:
+    """One phase, after those that come before it."""
+    first, earlier = phases.before(run), None
+    if first is not None and checkpoint.latest(folder) is None:
+        log.info("first phase: %s weights, %d epochs", first.weighting.method, first.train.epochs)
+        inner = Prefixed(tracker, "pretrain")
+        below = folder / phases.FOLDER
+        earlier = _train(first, dataset, below, process, inner, progress, resume=True).checkpoint
+        log.info("second phase, from %s", earlier)
+    trainer = Trainer(run, dataset, folder, process, tracker, progress)
+    trainer.start(resume, earlier)
+    return trainer.run()
 
 
 def read_result(folder: Path) -> TrainResult:
@@ -134,7 +152,9 @@ class Trainer:
         self.steps = config.epochs * len(self.reader)
         self.weighting = run.weighting.build(self._setting())
         seed_everything(config.seed)
-        network = Network(self.layout, run.model, self.weighting, precision=dtype)
+        network = Network(
+            self.layout, run.model, self.weighting, run.regulariser.build(), precision=dtype
+        )
         self.objective = network.objective
         self.model = distribute(network, config.sparse, process)
         log.info("sharding plan of %d tables\n%s", len(self.layout.tables), self.model.plan)
@@ -150,13 +170,25 @@ class Trainer:
         self.meter = Meter()
         self.step = 0
 
-    def start(self, resume: bool) -> None:
-        """Begin at step 0, or where the latest checkpoint was made."""
+    def start(self, resume: bool, earlier: Path | None = None) -> None:
+        """Begin at step 0, from the weights of an earlier phase where there is one, or where the
+        latest checkpoint was made."""
         newest = checkpoint.latest(self.folder)
         if newest is None:
             if self.process.main:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 (self.folder / "plan.txt").write_text(f"{self.model.plan}\n")
+            if earlier is not None:
+                self._go_on_from(earlier)
+            teach(
+                self.weighting,
+                self.model,
+                self.dataset,
+                self.config,
+                self.folder,
+                self.process,
+                self.tracker,
+            )
             return
         if not resume:
             raise ConfigError(
@@ -172,8 +204,18 @@ class Trainer:
         self.history = read_result(self.folder).history
         log.info("resumed %s at step %d of %d", self.folder, self.step, self.steps)
 
+    def _go_on_from(self, earlier: Path) -> None:
+        """Take the weights of an earlier phase, and its moments if the config says so."""
+        kept = self.config.pretrain is not None and self.config.pretrain.keep_optimizer
+        if kept:
+            self.optimizers.make_state()
+        checkpoint.load_parts(
+            earlier, {k: v for k, v in self._parts().items() if k in PASSED[kept]}
+        )
+
     def run(self) -> TrainResult:
         """Train to the last step or until the validation split no longer improves."""
+        self.meter = Meter()
         while self.step < self.steps and not self.stopping.over:
             with closing(iter(self.reader)) as batches:
                 self._train(batches)

@@ -102,6 +102,13 @@ def rows(count: int, seed: int = 0) -> pl.DataFrame:
     )
 
 
+def sessions(count: int, seed: int = 0) -> pl.Series:
+    """`row.session` of rows whose sessions are runs of 1 to 6 of them, numbered in no order."""
+    random = np.random.default_rng([2, seed])
+    lengths = random.integers(1, 7, count)
+    return pl.Series("row.session", np.repeat(random.permutation(count), lengths)[:count])
+
+
 def prepare(
     folder: Path,
     splits: dict[str, int],
@@ -109,12 +116,15 @@ def prepare(
     shards: int = 2,
     group: int = 64,
     layout: Layout = LAYOUT,
+    with_sessions: bool = False,
 ) -> PreparedDataset:
     """Write splits of the given sizes in `shards` files with row groups of `group` rows; `layout`
-    may leave out inputs of `LAYOUT`."""
+    may leave out inputs of `LAYOUT`. Rows tell their session only when asked to."""
     facts = {}
     for seed, (split, count) in enumerate(splits.items()):
         frame = rows(count, seed)
+        if with_sessions:
+            frame = frame.with_columns(sessions(count, seed))
         (folder / split).mkdir(parents=True, exist_ok=True)
         edges = [count * shard // shards for shard in range(shards + 1)]
         files = [folder / split / f"{shard:05}.parquet" for shard in range(shards)]

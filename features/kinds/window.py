@@ -1,15 +1,14 @@
 """`window`: a count, sum, mean or rate over a key's past, strictly before the row."""
 
-import re
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import polars as pl
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from features import sql
+from features.duration import Duration, to_microseconds
 from features.kinds.base import Read
 from features.kinds.encoded import EncodedKind
 from features.kinds.numeric import NumericConfig
@@ -18,10 +17,6 @@ from features.past import Standing
 
 if TYPE_CHECKING:
     from features.spec import FeatureSpec
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_LENGTH = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_CENTURY = 36525 * 86400 * 10**6
 
 
 class WindowConfig(RecallKind, EncodedKind):
@@ -42,20 +37,13 @@ class WindowConfig(RecallKind, EncodedKind):
     value: str | None = None
     """SQL value of the event; needed for `sum` and `mean`, refused for the others. Events where it
     is null, NaN or infinite are left out of both."""
-    over: str | None = None
+    over: Duration | None = None
     """Length of the window, `<number><s|m|h|d>`, for example `7d`; the whole past when left out."""
     smoothing: float = Field(0.0, ge=0)
     """Pseudo-events at the training split's own mean added to `mean` and `rate`. With 0, a row with
     no past is null."""
     encode: NumericConfig = NumericConfig()
     """How the number enters the network."""
-
-    @field_validator("over")
-    @classmethod
-    def _check_over(cls, over: str | None) -> str | None:
-        if over is not None and not 0 < _microseconds(over) <= _CENTURY:
-            raise ValueError("expected a length of more than 0 and at most 100 years")
-        return over
 
     @model_validator(mode="after")
     def _check_statistic(self) -> Self:
@@ -73,7 +61,7 @@ class WindowConfig(RecallKind, EncodedKind):
     @property
     def microseconds(self) -> int | None:
         """`over` as microseconds."""
-        return None if self.over is None else _microseconds(self.over)
+        return None if self.over is None else to_microseconds(self.over)
 
     def reads(self, name: str, spec: "FeatureSpec") -> Sequence[Read]:
         given = self.event_sql().items()
@@ -150,13 +138,6 @@ def _ratio(part: np.ndarray, whole: np.ndarray, smoothing: float, base: float) -
 def _finite(values: np.ndarray) -> pl.Series:
     series = pl.Series(values, dtype=pl.Float64)
     return series.set(~series.is_finite(), None)
-
-
-def _microseconds(over: str) -> int:
-    match = _LENGTH.fullmatch(over)
-    if match is None:
-        raise ValueError("expected `<number><s|m|h|d>`, for example `30m`, `7d`")
-    return int(Decimal(match[1]) * _SECONDS[match[2]] * 10**6)
 
 
 def _matched(config: WindowConfig) -> pl.Expr:

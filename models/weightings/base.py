@@ -59,6 +59,7 @@ class WeightingConfig(Config):
     sessions: ClassVar[bool] = False
     """Whether it learns from whole sessions before training, see `Weighting.lessons`."""
 
+    method: str
     apply: Literal["loss", "representation"] = "loss"
     """Where weights enter: they multiply the losses, towers included, or the gradient that each
     tower sends down to what the tasks share, which leaves the towers unscaled."""

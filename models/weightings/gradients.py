@@ -21,9 +21,6 @@ class GradientWeightingConfig(WeightingConfig):
     """A subclass adds `method`, its own settings, and `solve`."""
 
     family: ClassVar[Literal["losses", "gradients", "agent"]] = "gradients"
-    signed: ClassVar[bool] = False
-    """Whether the method's own weights may be negative."""
-
     gramian: GramianChoice = SketchConfig()
     """Where the gradients are taken, and how often."""
     smooth: float = Field(0.0, ge=0, lt=1)
@@ -73,9 +70,14 @@ class GradientWeighting(Weighting):
                 self._renew(products, seen)
         return self.latest
 
+    def solve(self, products: Tensor, seen: Tensor) -> Tensor:
+        """Weights of the tasks that are `seen` `(tasks,)` from their products, as
+        `GradientWeightingConfig.solve`; overridden where a method remembers something."""
+        return self.config.solve(products, self.random())
+
     def _renew(self, products: Tensor, seen: Tensor) -> None:
         own = products[seen][:, seen]
-        fresh = self.config.solve(own * (len(own) / own.trace()), self.random()).double()
+        fresh = self.solve(own * (len(own) / own.trace()), seen).double()
         if not fresh.isfinite().all():
             return
         if self.config.normalise:

@@ -56,9 +56,8 @@ class Uncertainty(Weighting):
         self.adam = Adam([self.s], config.lr)
 
     def weigh(self, step: Step) -> Tensor:
-        before = self.s.detach().clone()
-        weights = self.factor * (-before).exp()
-        self.adam.step([torch.where(step.active, 0.5 - weights * step.losses, 0.0)])
+        weights = self.factor * (-self.s.detach()).exp()
+        self.adam.step([0.5 - weights * step.losses], where=step.active)
         with torch.no_grad():
-            self.s.copy_(torch.where(step.active, self.s.clamp(-BOUND, BOUND), before))
+            self.s.clamp_(-BOUND, BOUND)
         return weights

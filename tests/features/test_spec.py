@@ -58,6 +58,22 @@ def test_the_shipped_configs_are_right(config: str) -> None:
             "outcome `click`",
         ),
         ({"data": {"time": {"column": "play"}}}, "data.time.column", "outcome `play`"),
+        (
+            {"data": {"session": {"key": "play"}}},
+            "data.session.key",
+            "outcome `play`",
+        ),
+        (
+            {
+                "data": {
+                    "session": {"key": "user"},
+                    "time": None,
+                    "split": {"kind": "order"},
+                },
+            },
+            "data.session",
+            "needs `data.time`",
+        ),
         ({"data": {"keys": ["user", "play"]}}, "data.keys.1", "outcome `play`"),
         ({"features": {"a b": {"kind": "categorical"}}}, "features.a b", "letters, digits"),
         ({"features": {"label": {"kind": "categorical"}}}, "features.label", "is reserved"),

@@ -152,6 +152,20 @@ def test_bad_files(refused, shop, make, events, message, verb):
             ["features.clicks.key=usr"],
             "features.clicks.key: there is no column `usr`; did you mean ",
         ),
+        (
+            ["data.session={key: usr}"],
+            "data.session.key: there is no column `usr`; did you mean `us",
+        ),
+        (
+            ["data.session={key: user, gap: 30}"],
+            "data.session.gap: is 30; expected text",
+        ),
+        (
+            ["data.session={key: user, gap: 30 min}"],
+            "data.session.gap: is '30 min'; expected `<number><s|m|h|d>`, for example `30m`",
+        ),
+        (["data.session={gap: 30m}"], "data.session.key: missing"),
+        (["data.session={key: paid}"], "data.session.key: reads the outcome `paid`"),
         (["data.tables.items.key=itm"], "data.tables.items.key: it has no column `itm`; did you m"),
         (
             ["features.speed.column=device"],

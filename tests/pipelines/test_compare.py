@@ -21,7 +21,7 @@ NETWORKS = {
     "bottom": "{architecture: shared_bottom, embedding_dim: 4, hidden: [8], tower: [4]}",
     "alone": "{architecture: single_task, embedding_dim: 4, hidden: [8], tower: [4]}",
 }
-WEIGHTS = "weighting: {weights: {click: 2}}\n"
+WEIGHTS = "weighting: {method: static, weights: {click: 2}}\n"
 LABELS = ["mmoe", "bottom", "alone", "mmoe-equal-weights"]
 TASKS = {"click": ("auc", "grouped_auc"), "watch": ("rmse", "mae")}
 

@@ -12,7 +12,7 @@ from pipelines.distributed import process_group
 from pipelines.evaluate import constant, predict, row_losses, to_frame
 from pipelines.metrics import Predictions, measure
 from tests.pipelines.runs import small_run
-from tests.prepared import LAYOUT, prepare, rows
+from tests.prepared import LAYOUT, prepare, rows, sessions
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,18 @@ def test_predictions_are_the_rows_in_file_order(predictions: Predictions) -> Non
     np.testing.assert_array_equal(predictions.observed, observed)
     np.testing.assert_array_equal(predictions.weight, frame["row.weight"])
     np.testing.assert_array_equal(predictions.group, frame["row.group"])
+    assert not predictions.session.any()
+
+
+def test_predictions_tell_sessions_where_the_rows_do(tmp_path: Path) -> None:
+    run = small_run()
+    dataset = prepare(tmp_path, {"train": 10, "test": 101}, with_sessions=True)
+    network = Network(LAYOUT, run.model, run.weighting, tables_device=torch.device("cpu"))
+    with process_group() as process:
+        scored = predict(network, dataset, "test", process)
+    np.testing.assert_array_equal(scored.session, sessions(101, seed=1))
+    for metrics in (measure(scored), measure(constant(dataset, scored))):
+        assert metrics["s_log_loss/click"] not in (None, metrics["log_loss/click"])
 
 
 def test_row_losses_of_scores_are_those_of_the_network(predictions: Predictions) -> None:

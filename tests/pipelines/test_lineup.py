@@ -109,6 +109,10 @@ def test_other_rows_are_refused(tmp_path):
     other = prepare(tmp_path / "d", {"test": 20, "train": 30})  # each with the other's seed
     with pytest.raises(ConfigError, match=r"the test rows of b are not those of a: `label.click`"):
         check_rows({"a": a, "b": other})
+    of_sessions = prepare(tmp_path / "e", sizes, with_sessions=True)
+    for pair in ({"a": a, "b": of_sessions}, {"a": of_sessions, "b": a}):
+        with pytest.raises(ConfigError, match=r"not those of a: `row.session` differ"):
+            check_rows(pair)
 
 
 def test_parts_that_differ_are_named():

@@ -115,7 +115,7 @@ def test_problems_between_the_parts_are_told_with_those_inside_them(write):
     text = SMALL.replace("label: click", "label: click, given: klick")
     text = text.replace("price: {kind: numeric", "price: {kind: numeric, column: click")
     text += "train: {epochs: 0, early_stopping: {metric: auc/clck}}\n"
-    file = write(text + "weighting: {weights: {clik: 2}}\nodd: 1\n")
+    file = write(text + "weighting: {method: static, weights: {clik: 2}}\nodd: 1\n")
     assert problems(file).splitlines() == [
         "6 problems in the configuration",
         f"  {file}:8: features.price.column: reads the outcome `click`, which a row to be scored"
@@ -269,6 +269,7 @@ def test_overrides_are_yaml_and_the_last_one_wins(write):
             "train.epochs=4",
             "train.dense.lr=1e-4",
             "data.outcomes=[click, like]",
+            "weighting.method=static",
             "weighting.weights.click=2",
             "features.genre={kind: multi, separator: '|'}",
         ],

@@ -19,6 +19,7 @@ def binary(
     weight: np.ndarray | None = None,
     group: np.ndarray | None = None,
     observed: np.ndarray | None = None,
+    session: np.ndarray | None = None,
 ) -> Predictions:
     p = np.clip(scores, 1e-7, 1 - 1e-7)
     rows = len(scores)
@@ -30,6 +31,7 @@ def binary(
         (np.ones(rows, bool) if observed is None else observed)[:, None],
         np.ones(rows) if weight is None else weight,
         np.zeros(rows, np.int64) if group is None else group,
+        np.zeros(rows, np.int64) if session is None else session,
     )
 
 
@@ -131,6 +133,37 @@ def test_log_loss_calibration_and_entropy_by_hand() -> None:
     assert metrics["loss"] == metrics["log_loss"] == metrics["log_loss/click"]
 
 
+def test_session_log_loss_by_hand() -> None:
+    """A session of three rows counts as much as one of a single row; one whose only row has no
+    weight, or is not observed, counts for nothing."""
+    metrics = measure(
+        binary(
+            np.array([0.9, 0.2, 0.5, 0.4, 0.1, 0.3]),
+            np.array([1.0, 0.0, 1.0, 0.0, 1.0, 1.0]),
+            weight=np.array([1.0, 2.0, 1.0, 3.0, 0.0, 1.0]),
+            observed=np.array([True, True, True, True, True, False]),
+            session=np.array([7, 7, 7, 2, 5, 4]),
+        )
+    )
+    first = -(1 * math.log(0.9) + 2 * math.log(0.8) + 1 * math.log(0.5)) / (1 + 2 + 1)
+    second = -math.log(0.6)
+    assert metrics["s_log_loss/click"] == pytest.approx((first + second) / 2)
+    assert metrics["s_log_loss"] == metrics["s_log_loss/click"]
+    assert metrics["log_loss/click"] == pytest.approx((4 * first + 3 * second) / 7)
+
+
+@given(scored_rows())
+def test_session_log_loss_is_log_loss_where_sessions_weigh_the_same(
+    rows: tuple[np.ndarray, ...],
+) -> None:
+    scores, labels, weight, _ = rows
+    twice = [np.concatenate([part, part]) for part in (scores, labels, weight)]
+    session = np.repeat([3, -1], len(scores))
+    metrics = measure(binary(*twice, session=session))
+    assert metrics["s_log_loss/click"] == pytest.approx(metrics["log_loss/click"])
+    assert measure(binary(*twice))["s_log_loss/click"] is None
+
+
 def test_regression_and_multiclass_by_hand() -> None:
     layout = Layout(
         tables=(),
@@ -148,6 +181,7 @@ def test_regression_and_multiclass_by_hand() -> None:
             np.array([[True, True], [True, True], [False, True]]),
             np.array([1.0, 3.0, 1.0]),
             np.zeros(3, np.int64),
+            np.zeros(3, np.int64),
         )
     )
     assert metrics["rmse/watch"] == pytest.approx(math.sqrt((1 * 1**2 + 3 * 3**2) / 4))
@@ -162,7 +196,7 @@ def test_regression_and_multiclass_by_hand() -> None:
 
 def test_undefined_metrics_are_null_and_no_error() -> None:
     one_class = measure(binary(np.array([0.1, 0.7]), np.zeros(2)))
-    nulls = {"auc", "grouped_auc", "normalised_entropy", "calibration"}
+    nulls = {"auc", "grouped_auc", "s_log_loss", "normalised_entropy", "calibration"}
     assert {name for name, value in one_class.items() if value is None} == nulls | {
         f"{name}/click" for name in nulls
     }
@@ -181,6 +215,7 @@ def test_mean_over_tasks_leaves_out_undefined_ones() -> None:
             np.array([[0.0, 0.0], [1.0, 0.0]]),
             np.ones((2, 2), bool),
             np.ones(2),
+            np.zeros(2, np.int64),
             np.zeros(2, np.int64),
         )
     )
@@ -202,6 +237,7 @@ def test_rows_of_a_task_take_its_own_score_columns() -> None:
         np.ones((1, 2)),
         np.ones((1, 2), bool),
         np.ones(1),
+        np.zeros(1, np.int64),
         np.zeros(1, np.int64),
     )
     page, click = by_task(predictions)

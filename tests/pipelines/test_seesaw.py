@@ -1,5 +1,7 @@
 """Gains and their intervals, against counting by hand and scikit-learn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -42,7 +44,7 @@ def predictions(
     losses = np.concatenate([np.ones((rows, 2)), -np.log(own)], 1) * observed
     scores = np.column_stack([click, watch, page])
     layout = Layout(tables=(), tasks=TASKS)
-    return Predictions(layout, scores, losses, labels, observed, weight, group)
+    return Predictions(layout, scores, losses, labels, observed, weight, group, np.zeros(rows, int))
 
 
 def seesaw_of(**networks: Predictions) -> Seesaw:
@@ -99,7 +101,8 @@ def test_a_draw_is_the_same_as_repeating_the_rows_of_drawn_users(number, grouped
     drawn = draws(count, number + 1)[number]
     times = np.array([(drawn == u).sum() for u in range(count)])[unit]
     rows = np.repeat(np.arange(60), times)
-    parts = (whole.scores, whole.losses, whole.labels, whole.observed, whole.weight, whole.group)
+    of_tasks = (whole.scores, whole.losses, whole.labels, whole.observed)
+    parts = (*of_tasks, whole.weight, whole.group, whole.session)
     repeated = measure(Predictions(whole.layout, *(part[rows] for part in parts)))
     for (task, metric), values in resample(whole, 10).items():
         expected = repeated[f"{metric}/{task}"]
@@ -180,7 +183,7 @@ def test_intervals_hold_the_true_gain_as_often_as_they_say():
     for _ in range(300):
         ours = np.repeat(random.normal(size=30), 4) + random.normal(size=120)
         labels = np.zeros((120, 1))
-        rest = (labels, np.ones((120, 1), bool), np.ones(120), group)
+        rest = (labels, np.ones((120, 1), bool), np.ones(120), group, np.zeros(120))
         # Errors of 10 + x against 10: the gain in mean absolute error is the mean of -x, truly 0.
         a, b = (
             resample(Predictions(layout, scores[:, None], labels, *rest))
@@ -196,8 +199,7 @@ def test_a_metric_without_meaning_is_absent_with_its_reason():
     labels, observed = whole.labels.copy(), whole.observed.copy()
     labels[:, 0] = 1
     observed[:, 1] = False
-    parts = (whole.scores, whole.losses, labels, observed, whole.weight, whole.group)
-    odd = Predictions(whole.layout, *parts)
+    odd = replace(whole, labels=labels, observed=observed)
     assert set(resample(odd, 2)) == {("page", "accuracy"), ("page", "log_loss")}
     click, watch, page = seesaw.by_task(odd)
     assert seesaw.undefined(click, "auc") == "one class only"
@@ -205,9 +207,7 @@ def test_a_metric_without_meaning_is_absent_with_its_reason():
     assert seesaw.undefined(page, "accuracy") is None
     alone = seesaw.by_task(predictions(groups=None))[0]
     assert seesaw.undefined(alone, "grouped_auc") == "no groups"
-    one_row_each = Predictions(
-        whole.layout, *parts[:2], whole.labels, whole.observed, whole.weight, np.arange(200)
-    )
+    one_row_each = replace(whole, group=np.arange(200))
     assert seesaw.undefined(seesaw.by_task(one_row_each)[0], "grouped_auc") == (
         "no group with both classes"
     )
@@ -218,8 +218,7 @@ def test_draws_in_which_a_metric_has_no_meaning_are_left_out():
     whole = predictions(rows=40, groups=10)
     labels = whole.labels.copy()
     labels[:, 0] = whole.group == 3
-    parts = (whole.scores, whole.losses, labels, whole.observed, whole.weight, whole.group)
-    values = resample(Predictions(whole.layout, *parts), 50)["click", "auc"]
+    values = resample(replace(whole, labels=labels), 50)["click", "auc"]
     assert 0 < np.isnan(values).sum() < 50
     gain = balance({"a": [{("click", "auc"): values}]}, "a")["a"]["click", "auc"].gain
     assert gain == Gain(0.0, 0.0, 0.0)

@@ -1,0 +1,27 @@
+"""IMTL-G: an update with equal projections on all gradients of unit length.
+
+    d . u_t equal for all t,  sum w = 1        w ~ pinv(G) n,  n_t = ||g_t||
+
+Its weights may be negative, which trains a task backwards: they are cut at 0, and how many steps
+had one is logged.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from models.weightings import solvers
+from models.weightings.gradients import GradientWeightingConfig
+
+
+class IMTLGConfig(GradientWeightingConfig):
+    """Every task advances equally."""
+
+    source: ClassVar[str] = "Liu et al., Impartial Multi-task Learning, ICLR 2021, equation 6"
+    summary: ClassVar[str] = "equal projections on all gradients"
+
+    method: Literal["imtl_g"] = "imtl_g"
+
+    def solve(self, products: Tensor, random: torch.Generator) -> Tensor:
+        return solvers.imtl_g(products)

@@ -1,0 +1,21 @@
+"""Equal: ones."""
+
+from typing import ClassVar
+
+import torch
+
+from models.weightings.equal import EqualConfig
+from tests.models.weightings.contract import COURSE, WeightingContract
+from tests.models.weightings.course import losses_only
+
+
+class TestContract(WeightingContract):
+    masks: ClassVar[bool] = False
+
+    def config(self) -> EqualConfig:
+        return EqualConfig()
+
+
+def test_every_weight_is_1_whatever_the_losses() -> None:
+    weighting = EqualConfig().build(COURSE.setting())
+    assert weighting(losses_only(torch.tensor([1e-6, 1.0, 1e6]))).tolist() == [1, 1, 1]
