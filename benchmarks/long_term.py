@@ -295,7 +295,7 @@ def picture(results: Results) -> Figure:
     """What every method changes against static weights; a colour per network."""
     names = [name for name in dict.fromkeys(n for _, n in results) if name != BASELINE]
     networks = list(dict.fromkeys(network for network, _ in results))
-    figure = Figure(figsize=(9, 3), layout="constrained")
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
     panels = figure.subplots(1, len(MEASURES), sharey=True)
     for measure, axes in enumerate(panels):
         for number, network in enumerate(networks):
@@ -310,7 +310,8 @@ def picture(results: Results) -> Figure:
         axes.set_title(MEASURES[measure].replace("_", " "))
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()
-    panels[-1].legend()
+    labelled = panels[0].get_legend_handles_labels()
+    figure.legend(*labelled, loc="outside lower center", ncols=len(networks))
     figure.suptitle("Change against static weights", x=0, ha="left")
     return figure
 
