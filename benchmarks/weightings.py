@@ -25,8 +25,8 @@ AIMS = {
     "uncertainty": VALUES,
     "igb": VALUES,
     "igb_sac": VALUES,
-    "famo": None,  # a second forward pass is its method
-    "coba": None,  # and this one's, on held-out rows
+    "famo": VALUES,
+    "coba": VALUES,
     "gradnorm": GRADIENTS,
     "pcgrad": GRADIENTS,
     "cagrad": GRADIENTS,
@@ -34,8 +34,10 @@ AIMS = {
     "upgrad": GRADIENTS,
     "rmtl": AGENT,
 }
+SETTINGS = {"gradnorm": {"window": 1}}
+"""Beside the defaults, by which GradNorm looks at no gradient in its first epoch."""
 STEPS = 20
-"""Of each method in a round: two looks at gradients."""
+"""Of each method in a round: two looks at gradients, at held-out rows or at the batch again."""
 
 
 def rates(folder: Path, size: Size) -> list[Figure]:
@@ -87,7 +89,7 @@ def title(method: str) -> str:
 def run(folder: Path, size: Size, method: str) -> RunConfig:
     """Five tasks, and a validation split for the method that learns from it."""
     config = make_run(folder, size, tasks=len(TASKS), valid=0.05, precision="fp32")
-    return config.model_copy(update={"weighting": WEIGHTINGS[method]()})
+    return config.model_copy(update={"weighting": WEIGHTINGS[method](**SETTINGS.get(method, {}))})
 
 
 def prepared(folder: Path, size: Size) -> PreparedDataset:
