@@ -14,6 +14,8 @@ BENCHMARKS = (
     "preparation:plain",
     "preparation:looking_back",
     "training:measure",
+    "weightings:rates",
+    "weightings:memory",
     "trunks:fusion",
     "trunks:memory",
     "scoring:measure",

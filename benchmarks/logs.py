@@ -10,7 +10,8 @@ import polars as pl
 from pipelines.config import RunConfig
 
 IDS, NUMBERS = 26, 13
-TASKS = ("click", "like", "buy")
+TASKS = ("click", "like", "buy", "share", "follow")
+"""Of which the first three are learned unless a benchmark asks for more."""
 USER = "id_00"
 
 
@@ -47,11 +48,19 @@ def write_logs(folder: Path, size: Size) -> None:
     pl.DataFrame(columns).write_parquet(folder / "logs.parquet", row_group_size=65_536)
 
 
-def make_run(folder: Path, size: Size, *, looking_back: bool = False, **train: Any) -> RunConfig:
-    """26 tables of 16 columns, 13 numbers, 3 binary tasks, MMoE with 6 experts of [256, 128]; when
+def make_run(
+    folder: Path,
+    size: Size,
+    *,
+    looking_back: bool = False,
+    tasks: int = 3,
+    valid: float = 0,
+    **train: Any,
+) -> RunConfig:
+    """26 tables of 16 columns, 13 numbers, binary tasks, MMoE with 6 experts of [256, 128]; when
     looking back, also three windows and a history of 50 events, of users with a hundred rows.
 
-    The earlier half trains, the later half is scored."""
+    The earlier half trains, less the share `valid` of all rows; the later half is scored."""
     features: dict[str, Any] = {f"id_{i:02}": {"kind": "categorical"} for i in range(IDS)}
     features |= {f"number_{i:02}": {"kind": "numeric"} for i in range(NUMBERS)}
     if looking_back:
@@ -71,11 +80,11 @@ def make_run(folder: Path, size: Size, *, looking_back: bool = False, **train: A
                 "events": str(folder / "logs.parquet"),
                 "time": {"column": "time_ms"},
                 "derive": {"user": f"{USER} % {max(size.rows // 100, 1)}"},
-                "outcomes": TASKS,
-                "split": {"kind": "time", "valid": 0, "test": 0.5},
+                "outcomes": TASKS[:tasks],
+                "split": {"kind": "time", "valid": valid, "test": 0.5},
             },
             "features": features,
-            "tasks": {task: {"kind": "binary", "label": task} for task in TASKS},
+            "tasks": {task: {"kind": "binary", "label": task} for task in TASKS[:tasks]},
             "train": {"batch_size": size.batch_size, "epochs": 100, "early_stopping": None} | train,
         }
     )

@@ -74,6 +74,7 @@ def train(
                 except StopIteration:
                     wait(process.device)
                     return rows
+                trainer.weighting.after_step(trainer.after)
 
     return go_on
 
