@@ -1,4 +1,4 @@
-"""The one file that speaks to torchjd, whose weightings take the products of task gradients.
+"""The one file that speaks to solvers: torchjd's weightings, and quadprog.
 
 Every function maps products `(tasks, tasks)` of trace T, float64, no row zero, to weights
 `(tasks,)`. torchjd's defaults hold traps, which `gradients.py` (scale, zero rows) and the settings
@@ -7,7 +7,9 @@ here defuse.
 
 from typing import Literal
 
+import numpy as np
 import torch
+from quadprog import solve_qp
 from torch import Tensor
 from torchjd.aggregation import (
     AlignedMTLWeighting,
@@ -15,7 +17,6 @@ from torchjd.aggregation import (
     DualProjWeighting,
     FairGradWeighting,
     IMTLGWeighting,
-    MGDAWeighting,
     PCGradWeighting,
     UPGradWeighting,
 )
@@ -37,8 +38,13 @@ def dualproj(products: Tensor) -> Tensor:
 
 
 def mgda(products: Tensor) -> Tensor:
-    """The shortest vector in the convex hull. The default of 100 iterations stops far from it."""
-    return MGDAWeighting(epsilon=1e-8, max_iters=20_000)(products)
+    """The shortest vector in the convex hull, as the quadratic program that it is: torchjd's
+    Frank-Wolfe stops far from it, or takes 20,000 iterations."""
+    tasks = len(products)
+    constraints = np.hstack([np.ones((tasks, 1)), np.eye(tasks)])
+    bounds = np.concatenate([[1.0], np.zeros(tasks)])
+    strictly = products.numpy() + 1e-12 * np.eye(tasks)
+    return torch.from_numpy(solve_qp(strictly, np.zeros(tasks), constraints, bounds, meq=1)[0])
 
 
 def cagrad(products: Tensor, c: float) -> Tensor:

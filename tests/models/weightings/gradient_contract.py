@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -69,14 +68,14 @@ class GradientContract(WeightingContract):
     def config(self) -> GradientWeightingConfig:
         return self.method(gramian=SketchConfig(every=1))
 
-    @settings(max_examples=25, deadline=None)
-    @given(jacobians(decades=1), st.sampled_from([1e-12, 1e-6, 1e6, 1e12]))
-    def test_the_scale_of_all_gradients_is_of_no_matter(
-        self, jacobian: Tensor, scale: float
-    ) -> None:
+    @pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e6, 1e12])
+    def test_the_scale_of_all_gradients_is_of_no_matter(self, scale: float) -> None:
         """With gradients as small as those of tables, solvers' absolute thresholds would bite."""
-        plain, scaled = (weights_of(self.config(), j) for j in (jacobian, scale**0.5 * jacobian))
-        torch.testing.assert_close(scaled, plain, rtol=1e-3, atol=1e-3 * float(plain.abs().max()))
+        random = torch.Generator().manual_seed(0)
+        for tasks in (2, 3, 5):
+            jacobian = torch.randn(tasks, 9, generator=random, dtype=torch.float64)
+            plain, scaled = (weights_of(self.config(), j) for j in (jacobian, scale * jacobian))
+            torch.testing.assert_close(scaled, plain, rtol=1e-3, atol=1e-4)
 
     @pytest.mark.parametrize("tasks", [2, 3, 5])
     def test_orthogonal_gradients_of_one_length_give_the_mean(self, tasks: int) -> None:
