@@ -9,6 +9,7 @@ from features.errors import FulcrumError
 from pipelines.commands.compare import compare
 from pipelines.commands.doctor import doctor
 from pipelines.commands.evaluate import evaluate
+from pipelines.commands.group import group
 from pipelines.commands.models import models
 from pipelines.commands.prepare import prepare
 from pipelines.commands.register import register
@@ -21,7 +22,7 @@ from pipelines.commands.ui import ui
 from pipelines.commands.weightings import weightings
 
 COMMANDS = {
-    "Train": (prepare, train, evaluate, compare, register),
+    "Train": (prepare, train, evaluate, compare, group, register),
     "Score": (score, serve),
     "Look": (show, schema, models, weightings, ui, doctor),
 }

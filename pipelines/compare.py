@@ -23,9 +23,10 @@ from rich.console import Console
 from features.dataset import PreparedDataset
 from features.staging import full_disk
 from features.task import BinaryTask
-from pipelines import figures, page, tracking
+from pipelines import axis, figures, page, tracking
+from pipelines.balance import MEASURED, Balance, draw, weigh
 from pipelines.config import RunConfig
-from pipelines.cost import Cost, costs
+from pipelines.cost import Cost, costs, slower
 from pipelines.evaluate import evaluate
 from pipelines.lineup import Lineup, check_rows, differences, line_up
 from pipelines.load import fingerprint
@@ -56,13 +57,19 @@ class Comparison:
     """What is told at the end."""
 
     seesaw: Seesaw
+    balances: list[Balance]
+    """Trunks with several weightings."""
     page: Path
     table: Path
 
 
-def compare(configs: Sequence[RunConfig], seeds: int, console: Console) -> Comparison:
-    """Train or find every network with every seed, and say who rises and who pays."""
-    lineup = line_up(configs)
+def compare(
+    configs: Sequence[RunConfig], seeds: int, console: Console, methods: Sequence[str] = ()
+) -> Comparison:
+    """Train or find every network with every seed, each with the weightings that `methods` names
+    beside its own, and say who rises and who pays."""
+    lineup = line_up(axis.multiply(configs, methods))
+    trunks = axis.trunks(lineup)
     everyone = lineup.configs
     datasets = {name: prepare_dataset(config, console) for name, config in everyone.items()}
     check_rows(datasets)
@@ -82,7 +89,15 @@ def compare(configs: Sequence[RunConfig], seeds: int, console: Console) -> Compa
         networks = {name: (everyone[name], datasets[name]) for name in everyone}
         spent = costs(networks, lineup.single, split)
         trained = {name: _train_rate(_uri(lineup), found) for name, found in runs.items()}
+        paces = {}
+        for trunk, names in trunks:
+            log.info("timing training steps of %d weightings on %s", len(names), trunk)
+            paces[trunk] = slower({name: networks[name] for name in names}, names[0])
+        balances = weigh(trunks, seesaw, samples, paces)
         pictures = _draw(seesaw, spent, folder)
+        if balances:
+            drawn = draw(balances)
+            pictures["balance"] = figures.save(drawn, folder / "balance.svg")
         facts = page.Facts(
             title=", ".join(everyone),
             split=split,
@@ -96,14 +111,14 @@ def compare(configs: Sequence[RunConfig], seeds: int, console: Console) -> Compa
             },
         )
         table, html = folder / "compare.csv", folder / "compare.html"
-        _table(seesaw, spent, trained, runs).write_csv(table)
-        html.write_text(page.render(seesaw, spent, facts, pictures), encoding="utf-8")
+        _table(seesaw, balances, spent, trained, runs).write_csv(table)
+        html.write_text(page.render(seesaw, balances, spent, facts, pictures), encoding="utf-8")
         for file in (html, table):
             tracker.log_artifact(file)
         for picture in pictures.values():
             tracker.log_artifact(picture, "figures")
         _log(tracker, seesaw, spent)
-    return Comparison(seesaw, html, table)
+    return Comparison(seesaw, balances, html, table)
 
 
 def _parent(
@@ -142,20 +157,21 @@ def _train_all(
     """Runs and resampled metrics by network, one a seed; and the predictions of one of them."""
     runs: dict[str, list[FoundRun]] = {name: [] for name in lineup.configs}
     samples: dict[str, list[Samples]] = {name: [] for name in lineup.configs}
+    metrics = MEASURED if axis.trunks(lineup) else METRICS
     jobs = [(seed, name) for seed in lineup.seeds(seeds) for name in lineup.configs]
     for number, (seed, name) in enumerate(jobs, 1):
         config, began = _seeded(lineup.configs[name], seed), time.monotonic()
-        run, how = _finished(config, datasets[name], parent, console)
+        run, how = finished(config, datasets[name], parent, console)
         checkpoint = read_result(run.folder / "checkpoints").checkpoint
         predictions = evaluate(config, datasets[name], checkpoint, split)
         runs[name].append(run)
-        samples[name].append(resample(predictions))
+        samples[name].append(resample(predictions, metrics=metrics))
         spent = time.monotonic() - began
         log.info("%d of %d: %s, seed %d, %s, %.0f s", number, len(jobs), name, seed, how, spent)
     return runs, samples, predictions
 
 
-def _finished(
+def finished(
     config: RunConfig, dataset: PreparedDataset, parent: str, console: Console
 ) -> tuple[FoundRun, str]:
     """The finished run of a config, and how it came to be."""
@@ -235,20 +251,16 @@ def _draw(seesaw: Seesaw, spent: dict[str, Cost], folder: Path) -> dict[str, Pat
 
 def _table(
     seesaw: Seesaw,
+    balances: Sequence[Balance],
     spent: dict[str, Cost],
     trained: dict[str, float],
     runs: dict[str, list[FoundRun]],
 ) -> pl.DataFrame:
     """Tidy: a line for each network, seed, task and metric, then the mean over seeds; then a line
-    for each network and cost."""
-    rows: list[tuple[object, ...]] = []
-    for network, standings in seesaw.standings.items():
-        for (task, metric), s in standings.items():
-            single = float(np.mean(s.single))
-            cells = [*zip(seesaw.seeds, s.values, s.single, s.gains, runs[network], strict=True)]
-            for seed, value, other, gain, run in [*cells, ("mean", s.mean, single, s.gain, None)]:
-                interval = (gain.value, gain.low, gain.high, None if run is None else run.id)
-                rows.append((network, str(seed), task, metric, value, other, *interval))
+    for each network and cost. Where weightings are compared, then the same lines against the
+    control of each trunk, and the time of a step over the control's. `over` names the network
+    that `single_task` and the gain refer to."""
+    rows = _lines(seesaw, seesaw.networks, runs)
     for network, cost in spent.items():
         named = {
             "parameters of tables": cost.tables,
@@ -258,25 +270,51 @@ def _table(
             "rows scored per second": cost.scored,
             "scoring rate over single-task": cost.pace,
         }
-        rows += [
-            (network, None, None, what, float(value), *[None] * 5) for what, value in named.items()
-        ]
+        rows += [_fact(network, what, value, None) for what, value in named.items()]
+    for found in balances:
+        rows += _lines(found.seesaw, found.others, runs)
+        for network in found.others:
+            pace = found.slower[network]
+            rows.append(_fact(network, "time of a training step over static", pace, found.control))
     words = dict.fromkeys(("network", "seed", "task", "metric"), pl.String)
     numbers = dict.fromkeys(("value", "single_task", "gain", "low", "high"), pl.Float64)
-    schema = {**words, **numbers, "run": pl.String}
+    schema = {**words, **numbers, "run": pl.String, "over": pl.String}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
+def _lines(
+    seesaw: Seesaw, networks: Sequence[str], runs: dict[str, list[FoundRun]]
+) -> list[tuple[object, ...]]:
+    """A line for each network, task, metric and seed, and the mean over seeds."""
+    rows: list[tuple[object, ...]] = []
+    for network in networks:
+        for (task, metric), s in seesaw.standings[network].items():
+            single = float(np.mean(s.single))
+            cells = [*zip(seesaw.seeds, s.values, s.single, s.gains, runs[network], strict=True)]
+            for seed, value, other, gain, run in [*cells, ("mean", s.mean, single, s.gain, None)]:
+                measured = (value, other, gain.value, gain.low, gain.high)
+                found = None if run is None else run.id
+                rows.append((network, str(seed), task, metric, *measured, found, seesaw.single))
+    return rows
+
+
+def _fact(network: str, what: str, value: float | None, over: str | None) -> tuple[object, ...]:
+    """A line that is of no task."""
+    number = None if value is None else float(value)
+    return (network, None, None, what, number, *[None] * 5, over)
+
+
 def _log(tracker: MlflowTracker, seesaw: Seesaw, spent: dict[str, Cost]) -> None:
-    """Gains and costs as metrics of the comparison's run."""
+    """Gains and costs as metrics of the comparison's run, whose names may hold no `+`."""
     found: dict[str, float] = {}
     for network in seesaw.networks:
+        named = network.replace("+", ":")
         for task, standing in seesaw.judged(network).items():
-            found[f"gain/{network}/{task}"] = standing.gain.value
-        found[f"flops_per_row/{network}"] = spent[network].flops
+            found[f"gain/{named}/{task}"] = standing.gain.value
+        found[f"flops_per_row/{named}"] = spent[network].flops
         mean = seesaw.mean_gain(network)
         if mean is not None:
-            found[f"mean_gain_percent/{network}"] = mean
+            found[f"mean_gain_percent/{named}"] = mean
     tracker.log_metrics(found, 0)
 
 

@@ -98,7 +98,7 @@ class TrackingConfig(Config):
 class RunConfig(Config):
     """A whole run, one YAML file."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = Field(pattern=r"^[A-Za-z0-9_.+-]+$")
     """Name of the run."""
     workspace: str = ".fulcrum"
     """Folder for prepared data sets and checkpoints."""

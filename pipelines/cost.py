@@ -1,13 +1,18 @@
 """What a network costs: parameters, operations per row, rows per second.
 
-None of it depends on what was learned, so it is taken of freshly made networks.
+None of it depends on what was learned, so it is taken of freshly made networks. That holds for
+weightings too: one that learns before training is timed as it is, untaught, and the time of its
+lessons is not part of a step.
 """
 
+import logging
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,11 +22,17 @@ from features.dataset import PreparedDataset
 from features.reader import Reader
 from models.network import Network
 from pipelines.config import RunConfig
+from pipelines.distributed import process_group
+from pipelines.progress import SilentProgress
+from pipelines.tracker import SilentTracker
+from pipelines.train import Trainer
 
 ROWS = 1024
 """Of the batch whose operations are counted."""
 TIMED_ROWS, STEPS, ROUNDS = 8192, 3, 5
 """Rows scored at once, times in a round, rounds."""
+TRAINED_STEPS, STEP_ROUNDS = 10, 5
+"""Steps trained in a round at least, rounds."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,71 @@ def _rate(config: RunConfig, dataset: PreparedDataset, split: str) -> float:
             network(batch)
         _wait()
     return STEPS * len(batch) / max(time.perf_counter() - began, 1e-9)
+
+
+def step_seconds(
+    networks: Mapping[str, tuple[RunConfig, PreparedDataset]],
+) -> list[dict[str, float]]:
+    """Seconds of a training step by network, one entry a round; every round times each network
+    once, and one network is in memory at a time."""
+    return [
+        {name: _seconds(*network) for name, network in networks.items()} for _ in range(STEP_ROUNDS)
+    ]
+
+
+def slower(
+    networks: Mapping[str, tuple[RunConfig, PreparedDataset]], reference: str
+) -> dict[str, float | None]:
+    """Time of a training step over the reference's, taken within each round; median over rounds."""
+    rounds = step_seconds(networks)
+    return {name: median(r[name] / r[reference] for r in rounds) for name in networks}
+
+
+def _seconds(config: RunConfig, dataset: PreparedDataset) -> float:
+    """Of a step in whole periods of the weighting, after one that warms up."""
+    period = _period(config)
+    steps = period * -(-TRAINED_STEPS // period)
+    with TemporaryDirectory() as folder, process_group() as process, _quiet():
+        silent = SilentTracker(), SilentProgress()
+        trainer = Trainer(config, dataset, Path(folder), process, *silent)
+        trainer.model.train()
+        with closing(_endless(trainer.reader)) as batches:
+            for _ in range(period):
+                _step(trainer, batches)
+            _wait()
+            began = time.perf_counter()
+            for _ in range(steps):
+                _step(trainer, batches)
+            _wait()
+    return (time.perf_counter() - began) / steps
+
+
+def _period(config: RunConfig) -> int:
+    """Steps after which the weighting does the same again."""
+    gramian = getattr(config.weighting, "gramian", None)
+    return getattr(config.weighting, "every", None) or getattr(gramian, "every", None) or 1
+
+
+def _step(trainer: Trainer, batches: Iterator[Batch]) -> None:
+    trainer.pipeline.progress(batches)
+    trainer.weighting.after_step(trainer.after)
+
+
+def _endless(reader: Reader) -> Generator[Batch]:
+    """Epoch after epoch."""
+    while True:
+        with closing(iter(reader)) as batches:
+            yield from batches
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what a training says of itself when it is made."""
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _batch(dataset: PreparedDataset, split: str, rows: int) -> Batch:

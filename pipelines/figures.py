@@ -8,6 +8,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter
 
@@ -270,6 +271,34 @@ def health(levels: Sequence[LevelHealth]) -> Figure:
         zeros.set_ylim(0, 1)
         small = level.size * ALARMS["scale_ratio"] < level.size.max()
         _bars(sizes, level.size, small, level, "Mean |output|")
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def affinity(tasks: Sequence[str], cosines: np.ndarray, groups: Sequence[Sequence[int]]) -> Figure:
+    """A matrix with the tasks of a group (their places) side by side, groups framed; agreement
+    blue, conflict red, NaN white."""
+    order = [task for members in groups for task in members]
+    shown = cosines[np.ix_(order, order)]
+    side = 1.8 + 0.55 * len(order)
+    figure = Figure(figsize=(side + 1.6, side), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(visible=False)
+    drawn = axes.imshow(np.ma.masked_invalid(shown), cmap="RdBu", vmin=-1, vmax=1)
+    for row, column in np.argwhere(~np.isnan(shown)):
+        value = shown[row, column]
+        color = "white" if abs(value) > 0.6 else INK
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8)
+    start = -0.5
+    for members in groups:
+        corner, size = (start, start), len(members)
+        axes.add_patch(Rectangle(corner, size, size, fill=False, edgecolor=INK, linewidth=2))
+        start += size
+    names = [tasks[task] for task in order]
+    axes.set_xticks(range(len(order)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(order)), names)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(drawn, ax=axes, label="mean cosine", shrink=0.8)
     return figure
 
 

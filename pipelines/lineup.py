@@ -13,7 +13,9 @@ import polars as pl
 
 from features.dataset import PreparedDataset
 from features.errors import ConfigError
+from models.regularisers import NoRegulariserConfig
 from models.trunks.single_task import SingleTaskConfig
+from models.weightings.equal import EqualConfig
 from models.weightings.static import StaticConfig
 from pipelines.config import RunConfig
 from pipelines.registration import measured_split
@@ -63,8 +65,8 @@ def line_up(configs: Sequence[RunConfig]) -> Lineup:
     first = several[0]
     single = next(filter(_is_single, configs), _derived(first, "single-task"))
     static = next(
-        (c for c in several if (c.model, c.tasks) == (first.model, first.tasks) and _is_equal(c)),
-        _derived(first, "equal-weights"),
+        (c for c in several if (c.model, c.tasks) == (first.model, first.tasks) and is_equal(c)),
+        equal_weights(first),
     )
     everyone = {config.name: config for config in (*configs, single, static)}
     short = dict(zip(everyone, _short(list(everyone)), strict=True))
@@ -105,6 +107,11 @@ def differences(ours: RunConfig, first: RunConfig) -> list[str]:
     return list(dict.fromkeys(".".join(path.split(".")[:2]) for path in _unequal(a, b)))
 
 
+def equal_weights(config: RunConfig) -> RunConfig:
+    """The config itself where its static weights are equal, else one that it makes."""
+    return config if is_equal(config) else _derived(config, "equal-weights")
+
+
 def _derived(first: RunConfig, what: str) -> RunConfig:
     """A control: the first network's config with equal static weights."""
     model = single_task(first.model) if what == "single-task" else first.model
@@ -116,13 +123,14 @@ def _is_single(config: RunConfig) -> bool:
     return isinstance(config.model, SingleTaskConfig)
 
 
-def _is_equal(config: RunConfig) -> bool:
-    """Whether the weighting is static with equal weights."""
+def is_equal(config: RunConfig) -> bool:
+    """Whether all tasks have one fixed weight, and no regulariser stands beside it."""
     weighting = config.weighting
-    return (
-        isinstance(weighting, StaticConfig)
-        and len({weighting.weights.get(task, 1.0) for task in config.tasks}) == 1
-    )
+    if config.regulariser != NoRegulariserConfig():
+        return False
+    if isinstance(weighting, StaticConfig):
+        return len({weighting.weights.get(task, 1.0) for task in config.tasks}) == 1
+    return isinstance(weighting, EqualConfig)
 
 
 def _check_budget(first: RunConfig, other: RunConfig) -> None:

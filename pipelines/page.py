@@ -8,9 +8,11 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pipelines.balance import Balance, worth
 from pipelines.cost import Cost
 from pipelines.report import COLUMNS, signed
 from pipelines.seesaw import Seesaw
+from pipelines.words import listed
 
 NAMED = 3
 """Networks whose seesaw is told in words; the others are counted."""
@@ -37,9 +39,13 @@ class Facts:
 
 
 def render(
-    seesaw: Seesaw, costs: Mapping[str, Cost], facts: Facts, pictures: Mapping[str, Path]
+    seesaw: Seesaw,
+    balances: Sequence[Balance],
+    costs: Mapping[str, Cost],
+    facts: Facts,
+    pictures: Mapping[str, Path],
 ) -> str:
-    """The whole page."""
+    """The whole page; `balances` are the trunks that have several weightings."""
     environment = Environment(
         loader=PackageLoader("pipelines", "."),
         autoescape=True,
@@ -50,6 +56,7 @@ def render(
     environment.filters |= {"short": short, "gain": signed, "amount": amount, "name": name}
     return environment.get_template("page.html").render(
         seesaw=seesaw,
+        balances=[(found, worth(found)) for found in balances],
         costs=costs,
         facts=facts,
         sentences=sentences(seesaw),
@@ -110,11 +117,6 @@ def _chance(seesaw: Seesaw) -> str:
         f"{sure} of {len(judged)} gains are clear, which means that their interval leaves out 0; "
         "of gains that are none, about one in twenty would look so."
     )
-
-
-def listed(words: Sequence[str]) -> str:
-    """`a, b and c`."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def name(metric: str) -> str:

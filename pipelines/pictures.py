@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from features.dataset import PreparedDataset
-from pipelines import figures
+from pipelines import balance_figures, figures
+from pipelines.course import COSINE, WEIGHT, lines
 from pipelines.health import Health
 from pipelines.metrics import Metrics, Predictions, by_task
 from pipelines.tracker import Tracker
@@ -28,6 +29,8 @@ def draw(
     """Write every picture that the run has something to show for into `folder/figures`."""
     pictures = {
         "training_curves": _curves(result),
+        "weights": _weights(result),
+        "conflicts": _conflicts(result),
         "calibration": _calibration(predictions),
         "gain": _gain(models),
         "drift": _drift(dataset),
@@ -47,6 +50,20 @@ def _curves(result: TrainResult) -> figures.Figure | None:
     ]
     drawn = any(metrics for _, metrics in history)
     return figures.training_curves(history, result.step) if drawn else None
+
+
+def _weights(result: TrainResult) -> figures.Figure | None:
+    """Unless they stay what they were; means of equal weights differ in their last digits."""
+    course = lines(result.course, WEIGHT)
+    moves = any(
+        not np.isclose(v, course[0][1][n], 1e-3) for _, own in course for n, v in own.items()
+    )
+    return balance_figures.weights(course) if moves else None
+
+
+def _conflicts(result: TrainResult) -> figures.Figure | None:
+    course = lines(result.course, COSINE)
+    return balance_figures.conflicts(course) if course else None
 
 
 def _calibration(predictions: Predictions) -> figures.Figure | None:

@@ -12,9 +12,13 @@ from rich.text import Text
 from features.manifest import Manifest
 from models.bottoms import BOTTOMS, BottomConfig
 from models.chains import CHAINS, ChainConfig
+from models.gramians import GRAMIANS
 from models.interactions import INTERACTIONS, InteractionConfig
+from models.regularisers import REGULARISERS
 from models.trunks import TRUNKS, TrunkConfig
 from models.weightings import WEIGHTINGS
+from pipelines.affinity import Grouping
+from pipelines.balance import Balance, worth
 from pipelines.health import ALARMS, Health
 from pipelines.metrics import Metrics
 from pipelines.seesaw import Gain, Seesaw
@@ -88,6 +92,39 @@ def gains(seesaw: Seesaw) -> Group:
         cells = [_gain_cell(seesaw, network, key) for key in seesaw.keys(0)]
         table.add_row(network, "-" if mean is None else f"{mean:+.2f} %", *cells)
     return Group(table, Text("blue: clearly rises; red: clearly falls", style="dim italic"))
+
+
+def groups(found: Grouping) -> Group:
+    """A line for each group: its tasks, and the mean cosines of their gradients."""
+    table = _table("Groups of tasks")
+    table.add_column("group", justify="right")
+    table.add_column("tasks", overflow="fold")
+    table.add_column("cosine\nwithin", justify="right")
+    table.add_column("cosine\nto others", justify="right")
+    for number, (members, names) in enumerate(zip(found.groups, found.names, strict=True), 1):
+        means = (found.within(members), found.between(members))
+        cells = ["-" if mean is None else f"{mean:+.2f}" for mean in means]
+        table.add_row(str(number), ", ".join(names), *cells)
+    note = "cosines of task gradients, mean over the evaluations of a training"
+    return Group(table, Text(note, style="dim italic"))
+
+
+def balance(found: Balance) -> Group:
+    """A line for each weighting of a trunk, the control first: time of a step, each task's metric,
+    and in brackets the ends of its gain over the control."""
+    table = _table(f"{found.trunk}: gain over static weights")
+    table.add_column("network")
+    table.add_column("mean\ngain", justify="right")
+    table.add_column("time of\na step", justify="right")
+    keys = found.seesaw.keys(0)
+    for task, metric in keys:
+        table.add_column(f"{task}\n{COLUMNS[metric][0]}", justify="right")
+    for network in (found.control, *found.others):
+        mean, pace = found.seesaw.mean_gain(network), found.slower[network]
+        cells = [_gain_cell(found.seesaw, network, key) for key in keys]
+        gain = "control" if network == found.control else "-" if mean is None else f"{mean:+.2f} %"
+        table.add_row(network, gain, "-" if pace is None else f"{pace:.2f} x", *cells)
+    return Group(table, *map(Text, worth(found)))
 
 
 def signed(gain: Gain, metric: str) -> str:
@@ -171,9 +208,24 @@ def networks() -> Group:
     )
 
 
-def weightings() -> Table:
-    """What `weighting.method` may name."""
-    return families("weighting.method", {n: (c.summary, c.source) for n, c in WEIGHTINGS.items()})
+def weightings() -> Group:
+    """What `weighting.method` may name, by what its weights are made from; then what may stand
+    beside it, and where gradients may be compared."""
+    methods = _table("weighting.method")
+    for heading in ("name", "made from", "what it is", "source"):
+        methods.add_column(heading, overflow="fold")
+    for family in dict.fromkeys(config.family for config in WEIGHTINGS.values()):
+        for name, config in WEIGHTINGS.items():
+            if config.family == family:
+                methods.add_row(f"[bold]{name}[/bold]", family, config.summary, config.source)
+        methods.add_section()
+    beside = {name: (c.summary, c.source) for name, c in REGULARISERS.items()}
+    places = _table("weighting.gramian.kind")
+    for heading in ("name", "what it is"):
+        places.add_column(heading, overflow="fold")
+    for name, place in GRAMIANS.items():
+        places.add_row(f"[bold]{name}[/bold]", place.summary)
+    return Group(methods, families("regulariser.kind", beside), places)
 
 
 def _table(title: str) -> Table:

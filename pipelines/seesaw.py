@@ -184,13 +184,17 @@ def pareto(points: np.ndarray) -> np.ndarray:
     return np.logical_not(np.any(as_good & better, 1))
 
 
-def resample(predictions: Predictions, resamples: int = RESAMPLES) -> Samples:
-    """Every metric of every task on the rows and on draws of them."""
+def resample(
+    predictions: Predictions,
+    resamples: int = RESAMPLES,
+    metrics: Mapping[str, Sequence[str]] = METRICS,
+) -> Samples:
+    """Every metric of every task on the rows and on draws of them; `metrics` by kind of task."""
     count, unit = units(predictions.group)
     measured = [
         (rows, unit[seen], metric)
         for rows, seen in zip(by_task(predictions), predictions.observed.T, strict=True)
-        for metric in METRICS[rows.task.kind]
+        for metric in metrics[rows.task.kind]
         if undefined(rows, metric) is None
     ]
     found: dict[Key, list[np.ndarray]] = {(m[0].task.name, m[2]): [] for m in measured}
@@ -212,6 +216,8 @@ def undefined(rows: TaskRows, metric: str) -> str | None:
     """Why a metric cannot be taken of these rows; None where it can."""
     if not rows.weight.sum():
         return "no rows"
+    if metric == "s_log_loss":
+        return None if len(np.unique(rows.session)) > 1 else "no sessions"
     if metric not in ("auc", "grouped_auc"):
         return None
     if not 0 < rows.weight[rows.labels > 0].sum() < rows.weight.sum():
@@ -241,8 +247,16 @@ def _measure(metric: str, rows: TaskRows, unit: np.ndarray, times: np.ndarray) -
         return weighted_aucs(rows.scores, rows.labels, rows.weight * times[:, unit])
     if metric == "grouped_auc":
         return _grouped_aucs(rows, unit, times)
-    means = _means(_per_row(metric, rows), rows.weight, unit, times)
+    weight = _session_weights(rows) if metric == "s_log_loss" else rows.weight
+    means = _means(_per_row(metric, rows), weight, unit, times)
     return np.sqrt(means) if metric == "rmse" else means
+
+
+def _session_weights(rows: TaskRows) -> np.ndarray:
+    """Of each row, so that those of a session sum to 1: a session counts once."""
+    _, session = np.unique(rows.session, return_inverse=True)
+    whole = np.bincount(session, rows.weight)[session]
+    return rows.weight / np.where(whole > 0, whole, 1.0)
 
 
 def _per_row(metric: str, rows: TaskRows) -> np.ndarray:

@@ -28,6 +28,7 @@ from pipelines import checkpoint, phases, precision
 from pipelines.after import AfterStep
 from pipelines.allocator import keep_freed_memory
 from pipelines.config import RunConfig
+from pipelines.course import FACT, WEIGHT, Point, cosines, extend
 from pipelines.distributed import Process, process_group
 from pipelines.early_stopping import EarlyStopping
 from pipelines.evaluate import examine, predict
@@ -61,6 +62,8 @@ class TrainResult:
     """Of the validation split at that step; empty without one."""
     history: list[tuple[int, Metrics]]
     """Every evaluation: steps done, metrics."""
+    course: list[Point]
+    """Weights and conflicts of the tasks over time, see `pipelines.course`."""
 
 
 def train(
@@ -116,7 +119,9 @@ def read_result(folder: Path) -> TrainResult:
     state = checkpoint.read_state(newest)
     history = [(step, metrics) for step, metrics in state["history"]]
     best = state["stopping"]["best_step"] or state["step"]
-    return TrainResult(checkpoint.path(folder, best), best, dict(history).get(best, {}), history)
+    metrics = dict(history).get(best, {})
+    course = [(step, values) for step, values in state.get("course", [])]
+    return TrainResult(checkpoint.path(folder, best), best, metrics, history, course)
 
 
 class Trainer:
@@ -135,6 +140,7 @@ class Trainer:
         self.run_config, self.config, self.dataset, self.folder = run, config, dataset, folder
         self.process, self.tracker, self.progress = process, tracker, progress
         self.layout = dataset.state.layout
+        self.names = [task.name for task in self.layout.tasks]
         dtype = precision.resolve(config.precision, process.device)
         world = f"{process.world} processes" if process.world > 1 else "1 process"
         log.info("%s on %s, dense part in %s", world, process.device, dtype)
@@ -167,6 +173,8 @@ class Trainer:
         self.measured = dataset.rows("valid") > 0
         self.stopping = EarlyStopping(config.early_stopping if self.measured else None)
         self.history: list[tuple[int, Metrics]] = []
+        self.course: list[Point] = []
+        self.conflicts: dict[str, float] = {}
         self.meter = Meter()
         self.step = 0
 
@@ -201,7 +209,8 @@ class Trainer:
         self.optimizers.skip_to(self.step)
         self.reader.load_state_dict(state["reader"])
         self.stopping.load_state_dict(state["stopping"])
-        self.history = read_result(self.folder).history
+        before = read_result(self.folder)
+        self.history, self.course = before.history, before.course
         log.info("resumed %s at step %d of %d", self.folder, self.step, self.steps)
 
     def _go_on_from(self, earlier: Path) -> None:
@@ -233,6 +242,7 @@ class Trainer:
             self.step += 1
             self.meter.add(out, self.process.world)
             self.weighting.after_step(self.after)
+            self.conflicts = cosines(out["products"], self.names) if "products" in out else {}
             self._after_step()
 
     def _after_step(self) -> None:
@@ -257,8 +267,9 @@ class Trainer:
     def _report(self) -> None:
         """Look at the losses since the last report; stop when one of them is not a number."""
         losses = self.meter.mean_losses()
-        names = [task.name for task in self.layout.tasks]
-        bad = [name for name, loss in zip(names, losses, strict=True) if not math.isfinite(loss)]
+        bad = [
+            name for name, loss in zip(self.names, losses, strict=True) if not math.isfinite(loss)
+        ]
         if bad:
             raise TrainError(
                 f"the loss of {', '.join(bad)} is not finite after step {self.step}: lower "
@@ -268,9 +279,13 @@ class Trainer:
         mean, speed = sum(losses) / len(losses), self.meter.rows_per_second()
         metrics = {"train/loss": mean, "train/rows_per_second": speed}
         metrics["train/learning_rate"] = self.optimizers.dense.param_groups[0]["lr"]
-        metrics |= {f"train/loss/{n}": loss for n, loss in zip(names, losses, strict=True)}
-        weights = self.meter.mean_weights()
-        metrics |= {f"train/weight/{n}": w for n, w in zip(names, weights, strict=True)}
+        metrics |= {f"train/loss/{n}": loss for n, loss in zip(self.names, losses, strict=True)}
+        weights = zip(self.names, self.meter.mean_weights(), strict=True)
+        course = {f"{WEIGHT}/{name}": weight for name, weight in weights}
+        course |= {f"{FACT}/{name}": fact for name, fact in self.weighting.facts().items()}
+        extend(self.course, self.step, course)
+        extend(self.course, self.step, self.conflicts)
+        metrics |= {f"train/{name}": v for name, v in (course | self.conflicts).items()}
         self.tracker.log_metrics(metrics, self.step)
         self.progress.advance(self.step, self.steps, mean, speed)
         self.meter = Meter()
@@ -295,6 +310,7 @@ class Trainer:
             "reader": self.reader.state_dict() | {"position": self.step},
             "stopping": self.stopping.state_dict(),
             "history": self.history,
+            "course": self.course,
             "config": self._config(),
             "data": self.dataset.fingerprint,
         }

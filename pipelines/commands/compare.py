@@ -13,6 +13,13 @@ def compare(
     ],
     overrides: Set,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each network.")] = 1,
+    weightings: Annotated[
+        str,
+        typer.Option(
+            help="Weightings to try with each network beside its own, for example "
+            "`uncertainty,upgrad`; with static weights as the control."
+        ),
+    ] = "",
 ) -> None:
     """Train several networks under one budget, and show which tasks rise and which pay.
 
@@ -25,11 +32,14 @@ def compare(
     loaded = [load(config, overrides) for config in configs]
 
     from pipelines import report, terminal
+    from pipelines.axis import methods
     from pipelines.compare import compare as run
     from pipelines.page import sentences
 
-    found = run(loaded, seeds, terminal.messages)
+    found = run(loaded, seeds, terminal.messages, methods(weightings) if weightings else ())
     terminal.results.print(report.gains(found.seesaw))
+    for balance in found.balances:
+        terminal.results.print(report.balance(balance))
     for sentence in sentences(found.seesaw):
         terminal.results.print(sentence)
     terminal.results.print(f"page: {found.page}\ntable: {found.table}")

@@ -1,5 +1,5 @@
 def weightings() -> None:
-    """List the loss weightings that `weighting.method` may name, with their papers."""
+    """List the loss weightings, the regularisers beside them, and their papers."""
     from pipelines import report, terminal
 
     terminal.results.print(report.weightings())

@@ -16,7 +16,7 @@ from pipelines import terminal
 from pipelines.__main__ import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
-VERBS = ["prepare", "train", "evaluate", "compare", "register", "score", "serve"]
+VERBS = ["prepare", "train", "evaluate", "compare", "group", "register", "score", "serve"]
 VERBS += ["show", "schema", "models", "weightings", "ui", "doctor"]
 SMALL = """\
 name: small
@@ -141,6 +141,7 @@ def test_a_wrong_config_is_told_before_data_are_touched(fulcrum, small, verb):
         ["evaluate", "nobody"],
         ["compare", "small.yaml"],
         ["compare", "small.yaml", "small.yaml"],
+        ["group", "small.yaml"],
         ["register", "nobody"],
         ["score", "--model", "models:/nobody@champion", "--input", "x", "--output", "y"],
         ["score", "--model", "no/folder", "--input", "x", "--output", "y"],
@@ -172,6 +173,7 @@ def test_what_the_user_can_put_right_is_one_message_and_code_2(
         ["evaluate", "x", "--split", "holdout"],
         ["compare"],
         ["compare", "small.yaml", "--seeds", "0"],
+        ["group", "small.yaml", "--groups", "0"],
         ["nothing"],
         ["show", "small.yaml", "--sett", "x=1"],
     ],

@@ -222,3 +222,46 @@ def test_what_a_network_is_made_of_is_told():
     bottom = small_run().model_copy(update={"tasks": {"click": tasks["click"]}})
     assert compare._settings(bottom) == "mmoe, static"
     assert compare._settings(small_run()) == "mmoe + esmm, static"
+
+
+@pytest.fixture(scope="module")
+def weighed(folder, finished) -> Path:
+    """One of the networks, already trained, with other weightings: the folder of its page."""
+    before = set(folder.glob("work/runs/*/compare.html"))
+    configs = [folder / f"{name}.yaml" for name in ("mmoe", "alone")]
+    assert fulcrum("compare", *configs, "--weightings", "uncertainty,upgrad") == 0
+    [page] = set(folder.glob("work/runs/*/compare.html")) - before
+    del finished
+    return page.parent
+
+
+def test_weightings_are_an_axis(weighed, store):
+    found = table(weighed)
+    control, others = "mmoe-equal-weights", {"mmoe", "mmoe+uncertainty", "mmoe+upgrad"}
+    assert set(found["network"]) == others | {control, "alone"}
+    own = found.filter((pl.col("over") == control) & (pl.col("seed") == "mean"))
+    assert set(own["network"]) == others
+    assert set(own["metric"]) == {"auc", "grouped_auc", "log_loss", "rmse", "mae"}
+    value = {(n, t, m): v for n, t, m, v in found.select(*found.columns[:1], *found.columns[2:5])
+             .filter(pl.col("task").is_not_null()).iter_rows()}  # fmt: skip
+    for network, task, metric, gain in own.select("network", "task", "metric", "gain").iter_rows():
+        sign = 1 if metric in ("auc", "grouped_auc") else -1
+        change = sign * (value[network, task, metric] - value[control, task, metric])
+        assert gain == pytest.approx(change, abs=1e-12)
+    paces = found.filter(pl.col("metric") == "time of a training step over static")
+    assert set(paces["network"]) == others and paces["value"].min() > 0
+    assert find_run(store, "log-mmoe+upgrad").finished
+
+
+def test_the_balance_is_on_the_page(weighed, finished):
+    page = Parsed((weighed / "compare.html").read_text())
+    assert page.open == [] and len(page.loaded) == 3
+    assert {"nan", "None", "inf"}.isdisjoint(page.words)
+    assert "Balance" in page.words
+    assert "Balance" not in Parsed((finished / "compare.html").read_text()).words
+
+
+def test_an_unknown_weighting_is_one_message(folder, capsys):
+    assert fulcrum("compare", folder / "mmoe.yaml", "--weightings", "upgrat") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith("no weighting `upgrat`; did you mean `upgrad`?")

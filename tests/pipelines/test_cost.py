@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from features.layout import DenseInput, IdInput, Layout, TableSpec, TaskSpec
+from models.gramians import SketchConfig
 from models.network import Network
 from models.trunks.mmoe import MMoEConfig
 from models.trunks.shared_bottom import SharedBottomConfig
 from models.trunks.single_task import SingleTaskConfig
+from models.weightings.upgrad import UPGradConfig
 from pipelines import cost
 from pipelines.config import RunConfig
 from pipelines.cost import costs, flops_per_row, parameters, score_rates
@@ -96,3 +98,21 @@ def test_all_networks_are_timed_side_by_side(dataset, monkeypatch):
     assert found["alone"].pace == 1
     assert found["alone"].tables == T * found["shared"].tables
     assert found["alone"].flops > found["shared"].flops
+
+
+def test_training_steps_are_timed_in_whole_periods_of_the_weighting(tmp_path, monkeypatch):
+    dataset = prepare(tmp_path, {"train": 200, "test": 20})
+    taken = []
+    step = cost._step
+    monkeypatch.setattr(cost, "_step", lambda *given: (taken.append(1), step(*given)))
+    monkeypatch.setattr(cost, "STEP_ROUNDS", 1)
+    static = small_run()
+    upgrad = static.model_copy(
+        update={"weighting": UPGradConfig(gramian=SketchConfig(every=4, buckets=64))}
+    )
+    networks = {"static": (static, dataset), "upgrad": (upgrad, dataset)}
+    [seconds] = cost.step_seconds(networks)
+    assert len(taken) == (1 + 10) + (4 + 12)  # warming up, then at least ten in whole periods
+    assert all(value > 0 for value in seconds.values())
+    found = cost.slower(networks, "static")
+    assert found["static"] == 1 and found["upgrad"] is not None

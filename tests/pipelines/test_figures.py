@@ -35,6 +35,7 @@ HISTORY = [
         lambda: figures.drift({f"feature {i}": i / 100 for i in range(50)}),
         lambda: figures.drift({"still": 0.0}),
         lambda: figures.drift({}),
+        lambda: figures.affinity(["a", "b"], np.eye(2), [[0], [1]]),
         lambda: figures.health([random_health(0, tasks=2, experts=3)]),
         lambda: figures.health([random_health(s, tasks=30, experts=60) for s in range(2)]),
     ],
@@ -126,3 +127,13 @@ def test_reliability_keeps_totals_and_encloses_rates(score, bins, random):
     counts = [len(part) for part in np.array_split(score, min(bins, len(score)))]
     assert np.dot(rate, counts) == pytest.approx(label.sum())
     assert np.all((low <= rate) & (rate <= high) & (low >= -1e-9) & (high <= 1 + 1e-9))
+
+
+def test_an_affinity_has_groups_side_by_side_and_leaves_unknown_pairs_empty():
+    cosines = np.array([[1, -0.5, 0.9], [-0.5, 1, math.nan], [0.9, math.nan, 1]])
+    axes = figures.affinity(["a", "b", "c"], cosines, [[0, 2], [1]]).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "c", "b"]
+    told = sorted(text.get_text() for text in axes.texts)
+    assert told == sorted(["1.00"] * 3 + ["0.90"] * 2 + ["-0.50"] * 2)
+    frames = [(p.get_x(), p.get_y(), p.get_width(), p.get_height()) for p in axes.patches]
+    assert frames == [(-0.5, -0.5, 2, 2), (1.5, 1.5, 1, 1)]

@@ -6,6 +6,7 @@ from features.errors import ConfigError
 from models.trunks.mmoe import MMoEConfig
 from models.trunks.shared_bottom import SharedBottomConfig
 from models.trunks.single_task import SingleTaskConfig
+from models.weightings.equal import EqualConfig
 from models.weightings.static import StaticConfig
 from pipelines.config import RunConfig
 from pipelines.lineup import check_rows, differences, line_up
@@ -38,9 +39,12 @@ def test_both_controls_are_made_of_the_first_network():
     assert found.configs[found.first].train == found.configs[found.single].train
 
 
-def test_controls_that_are_there_are_taken():
+@pytest.mark.parametrize(
+    "equal",
+    [StaticConfig(weights=dict.fromkeys(["click", "like", "watch", "page"], 3.0)), EqualConfig()],
+)
+def test_controls_that_are_there_are_taken(equal):
     """Equal weights are equal whatever number they are."""
-    equal = StaticConfig(weights=dict.fromkeys(["click", "like", "watch", "page"], 3.0))
     given = [
         config("alone", ALONE, UNEQUAL),
         config("a", weighting=UNEQUAL),

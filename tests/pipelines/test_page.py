@@ -6,9 +6,10 @@ import pytest
 
 from pipelines import figures
 from pipelines.cost import Cost
-from pipelines.page import Facts, amount, listed, render, sentences
+from pipelines.page import Facts, amount, render, sentences
 from pipelines.report import signed
 from pipelines.seesaw import Gain, Seesaw, Standing
+from pipelines.words import listed
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -129,7 +130,7 @@ def html(tmp_path):
         runs={name: [("id-" + name, "http://server/#/" + name)] for name in found.networks},
     )
     costs = dict.fromkeys(found.networks, cost)
-    return render(found, costs, facts, {"seesaw": picture, "front": picture})
+    return render(found, [], costs, facts, {"seesaw": picture, "front": picture})
 
 
 def test_the_page_is_whole_and_needs_nothing_else(html):

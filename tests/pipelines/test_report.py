@@ -1,10 +1,14 @@
 import io
+from itertools import groupby
 
 import numpy as np
 import polars as pl
 from rich.console import Console
 
 from features.manifest import Manifest, SplitFacts
+from models.gramians import GRAMIANS
+from models.regularisers import REGULARISERS
+from models.weightings import WEIGHTINGS
 from pipelines import report
 from pipelines.health import Health, LevelHealth
 
@@ -12,6 +16,7 @@ MODELS = {
     "mmoe": {"auc": 0.75, "auc/click": 0.81234, "log_loss/click": 0.5, "rmse/watch": 12.3456},
     "constant": {"auc": 0.5, "auc/click": None, "log_loss/click": 0.6, "rmse/watch": 20.0},
 }
+FAMILIES = ("losses", "gradients", "agent")
 
 
 def lines(table) -> list[list[str]]:
@@ -96,4 +101,16 @@ def test_families_name_their_sources():
     text = " ".join(" ".join(line) for line in lines(report.networks()))
     for part in ("model.architecture", "mmoe", "KDD 2018", "model.bottom", "model.interaction"):
         assert part in text
-    assert "static" in " ".join(" ".join(line) for line in lines(report.weightings()))
+
+
+def test_weightings_come_family_by_family_then_what_stands_beside_them():
+    shown = lines(report.weightings())
+    names = [line[0] for line in shown]
+    families = {n: c.family for n, c in WEIGHTINGS.items()}
+    told = [(line[0], line[1]) for line in shown if line[0] in families and line[1] in FAMILIES]
+    assert dict(told) == families
+    assert [family for family, _ in groupby(family for _, family in told)] == list(FAMILIES)
+    for members in (REGULARISERS, GRAMIANS):
+        assert set(members) <= set(names)
+    text = " ".join(" ".join(line) for line in shown)
+    assert "ICLR 2021, arXiv 2010.01412" in text

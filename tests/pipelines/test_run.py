@@ -107,7 +107,7 @@ def test_the_run_carries_all_that_the_page_of_a_run_shows(outcome, run, store):
     data = {f.path for f in client(store).list_artifacts(run.id, "data")}
     assert data == {"data/manifest.json", "data/features.txt"}
     figures = {Path(f.path).name for f in client(store).list_artifacts(run.id, "figures")}
-    expected = {"training_curves", "calibration", "gain", "drift", "health"}
+    expected = {"training_curves", "conflicts", "calibration", "gain", "drift", "health"}
     assert figures == {f"{name}.png" for name in expected}
     assert found.data.params["model.architecture"] == "mmoe"
     assert found.data.params["train.batch_size"] == "32"

@@ -123,6 +123,7 @@ def test_stopped_in_mid_epoch_and_resumed_ends_with_the_same_bits(
         assert load_weights(newest)
     resumed = train(run, dataset, stopped, resume=True)
     assert resumed.history == expected.history
+    assert resumed.course == expected.course
     assert resumed.step == expected.step
     assert same_weights(resumed.checkpoint, expected.checkpoint)
     newest, other = latest(stopped), latest(tmp_path / "unbroken")
@@ -177,7 +178,7 @@ def test_early_stopping_keeps_the_best_weights(dataset: PreparedDataset, tmp_pat
 def test_without_valid_rows_the_last_weights_are_kept(tmp_path: Path) -> None:
     dataset = prepare(tmp_path / "data", {"train": 200})
     result = train(small_run(), dataset, tmp_path / "run")
-    assert result == TrainResult(tmp_path / "run" / "step-8", 8, {}, [])
+    assert result == TrainResult(tmp_path / "run" / "step-8", 8, {}, [], result.course)
 
 
 def test_another_config_or_other_data_are_refused(

@@ -1,0 +1,121 @@
+"""What every weighting promises that looks at the products of task gradients."""
+
+from functools import partial
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from models.gramians import SketchConfig
+from models.step import Rows, Step
+from models.weightings import Setting
+from models.weightings.gradients import GradientWeightingConfig
+from tests.models.contract import binary_tasks
+from tests.models.weightings.contract import WeightingContract
+
+J2 = torch.tensor([[-4, 1, 1], [6, 1, 1]], dtype=torch.float64)
+J3 = torch.tensor([[3, 0, 1], [-1, 2, 0], [0, -1, 2]], dtype=torch.float64)
+LENGTHS = torch.diag(torch.tensor([1, 2, 3, 4], dtype=torch.float64))
+"""Orthogonal rows with norms 1 to 4."""
+
+
+def weights_of(config: GradientWeightingConfig, jacobian: Tensor) -> Tensor:
+    """What a fresh weighting gives for task gradients `(T, P)`, float64, nothing clipped."""
+    return follow_looks(config, [jacobian])[0]
+
+
+def follow_looks(config: GradientWeightingConfig, looks: list[Tensor]) -> list[Tensor]:
+    """Weights at steps of which each has its own task gradients, all losses being 1."""
+    tasks = len(looks[0])
+    weighting = config.build(Setting(binary_tasks(tasks), epoch=1, steps=len(looks)))
+    seen = []
+    for jacobian in looks:
+        products = jacobian @ jacobian.T
+        step = Step(torch.ones(tasks), torch.ones(tasks) > 0, lambda p=products: p, no_rows)
+        seen.append(weighting.weigh(step).clone())
+        weighting.steps += 1
+    return seen
+
+
+def no_rows() -> Rows:
+    raise AssertionError("asked for rows")
+
+
+@st.composite
+def jacobians(draw: st.DrawFn, decades: float = 3.0, full_rank: bool = False) -> Tensor:
+    """2 to 8 gradients whose norms spread over so many decades."""
+    tasks, seed = draw(st.integers(2, 8)), draw(st.integers(0, 2**31))
+    size = tasks + draw(st.integers(2, 20)) if full_rank else draw(st.integers(2, 20))
+    random = torch.Generator().manual_seed(seed)
+    rows = torch.randn(tasks, size, generator=random, dtype=torch.float64)
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    return rows * 10 ** (decades * torch.rand(tasks, 1, generator=random, dtype=torch.float64))
+
+
+class GradientContract(WeightingContract):
+    """Beside the common promises: scale, orthogonality, zero rows."""
+
+    alone: ClassVar[bool] = False
+    without_absent: ClassVar[bool] = True
+    per_task: ClassVar[tuple[str, ...]] = ("latest",)
+    rtol: ClassVar[float] = 1e-3
+
+    def method(self, **more: Any) -> GradientWeightingConfig:
+        raise NotImplementedError
+
+    def config(self) -> GradientWeightingConfig:
+        return self.method(gramian=SketchConfig(every=1))
+
+    @settings(max_examples=25, deadline=None)
+    @given(jacobians(decades=1), st.sampled_from([1e-12, 1e-6, 1e6, 1e12]))
+    def test_the_scale_of_all_gradients_is_of_no_matter(
+        self, jacobian: Tensor, scale: float
+    ) -> None:
+        """With gradients as small as those of tables, solvers' absolute thresholds would bite."""
+        plain, scaled = (weights_of(self.config(), j) for j in (jacobian, scale**0.5 * jacobian))
+        torch.testing.assert_close(scaled, plain, rtol=1e-3, atol=1e-3 * float(plain.abs().max()))
+
+    @pytest.mark.parametrize("tasks", [2, 3, 5])
+    def test_orthogonal_gradients_of_one_length_give_the_mean(self, tasks: int) -> None:
+        seen = weights_of(self.config(), torch.eye(tasks, dtype=torch.float64))
+        torch.testing.assert_close(seen / seen.sum(), torch.full_like(seen, 1 / tasks))
+
+    def test_a_gradient_of_zero_has_no_say(self) -> None:
+        """Solvers answer a zero row with all weight, none, or hundreds."""
+        padded = torch.cat([J3, torch.zeros(1, 3, dtype=torch.float64)])
+        seen, expected = weights_of(self.config(), padded)[:3], weights_of(self.config(), J3)
+        torch.testing.assert_close(
+            seen / seen.sum(), expected / expected.sum(), rtol=1e-4, atol=1e-5
+        )
+
+    def test_looks_every_so_many_steps(self) -> None:
+        weighting = self.method(gramian=SketchConfig(every=3)).build(
+            Setting(binary_tasks(3), 1, 20)
+        )
+        asked: list[int] = []
+
+        def look(number: int) -> Tensor:
+            asked.append(number)
+            return J3 @ J3.T
+
+        for number in range(7):
+            weighting(Step(torch.ones(3), torch.ones(3) > 0, partial(look, number), no_rows))
+        assert asked in ([0, 3, 6], [3, 6])  # one that first watches losses begins later
+
+    def test_smoothing_keeps_a_share_of_the_weights_before(self) -> None:
+        still, moving = (
+            self.method(gramian=SketchConfig(every=1), smooth=smooth).build(
+                Setting(binary_tasks(3), 1, 20)
+            )
+            for smooth in (0.0, 0.75)
+        )
+        for jacobian in (J3, J3, J3.flip(0)):
+            before = moving.latest.clone()
+            step = Step(torch.ones(3), torch.ones(3) > 0, lambda j=jacobian: j @ j.T, no_rows)
+            still.weigh(step), moving.weigh(step)
+            still.steps += 1
+            moving.steps += 1
+        torch.testing.assert_close(moving.latest, 0.75 * before + 0.25 * still.latest)
