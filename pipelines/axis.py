@@ -73,4 +73,4 @@ def _with(config: RunConfig, name: str) -> RunConfig:
 
 
 def _trunk(config: RunConfig) -> tuple[object, ...]:
-    return config.model, config.tasks, config.features, config.data
+    return config.model, config.regulariser, config.tasks, config.features, config.data
