@@ -18,6 +18,7 @@ from models.weightings.geometric import GeometricConfig
 from models.weightings.gradnorm import GradNormConfig
 from models.weightings.gradvac import GradVacConfig
 from models.weightings.igb import IGBConfig
+from models.weightings.igb_sac import IGBSACConfig
 from models.weightings.imtl_g import IMTLGConfig
 from models.weightings.imtl_l import IMTLLConfig
 from models.weightings.mgda import MGDAConfig
@@ -58,6 +59,7 @@ WEIGHTINGS: dict[str, type[WeightingConfig]] = {
     "dualproj": DualProjConfig,
     "config": ConFIGConfig,
     "bandit": BanditConfig,
+    "igb_sac": IGBSACConfig,
     "rmtl": RMTLConfig,
     "rmtl_mc": RMTLMCConfig,
 }
