@@ -62,8 +62,8 @@ def rates(folder: Path, size: Size) -> list[Figure]:
 
 
 def memory(folder: Path, size: Size) -> list[Figure]:
-    """The peak of every method, each in a process of its own."""
-    prepared(folder, size)
+    """The peak of every method, each in a process of its own, on the data that `rates` left: to
+    prepare them takes more memory than to train, and peaks are inherited."""
     return [f for method in methods() for f in apart("weightings:peak_of", folder, size, method)]
 
 
