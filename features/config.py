@@ -1,6 +1,7 @@
 """The base of every config class: frozen, closed, and documented field by field."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -14,9 +15,14 @@ class Config(BaseModel):
     )
 
 
-def choice(members: Mapping[str, type[Config]], tag: str = "kind") -> Any:
+def choice(
+    members: Mapping[str, type[Config]],
+    tag: str = "kind",
+    refused: Mapping[str, str] = MappingProxyType({}),
+) -> Any:
     """Annotation of a field that holds one of a family's config classes, told apart by the key
-    `tag`. A name alone stands for that member with its defaults: `dcn_v2` for `{kind: dcn_v2}`."""
+    `tag`. A name alone stands for that member with its defaults: `dcn_v2` for `{kind: dcn_v2}`.
+    A name that is `refused` is told its reason."""
     classes = tuple(members.values())
     union: Any = Union[classes]  # noqa: UP007
     if len(classes) > 1:
@@ -24,6 +30,10 @@ def choice(members: Mapping[str, type[Config]], tag: str = "kind") -> Any:
     either = union | Literal[tuple(members)]
 
     def by_name(value: Any) -> Any:
-        return {tag: value} if isinstance(value, str) else value
+        value = {tag: value} if isinstance(value, str) else value
+        name = value.get(tag) if isinstance(value, Mapping) else None
+        if isinstance(name, str) and name in refused:
+            raise ValueError(f"`{name}` {refused[name]}")
+        return value
 
     return Annotated[union, BeforeValidator(by_name, json_schema_input_type=either)]

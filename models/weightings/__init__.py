@@ -26,6 +26,7 @@ from models.weightings.nash import NashConfig
 from models.weightings.pcgrad import PCGradConfig
 from models.weightings.preference import PreferenceConfig
 from models.weightings.random import RandomConfig
+from models.weightings.refused import REFUSED
 from models.weightings.rmtl import RMTLConfig
 from models.weightings.rmtl_mc import RMTLMCConfig
 from models.weightings.static import StaticConfig
@@ -67,7 +68,7 @@ WEIGHTINGS: dict[str, type[WeightingConfig]] = {
 if TYPE_CHECKING:
     WeightingChoice = WeightingConfig
 else:
-    WeightingChoice = choice(WEIGHTINGS, "method")
+    WeightingChoice = choice(WEIGHTINGS, "method", REFUSED)
 
 __all__ = [
     "WEIGHTINGS",

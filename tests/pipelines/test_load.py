@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.errors import ConfigError
+from models.weightings import WEIGHTINGS
+from models.weightings.refused import REFUSED
 from pipelines.document import dump, parse
 from pipelines.load import fingerprint, load, merge, schema, to_yaml
 
@@ -126,8 +128,16 @@ def test_problems_between_the_parts_are_told_with_those_inside_them(write):
         " did you mean `auc/click`?",
         f"  {file}:13: weighting.weights.clik: there is no task `clik`; did you mean `click`?",
         f"  {file}:14: odd: unknown key; the keys here are `name`, `workspace`, `data`,"
-        " `features`, `tasks`, `model`, `weighting`, `train`, `tracking`, `serving`",
+        " `features`, `tasks`, `model`, `weighting`, `regulariser`, `train`, `tracking`,"
+        " `serving`",
     ]
+
+
+@pytest.mark.parametrize("method", REFUSED)
+def test_a_method_that_is_no_weighted_sum_is_told_why(write, method):
+    text = SMALL + f"weighting: {{method: {method}}}\n"
+    assert f"weighting: `{method}` {REFUSED[method]}" in problems(write(text))
+    assert method not in WEIGHTINGS
 
 
 def test_a_chain_needs_a_task_that_is_given_another(write):

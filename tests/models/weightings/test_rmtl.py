@@ -21,8 +21,8 @@ from tests.models.weightings.contract import COURSE, WeightingContract
 from tests.models.weightings.course import Course, follow
 
 SESSION = 5
-TRUE = torch.tensor([2.0, -1.0])
-"""P(y | x) = sigmoid(2 x1 - x2), x ~ N(0, I)."""
+TRUE = torch.tensor([2.0, -1.0, 0.0])
+"""P(y | x) = sigmoid(2 x1 - x2), x ~ N(0, I); the third number is how many rows are left."""
 
 
 class RowContract(WeightingContract):
@@ -69,7 +69,8 @@ class TestRMTLMC(RowContract):
 def toy(rows: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """States, labels, an under-confident policy, session ends of sessions of five rows."""
     random = torch.Generator().manual_seed(seed)
-    x = torch.randn(rows, 2, generator=random)
+    left = SESSION - 1 - torch.arange(rows) % SESSION
+    x = torch.cat([torch.randn(rows, 2, generator=random), left[:, None]], 1)
     chance = (x @ TRUE).sigmoid()
     labels = (torch.rand(rows, generator=random) < chance).float()[:, None]
     policy = (0.5 * x @ TRUE).sigmoid()[:, None]
@@ -79,7 +80,7 @@ def toy(rows: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def teach(gamma: float, updates: int, explore: float = 0.5) -> RMTL:
     """Critics of the toy, by lessons of 512 rows."""
     config = RMTLConfig(gamma=gamma, hidden=(64, 64), updates=1, explore=explore)
-    weighting = config.build(Setting(binary_tasks(1), state=2, rows=512))
+    weighting = config.build(Setting(binary_tasks(1), state=3, rows=512))
     for lesson in range(updates):
         x, labels, policy, _ = toy(510, lesson)
         observed = torch.ones(510, 1) > 0
@@ -103,14 +104,13 @@ def test_without_a_future_critics_know_the_expected_reward() -> None:
 
 @pytest.mark.slow
 def test_with_a_future_critics_know_the_return() -> None:
-    """r + gamma c (1 - gamma^m) / (1 - gamma), m rows left and c the mean reward, averaged over the
-    places in a session, which the state does not tell."""
+    """r + gamma c (1 - gamma^m) / (1 - gamma), m rows left and c the mean reward."""
     gamma = 0.9
     x, _, policy, _ = toy(5000, 10_000)
     reached = teach(gamma, 3000).td.critics(x, policy)
     now = expected_reward(x, policy)
-    left = sum((1 - gamma**m) / (1 - gamma) for m in range(SESSION)) / SESSION
-    expected = now + gamma * now.mean() * left
+    following = (1 - gamma ** x[:, 2:]) / (1 - gamma)
+    expected = now + gamma * now.mean() * following
     assert (reached - expected).abs().mean() < 0.15
     assert torch.corrcoef(torch.cat([reached, expected], 1).T)[0, 1] > 0.95
 
@@ -131,7 +131,7 @@ def test_the_best_action_is_the_true_chance_if_actions_are_explored() -> None:
 
 def made(gamma: float) -> TemporalDifference:
     torch.manual_seed(0)
-    return TemporalDifference(1, 2, (8,), gamma, lr=1e-3, rate=0.01)
+    return TemporalDifference(1, 3, (8,), gamma, lr=1e-3, rate=0.01)
 
 
 def test_the_target_of_a_last_row_is_its_reward() -> None:
@@ -212,7 +212,7 @@ def test_critics_leave_calibration_alone_and_realised_losses_do_not() -> None:
     labels = (torch.rand(20_000, generator=random) < (x @ TRUE - 1.5).sigmoid()).float()
 
     def calibration(realised: bool) -> float:
-        w, b = torch.zeros(2, requires_grad=True), torch.zeros(1, requires_grad=True)
+        w, b = torch.zeros(3, requires_grad=True), torch.zeros(1, requires_grad=True)
         optimizer = torch.optim.Adam([w, b], lr=0.05)
         for _ in range(300):
             logit = x @ w + b
