@@ -12,6 +12,7 @@ from features.batch import from_arrays
 from features.layout import DenseInput, IdInput, Layout, SequenceInput, TaskSpec
 from models.network import Network
 from models.plain import PlainNetwork
+from models.tables import state_width
 from models.trunks import TRUNKS, TrunkConfig
 from models.weightings import Setting, WeightingConfig
 from tests.models.conftest import (
@@ -31,7 +32,10 @@ def make_network(
     layout: Layout, model: TrunkConfig, weighting: WeightingConfig | None = None
 ) -> Network:
     """An unsharded network with tables large enough to matter."""
-    made = weighting.build(Setting(layout.tasks)) if weighting else None
+    copies = model.copies(len(layout.tasks))
+    width = state_width(layout, model.embedding_dim, copies)
+    setting = Setting(layout.tasks, state=width, rows=64)
+    made = weighting.build(setting) if weighting else None
     network = Network(layout, model, made, tables_device=CPU)
     for table in network.tables.parameters():
         torch.nn.init.normal_(table, std=0.5)

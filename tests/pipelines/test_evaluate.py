@@ -45,7 +45,7 @@ def test_predictions_are_the_rows_in_file_order(predictions: Predictions) -> Non
 def test_predictions_tell_sessions_where_the_rows_do(tmp_path: Path) -> None:
     run = small_run()
     dataset = prepare(tmp_path, {"train": 10, "test": 101}, with_sessions=True)
-    network = Network(LAYOUT, run.model, run.weighting, tables_device=torch.device("cpu"))
+    network = Network(LAYOUT, run.model, tables_device=torch.device("cpu"))
     with process_group() as process:
         scored = predict(network, dataset, "test", process)
     np.testing.assert_array_equal(scored.session, sessions(101, seed=1))

@@ -85,7 +85,7 @@ def test_a_chain_that_is_cut_is_told_and_left_out(shop, tmp_path):
         "model: {architecture: home, categories: {a: [click, buy], b: [spend, verdict]}}",
         "model: {architecture: home, categories: {a: [click, spend], b: [buy, verdict]}}",
         "weighting: {method: static, weights: {click: 2, buy: 3}}",
-        "weighting: {method: preference, prefer: {click: 2, buy: 3}}",
+        "weighting: {method: preference, preference: {click: 2, buy: 3}}",
         "train: {early_stopping: {metric: auc/click}}",
         "train: {early_stopping: {metric: rmse/spend}}",
         "train: {pretrain: {tasks: [click]}}",
