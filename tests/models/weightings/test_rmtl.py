@@ -77,9 +77,9 @@ def toy(rows: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return x, labels, policy, session_ends(torch.arange(rows) // SESSION)
 
 
-def teach(gamma: float, updates: int, explore: float = 0.5) -> RMTL:
+def teach(gamma: float, updates: int) -> RMTL:
     """Critics of the toy, by lessons of 512 rows."""
-    config = RMTLConfig(gamma=gamma, hidden=(64, 64), updates=1, explore=explore)
+    config = RMTLConfig(gamma=gamma, hidden=(64, 64), updates=1)
     weighting = config.build(Setting(binary_tasks(1), state=3, rows=512))
     for lesson in range(updates):
         x, labels, policy, _ = toy(510, lesson)
@@ -116,17 +116,13 @@ def test_with_a_future_critics_know_the_return() -> None:
 
 
 @pytest.mark.slow
-def test_the_best_action_is_the_true_chance_if_actions_are_explored() -> None:
+def test_the_best_action_is_the_true_chance() -> None:
+    """Also far from the under-confident policy, since half of the actions are uniform."""
     x, _, _, _ = toy(500, 10_000)
     grid = torch.linspace(0.01, 0.99, 99)
-
-    def error(explore: float) -> float:
-        critics = teach(0.0, 3000, explore).td.critics
-        q = torch.stack([critics(x, torch.full((500, 1), float(a)))[:, 0] for a in grid], 1)
-        return float((grid[q.argmax(1)] - (x @ TRUE).sigmoid()).abs().mean())
-
-    mixed, near = error(0.5), error(0.0)
-    assert mixed < 0.1 and near > mixed
+    critics = teach(0.0, 3000).td.critics
+    q = torch.stack([critics(x, torch.full((500, 1), float(a)))[:, 0] for a in grid], 1)
+    assert (grid[q.argmax(1)] - (x @ TRUE).sigmoid()).abs().mean() < 0.1
 
 
 def made(gamma: float) -> TemporalDifference:
