@@ -95,13 +95,23 @@ class Objective(nn.Module):
             weights, row_weights = self._weights(step, batch, out)
             if self.watching:
                 out["products"] = step.gramian
+            weighted = local
             if row_weights is not None:
-                local = masked_mean(row_losses * row_weights, batch.observed, batch.weight)[0]
-            extra = 0.0
+                weighted = masked_mean(row_losses * row_weights, batch.observed, batch.weight)[0]
+            total, extra = (weights * weighted).sum(), 0.0
+            # Towers that scale leave the losses alone.
+            scaling = self.heads is not None
+            if not scaling:
+                local = weighted
             if self.regulariser is not None:
-                again = partial(self._again, vectors, batch, row_weights, random)
-                local, extra = self.regulariser(self._look(local, weights, fields, again))
-            loss = (local if self.heads is not None else weights * local).sum() + extra
+                again = partial(
+                    self._again, vectors, batch, None if scaling else row_weights, random
+                )
+                local, extra = self.regulariser(self._look(local, total, fields, again))
+            loss = (local if scaling else weights * local).sum() + extra
+            if self.heads is not None:
+                # Only now: whoever looked at gradients before saw those of the losses themselves.
+                self.heads.weights = weights if row_weights is None else row_weights
         return loss, {name: value.detach() for name, value in out.items()}
 
     @property
@@ -134,28 +144,25 @@ class Objective(nn.Module):
     def _weights(
         self, step: Step, batch: Batch, out: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor | None]:
-        """Weights `(tasks,)`, and `(batch, tasks)` where rows have their own and the losses are to
-        be multiplied by them; told to the towers where it is they that scale."""
+        """Weights `(tasks,)`, and `(batch, tasks)` where rows have their own; tells their mean."""
         ones = out["weights"]
         if self.weighting is None:
             return ones, None
         weights = self.weighting(step).to(ones.device)
-        if self.heads is not None:
-            self.heads.weights = weights
         if weights.ndim == 1:
             out["weights"] = weights
             return weights, None
         out["weights"] = masked_mean(weights, batch.observed, batch.weight)[1]
-        return ones, None if self.heads is not None else weights
+        return ones, weights
 
     def _look(
-        self, local: Tensor, weights: Tensor, fields: Tensor, again: Callable[..., Tensor]
+        self, local: Tensor, total: Tensor, fields: Tensor, again: Callable[..., Tensor]
     ) -> Look:
         """What the regulariser sees."""
         shared = {id(p) for p in self.predictor.shared_parameters()}
         parameters = dict(self.predictor.named_parameters(prefix="predictor"))
         below = {name: p for name, p in parameters.items() if id(p) in shared}
-        return Look(local, weights, fields, parameters, below, again, self.salt)
+        return Look(local, total, fields, parameters, below, again, self.salt)
 
     def _again(
         self,

@@ -22,9 +22,9 @@ class Look:
     """A training step at the point where its weights are known."""
 
     losses: Tensor
-    """`(T,)` this process's share, row weights taken in."""
-    weights: Tensor
-    """`(T,)` of the weighting; ones where rows have their own."""
+    """`(T,)` this process's share, row weights taken in unless it is the towers that weigh."""
+    total: Tensor
+    """`()` the weighted sum of the losses, wherever weights enter the step."""
     fields: Tensor
     """`(batch, F, D)` what the trunk reads."""
     parameters: Mapping[str, Tensor]

@@ -8,7 +8,8 @@ z [B, F, D] the fields, each a location        S_t = dL_t / dz        S the mean
     total  = sum_t w_t L_t + tsr L_tsr + csa L_csa
 
 Experimental: the paper is about images, its code is not public. tau and the mean over tasks are
-decisions made here, as is the field for a location.
+decisions made here, as is the field for a location. Where towers scale what they send down, they
+scale what the two terms send through them, too.
 """
 
 from typing import ClassVar, Literal
@@ -16,8 +17,11 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch import distributed as dist
 from torch.nn import functional as F
 
+from models.batch_norm import everywhere
+from models.gramians.base import world
 from models.regularisers.base import Look, Regulariser, RegulariserConfig
 
 
@@ -35,7 +39,8 @@ class RepMTLConfig(RegulariserConfig):
     tau: float = Field(0.5, gt=0)
     """Temperature of the alignment."""
     rows: int = Field(256, ge=2)
-    """Rows of a batch that are aligned, at most: the anchors are compared pair by pair."""
+    """Rows of a batch that are aligned, at most, of each process: the anchors are compared pair by
+    pair."""
 
     def build(self) -> "RepMTL":
         return RepMTL(self)
@@ -54,13 +59,12 @@ class RepMTL(Regulariser):
                 torch.autograd.grad(loss, look.fields, create_graph=True, materialize_grads=True)[0]
                 for loss in look.losses
             ]
-        ).float()
+        )
+        saliency = saliency.to(torch.promote_types(saliency.dtype, torch.float32))
         # Gradients shrink with the batch; both terms are scale-free, their roundings are not.
         saliency = saliency / saliency.detach().abs().mean().clamp(min=1e-30)
         extra = self.config.tsr * saliency_entropy(saliency)
-        extra = extra + self.config.csa * alignment(
-            saliency[:, : self.config.rows], self.config.tau
-        )
+        extra = extra + self.config.csa * alignment(saliency, self.config.tau, self.config.rows)
         return look.losses, extra
 
 
@@ -72,14 +76,30 @@ def saliency_entropy(saliency: Tensor) -> Tensor:
     return -torch.xlogy(share, share.clamp(min=1e-12)).sum(0).mean()
 
 
-def alignment(saliency: Tensor, tau: float) -> Tensor:
-    """L_csa `()` of saliencies `(T, B, F, D)`; 0 of a single row."""
-    if saliency.shape[1] < 2:
-        return saliency.sum() * 0
+def alignment(saliency: Tensor, tau: float, rows: int) -> Tensor:
+    """L_csa `()` of saliencies `(T, B, F, D)`, of the first `rows` of them, against those of all
+    processes; 0 of a single row."""
+    saliency = saliency[:, :rows]
     tasks = F.normalize((saliency.transpose(2, 3) @ saliency).flatten(2), dim=2, eps=1e-12)
     mean = saliency.mean(0)
     anchors = F.normalize((mean.transpose(1, 2) @ mean).flatten(1), dim=1, eps=1e-12)
     own = (tasks * anchors).sum(2) / tau
-    itself = torch.eye(len(anchors), dtype=torch.bool, device=anchors.device)
-    others = (anchors @ anchors.T / tau).masked_fill(itself, -torch.inf).logsumexp(1)
-    return (others - own).mean()
+    every, others = _of_all(anchors, rows)
+    if len(every) < 2:
+        return saliency.sum() * 0
+    similar = (anchors @ every.T / tau).masked_fill(~others, -torch.inf)
+    return (similar.logsumexp(1) - own).mean()
+
+
+def _of_all(anchors: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """The anchors `(N, n)` of all processes, which have `rows` each at most, and boolean
+    `(own, N)` which of them are those of other rows."""
+    if world() == 1:
+        return anchors, ~torch.eye(len(anchors), dtype=torch.bool, device=anchors.device)
+    first = dist.get_rank() * rows
+    # Numbers of rows may differ by process, so every one has a place for as many as there may be.
+    place = (0, 0, first, world() * rows - first - len(anchors))
+    every = everywhere(F.pad(anchors, place))
+    there = everywhere(F.pad(torch.ones_like(anchors[:, :1]), place))[:, 0] > 0
+    number = torch.arange(len(every), device=every.device)
+    return every, there & (number != number[first : first + len(anchors), None])

@@ -40,7 +40,7 @@ class SAM(Regulariser):
         self.config = config
 
     def forward(self, look: Look) -> tuple[Tensor, Tensor]:
-        gradients = look.gradients((look.weights * look.losses).sum())
+        gradients = look.gradients(look.total)
         eps = perturbation(look, gradients, self.config.rho, self.config.adaptive)
         return look.again(look.moved(eps)), look.losses.new_zeros(())
 

@@ -1,6 +1,7 @@
 """Regularisers: what each does to the losses and the gradient, and that they go with weightings."""
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from models.regularisers.f_mtl import FMTLConfig
 from models.regularisers.rep_mtl import alignment, saliency_entropy
 from models.regularisers.sam import SAMConfig
 from models.regularisers.samo import SAMOConfig
-from models.weightings import StaticConfig, WeightingConfig
+from models.step import Step
+from models.weightings import Setting, StaticConfig, Weighting, WeightingConfig
 from models.weightings.upgrad import UPGradConfig
 from tests.models.conftest import make_layout, random_batch
 from tests.models.contract import binary_tasks, make_network
@@ -25,6 +27,23 @@ WEIGHTINGS = {
     "upgrad": UPGradConfig(),
     "representation": UPGradConfig(apply="representation"),
 }
+
+
+class RowsConfig(WeightingConfig):
+    """The weighting of rows below."""
+
+    method: Literal["rows"] = "rows"
+
+    def build(self, setting: Setting) -> "HalfTheRows":
+        return HalfTheRows(self, setting)
+
+
+class HalfTheRows(Weighting):
+    """As an agent does it: weights by row and task, here 0 for every second row."""
+
+    def weigh(self, step: Step) -> Tensor:
+        rows, tasks = step.rows.losses.shape
+        return (torch.arange(rows) % 2)[:, None] * torch.linspace(0.5, 2, tasks)
 
 
 def regulariser(kind: str, **settings: object) -> RegulariserConfig:
@@ -68,7 +87,9 @@ class Quadratic:
 
     def look(self, weights: Tensor) -> Look:
         theta = {"theta": self.theta}
-        return Look(self.losses(theta), weights, torch.empty(0), theta, theta, self.losses, 0)
+        losses = self.losses(theta)
+        total = (weights * losses).sum()
+        return Look(losses, total, torch.empty(0), theta, theta, self.losses, 0)
 
 
 @pytest.mark.parametrize("kind", REGULARISERS)
@@ -168,6 +189,54 @@ def test_weights_multiply_the_perturbed_losses() -> None:
         assert not tower[1].any() and tower[0].any(), kind
 
 
+@pytest.mark.parametrize(
+    ("kind", "weighting"),
+    [
+        ("sam", StaticConfig(weights={"t0": 3.0, "t2": 0.5})),
+        ("f_mtl", StaticConfig(weights={"t0": 3.0, "t2": 0.5})),
+        ("samo", StaticConfig(weights={"t0": 3.0, "t2": 0.5})),
+        ("sam", RowsConfig()),
+    ],
+)
+def test_towers_that_scale_are_perturbed_as_weighted_losses_are(
+    kind: str, weighting: WeightingConfig
+) -> None:
+    """Whichever way weights enter: the same perturbed point, so the same gradient below towers."""
+    seen = {}
+    for apply in ("loss", "representation"):
+        entered = weighting.model_copy(update={"apply": apply})
+        _, seen[apply] = gradients(network("mmoe", regulariser(kind), entered))
+    towers = {key for key in seen["loss"] if ".towers." in key}
+    for key in seen["loss"].keys() - towers:
+        torch.testing.assert_close(
+            seen["representation"][key], seen["loss"][key], rtol=1e-4, atol=1e-6
+        )
+    assert any(not torch.allclose(seen["representation"][k], seen["loss"][k]) for k in towers)
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_rows_may_have_their_own_weights(kind: str) -> None:
+    """Rows of weight 0 leave no trace, wherever the gradient is taken."""
+    made = network("mmoe", regulariser(kind), RowsConfig())
+    _, seen = gradients(made)
+    _, plain = gradients(network("mmoe", regulariser(kind)))
+    assert all(g.isfinite().all() for g in seen.values())
+    tables = [key for key in seen if key.startswith("tables.")]
+    assert any(seen[k].any(1).sum() < plain[k].any(1).sum() for k in tables)
+
+
+def test_rep_mtl_sees_the_losses_before_they_are_weighted() -> None:
+    extra = {}
+    weights = {"t0": 3.0, "t2": 0.5}
+    for apply in ("loss", "representation"):
+        weighting = StaticConfig(apply=apply, weights=weights)  # type: ignore[arg-type]
+        bent, _ = gradients(network("mmoe", regulariser("rep_mtl"), weighting))
+        plain, _ = gradients(network("mmoe", None, weighting))
+        extra[apply] = bent - plain
+    assert extra["loss"].abs() > 0.1
+    torch.testing.assert_close(extra["representation"], extra["loss"], rtol=1e-4, atol=1e-5)
+
+
 def test_saliencies_that_are_alike_have_the_entropy_of_all_tasks() -> None:
     saliency = torch.rand(1, 5, 4, 3).expand(3, 5, 4, 3)
     assert saliency_entropy(saliency).item() == pytest.approx(math.log(3), rel=1e-5)
@@ -185,16 +254,40 @@ def test_alignment_is_least_where_tasks_look_like_their_row_and_rows_differ() ->
     together = rows[None].expand(3, 4, 2, 4)
     tau = 0.5
     # own similarity 1, that to each of three others 0
-    assert alignment(together, tau).item() == pytest.approx(math.log(3) - 1 / tau, rel=1e-5)
+    assert alignment(together, tau, 4).item() == pytest.approx(math.log(3) - 1 / tau, rel=1e-5)
     same = torch.ones(3, 4, 2, 4)
-    assert alignment(same, tau).item() == pytest.approx(math.log(3), rel=1e-5)
+    assert alignment(same, tau, 4).item() == pytest.approx(math.log(3), rel=1e-5)
 
 
 def test_terms_of_rep_mtl_pass_a_finite_difference_check() -> None:
     torch.manual_seed(0)
     saliency = torch.randn(2, 3, 3, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(saliency_entropy, (saliency,))
-    assert torch.autograd.gradcheck(lambda s: alignment(s, 0.5), (saliency,))
+    assert torch.autograd.gradcheck(lambda s: alignment(s, 0.5, 3), (saliency,))
+
+
+def test_rep_mtl_passes_a_finite_difference_check_through_towers() -> None:
+    """Second order: from what lies below the fields, and from a tower's own weights."""
+    torch.manual_seed(0)
+    first, last = torch.randn(6, 5, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
+    labels, build = torch.rand(4, 3, dtype=torch.float64).round(), regulariser("rep_mtl").build()
+    assert build is not None
+
+    def extra(below: Tensor, first: Tensor) -> Tensor:
+        fields = below.tanh()
+        logits = (fields.flatten(1) @ first).tanh() @ last
+        losses = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        look = Look(losses.mean(0), losses.sum(), fields, {}, {}, lambda _: losses.mean(0), 0)
+        return build(look)[1]
+
+    below = torch.randn(4, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(extra, (below, first.requires_grad_()))
+
+
+def test_alignment_looks_at_the_first_rows_alone() -> None:
+    saliency = torch.randn(2, 5, 3, 2)
+    assert torch.equal(alignment(saliency, 0.5, 3), alignment(saliency[:, :3], 0.5, 9))
+    assert alignment(saliency, 0.5, 1) == 0
 
 
 def test_rep_mtl_goes_backward_to_the_tables() -> None:
