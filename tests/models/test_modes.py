@@ -42,6 +42,15 @@ def test_at_the_representation_the_shared_part_is_weighted_and_towers_are_not() 
             assert not torch.equal(gradient, at_loss[name])
 
 
+def test_watched_products_are_those_of_the_losses_wherever_weights_enter() -> None:
+    products = []
+    for apply in ("loss", "representation"):
+        made = network(StaticConfig(weights={**WEIGHTS, "t0": 0.0}, apply=apply))  # type: ignore[arg-type]
+        made.objective.watching = True
+        products.append(made(random_batch(made.objective.layout, 16))[1]["products"])
+    torch.testing.assert_close(products[1], products[0], rtol=1e-6, atol=1e-12)
+
+
 def test_the_reference_route_agrees_with_the_representation() -> None:
     """torchjd's backward from the tables' output: Jacobians of trunk and vectors, aggregated with
     the weights that were found, then one backward into the tables."""

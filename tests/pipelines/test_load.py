@@ -133,6 +133,24 @@ def test_problems_between_the_parts_are_told_with_those_inside_them(write):
     ]
 
 
+@pytest.mark.parametrize(
+    ("block", "line"),
+    [
+        (
+            "{kind: samm}",
+            "kind: is 'samm'; expected one of `none`, `sam`, `f_mtl`, `samo`, `rep_mtl`",
+        ),
+        ("{kind: sam, rho: -1}", "rho: is -1; expected at least 0"),
+        ("{kind: f_mtl, rh: 1}", "rh: unknown key; did you mean `rho`?"),
+        ("{kind: samo, a: 2}", "a: is 2; expected at most 1"),
+        ("{kind: rep_mtl, rows: 1}", "rows: is 1; expected at least 2"),
+    ],
+)
+def test_a_wrong_setting_of_a_regulariser_is_told(write, block, line):
+    file = write(SMALL + f"regulariser: {block}\n")
+    assert f"{file}:12: regulariser.{line}" in problems(file)
+
+
 @pytest.mark.parametrize("method", REFUSED)
 def test_a_method_that_is_no_weighted_sum_is_told_why(write, method):
     text = SMALL + f"weighting: {{method: {method}}}\n"
