@@ -1,0 +1,50 @@
+"""Every regulariser through the training loop: stopped and resumed, it ends with the same bits."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from features.dataset import PreparedDataset
+from models.regularisers import REGULARISERS
+from pipelines.checkpoint import load_weights
+from pipelines.config import RunConfig
+from pipelines.train import train
+from tests.pipelines.runs import small_run
+from tests.pipelines.test_networks import Stop
+from tests.prepared import prepare
+
+KINDS = [kind for kind in REGULARISERS if kind != "none"]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    return prepare(tmp_path_factory.mktemp("data"), {"train": 1200, "valid": 200})
+
+
+def run(kind: str, **settings: object) -> RunConfig:
+    return small_run(checkpoint_every=8, **settings).model_copy(
+        update={"regulariser": REGULARISERS[kind]()}
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stopped_and_resumed_it_ends_with_the_same_bits(
+    kind: str, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    unbroken = train(run(kind), dataset, tmp_path / "unbroken")
+    assert unbroken.metrics["auc/click"] > 0.6
+    with pytest.raises(KeyboardInterrupt):
+        train(run(kind), dataset, tmp_path / "stopped", tracker=Stop())
+    resumed = train(run(kind), dataset, tmp_path / "stopped", resume=True)
+    assert resumed.history == unbroken.history
+    expected, found = load_weights(unbroken.checkpoint), load_weights(resumed.checkpoint)
+    assert expected.keys() == found.keys()
+    for key, weight in expected.items():
+        assert torch.equal(found[key], weight), key
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_trains_in_bf16(kind: str, dataset: PreparedDataset, tmp_path: Path) -> None:
+    result = train(run(kind, epochs=1, precision="bf16"), dataset, tmp_path)
+    assert result.metrics["auc/click"] > 0.55
