@@ -81,7 +81,8 @@ class RMTL(Weighting):
     that begins on the dead side has no gradient; sessions are cut by pauses. The log is the replay
     memory: what follows a row does not depend on the action, so rows, and a seed to draw actions
     anew, are all there is to remember. In the third stage critics read the vectors of the network
-    as it trains, not of a frozen copy, which would double the tables.
+    as it trains, not of a frozen copy, which would double the tables. Critics that had no lesson
+    know nothing, and all weights are 1.
     """
 
     config: RMTLConfig
@@ -135,6 +136,8 @@ class RMTL(Weighting):
     def weigh(self, step: Step) -> Tensor:
         rows = step.rows
         self.td.to(rows.state.device)
+        if not int(self.seen):
+            return torch.ones_like(rows.losses)
         q = self.td.critics(rows.state, rows.scores[:, self.binary])
         return self.normaliser(1 - self.config.strength * q, rows)
 

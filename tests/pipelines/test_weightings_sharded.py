@@ -14,6 +14,7 @@ from features.batch import Batch, from_arrays
 from features.layout import Layout
 from models.network import Network
 from models.weightings import WEIGHTINGS, Setting, WeightingChoice, WeightingConfig
+from models.weightings.rmtl import RMTL
 from tests.models.conftest import make_layout, random_arrays, random_batch
 from tests.models.debug import debug_model
 from tests.models.test_sharded import shard
@@ -82,6 +83,8 @@ def take_steps(rank: int, world: int, folder: Path, networks: tuple[str, ...]) -
             weighting = config(method).build(
                 Setting(layout.tasks, epoch=2, steps=STEPS, state=width, rows=ROWS)
             )
+            if isinstance(weighting, RMTL):
+                weighting.seen.fill_(1)  # weights come from the critics as they were drawn
             network = Network(layout, model, weighting)
             sharded = shard(network, world)
             for key, table in sorted(sharded.state_dict().items()):

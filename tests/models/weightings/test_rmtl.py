@@ -1,6 +1,7 @@
 """RMTL: critics against what they should know, weights of rows, calibration."""
 
 import math
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -9,49 +10,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.critics import LEAST, TemporalDifference, reward, session_ends
-from models.step import Rows
-from models.weightings import Setting
+from models.weightings import StaticConfig
+from models.weightings import rmtl as module
 from models.weightings.rmtl import RMTL, RMTLConfig
-from models.weightings.rmtl_mc import RMTLMC, RMTLMCConfig, discounted
-from models.weightings.static import StaticConfig
-from tests.models.conftest import make_layout, random_batch
-from tests.models.contract import binary_tasks, make_network
-from tests.models.debug import debug_model
-from tests.models.weightings.contract import COURSE, WeightingContract
-from tests.models.weightings.course import Course, follow
+from models.weightings.rmtl_mc import discounted
+from tests.models.weightings.row_contract import RowContract, plain_gradients
+from tests.models.weightings.sessions_toy import (
+    SETTING,
+    chance,
+    expected_reward,
+    step_of,
+    teach,
+    toy,
+)
 
-SESSION = 5
-TRUE = torch.tensor([2.0, -1.0, 0.0])
-"""P(y | x) = sigmoid(2 x1 - x2), x ~ N(0, I); the third number is how many rows are left."""
-
-
-class RowContract(WeightingContract):
-    """A weight for each row, normalised over rows and not over tasks."""
-
-    masks: ClassVar[bool] = False
-
-    def test_a_task_that_is_absent_does_not_disturb_the_others(self) -> None:
-        others = [0, 2]
-        here, there = self.taught(), self.taught()
-        seen, plain = here(COURSE.without(1).step(10)), there(COURSE.step(10))
-        self.equal(seen[:, others], plain[:, others])
-
-    def test_a_single_task_is_trained_plainly_or_refused(self) -> None:
-        course = Course(tasks=(0,))
-        weights = follow(self.make(course), course, range(3))
-        self.equal(weights.mean(1), torch.ones(3, 1))
-
-    def test_the_seed_decides(self) -> None:
-        first, second = (follow(self.taught(), COURSE, range(3)) for _ in range(2))
-        assert torch.equal(first, second)
-
-    def taught(self) -> RMTL | RMTLMC:
-        weighting = self.make()
-        assert isinstance(weighting, RMTL | RMTLMC)
-        for lesson in range(weighting.lessons(4)):
-            weighting.learn(COURSE.rows(lesson))
-        weighting.taught()
-        return weighting
+CRITICS = RMTLConfig(hidden=(64, 64), updates=1)
 
 
 class TestRMTL(RowContract):
@@ -60,99 +33,103 @@ class TestRMTL(RowContract):
     def config(self) -> RMTLConfig:
         return RMTLConfig(hidden=(8,), epochs=2)
 
-
-class TestRMTLMC(RowContract):
-    def config(self) -> RMTLMCConfig:
-        return RMTLMCConfig()
-
-
-def toy(rows: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """States, labels, an under-confident policy, session ends of sessions of five rows."""
-    random = torch.Generator().manual_seed(seed)
-    left = SESSION - 1 - torch.arange(rows) % SESSION
-    x = torch.cat([torch.randn(rows, 2, generator=random), left[:, None]], 1)
-    chance = (x @ TRUE).sigmoid()
-    labels = (torch.rand(rows, generator=random) < chance).float()[:, None]
-    policy = (0.5 * x @ TRUE).sigmoid()[:, None]
-    return x, labels, policy, session_ends(torch.arange(rows) // SESSION)
+    def test_critics_that_see_no_difference_are_plain_training_bit_for_bit(self) -> None:
+        plain, weighed = plain_gradients(StaticConfig()), plain_gradients(self.config(), flat=True)
+        assert plain.keys() == weighed.keys()
+        assert all(torch.equal(plain[name], weighed[name]) for name in plain)
 
 
-def teach(gamma: float, updates: int) -> RMTL:
-    """Critics of the toy, by lessons of 512 rows."""
-    config = RMTLConfig(gamma=gamma, hidden=(64, 64), updates=1)
-    weighting = config.build(Setting(binary_tasks(1), state=3, rows=512))
-    for lesson in range(updates):
-        x, labels, policy, _ = toy(510, lesson)
-        observed = torch.ones(510, 1) > 0
-        ones, session = torch.ones(510), torch.arange(510) // SESSION
-        weighting.learn(
-            Rows(x, policy, torch.zeros(510, 1), labels, observed, ones, session, session)
-        )
-    return weighting
+def correlation(one: Tensor, other: Tensor) -> float:
+    return float(torch.corrcoef(torch.cat([one, other], 1).T)[0, 1])
 
 
-def expected_reward(x: Tensor, policy: Tensor) -> Tensor:
-    chance, a = (x @ TRUE).sigmoid()[:, None], policy.clamp(LEAST, 1 - LEAST)
-    return chance * a.log() + (1 - chance) * (1 - a).log()
+@torch.no_grad()
+def values(weighting: RMTL, state: Tensor, actions: Tensor) -> Tensor:
+    return weighting.td.critics(state, actions)
 
 
 def test_without_a_future_critics_know_the_expected_reward() -> None:
-    x, _, policy, _ = toy(1000, 10_000)
-    q = teach(0.0, 1500).td.critics(x, policy)
-    assert (q - expected_reward(x, policy)).abs().mean() < 0.1
+    rows = toy(1000, 10_000)
+    q = values(teach(CRITICS.model_copy(update={"gamma": 0.0}), 1500), rows.state, rows.scores)
+    assert (q - expected_reward(rows)).abs().mean() < 0.1
 
 
 @pytest.mark.slow
 def test_with_a_future_critics_know_the_return() -> None:
-    """r + gamma c (1 - gamma^m) / (1 - gamma), m rows left and c the mean reward."""
-    gamma = 0.9
-    x, _, policy, _ = toy(5000, 10_000)
-    reached = teach(gamma, 3000).td.critics(x, policy)
-    now = expected_reward(x, policy)
-    following = (1 - gamma ** x[:, 2:]) / (1 - gamma)
-    expected = now + gamma * now.mean() * following
-    assert (reached - expected).abs().mean() < 0.15
-    assert torch.corrcoef(torch.cat([reached, expected], 1).T)[0, 1] > 0.95
+    """r + gamma c (1 - gamma^m) / (1 - gamma), m rows left and c the mean reward. The returns that
+    happened hold every row's own noise, which no critic can foresee."""
+    gamma, rows = 0.9, toy(5000, 10_000)
+    q = values(teach(CRITICS.model_copy(update={"gamma": gamma}), 3000), rows.state, rows.scores)
+    now = expected_reward(rows)
+    expected = now + gamma * now.mean() * (1 - gamma ** rows.state[:, 2:]) / (1 - gamma)
+    assert (q - expected).abs().mean() < 0.15 and correlation(q, expected) > 0.95
+    gained = reward(rows.scores, rows.labels)
+    happened = discounted(gained, session_ends(rows.session), gamma)
+    assert correlation(q, happened) > 0.95 * correlation(expected, happened)
+
+
+def best_action_error(explore: float, lessons: int = 3000) -> float:
+    """Mean distance of argmax_a Q(s, a) from P(y = 1 | s)."""
+    critics = teach(CRITICS.model_copy(update={"gamma": 0.0, "explore": explore}), lessons)
+    state, grid = toy(500, 10_000).state, torch.linspace(0.01, 0.99, 99)
+    q = torch.cat([values(critics, state, a.expand(500, 1)) for a in grid], 1)
+    return float((grid[q.argmax(1)] - chance(state)[:, 0]).abs().mean())
 
 
 @pytest.mark.slow
-def test_the_best_action_is_the_true_chance() -> None:
-    """Also far from the under-confident policy, since half of the actions are uniform."""
-    x, _, _, _ = toy(500, 10_000)
-    grid = torch.linspace(0.01, 0.99, 99)
-    critics = teach(0.0, 3000).td.critics
-    q = torch.stack([critics(x, torch.full((500, 1), float(a)))[:, 0] for a in grid], 1)
-    assert (grid[q.argmax(1)] - (x @ TRUE).sigmoid()).abs().mean() < 0.1
+def test_the_best_action_is_the_true_chance_if_actions_are_explored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Around a policy that hardly varies its predictions, values of other actions are guesses. With
+    the usual noise the policy's neighbourhood is wide enough in this toy after 3000 lessons."""
+    assert best_action_error(explore=0.5) < 0.1
+    monkeypatch.setattr(module, "NOISE", 0.02)
+    mixed, near = best_action_error(explore=0.5), best_action_error(explore=0.0)
+    assert mixed < 0.1 < near
 
 
 def made(gamma: float) -> TemporalDifference:
-    torch.manual_seed(0)
     return TemporalDifference(1, 3, (8,), gamma, lr=1e-3, rate=0.01)
 
 
 def test_the_target_of_a_last_row_is_its_reward() -> None:
-    x, labels, policy, ends = toy(50, 0)
-    gained = reward(policy, labels)
-    target = made(0.9).target(x, policy, gained, ends)
-    torch.testing.assert_close(target[ends], gained[ends])
-    assert not torch.isclose(target[~ends], gained[~ends]).any()
+    rows = toy(50, 0)
+    gained, ends = reward(rows.scores, rows.labels), session_ends(rows.session)
+    target = made(0.9).target(rows.state, rows.scores, gained, ends)
+    assert ends.sum() == 10 and torch.equal(target[ends], gained[ends])
+    assert (target[~ends] < gained[~ends]).all()
 
 
 def test_what_follows_matters_with_a_discount_and_without_one_does_not() -> None:
     """Rows change places across sessions: their own states and rewards stay with them."""
-    x, labels, policy, ends = toy(50, 0)
-    gained, order = reward(policy, labels), torch.randperm(50)
-    back = order.argsort()
+    rows, order = toy(50, 0), torch.randperm(50)
+    gained, ends, back = (
+        reward(rows.scores, rows.labels),
+        session_ends(rows.session),
+        order.argsort(),
+    )
     for gamma, same in ((0.0, True), (0.9, False)):
         td = made(gamma)
-        plain = td.target(x, policy, gained, ends)
-        moved = td.target(x[order], policy[order], gained[order], ends)[back]
-        assert torch.allclose(moved, plain) == same
+        plain = td.target(rows.state, rows.scores, gained, ends)
+        moved = td.target(rows.state[order], rows.scores[order], gained[order], ends)[back]
+        assert torch.equal(moved, plain) == same
 
 
 def test_critics_are_never_above_zero() -> None:
-    x, _, policy, _ = toy(100, 0)
-    assert (made(0.9).critics(100 * x, policy) <= 0).all()
+    rows = toy(100, 0)
+    assert (made(0.9).critics(100 * rows.state, rows.scores) <= 0).all()
+
+
+def test_states_are_standardised_by_the_first_lesson() -> None:
+    rows = toy(510, 0)
+    state = torch.cat([3 * rows.state[:, :2] + 7, torch.full((510, 1), 4.0)], 1)
+    weighting = CRITICS.build(SETTING)
+    for shift in (0.0, 100.0):
+        weighting.learn(replace(rows, state=state + shift))
+    for critics in (weighting.td.critics, weighting.td.targets):
+        torch.testing.assert_close(critics.mean, state.mean(0))
+        expected = torch.cat([state[:, :2].std(0, correction=0), torch.ones(1)])
+        torch.testing.assert_close(critics.std, expected)
 
 
 def test_rewards_are_minus_the_log_loss_of_the_action() -> None:
@@ -160,67 +137,52 @@ def test_rewards_are_minus_the_log_loss_of_the_action() -> None:
     assert reward(actions, labels).tolist() == pytest.approx([math.log(0.25), math.log(0.75)])
 
 
-def test_returns_are_discounted_to_the_end_of_a_session() -> None:
-    rewards = torch.tensor([[-1.0], [-2.0], [-4.0], [-8.0]])
-    ends = session_ends(torch.tensor([7, 7, 7, 9]))
-    assert ends.tolist() == [False, False, True, True]
-    expected = [-1 - 2 / 2 - 4 / 4, -2 - 4 / 2, -4.0, -8.0]
-    assert discounted(rewards, ends, 0.5)[:, 0].tolist() == expected
+def test_actions_are_uniform_or_near_the_policy_and_never_certain() -> None:
+    policy = torch.tensor([[0.5], [1e-9]]).repeat(2000, 1)
+    seen = {
+        e: CRITICS.model_copy(update={"explore": e}).build(SETTING).act(policy, 0)
+        for e in (0.0, 0.5, 1.0)
+    }
+    for actions in seen.values():
+        assert actions.min() >= LEAST and actions.max() <= 1 - LEAST
+        assert (reward(actions, torch.ones_like(actions)) > -9.22).all()
+    spread = {e: float(actions[::2].std()) for e, actions in seen.items()}
+    assert spread[0.0] == pytest.approx(module.NOISE, rel=0.1)
+    assert spread[1.0] == pytest.approx(12**-0.5, rel=0.1)
+    assert spread[0.5] == pytest.approx(((module.NOISE**2 + 1 / 12) / 2) ** 0.5, rel=0.1)
 
 
-def test_a_critic_goes_with_the_returns_that_happened() -> None:
-    """The oracle holds each row's own noise, so the correlation is far from 1; with critics that
-    were not taught it is about 0."""
-    x, labels, policy, ends = toy(5000, 10_000)
-    returns = discounted(reward(policy, labels), ends, 0.0)
-    q = teach(0.0, 800).td.critics(x, policy)
-    assert torch.corrcoef(torch.cat([q, returns], 1).T)[0, 1] > 0.3
+def test_every_update_draws_actions_anew() -> None:
+    weighting, policy = CRITICS.build(SETTING), torch.full((10, 1), 0.5)
+    first, second = (weighting.act(policy, update) for update in range(2))
+    assert torch.equal(first, weighting.act(policy, 0)) and not torch.equal(first, second)
+    weighting.learn(toy(10, 0))
+    assert not torch.equal(first, weighting.act(policy, 0))
 
 
-@pytest.mark.parametrize("config", [RMTLConfig(strength=0.0), RMTLMCConfig(strength=0.0)])
-def test_no_strength_is_plain_training_bit_for_bit(config: RMTLConfig | RMTLMCConfig) -> None:
-    layout, seen = make_layout(binary_tasks(3)), []
-    for weighting in (StaticConfig(), config):
-        torch.manual_seed(0)
-        network = make_network(layout, debug_model("mmoe"), weighting)
-        batch = random_batch(layout, 16)
-        network(batch)[0].backward()
-        seen.append({n: p.grad for n, p in network.named_parameters()})
-    for name, gradient in seen[0].items():
-        assert torch.equal(gradient, seen[1][name]), name
-
-
-def test_weights_are_at_least_one_before_and_have_mean_one_after() -> None:
-    raw = RMTLConfig(hidden=(8,), normalise=False).build(COURSE.setting())
-    scaled = RMTLConfig(hidden=(8,)).build(COURSE.setting())
-    assert (raw(COURSE.step(0)) >= 1).all()
-    weights = scaled(COURSE.step(0))
-    torch.testing.assert_close(weights.mean(0), torch.ones(3))
-    facts = scaled.facts()
-    assert all(facts[f"raw_mean/t{t}"] > 1 for t in range(3))
+def calibration(weighting: RMTL | None) -> float:
+    """Mean prediction over mean label of a logistic model that holds the truth, trained with the
+    weights of its rows, or with 1 + lambda times what each row did lose."""
+    shift = -1.5
+    rows = toy(10_000, 77_000, shift)
+    w, b = torch.zeros(3, 1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.Adam([w, b], lr=0.05)
+    for _ in range(200):
+        logits = rows.state @ w + b
+        losses = F.binary_cross_entropy_with_logits(logits, rows.labels, reduction="none")
+        if weighting is None:
+            weights = 1 + 0.7 * losses.detach()
+        else:
+            weights = weighting(step_of(replace(rows, scores=logits.detach().sigmoid())))
+        optimizer.zero_grad()
+        (weights * losses / weights.mean()).mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        return float((rows.state @ w + b).sigmoid().mean() / rows.labels.mean())
 
 
 def test_critics_leave_calibration_alone_and_realised_losses_do_not() -> None:
-    """A model that holds the truth, trained with weights from its own predictions: by what a critic
-    expects, by what did happen."""
-    x, _, _, _ = toy(20_000, 3)
-    random = torch.Generator().manual_seed(4)
-    labels = (torch.rand(20_000, generator=random) < (x @ TRUE - 1.5).sigmoid()).float()
-
-    def calibration(realised: bool) -> float:
-        w, b = torch.zeros(3, requires_grad=True), torch.zeros(1, requires_grad=True)
-        optimizer = torch.optim.Adam([w, b], lr=0.05)
-        for _ in range(300):
-            logit = x @ w + b
-            loss = F.binary_cross_entropy_with_logits(logit, labels, reduction="none")
-            p = logit.sigmoid().detach()
-            truth = (x @ TRUE - 1.5).sigmoid()
-            foreseen = -(truth * p.clamp(LEAST).log() + (1 - truth) * (1 - p).clamp(LEAST).log())
-            weight = 1 + 0.7 * (loss.detach() if realised else foreseen)
-            optimizer.zero_grad()
-            (weight * loss / weight.mean()).mean().backward()
-            optimizer.step()
-        return float((x @ w + b).sigmoid().mean() / labels.mean())
-
-    assert abs(calibration(realised=False) - 1) < 0.02
-    assert abs(calibration(realised=True) - 1) > 0.04
+    weighting = teach(RMTLConfig(hidden=(32,), updates=1), 500, shift=-1.5)
+    assert weighting(step_of(toy(500, 1, -1.5))).std() > 0.1
+    assert abs(calibration(weighting) - 1) < 0.02
+    assert abs(calibration(None) - 1) > 0.02
