@@ -136,10 +136,10 @@ class RMTL(Weighting):
     def weigh(self, step: Step) -> Tensor:
         rows = step.rows
         self.td.to(rows.state.device)
-        if not int(self.seen):
-            return torch.ones_like(rows.losses)
+        # Without a lesson they are asked, too: what times a step untaught times what it will cost.
         q = self.td.critics(rows.state, rows.scores[:, self.binary])
-        return self.normaliser(1 - self.config.strength * q, rows)
+        weights = self.normaliser(1 - self.config.strength * q, rows)
+        return weights if int(self.seen) else torch.ones_like(weights)
 
     def facts(self) -> dict[str, float]:
         told = {"critic_loss": float(self.error)} if int(self.seen) else {}
