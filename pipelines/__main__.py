@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -26,6 +27,7 @@ COMMANDS = {
     "Score": (score, serve),
     "Look": (show, schema, models, weightings, ui, doctor),
 }
+AB_COMMANDS: tuple[Callable[..., None], ...] = ()
 
 app = typer.Typer(
     name="fulcrum",
@@ -38,6 +40,15 @@ app = typer.Typer(
 for _panel, _commands in COMMANDS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
+
+ab = typer.Typer(
+    help="A/B tests of recommenders that learn: simulate, weigh, analyse.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+for _command in AB_COMMANDS:
+    ab.command()(_command)
+app.add_typer(ab, name="ab", rich_help_panel="Experiment")
 
 
 @app.callback()

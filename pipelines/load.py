@@ -1,4 +1,4 @@
-"""From YAML to a `RunConfig`.
+"""From YAML to a config: a run, an experiment, a simulated world.
 
 A file may name one parent by `extends:`, relative to itself. Maps merge key by key; lists and
 values replace. A map that picks another `kind`, `architecture` or `method` keeps those keys of the
@@ -12,12 +12,13 @@ Paths to data, workspace and tracking store are relative to the working director
 import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as File
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from features.config import Config
 from features.errors import ConfigError, nearest
 from features.spec import Problem
 from pipelines import check, shape
@@ -25,9 +26,23 @@ from pipelines.config import RunConfig
 from pipelines.document import Document, Path, dump, parse
 from pipelines.problem import dotted, from_pydantic
 
+C = TypeVar("C", bound=Config)
+Check = Callable[[C], Sequence[Problem]]
+"""What is wrong between the parts of a config, each being right by itself."""
+
 
 def load(file: str | File, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a run.
+    """Read a run; raises as `read` does."""
+    return read(RunConfig, file, overrides, check.problems)
+
+
+def read(
+    kind: type[C],
+    file: str | File,
+    overrides: Sequence[str] = (),
+    wrong_in: Check[C] = lambda config: (),
+) -> C:
+    """Read a config of a kind.
 
     Raises ConfigError with every problem of the files and overrides at once, each with its place,
     its path, the value, what was expected and the nearest right spelling. No data are read.
@@ -36,10 +51,10 @@ def load(file: str | File, overrides: Sequence[str] = ()) -> RunConfig:
     layers = list(files)
     data: Any = {}
     for layer in files:
-        data = merge(RunConfig, data, layer.data)
+        data = merge(kind, data, layer.data)
     for text in overrides:
-        layer = _read_override(text, data)
-        data = merge(RunConfig, data, layer.data)
+        layer = _read_override(kind, text, data)
+        data = merge(kind, data, layer.data)
         layers.append(layer)
     problems = [
         (rank, line or 0, Problem(path, message))
@@ -48,7 +63,7 @@ def load(file: str | File, overrides: Sequence[str] = ()) -> RunConfig:
     ]
     config = None
     if not any(path == () for layer in files for path, _, _ in layer.problems):
-        config, wrong = _validate(data)
+        config, wrong = _validate(kind, data, wrong_in)
         problems += [(*_place(layers, problem.path), problem) for problem in wrong]
     if problems or config is None:
         raise ConfigError(_report(layers, problems))
@@ -69,13 +84,13 @@ def merge(annotation: Any, parent: Any, child: Any) -> Any:
     return merged
 
 
-def to_yaml(config: RunConfig) -> str:
-    """The resolved run: `load` of this text gives an equal config."""
+def to_yaml(config: Config) -> str:
+    """The resolved config: reading this text gives an equal one."""
     return dump(config.model_dump(mode="json"))
 
 
-def fingerprint(config: RunConfig) -> str:
-    """16 hexadecimal digits that change with any resolved value of the run."""
+def fingerprint(config: Config) -> str:
+    """16 hexadecimal digits that change with any resolved value."""
     text = json.dumps(config.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -122,7 +137,7 @@ def _read_files(file: File, above: tuple[File, ...] = ()) -> list[Document]:
     return [*_read_files(target, chain), document]
 
 
-def _read_override(text: str, data: Any) -> Document:
+def _read_override(kind: type[Config], text: str, data: Any) -> Document:
     """One `a.b=value` as a document that holds nothing else."""
     name = f"--set {text}"
     left, separator, right = text.partition("=")
@@ -132,7 +147,7 @@ def _read_override(text: str, data: Any) -> Document:
         document.problems.append(((), None, "expected path=value, for example train.epochs=3"))
         return document
     value = parse(right, name)
-    unknown = _unknown(path, data)
+    unknown = _unknown(kind, path, data)
     if value.problems or unknown:
         document.problems = [(path, None, message) for _, _, message in value.problems]
         document.problems += [(path, None, unknown)] if unknown else []
@@ -144,9 +159,9 @@ def _read_override(text: str, data: Any) -> Document:
     return document
 
 
-def _unknown(path: tuple[str, ...], data: Any) -> str | None:
+def _unknown(kind: type[Config], path: tuple[str, ...], data: Any) -> str | None:
     """What is wrong with the path of an override, if anything."""
-    annotation: Any = RunConfig
+    annotation: Any = kind
     whole = data
     for depth, key in enumerate(path):
         last = depth == len(path) - 1
@@ -161,7 +176,7 @@ def _unknown(path: tuple[str, ...], data: Any) -> str | None:
                     f"there are; set it in the same map: {dotted(path[:depth])}="
                     f"{{{choices[0]}: ..., {key}: ...}}"
                 )
-            namesakes = [dotted(p) for p in shape.paths(RunConfig, whole) if p[-1] == path[-1]]
+            namesakes = [dotted(p) for p in shape.paths(kind, whole) if p[-1] == path[-1]]
             return f"unknown key `{key}`" + (nearest(key, choices) or _suggest(namesakes))
         if named is not None and not last and key not in choices:
             return f"there is no `{dotted(path[: depth + 1])}`{nearest(key, choices)}"
@@ -174,18 +189,18 @@ def _suggest(paths: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(f'`{path}`' for path in paths[:3])}?" if paths else ""
 
 
-def _validate(data: Any) -> tuple[RunConfig | None, list[Problem]]:
+def _validate(kind: type[C], data: Any, wrong_in: Check[C]) -> tuple[C | None, list[Problem]]:
     """The config, and what is wrong with it."""
     try:
-        config = RunConfig.model_validate(data)
-        return config, check.problems(config)
+        config = kind.model_validate(data)
+        return config, list(wrong_in(config))
     except ValidationError as error:
-        wrong = from_pydantic(error.errors(), RunConfig, data)
+        wrong = from_pydantic(error.errors(), kind, data)
     try:
-        rest = RunConfig.model_validate(_without(data, [problem.path for problem in wrong]))
+        rest = kind.model_validate(_without(data, [problem.path for problem in wrong]))
     except ValidationError:
         return None, wrong
-    return None, [*wrong, *check.problems(rest)]
+    return None, [*wrong, *wrong_in(rest)]
 
 
 def _without(data: Any, paths: Sequence[Path]) -> Any:
