@@ -3,8 +3,8 @@
 A user is offered a few videos with features x, uniform on [0, 1]^10, each short or long with
 probability 1/2. With x' = x - 1/2 and j = 1..10:
 
-    P(finish)   sigmoid( 0.8 + sum_j 1.5 cos(j) x'_j)  short    sigmoid(-0.8 + sum_j 1.5 sin(j) x'_j)  long
-    E[stay]     exp(           sum_j     cos(2j) x'_j)  short    exp(     0.6 + sum_j     sin(2j) x'_j)  long
+    short   P(finish) = sigmoid( 0.8 + sum_j 1.5 cos(j) x'_j)    E[stay] = exp(      sum_j cos(2j) x'_j)
+    long    P(finish) = sigmoid(-0.8 + sum_j 1.5 sin(j) x'_j)    E[stay] = exp(0.6 + sum_j sin(2j) x'_j)
 
 and the stay is exponential. It has the form of the simulation in Si, "Tackling Interference Induced
 by Data Training Loops in A/B Tests" (arXiv 2310.17496), whose coefficients were not published;
@@ -17,8 +17,8 @@ import numpy as np
 
 FEATURES = 10
 WIDTH = 2 * FEATURES + 2
-"""Length of what a model sees of a video: x' if short, else zeros; x' if long, else zeros; whether it
-is short; whether it is long."""
+"""Length of what a model sees of a video: x' if short, else zeros; x' if long, else zeros; whether
+it is short; whether it is long."""
 _J = np.arange(1, FEATURES + 1)
 _FINISH = np.concatenate([1.5 * np.cos(_J), 1.5 * np.sin(_J), [0.8, -0.8]]).astype(np.float32)
 _STAY = np.concatenate([np.cos(2 * _J), np.sin(2 * _J), [0.0, 0.6]]).astype(np.float32)

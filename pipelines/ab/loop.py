@@ -140,19 +140,20 @@ def play(
 
 
 def _join(parts: list[Outcome]) -> Outcome:
-    arrays = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("expected", "realised", "squared", "users")
-    )
-    shares = [len(part.users) / sum(len(p.users) for p in parts) for part in parts]
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    sizes = [len(part.users) for part in parts]
     facts = {
         design: {
-            name: sum(s * p.facts[design][name] for s, p in zip(shares, parts, strict=True))
+            name: float(np.average([part.facts[design][name] for part in parts], weights=sizes))
             for name in first
         }
         for design, first in parts[0].facts.items()
     }
-    return Outcome(*arrays, facts)
+    return Outcome(
+        joined("expected"), joined("realised"), joined("squared"), joined("users"), facts
+    )
 
 
 def _chunk(config: LoopConfig, share: float, number: int, replications: int) -> Outcome:
@@ -188,7 +189,8 @@ def _choose(
 
 
 def _answers(seen: Visits, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Whether users finish and how long they stay, `(..., users, 2)`, and what was to be expected."""
+    """Whether users finish and how long they stay, `(..., users, 2)`, and what was to be
+    expected."""
     expected = np.stack([finish_rate(shown), mean_stay(shown)], -1)
     realised = np.stack([seen.finish < expected[..., 0], seen.stay * expected[..., 1]], -1)
     return realised, expected
@@ -201,7 +203,7 @@ def _gradient(
     for staying."""
     predicted = shown @ models
     predicted[..., 0] = 1 / (1 + np.exp(-predicted[..., 0]))
-    errors = (predicted - labels) * np.asarray(weights)[..., None]
+    errors = (predicted - labels) * np.expand_dims(weights, -1)
     return np.swapaxes(shown, -1, -2) @ errors.astype(np.float32) / np.float32(shown.shape[-2])
 
 
@@ -223,45 +225,31 @@ class _Test:
             design.build(self.rows, WIDTH, share, _seed(config.seed, number, place))
             for place, design in enumerate(config.designs.values())
         ]
-        alphas = np.array([config.alpha_treatment, config.alpha_control], np.float32)
-        self.alphas = alphas[:, None, None]
 
     def run(self, random: np.random.Generator) -> Outcome:
-        config, count = self.config, len(self.names)
-        users = config.users // config.instances
-        sums = np.zeros((3, self.rows, count, 2, 3))
-        arms = np.zeros((self.rows, count, 2))
+        config = self.config
+        size = (self.rows, config.users // config.instances)
+        tally = _Tally(self.rows, len(self.names))
         told: dict[str, list[dict[str, float]]] = {name: [] for name in config.designs}
         for _ in range(config.steps):
-            seen = visits(random, (self.rows, users), config.videos)
-            treated = self._deal(seen)
-            for place in range(count):
-                z = treated[:, place]
-                predicted = self._predict(seen, place, z)
-                alpha = np.where(z, *self.alphas[:, 0, 0])[..., None]
-                shown = _choose(seen, predicted, alpha, config.noise)
+            seen = visits(random, size, config.videos)
+            for place, treated in enumerate(self._deal(seen)):
+                alpha = np.where(treated, config.alpha_treatment, config.alpha_control)[..., None]
+                predicted = self._predict(seen, place, treated)
+                shown = _choose(seen, predicted, alpha.astype(np.float32), config.noise)
                 realised, expected = _answers(seen, shown)
-                self._learn(place, shown, realised, z)
-                short = shown[..., -2]
-                did = np.stack([short, realised[..., 1], realised[..., 0]], -1)
-                hoped = np.stack([short, expected[..., 1], expected[..., 0]], -1)
-                for arm, members in enumerate((z, ~z)):
-                    kept = members[..., None]
-                    for total, values in zip(sums, (hoped, did, did**2), strict=True):
-                        total[:, place, arm] += (values * kept).sum(1)
-                    arms[:, place, arm] += members.sum(1)
+                self._learn(place, shown, realised, treated)
+                tally.add(place, treated, shown, realised, expected)
             for name, design in zip(config.designs, self.designs, strict=True):
                 told[name].append(design.facts())
-        with np.errstate(invalid="ignore"):
-            means = sums / arms[..., None]
-        parts = (self._by_instance(part) for part in (*means, arms))
-        return Outcome(*parts, {n: _mean(f[len(f) // 2 :]) for n, f in told.items()})
+        facts = {name: _mean(steps[len(steps) // 2 :]) for name, steps in told.items()}
+        return tally.outcome(self.shape, facts)
 
-    def _deal(self, seen: Visits) -> np.ndarray:
-        """`(rows, worlds, users)`: all treated, none, then by chance."""
+    def _deal(self, seen: Visits) -> list[np.ndarray]:
+        """Who is treated, by world: all, none, then by chance."""
         chance = seen.arm < self.share
         whole = np.ones_like(chance)
-        return np.stack([whole, ~whole, *(chance for _ in self.designs)], 1)
+        return [whole, ~whole, *(chance for _ in self.designs)]
 
     def _predict(self, seen: Visits, place: int, treated: np.ndarray) -> np.ndarray:
         """By the model of each user's arm."""
@@ -284,9 +272,41 @@ class _Test:
             models = self.models[:, place, arm]
             models -= self.config.lr * _gradient(shown, labels, models, weight)
 
-    def _by_instance(self, array: np.ndarray) -> np.ndarray:
-        """`(rows, worlds, ...)` to `(replications, worlds, instances, ...)`."""
-        return np.moveaxis(array.reshape(*self.shape, *array.shape[1:]), 1, 2)
+
+class _Tally:
+    """Sums by row, world, arm and metric."""
+
+    def __init__(self, rows: int, worlds: int) -> None:
+        self.sums = np.zeros((3, rows, worlds, 2, len(METRICS)))
+        self.users = np.zeros((rows, worlds, 2))
+
+    def add(
+        self,
+        place: int,
+        treated: np.ndarray,
+        shown: np.ndarray,
+        realised: np.ndarray,
+        expected: np.ndarray,
+    ) -> None:
+        short = shown[..., -2]
+        did = np.stack([short, realised[..., 1], realised[..., 0]], -1)
+        hoped = np.stack([short, expected[..., 1], expected[..., 0]], -1)
+        for arm, members in enumerate((treated, ~treated)):
+            kept = members[:, :, None]
+            for total, values in zip(self.sums, (hoped, did, did**2), strict=True):
+                total[:, place, arm] += (values * kept).sum(1)
+            self.users[:, place, arm] += members.sum(1)
+
+    def outcome(self, shape: tuple[int, int], facts: dict[str, dict[str, float]]) -> Outcome:
+        """With rows as `(replications, instances)`; the mean of nobody is NaN."""
+        with np.errstate(invalid="ignore"):
+            means = self.sums / self.users[..., None]
+
+        def by_instance(array: np.ndarray) -> np.ndarray:
+            return np.moveaxis(array.reshape(*shape, *array.shape[1:]), 1, 2)
+
+        expected, realised, squared = map(by_instance, means)
+        return Outcome(expected, realised, squared, by_instance(self.users), facts)
 
 
 def _seed(*key: int) -> int:

@@ -14,8 +14,8 @@ def distributions(
     rows: Sequence[tuple[str, Mapping[str, float], Mapping[str, np.ndarray]]],
 ) -> Figure:
     """One row of panels a study and one panel a metric: each design's estimates as dots with their
-    mean, the truth as a line. A study is its title, the truth by metric, and by design the estimates
-    `(replications, metrics)`."""
+    mean, the truth as a line. A study is its title, the truth by metric, and by design the
+    estimates `(replications, metrics)`."""
     metrics = list(rows[0][1])
     size = (4.2 * len(metrics), 0.6 + 2.4 * len(rows))
     figure = Figure(figsize=size, layout="constrained")
@@ -24,7 +24,7 @@ def distributions(
     for line, (title, truth, estimates) in zip(panels, rows, strict=True):
         for place, (panel, metric) in enumerate(zip(line, metrics, strict=True)):
             panel.axvline(truth[metric], color=INK, linewidth=1.4)
-            for height, (design, values) in enumerate(estimates.items()):
+            for height, values in enumerate(estimates.values()):
                 color = PALETTE[height % len(PALETTE)]
                 found = values[:, place]
                 jitter = height + random.uniform(-0.22, 0.22, len(found))

@@ -1,4 +1,4 @@
-"""What every design of an experiment in the loop shares: which rows each arm's model learns from."""
+"""What every design of a test in the loop shares: which rows each arm's model learns from."""
 
 from typing import NamedTuple
 

@@ -1,10 +1,11 @@
 """Both models learn from all rows, each row weighing as it would be likely in the model's world.
 
-Si, "Tackling Interference Induced by Data Training Loops in A/B Tests: A Weighted Training Approach"
-(arXiv 2310.17496): W_T = e(x) / p and W_C = (1 - e(x)) / (1 - p), with e(x) = P(Z = 1 | x) from a
-classifier that is trained along with the models.
+Si, "Tackling Interference Induced by Data Training Loops in A/B Tests: A Weighted Training
+Approach" (arXiv 2310.17496): W_T = e(x) / p and W_C = (1 - e(x)) / (1 - p), with e(x) = P(Z = 1 | x)
+from a classifier that is trained along with the models.
 """
 
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ class Classifier(nn.Module):
         sizes = (width, hidden, hidden, 1)
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        for inputs, outputs in pairwise(sizes):
             # The last layer starts at zero, so that the first weights are 1.
             scale = inputs**-0.5 if outputs > 1 else 0.0
             noise = torch.rand(replications, inputs, outputs, generator=random) * 2 - 1
