@@ -4,6 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from features.errors import DataError
+
+ROUNDING = 1e-12
+"""Variation below this share of the values is none."""
+
 
 @dataclass(frozen=True)
 class Users:
@@ -33,3 +38,29 @@ class Users:
         is 0 and its variance over the number of users is that of R (Deng, Knoblich and Lu,
         KDD 2018)."""
         return (self.numerator - self.value * self.denominator) / self.denominator.mean()
+
+    @property
+    def se(self) -> float:
+        """Standard error of the value, that is the root of
+        (s_Y² - 2 R s_YN + R² s_N²) / (n mean(N)²)."""
+        return float(self.residuals.std(ddof=1) / np.sqrt(len(self)))
+
+
+def check(users: Users, arm: str) -> None:
+    """Raise DataError for an arm of which no interval can be given: fewer than two users, a value
+    that is not a number, nothing in the denominator, or all users alike."""
+    if len(users) < 2:
+        raise DataError(f"arm `{arm}` has {len(users)} users; an interval needs two or more")
+    bad = ~(np.isfinite(users.numerator) & np.isfinite(users.denominator))
+    if bad.any():
+        raise DataError(
+            f"arm `{arm}`: {bad.sum()} of {len(users)} users have a value that is not finite"
+        )
+    if users.denominator.sum() == 0:
+        raise DataError(f"arm `{arm}`: the metric's denominator is 0 for all {len(users)} users")
+    scale = np.abs(users.numerator).max() / np.abs(users.denominator.mean())
+    if np.ptp(users.residuals) <= ROUNDING * scale:
+        raise DataError(
+            f"arm `{arm}`: the metric is constant, {users.value:g} for each of {len(users)} users; "
+            "without variation there is no interval"
+        )

@@ -1,0 +1,67 @@
+"""The effect once more, by drawing users again: the check of what the formulas say."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipelines.ab.effects import CLEAR, UNKNOWN, Effect, Relative
+from pipelines.ab.users import Users, check
+
+MANY = 20_000
+"""Users of an arm from which on each gets its own Poisson(1) number of copies."""
+CELLS = 2_000_000
+"""Entries drawn at a time."""
+
+
+def compare(
+    control: Users, treatment: Users, alpha: float = 0.05, seed: int = 0, draws: int = 2000
+) -> Effect:
+    """Difference of the arms' values with its percentile interval.
+
+    Users are drawn again with replacement within each arm (Efron and Tibshirani, 1993, chapter
+    13). An arm of more than `MANY` draws Poisson(1) copies of each user instead, which saves
+    nothing but the exact number of users (Chamandy et al., 2012). The p-value is twice the smaller
+    share of draws on either side of 0. Raises DataError where an arm says nothing.
+    """
+    check(control, "control")
+    check(treatment, "treatment")
+    generators = np.random.default_rng(seed).spawn(2)
+    again = [
+        np.concatenate(list(_again(users, draws, rng)))
+        for users, rng in zip((control, treatment), generators, strict=True)
+    ]
+    differences = again[1] - again[0]
+    ends = [alpha / 2, 1 - alpha / 2]
+    low, high = np.quantile(differences, ends)
+    below, above = np.sum(differences <= 0), np.sum(differences >= 0)
+    relative: Relative = UNKNOWN
+    if abs(control.value) > CLEAR * again[0].std(ddof=1):
+        relative_low, relative_high = np.quantile(differences / again[0], ends)
+        value = treatment.value / control.value - 1
+        relative = value, float(relative_low), float(relative_high)
+    return Effect(
+        control.value,
+        treatment.value,
+        treatment.value - control.value,
+        float(differences.std(ddof=1)),
+        float(low),
+        float(high),
+        min(1.0, 2 * (1 + int(min(below, above))) / (1 + draws)),
+        *relative,
+        len(control),
+        len(treatment),
+    )
+
+
+def _again(users: Users, draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """The arm's value in each draw, some draws at a time."""
+    size = len(users)
+    both = np.stack([users.numerator, users.denominator], axis=1)
+    step = max(1, CELLS // size)
+    for first in range(0, draws, step):
+        shape = min(step, draws - first), size
+        if size > MANY:
+            sums = rng.poisson(1, shape) @ both
+        else:
+            sums = both[rng.integers(size, size=shape)].sum(axis=1)
+        yield sums[:, 0] / sums[:, 1]
