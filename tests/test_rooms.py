@@ -17,6 +17,7 @@ SPEAKERS = {
     "yaml": {"pipelines/document.py", "serving/bundle.py"},
     "matplotlib": {"pipelines/figures.py", "pipelines/balance_figures.py"},
     "jinja2": {"pipelines/page.py"},
+    "tea_tasting": {"pipelines/ab/tasting.py"},
 }
 
 

@@ -20,8 +20,8 @@ def compare(
 
     Users are drawn again with replacement within each arm (Efron and Tibshirani, 1993, chapter
     13). In an arm of more than `MANY` each user gets a Poisson(1) number of copies instead, so
-    that the number of users varies a little, too (Chamandy et al., 2012). The p-value is twice the smaller
-    share of draws on either side of 0. Raises DataError where an arm says nothing.
+    that the number of users varies a little, too (Chamandy et al., 2012). The p-value is twice the
+    smaller share of draws on either side of 0. Raises DataError where an arm says nothing.
     """
     check(control, "control")
     check(treatment, "treatment")

@@ -36,15 +36,17 @@ def adjust(control: Users, treatment: Users) -> Adjusted:
     check(treatment, "treatment")
     arms = control, treatment
     covariates = _covariates(*arms)
-    sizes = np.cumsum([len(control)])
-    centred = [part - part.mean(axis=0) for part in np.split(covariates, sizes)]
+    border = [len(control)]
+    centred = [part - part.mean(axis=0) for part in np.split(covariates, border)]
     residuals = np.concatenate([arm.residuals for arm in arms])
     slopes, *_ = np.linalg.lstsq(np.concatenate(centred), residuals, rcond=None)
     shift = (covariates - covariates.mean(axis=0)) @ slopes
     left = residuals - np.concatenate(centred) @ slopes
     explained = 1 - float(left @ left) / float(residuals @ residuals)
+    control_shift, treatment_shift = np.split(shift, border)
     return Adjusted(
-        *(_less(arm, part) for arm, part in zip(arms, np.split(shift, sizes), strict=True)),
+        _less(control, control_shift),
+        _less(treatment, treatment_shift),
         theta=float(slopes[0]),
         correlation=float(np.sqrt(max(0.0, explained))),
         covered=float(1 - covariates[:, 1].mean()) if covariates.shape[1] == 2 else 1.0,

@@ -10,7 +10,7 @@ from pipelines.ab.users import Users, check
 CLEAR = 3.0
 """Standard errors from 0 beyond which a value's logarithm is nearly normal."""
 
-Relative = tuple[float, float, float] | tuple[None, None, None]
+Relative = tuple[float | None, float | None, float | None]
 """A relative effect and the ends of its interval, or none of them."""
 UNKNOWN: Relative = (None, None, None)
 
@@ -49,18 +49,16 @@ def compare(control: Users, treatment: Users, alpha: float = 0.05) -> Effect:
     difference = treatment.value - control.value
     errors = control.se, treatment.se
     values = control.value, treatment.value
-    clear = all(abs(v) > CLEAR * se for v, se in zip(values, errors, strict=True))
-    relative: Relative
+    se = float(np.hypot(*errors))
+    clear = all(abs(v) > CLEAR * e for v, e in zip(values, errors, strict=True))
     if clear and values[0] * values[1] > 0 and found.relative_low is not None:
-        assert found.relative_high is not None
         relative = difference / control.value, found.relative_low, found.relative_high
     else:
-        se = float(np.hypot(*errors))
         relative = fieller(values, errors, (found.high - found.low) / 2 / se)
     return Effect(
         *values,
         difference,
-        float(np.hypot(*errors)),
+        se,
         found.low,
         found.high,
         found.p_value,

@@ -31,8 +31,8 @@ class LoggedPolicy:
         places, known = _places(self.contexts, contexts)
         if not known.all():
             raise DataError(
-                f"{(~known).sum()} of {len(known)} rows have a context that the target policy never "
-                f"met, for example {contexts[~known][0]!r}; use fewer columns as context"
+                f"{(~known).sum()} of {len(known)} rows have a context that the target policy "
+                f"never met, for example {contexts[~known][0]!r}; use fewer columns as context"
             )
         return places
 

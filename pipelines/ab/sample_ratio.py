@@ -29,8 +29,8 @@ class SampleRatio:
 
 
 def check(counts: Mapping[str, int], shares: Mapping[str, float]) -> SampleRatio:
-    """Pearson's chi-square of the counts against the designed shares; arms left out of `counts` have
-    no users. Raises DataError for an arm without a share, or when there are no users at all."""
+    """Pearson's chi-square of the counts against the designed shares; arms left out of `counts`
+    have no users. Raises DataError for an arm without a share, or when there are no users at all."""
     _known(counts, shares)
     found = {arm: int(counts.get(arm, 0)) for arm in shares}
     total = sum(found.values())
@@ -42,8 +42,8 @@ def check(counts: Mapping[str, int], shares: Mapping[str, float]) -> SampleRatio
 
 
 def sequential(arms: Iterable[str], shares: Mapping[str, float]) -> np.ndarray:
-    """`(users,)` log Bayes factor after each user for other shares than the designed ones (Lindon and
-    Malek, arXiv 2011.03567). Under the designed shares the chance that it ever reaches
+    """`(users,)` log Bayes factor after each user for other shares than the designed ones (Lindon
+    and Malek, arXiv 2011.03567). Under the designed shares the chance that it ever reaches
     log(1 / alpha) is at most alpha, however often one looks.
 
     arms: of users as they came. Raises DataError for an arm without a share.

@@ -80,8 +80,8 @@ def confidence_sequence(
     1 - alpha (Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, arXiv 2103.06476, theorem 2.2).
 
     D ± se sqrt(2 (n rho² + 1) / (n rho²) log(sqrt(n rho² + 1) / alpha)), tightest near `tuned_for`
-    users of both arms together. Asymptotic; D instead of the paper's mean of weighted outcomes, which
-    it equals up to a remainder that vanishes faster than the ends close in.
+    users of both arms together. Asymptotic; D stands in for the paper's mean of weighted outcomes,
+    which it equals up to a remainder that vanishes faster than the ends close in.
     """
     spread = path.users * _rho_square(alpha, tuned_for) + 1
     half = path.se * np.sqrt(2 * spread / (spread - 1) * np.log(np.sqrt(spread) / alpha))
