@@ -51,6 +51,7 @@ def compare(control: Users, treatment: Users, alpha: float = 0.05) -> Effect:
     values = control.value, treatment.value
     se = float(np.hypot(*errors))
     clear = all(abs(v) > CLEAR * e for v, e in zip(values, errors, strict=True))
+    relative: Relative
     if clear and values[0] * values[1] > 0 and found.relative_low is not None:
         relative = difference / control.value, found.relative_low, found.relative_high
     else:

@@ -30,7 +30,7 @@ class SampleRatio:
 
 def check(counts: Mapping[str, int], shares: Mapping[str, float]) -> SampleRatio:
     """Pearson's chi-square of the counts against the designed shares; arms left out of `counts`
-    have no users. Raises DataError for an arm without a share, or when there are no users at all."""
+    have no users. Raises DataError for an arm without a share, or when nobody came."""
     _known(counts, shares)
     found = {arm: int(counts.get(arm, 0)) for arm in shares}
     total = sum(found.values())
