@@ -41,8 +41,8 @@ def empirical_policy(actions: np.ndarray, contexts: np.ndarray) -> LoggedPolicy:
     """Frequencies of actions within each context, `(rows,)` labels of any kind.
 
     Unbiased for the policy's mean over the time of its log, given these contexts. It is not
-    smoothed, which would move the policy: what was never taken gets weight 0. Intervals of its value
-    take the frequencies for the policy; they do not know that another log would show others.
+    smoothed, which would move the policy: what was never taken gets weight 0. Intervals of its
+    value take the frequencies for the policy; they do not know that another log would show others.
     """
     if len(actions) == 0:
         raise DataError("the target policy's log has no rows")

@@ -64,7 +64,7 @@ def test_watching_finds_a_bad_deal_and_seldom_alarms_at_a_good_one():
 
 
 def test_an_unknown_arm_is_named_and_nobody_is_an_error():
-    with pytest.raises(DataError, match="`treatmen` has no share.*did you mean `treatment`"):
+    with pytest.raises(DataError, match=r"`treatmen` has no share.*did you mean `treatment`"):
         sample_ratio.check({"treatmen": 3}, HALVES)
     with pytest.raises(DataError, match="`other` has no share"):
         sample_ratio.sequential(["control", "other"], HALVES)

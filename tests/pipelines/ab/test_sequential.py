@@ -95,7 +95,6 @@ def test_p_never_rises_and_falls_with_more_users():
     assert (np.diff(p) <= 0).all() and p[0] > 0.5 and p[-1] < 0.01
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.5, 0.2])
 def test_looking_after_every_user_is_wrong_in_less_than_one_of_twenty(share):
     """2,000 tests of 4,000 users without effect; looking so without it is wrong in two of five."""
@@ -114,7 +113,6 @@ def test_looking_after_every_user_is_wrong_in_less_than_one_of_twenty(share):
     assert wrong[3] > 0.3
 
 
-@pytest.mark.slow
 def test_the_power_of_looking_grows_with_users():
     found = []
     for size in (500, 2000, 8000):
@@ -123,4 +121,4 @@ def test_the_power_of_looking_grows_with_users():
             users, treated = arrivals(seed, users=size, effect=0.02)
             seen += sequential.msprt(sequential.path(users, treated), tuned_for=2000)[-1] < 0.05
         found.append(seen / 200)
-    assert found[0] < found[1] < found[2] and found[2] > 0.9
+    assert found[0] < found[1] < found[2] and found[2] > 0.8
