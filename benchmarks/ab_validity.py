@@ -185,7 +185,7 @@ def once(method: str, runs: int) -> Finding:
         runs,
         float(np.mean(np.array(p) < ALPHA)),
         float(stats.kstest(p, "uniform").pvalue),
-        covered / runs,
+        float(covered / runs),
         float((np.mean(estimates) - truth) / error),
     )
 
@@ -270,6 +270,7 @@ def picture(found: Sequence[Finding]) -> Figure:
     left.set(title="Significant without an effect", xlim=(0, None))
     right.set(title="95 % interval holds the true effect")
     right.set_yticklabels([])
+    left.legend(loc="upper right")
     return figure
 
 
@@ -287,8 +288,7 @@ def draw(
         axes.plot(*zip(*dots, strict=True), "o", label=f"looked at {looks}")
     axes.set_yticks(range(len(found)), [f.method for f in found])
     axes.set_ylim(len(found) - 0.5, -0.5)
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.legend(loc="lower right" if chance < 0.5 else "lower left")
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
 def main(
