@@ -33,8 +33,9 @@ def staged(target: Path, replace: bool = False) -> Iterator[Path]:
     """A new folder that becomes `target` when the block ends well, and goes otherwise.
 
     Of several processes that make the same target, the first to finish wins; the others' folders
-    go. With `replace` the last one does, and what was there before goes. What a killed process left behind is removed by the next one. Raises ResourceError when the
-    disk is full or may not be written to.
+    go. With `replace` the last one wins, and what was there before goes. What a killed process left
+    behind is removed by the next one. Raises ResourceError when the disk is full or may not be
+    written to.
     """
     with full_disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)

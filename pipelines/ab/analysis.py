@@ -55,7 +55,11 @@ def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Fact
         days = _or_note(lambda: over_time.daily(units, experiment, primary), "Trend", notes) or []
         if analysis.off_policy is not None:
             log.info("valuing policies")
-            values = policies.values(rows, units, experiment, primary)
+            rewards = policies.read(units, experiment, primary)
+            found_values = _or_note(
+                lambda: policies.values(rewards, experiment), "Policies are not valued", notes
+            )
+            values = found_values or []
         if analysis.interference is not None:
             log.info("telling arms apart")
             panel = interference.panel(rows, units, experiment, scratch)

@@ -14,8 +14,8 @@ from pipelines.ab.facts import Course, Daily, Facts, Interference, SegmentEffect
 from pipelines.figures import INK, PALETTE, STYLE
 
 GREY = "#8b949e"
-WIDTH = 7.5
-"""Inches; the page shows pictures in a column of about as much."""
+WIDTH = 5.2
+"""Inches: the print is still readable on a page of 400 pixels."""
 
 
 def draw(facts: Facts) -> dict[str, Figure]:
@@ -95,7 +95,8 @@ def over_time(courses: Sequence[Course]) -> Figure:
     reach = 1.6 * max(map(abs, last))
     upper.set_ylim(-reach, reach)
     upper.set_ylabel("difference to control")
-    upper.legend(loc="upper right")
+    if len(courses) > 1:
+        upper.legend(loc="upper right")
     lower.axhline(0.05, color=INK, linestyle=":", linewidth=1.2)
     lower.set(ylim=(0, 1.05), ylabel="p (mSPRT)", xlabel="units that had come")
     lower.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -129,7 +130,8 @@ def days(found: Sequence[Daily]) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.xaxis.set_major_formatter(lambda v, _: f"{date.fromordinal(max(int(v), 1)):%-d %b}")
     axes.set_ylabel("difference to control")
-    axes.legend(loc="upper right")
+    if len(found) > 1:
+        axes.legend(loc="upper right")
     return figure
 
 

@@ -15,7 +15,7 @@ from pipelines.ab.instances import replicated
 from pipelines.ab.log import INSTANCE
 from pipelines.ab.multiplicity import benjamini_hochberg, holm
 from pipelines.ab.units import Units
-from pipelines.ab.users import Users
+from pipelines.ab.users import Users, check
 
 TOLERANCE = 0.1
 """Part of an interval's width by which formula and bootstrap may differ. The ends of 2,000 draws
@@ -58,6 +58,7 @@ def _metric(units: Units, experiment: Experiment, analysis: AnalysisConfig, name
     found, problem = [], None
     try:
         for arm, users in arms.items():
+            check(users, arm)
             if arm != experiment.control:
                 found.append(_compare(units, experiment, analysis, name, arm, control, users))
     except DataError as error:

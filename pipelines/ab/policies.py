@@ -7,23 +7,32 @@ from features.errors import DataError
 from pipelines.ab import words
 from pipelines.ab.experiment import Experiment
 from pipelines.ab.facts import PolicyValue
-from pipelines.ab.log import ACTION, ARM, CONTEXT, KEPT, PROPENSITY, TIME, UNIT, Log, numerator
+from pipelines.ab.log import ACTION, ARM, CONTEXT, PROPENSITY, TIME, UNIT, numerator
 from pipelines.ab.logged_policy import empirical_policy, predict_rewards
 from pipelines.ab.off_policy import doubly_robust, ips, snips
-from pipelines.ab.units import Units, instant
+from pipelines.ab.units import Units
 from pipelines.ab.users import Users
 
 
-def values(log: Log, units: Units, experiment: Experiment, metric: str) -> list[PolicyValue]:
-    """Each arm's policy by each other arm's rows; the reward is what a row adds to the metric.
+def read(units: Units, experiment: Experiment, metric: str) -> pl.DataFrame:
+    """The rows that the effect rests on, in an order that files do not decide; the reward is what a
+    row adds to the metric. Raises DataError for propensities that are 0, above 1 or missing."""
+    assert experiment.analysis is not None and experiment.analysis.off_policy is not None
+    columns = [UNIT, ARM, ACTION, CONTEXT, PROPENSITY, TIME]
+    reward = pl.col(numerator(metric)).fill_null(0.0).alias("reward")
+    found = units.test.select(*columns, reward).collect(engine="streaming")
+    _check(found, experiment.analysis.off_policy.propensity)
+    return found.sort(TIME, ARM, ACTION, CONTEXT, PROPENSITY, "reward", UNIT)
+
+
+def values(rows: pl.DataFrame, experiment: Experiment) -> list[PolicyValue]:
+    """Each arm's policy by each other arm's rows.
 
     A policy is known from its own log: how often it took each action in each context there. Raises
-    DataError for propensities that are 0, above 1 or missing.
+    DataError where policies have no action in common, or one never met the other's context.
     """
     analysis = experiment.analysis
     assert analysis is not None
-    rows = _rows(log, units, experiment, metric)
-    _check(rows, analysis.off_policy.propensity if analysis.off_policy else "")
     found = []
     for target in experiment.arms:
         own = rows.filter(pl.col(ARM) == target)
@@ -46,19 +55,6 @@ def values(log: Log, units: Units, experiment: Experiment, metric: str) -> list[
             told = words.policy(target, logged, observed, estimates[1], len(other), analysis.alpha)
             found.append(PolicyValue(target, logged, len(other), *observed, *estimates, told))
     return found
-
-
-def _rows(log: Log, units: Units, experiment: Experiment, metric: str) -> pl.DataFrame:
-    """The rows that the effect rests on, in an order that the files do not decide."""
-    assert experiment.analysis is not None
-    rows = log.rows.filter(pl.col(KEPT) & pl.col(ARM).is_not_null())
-    if experiment.analysis.pre_period is not None:
-        rows = rows.filter(pl.col(TIME) >= instant(experiment.analysis.pre_period.until))
-    columns = [UNIT, ARM, ACTION, CONTEXT, PROPENSITY]
-    reward = pl.col(numerator(metric)).fill_null(0.0).alias("reward")
-    kept = units.frame.lazy().select(UNIT)
-    found = rows.join(kept, on=UNIT, how="semi").select(*columns, reward, TIME).collect()
-    return found.sort(TIME, ARM, ACTION, CONTEXT, PROPENSITY, "reward", UNIT)
 
 
 def _check(rows: pl.DataFrame, column: str) -> None:

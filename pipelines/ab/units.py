@@ -47,6 +47,8 @@ class Units:
     """One row a unit of exactly one arm, in the order in which they came."""
     daily: pl.DataFrame
     """One row a unit and day (whole days of UTC since 1970); none without times."""
+    test: pl.LazyFrame
+    """The rows of the test, of units in exactly one arm."""
     metrics: Mapping[str, MetricChoice]
     has_past: bool
     """Whether the log has rows from before the test."""
@@ -110,6 +112,7 @@ def gather(log: Log, experiment: Experiment) -> Units:
         )
     _check_segments(units, analysis.segments)
     units = units.filter(pl.col("arms") == 1)
+    test = test.filter(~pl.col(UNIT).is_in(crossed[UNIT].implode()))
     _check_clocks(units, experiment)
     has_past = until is not None
     frame = _with_past(units, past, list(analysis.metrics)) if has_past else units
@@ -119,7 +122,8 @@ def gather(log: Log, experiment: Experiment) -> Units:
     ).collect()
     return Units(
         frame=_ordered(frame, named=experiment.unit is not None),
-        daily=_per_day(test, crossed[UNIT], list(analysis.metrics)),
+        daily=_per_day(test, list(analysis.metrics)),
+        test=test,
         metrics=analysis.metrics,
         has_past=has_past,
         dealt=_dealt(during),
@@ -271,10 +275,10 @@ def _ordered(frame: pl.DataFrame, named: bool) -> pl.DataFrame:
     return frame.sort(FIRST, content).with_columns((pl.col(FIRST) // DAY).alias(CAME))
 
 
-def _per_day(test: pl.LazyFrame, crossed: pl.Series, metrics: Sequence[str]) -> pl.DataFrame:
+def _per_day(test: pl.LazyFrame, metrics: Sequence[str]) -> pl.DataFrame:
     columns = [name for metric in metrics for name in _columns(test, metric)]
     return (
-        test.filter(pl.col(TIME).is_not_null() & ~pl.col(UNIT).is_in(crossed.implode()))
+        test.filter(pl.col(TIME).is_not_null())
         .group_by(UNIT, (pl.col(TIME) // DAY).alias("day"))
         .agg(pl.col(ARM).min(), *(pl.col(name).sum() for name in columns))
         .collect(engine="streaming")
