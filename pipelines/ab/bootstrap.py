@@ -20,8 +20,8 @@ def compare(
     13): as fast in NumPy as Poisson numbers of copies of each user, and exact. The p-value is twice
     the smaller share of draws on either side of 0. Raises DataError where an arm says nothing.
     """
-    check(control, "control")
-    check(treatment, "treatment")
+    check(control, "arm `control`")
+    check(treatment, "arm `treatment`")
     generators = np.random.default_rng(seed).spawn(2)
     again = [
         np.concatenate(list(_again(users, draws, rng)))

@@ -32,8 +32,8 @@ def adjust(control: Users, treatment: Users) -> Adjusted:
     deviations from each arm's own mean, so that the effect itself does not blur it. A pre-period
     in which all are alike has theta 0. Raises DataError where no user has a history.
     """
-    check(control, "control")
-    check(treatment, "treatment")
+    check(control, "arm `control`")
+    check(treatment, "arm `treatment`")
     arms = control, treatment
     covariates = _covariates(*arms)
     border = [len(control)]

@@ -43,8 +43,8 @@ def compare(control: Users, treatment: Users, alpha: float = 0.05) -> Effect:
     relative effect has an interval on the log scale where both values are clear of 0, and else
     Fieller's, where that is finite. Raises DataError where an arm says nothing (`users.check`).
     """
-    check(control, "control")
-    check(treatment, "treatment")
+    check(control, "arm `control`")
+    check(treatment, "arm `treatment`")
     found = tasting.compare(control, treatment, alpha)
     difference = treatment.value - control.value
     errors = control.se, treatment.se

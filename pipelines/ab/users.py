@@ -46,21 +46,19 @@ class Users:
         return float(self.residuals.std(ddof=1) / np.sqrt(len(self)))
 
 
-def check(users: Users, arm: str) -> None:
-    """Raise DataError for an arm of which no interval can be given: fewer than two users, a value
+def check(users: Users, who: str) -> None:
+    """Raise DataError for users of whom no interval can be given: fewer than two users, a value
     that is not a number, nothing in the denominator, or all users alike."""
     if len(users) < 2:
-        raise DataError(f"arm `{arm}` has {len(users)} users; an interval needs two or more")
+        raise DataError(f"{who} has {len(users)} users; an interval needs two or more")
     bad = ~(np.isfinite(users.numerator) & np.isfinite(users.denominator))
     if bad.any():
-        raise DataError(
-            f"arm `{arm}`: {bad.sum()} of {len(users)} users have a value that is not finite"
-        )
+        raise DataError(f"{who}: {bad.sum()} of {len(users)} users have a value that is not finite")
     if users.denominator.sum() == 0:
-        raise DataError(f"arm `{arm}`: the metric's denominator is 0 for all {len(users)} users")
+        raise DataError(f"{who}: the metric's denominator is 0 for all {len(users)} users")
     scale = np.abs(users.numerator).max() / np.abs(users.denominator.mean())
     if np.ptp(users.residuals) <= ROUNDING * scale:
         raise DataError(
-            f"arm `{arm}`: the metric is constant, {users.value:g} for each of {len(users)} users; "
+            f"{who}: the metric is constant, {users.value:g} for each of {len(users)} users; "
             "without variation there is no interval"
         )
