@@ -12,7 +12,7 @@ PINS := requirements/base.txt requirements/torchrec.txt requirements/$(PLATFORM)
 INSTALLED := .venv/.installed-$(PLATFORM)-$(shell cat $(PINS) pyproject.toml | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train compare test test-slow lint bench score serve ui docs gpu-check doctor clean
+.PHONY: help setup train compare test test-slow lint bench ab score serve ui docs gpu-check doctor clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ lint: setup ## ruff and mypy
 
 bench: setup ## time preparation, training and scoring, and write the table
 	$(BIN)/python -m benchmarks
+
+ab: setup ## try designs of A/B tests where models learn from each other (FULL=1: long enough to compare spreads)
+	$(BIN)/fulcrum ab simulate configs/worlds/$(if $(FULL),loop_full,loop).yaml
 
 score: setup ## score LOGS with MODEL into the folder SCORES
 	$(BIN)/fulcrum score --model $(MODEL) --input '$(LOGS)' --history '$(LOGS)' --output $(SCORES)

@@ -3,8 +3,10 @@
 A user is offered a few videos with features x, uniform on [0, 1]^10, each short or long with
 probability 1/2. With x' = x - 1/2 and j = 1..10:
 
-    short   P(finish) = sigmoid( 0.8 + sum_j 1.5 cos(j) x'_j)    E[stay] = exp(      sum_j cos(2j) x'_j)
-    long    P(finish) = sigmoid(-0.8 + sum_j 1.5 sin(j) x'_j)    E[stay] = exp(0.6 + sum_j sin(2j) x'_j)
+    short   P(finish) = sigmoid( 0.8 + sum_j 1.5 cos(j) x'_j)
+            E[stay]   = exp(sum_j cos(2j) x'_j)
+    long    P(finish) = sigmoid(-0.8 + sum_j 1.5 sin(j) x'_j)
+            E[stay]   = exp(0.6 + sum_j sin(2j) x'_j)
 
 and the stay is exponential. It has the form of the simulation in Si, "Tackling Interference Induced
 by Data Training Loops in A/B Tests" (arXiv 2310.17496), whose coefficients were not published;

@@ -9,6 +9,7 @@ import typer
 from features.errors import FulcrumError
 from pipelines.commands.ab.analyze import analyze
 from pipelines.commands.ab.power import power
+from pipelines.commands.ab.simulate import simulate
 from pipelines.commands.compare import compare
 from pipelines.commands.doctor import doctor
 from pipelines.commands.evaluate import evaluate
@@ -29,7 +30,7 @@ COMMANDS = {
     "Score": (score, serve),
     "Look": (show, schema, models, weightings, ui, doctor),
 }
-AB_COMMANDS: tuple[Callable[..., None], ...] = (analyze, power)
+AB_COMMANDS: tuple[Callable[..., None], ...] = (simulate, power, analyze)
 
 app = typer.Typer(
     name="fulcrum",

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -40,15 +40,12 @@ CHUNK = 10
 processes there are."""
 
 Progress = Callable[[int, int], None]
-"""Told how many steps of how many are done."""
+"""Told how many parts of how many are done."""
 
 
 class LoopConfig(Config):
     """A test in the loop."""
 
-    kind: Literal["loop"] = "loop"
-    name: str = Field(pattern=r"^[A-Za-z0-9_.+-]+$")
-    """Name of the study."""
     designs: dict[str, EstimatorChoice] = {
         "pooling": PoolingConfig(),
         "snapshot": SnapshotConfig(),

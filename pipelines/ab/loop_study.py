@@ -9,7 +9,6 @@ from scipy import stats
 
 from features.errors import TrainError
 from pipelines.ab.loop import METRICS, LoopConfig, Outcome, worlds
-from pipelines.words import listed
 
 ALPHA = 0.05
 BISTABLE = 0.03
@@ -44,7 +43,7 @@ class Line:
     naive_se: float
     """Mean of the usual standard error, which takes the models as given."""
     left: float | None
-    """Size of the bias over that of pooling."""
+    """Size of the bias over that of pooling; None where there is no effect to miss."""
     rejected: float
     """Share of replications in which the usual test says that the arms differ."""
     rejected_by_instances: float | None
@@ -125,7 +124,7 @@ def study(config: LoopConfig, share: float, outcome: Outcome) -> Study:
         dict(zip(METRICS, (effects.std(0, ddof=1) / np.sqrt(len(effects))).tolist(), strict=True)),
         dict(zip(METRICS, control.mean(0).tolist(), strict=True)),
         dict(zip(METRICS, spread.tolist(), strict=True)),
-        tuple(_with_share_of_pooling(lines)),
+        tuple(lines if config.null else _with_share_of_pooling(lines)),
         outcome.facts,
     )
 
@@ -137,89 +136,6 @@ def estimates(config: LoopConfig, outcome: Outcome) -> dict[str, np.ndarray]:
         design: realised[:, place, 0] - realised[:, place, 1]
         for place, design in enumerate(worlds(config)[2:], 2)
     }
-
-
-def sentences(config: LoopConfig, found: Study) -> list[str]:
-    """What came out, in words."""
-    return _null(found) if config.null else _effect(found)
-
-
-def _effect(found: Study) -> list[str]:
-    told = [_bias(found), _splitting(found), _naive(found)]
-    return [sentence for sentence in told if sentence]
-
-
-def _bias(found: Study) -> str:
-    left = {
-        m: found.line("weighted", m).left for m in METRICS if _has(found, "weighted", "pooling")
-    }
-    known = {metric: share for metric, share in left.items() if share is not None}
-    if not known:
-        return ""
-    worst = max(known, key=lambda metric: known[metric])
-    half = "less" if known[worst] < 0.5 else "more"
-    return (
-        f"Weighted training leaves at most {known[worst]:.0%} of pooling's bias ({worst}), {half} "
-        "than half."
-    )
-
-
-def _splitting(found: Study) -> str:
-    """Whether splitting does as well as weighting, by root mean square error."""
-    if not _has(found, "weighted", "splitting"):
-        return ""
-    as_well = [
-        m for m in METRICS if found.line("splitting", m).rmse <= found.line("weighted", m).rmse
-    ]
-    if not as_well:
-        return "Splitting has the larger root mean square error on every metric."
-    return (
-        f"Splitting does as well on {listed(as_well)}: its root mean square error is no larger. "
-        "Models of 22 numbers need few rows; it falls behind where models need many or an arm is "
-        "small."
-    )
-
-
-def _naive(found: Study) -> str:
-    ratios = [line.std / line.naive_se for line in found.lines]
-    return (
-        f"The usual standard error is too small: estimates vary {min(ratios):.1f} to "
-        f"{max(ratios):.1f} times as much, since models that keep learning are a source of chance, "
-        "too."
-    )
-
-
-def _null(found: Study) -> list[str]:
-    told = []
-    for design in dict.fromkeys(line.design for line in found.lines):
-        lines = [line for line in found.lines if line.design == design]
-        high = _most(found.replications)
-        worst = max(lines, key=lambda line: line.rejected)
-        if worst.rejected > high:
-            told.append(
-                f"{design}: the usual test is wrong. It sees a difference on {worst.metric} in "
-                f"{worst.rejected:.0%} of tests without one; 5 % would be right."
-            )
-        else:
-            told.append(
-                f"{design}: the usual test rejects at most {worst.rejected:.0%}, as it may."
-            )
-        by_instances = [x for x in lines if x.rejected_by_instances is not None]
-        if by_instances:
-            most = max(x.rejected_by_instances or 0.0 for x in by_instances)
-            holds = "holds" if most <= high else "does not hold"
-            told.append(f"{design}: the interval over instances {holds}, with at most {most:.0%}.")
-    return told
-
-
-def _most(replications: int) -> float:
-    """Share of rejections that a right test stays below with probability 0.999: several are looked
-    at."""
-    return float(stats.binom.isf(0.001, replications, ALPHA)) / replications
-
-
-def _has(found: Study, *designs: str) -> bool:
-    return set(designs) <= {line.design for line in found.lines}
 
 
 def _means(parts: np.ndarray, users: np.ndarray) -> np.ndarray:

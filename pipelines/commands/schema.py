@@ -6,7 +6,7 @@ import typer
 
 def schema(
     kind: Annotated[
-        Literal["run", "experiment"], typer.Argument(help="What the YAML file says.")
+        Literal["run", "experiment", "world"], typer.Argument(help="What the YAML file says.")
     ] = "run",
 ) -> None:
     """Print the JSON Schema of a config, for editors.
@@ -15,8 +15,13 @@ def schema(
     """
     from features.config import Config
     from pipelines.ab.experiment import Experiment
+    from pipelines.ab.simulate import Simulation
     from pipelines.config import RunConfig
     from pipelines.load import schema as document
 
-    kinds: dict[str, type[Config]] = {"run": RunConfig, "experiment": Experiment}
+    kinds: dict[str, type[Config]] = {
+        "run": RunConfig,
+        "experiment": Experiment,
+        "world": Simulation,
+    }
     typer.echo(json.dumps(document(kinds[kind]), indent=2))

@@ -10,8 +10,8 @@ import pytest
 from pipelines.doctor import TRIPLE
 
 ROOT = Path(__file__).parents[2]
-VERBS = ["help", "setup", "train", "compare", "test", "test-slow", "lint", "bench", "score"]
-VERBS += ["serve", "ui", "docs", "gpu-check", "doctor", "clean"]
+VERBS = ["help", "setup", "train", "compare", "test", "test-slow", "lint", "bench", "ab"]
+VERBS += ["score", "serve", "ui", "docs", "gpu-check", "doctor", "clean"]
 
 
 def pins(name: str) -> dict[str, str]:

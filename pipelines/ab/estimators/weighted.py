@@ -1,8 +1,8 @@
 """Both models learn from all rows, each row weighing as it would be likely in the model's world.
 
 Si, "Tackling Interference Induced by Data Training Loops in A/B Tests: A Weighted Training
-Approach" (arXiv 2310.17496): W_T = e(x) / p and W_C = (1 - e(x)) / (1 - p), with e(x) = P(Z = 1 | x)
-from a classifier that is trained along with the models.
+Approach" (arXiv 2310.17496): W_T = e(x) / p and W_C = (1 - e(x)) / (1 - p), with
+e(x) = P(Z = 1 | x) from a classifier that is trained along with the models.
 """
 
 from itertools import pairwise

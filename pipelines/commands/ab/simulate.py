@@ -1,0 +1,39 @@
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import STORE, Set, Tracking
+
+
+def simulate(
+    config: Annotated[
+        Path, typer.Argument(help="The world's YAML file.", metavar="CONFIG", show_default=False)
+    ],
+    overrides: Set,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of what comes out; `.fulcrum/worlds/<name>` when left out.",
+            show_default=False,
+        ),
+    ] = None,
+    tracking: Tracking = STORE,
+) -> None:
+    """Play a world whose truth is known: recommenders that learn from the users they serve."""
+    from pipelines.ab.simulate import Simulation
+    from pipelines.load import read
+
+    played = read(Simulation, config, overrides)
+
+    from pipelines import terminal
+    from pipelines.ab.simulate import simulate as run
+
+    folder = output or Path(".fulcrum", "worlds", played.name)
+    done = run(played, folder, tracking, terminal.messages)
+    for table in done.found.tables:
+        terminal.results.print(table)
+    for sentence in done.found.sentences:
+        terminal.results.print(sentence, markup=False, soft_wrap=True)
+    for file in done.files:
+        terminal.results.print(str(file), soft_wrap=True)
