@@ -19,6 +19,7 @@ SPEAKERS = {
         "pipelines/figures.py",
         "pipelines/balance_figures.py",
         "pipelines/ab/figures.py",
+        "pipelines/ab/loop_figure.py",
     },
     "jinja2": {"pipelines/page.py", "pipelines/ab/page.py"},
     "tea_tasting": {"pipelines/ab/tasting.py"},

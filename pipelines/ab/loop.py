@@ -10,7 +10,7 @@ treatment effect, and what the difference of arms in the world of a design says 
 design's bias. All worlds see the same users with the same luck.
 
 Si, "Tackling Interference Induced by Data Training Loops in A/B Tests: A Weighted Training
-Approach", arXiv 2310.17496; the feed is `features.world`'s. Departures from the paper: the choice
+Approach", arXiv 2310.17496; the feed is `loop_feed`. Departures from the paper: the choice
 has Gumbel noise, which gives overlap, and the models are warmed up on random choices first, without
 which a loop may lock into one of two regimes.
 """
@@ -26,13 +26,13 @@ import torch
 from pydantic import Field, model_validator
 
 from features.config import Config
-from features.world import WIDTH, Visits, finish_rate, mean_stay, visits
 from pipelines.ab.estimators import EstimatorChoice
 from pipelines.ab.estimators.base import Estimator
 from pipelines.ab.estimators.pooling import PoolingConfig
 from pipelines.ab.estimators.snapshot import SnapshotConfig
 from pipelines.ab.estimators.splitting import SplittingConfig
 from pipelines.ab.estimators.weighted import WeightedConfig
+from pipelines.ab.loop_feed import WIDTH, Visits, finish_rate, mean_stay, visits
 
 METRICS = ("short share", "stay", "finish")
 CHUNK = 10
@@ -172,7 +172,7 @@ def _warm_up(config: LoopConfig, random: np.random.Generator, replications: int)
             predicted = seen.videos @ models[:, None]
             shown = _choose(seen, predicted, alpha, config.noise)
         labels, _ = _answers(seen, shown)
-        models -= config.lr * _gradient(shown, labels, models, np.float32(1))
+        models -= config.lr * gradient(shown, labels, models, np.float32(1))
     return models
 
 
@@ -193,11 +193,11 @@ def _answers(seen: Visits, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return realised, expected
 
 
-def _gradient(
+def gradient(
     shown: np.ndarray, labels: np.ndarray, models: np.ndarray, weights: np.ndarray | np.float32
 ) -> np.ndarray:
-    """`(..., WIDTH, heads)` of the weighted mean losses: logistic for finishing, half the square
-    for staying."""
+    """`(..., width, heads)` of the weighted mean losses of two linear heads: logistic for the
+    first, half the square for the second."""
     predicted = shown @ models
     predicted[..., 0] = 1 / (1 + np.exp(-predicted[..., 0]))
     errors = (predicted - labels) * np.expand_dims(weights, -1)
@@ -267,7 +267,7 @@ class _Test:
             weights = self.designs[place - 2].weigh(shown, treated)
         for arm, weight in enumerate(weights):
             models = self.models[:, place, arm]
-            models -= self.config.lr * _gradient(shown, labels, models, weight)
+            models -= self.config.lr * gradient(shown, labels, models, weight)
 
 
 class _Tally:
