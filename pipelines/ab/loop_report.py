@@ -27,7 +27,6 @@ def table(config: LoopConfig, found: Study) -> Table:
     if not config.null:
         shown.caption = NOTE
     shown.add_column("metric")
-    shown.add_column("true effect", justify="right")
     shown.add_column("design")
     columns = REJECTIONS if config.null else ERRORS
     for heading in columns:
@@ -35,10 +34,9 @@ def table(config: LoopConfig, found: Study) -> Table:
     for metric in METRICS:
         lines = [line for line in found.lines if line.metric == metric]
         for line in lines:
-            truth = f"{found.truth[metric]:+.3f}" if line is lines[0] else ""
             name = metric if line is lines[0] else ""
             cells = [cell(line) for cell in columns.values()]
-            shown.add_row(name, truth, line.design, *cells, end_section=line is lines[-1])
+            shown.add_row(name, line.design, *cells, end_section=line is lines[-1])
     return shown
 
 
@@ -47,6 +45,7 @@ def _or_dash(value: float | None, form: str) -> str:
 
 
 ERRORS: dict[str, Callable[[Line], str]] = {
+    "true effect": lambda x: f"{x.truth:+.3f}",
     "bias": lambda x: f"{x.bias:+.4f} ± {x.bias_se:.4f}",
     "of pooling's": lambda x: _or_dash(x.left, "{:.0%}"),
     "std": lambda x: f"{x.std:.4f}",

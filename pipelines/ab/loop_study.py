@@ -32,6 +32,8 @@ class Line:
 
     design: str
     metric: str
+    truth: float
+    """Global treatment effect."""
     bias: float
     """Mean over replications of estimate minus truth, on what was to be expected of what was
     shown."""
@@ -105,6 +107,7 @@ def study(config: LoopConfig, share: float, outcome: Outcome) -> Study:
                 Line(
                     design,
                     metric,
+                    float(truth[m]),
                     float(bias[m]),
                     float((hoped - effects)[:, m].std(ddof=1) / np.sqrt(len(hoped))),
                     float(found[:, m].std(ddof=1)),

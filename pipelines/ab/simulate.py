@@ -6,15 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from features.config import Config
 from features.errors import ConfigError
 from features.staging import staged
-from pipelines.ab.worlds import Progress, Simulated, WorldChoice
+from pipelines.ab.simulation import Simulation
+from pipelines.ab.worlds import Progress, Simulated
 from pipelines.load import to_yaml
 from pipelines.tracking import MlflowTracker, start_run
 
@@ -22,15 +21,6 @@ CONFIG = "world.yaml"
 RUNS = "worlds"
 """The experiment of MLflow that simulations are runs of."""
 log = logging.getLogger(__name__)
-
-
-class Simulation(Config):
-    """A world and its name."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9_.+-]+$")
-    """Of the run, and of the folder unless another is given."""
-    world: WorldChoice
-    """What is played."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ def schema(
     """
     from features.config import Config
     from pipelines.ab.experiment import Experiment
-    from pipelines.ab.simulate import Simulation
+    from pipelines.ab.simulation import Simulation
     from pipelines.config import RunConfig
     from pipelines.load import schema as document
 

@@ -13,11 +13,12 @@ import yaml
 from rich.console import Console
 
 from pipelines import terminal
-from pipelines.__main__ import COMMANDS, main
+from pipelines.__main__ import AB_COMMANDS, COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
 VERBS = ["prepare", "train", "evaluate", "compare", "group", "register", "score", "serve"]
 VERBS += ["show", "schema", "models", "weightings", "ui", "doctor"]
+AB_VERBS = ["simulate", "power", "analyze"]
 SMALL = """\
 name: small
 data:
@@ -63,6 +64,7 @@ def small(tmp_path):
 def test_the_verbs_are_these():
     """A new verb is a decision: it goes into the docs, and into this list."""
     assert [command.__name__ for group in COMMANDS.values() for command in group] == VERBS
+    assert [command.__name__ for command in AB_COMMANDS] == AB_VERBS
 
 
 def process(*arguments: str) -> Done:
@@ -89,6 +91,13 @@ def test_every_verb_explains_itself(fulcrum, verb):
     assert "Usage: " in done.stdout
 
 
+@pytest.mark.parametrize("verb", AB_VERBS)
+def test_every_verb_of_tests_explains_itself(fulcrum, verb):
+    done = fulcrum("ab", verb, "--help")
+    assert done.returncode == 0
+    assert "Usage: " in done.stdout
+
+
 def test_starting_up_imports_nothing_heavy():
     code = "import sys, pipelines.__main__; print(*sys.modules)"
     done = process("-c", code)
@@ -106,7 +115,9 @@ def test_show_prints_yaml_that_loads_to_the_same(fulcrum, tmp_path):
     assert "# fingerprint: " in shown.stdout
 
 
-@pytest.mark.parametrize(("kind", "key"), [("run", "tasks"), ("experiment", "arms")])
+@pytest.mark.parametrize(
+    ("kind", "key"), [("run", "tasks"), ("experiment", "arms"), ("world", "world")]
+)
 def test_schema_is_json(fulcrum, kind, key):
     assert {"extends", key} <= json.loads(fulcrum("schema", kind).stdout)["properties"].keys()
 

@@ -21,7 +21,7 @@ def simulate(
     tracking: Tracking = STORE,
 ) -> None:
     """Play a world whose truth is known: recommenders that learn from the users they serve."""
-    from pipelines.ab.simulate import Simulation
+    from pipelines.ab.simulation import Simulation
     from pipelines.load import read
 
     played = read(Simulation, config, overrides)
