@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from pipelines.__main__ import app
 from pipelines.ab.experiment import Experiment
 from pipelines.ab.experiment import problems as problems_of_test
+from pipelines.ab.simulation import Simulation
 from pipelines.check import problems
 from pipelines.config import RunConfig
 from pipelines.load import merge
@@ -106,6 +107,9 @@ def test_configs_are_valid(block: Block):
     text = yaml.safe_load(block.text)
     if "arms" in text:
         assert problems_of_test(Experiment.model_validate(text)) == []
+        return
+    if "world" in text:
+        Simulation.model_validate(text)
         return
     config = RunConfig.model_validate(merge(RunConfig, yaml.safe_load(AROUND), text))
     assert problems(config) == []
