@@ -1,7 +1,7 @@
 """Data, features and tasks together, and everything about them that can be wrong without data."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from features import sql
@@ -73,6 +73,9 @@ def places(spec: FeatureSpec) -> Iterator[tuple[Path, str]]:
         yield ("data", "group"), data.group
     if data.session is not None:
         yield ("data", "session", "key"), data.session.key
+    if data.arms is not None:
+        yield ("data", "arms", "column"), data.arms.column
+        yield ("data", "arms", "unit"), data.arms.unit
     yield from ((("data", "keys", place), key) for place, key in enumerate(data.keys))
     yield from ((("data", "split"), column) for column in data.split.reads)
     for name in spec.features:
@@ -85,7 +88,12 @@ def places(spec: FeatureSpec) -> Iterator[tuple[Path, str]]:
 
 def tainted(data: DataConfig) -> dict[str, str]:
     """Outcomes, and derived columns made of them, with the outcome behind each."""
-    behind = {name: name for name in data.outcomes}
+    return made_of(data.outcomes, data)
+
+
+def made_of(columns: Iterable[str], data: DataConfig) -> dict[str, str]:
+    """Columns, and derived ones made of them, with the column behind each."""
+    behind = {name: name for name in columns}
     for name, text in data.derive.items():
         for source in _mentions(text):
             if source in behind:
