@@ -95,7 +95,7 @@ def made_of(columns: Iterable[str], data: DataConfig) -> dict[str, str]:
     """Columns, and derived ones made of them, with the column behind each."""
     behind = {name: name for name in columns}
     for name, text in data.derive.items():
-        for source in _mentions(text):
+        for source in mentions(text):
             if source in behind:
                 behind.setdefault(name, behind[source])
     return behind
@@ -128,7 +128,8 @@ def _reads(spec: FeatureSpec, name: str) -> Sequence[Read]:
     return spec.features[name].reads(name, spec)
 
 
-def _mentions(text: str) -> tuple[str, ...]:
+def mentions(text: str) -> tuple[str, ...]:
+    """Columns that an expression reads; none for what is no expression."""
     try:
         return sql.mentions(text)
     except ConfigError:
@@ -178,7 +179,7 @@ def _outcomes(spec: FeatureSpec) -> Iterator[Problem]:
 
     for name in spec.features:
         for read in _reads(spec, name):
-            sources = _mentions(read.text) if read.is_sql else (read.text,)
+            sources = mentions(read.text) if read.is_sql else (read.text,)
             for source in sources if read.row else ():
                 yield from refuse(("features", name, *read.at), source)
     if spec.data.time is not None:
@@ -226,7 +227,7 @@ def _derived(spec: FeatureSpec) -> Iterator[Problem]:
     """A derived column may use those before it."""
     names = tuple(spec.data.derive)
     for place, (name, text) in enumerate(spec.data.derive.items()):
-        for source in _mentions(text):
+        for source in mentions(text):
             if source in names[place:]:
                 what = "itself" if source == name else f"`{source}`, which comes later"
                 yield Problem(("data", "derive", name), f"reads {what}")
