@@ -26,7 +26,7 @@ def choice(
     `tag`. A name alone stands for that member with its defaults: `dcn_v2` for `{kind: dcn_v2}`.
     A map without the key is the member that is `assumed`, if any. A name that is `refused` is told
     its reason."""
-    assumed = {tag: name for name, member in members.items() if member.assumed}
+    assumed = next((name for name, member in members.items() if member.assumed), None)
     classes = tuple(members.values())
     union: Any = Union[classes]  # noqa: UP007
     if len(classes) > 1:
@@ -35,7 +35,8 @@ def choice(
 
     def by_name(value: Any) -> Any:
         value = {tag: value} if isinstance(value, str) else value
-        value = {**assumed, **value} if isinstance(value, Mapping) else value
+        if isinstance(value, Mapping) and assumed is not None:
+            value = {tag: assumed, **value}
         name = value.get(tag) if isinstance(value, Mapping) else None
         if isinstance(name, str) and name in refused:
             raise ValueError(f"`{name}` {refused[name]}")

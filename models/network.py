@@ -249,9 +249,7 @@ class Network(nn.Module):
         copies = model.copies(len(layout.tasks))
         device = torch.device("meta") if tables_device is None else tables_device
         self.tables = Tables(layout, model.embedding_dim, copies, device)
-        self.objective = Objective(
-            layout, model, weighting, regulariser, precision, divide_by
-        )
+        self.objective = Objective(layout, model, weighting, regulariser, precision, divide_by)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective.forward`."""

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from features.dataset import PreparedDataset
 from features.prepare import prepare
+from pipelines import propensity_report
 from pipelines.config import RunConfig
 
 log = logging.getLogger(__name__)
@@ -36,4 +37,6 @@ def prepare_dataset(config: RunConfig, console: Console) -> PreparedDataset:
 
             dataset = reweight(dataset, config.weighting_by, Path(config.workspace), told)
     log.info("prepared data set %s%s", dataset.folder, "" if steps else " (as it was)")
+    if config.weighting_by is not None:
+        propensity_report.tell(dataset.folder / propensity_report.FOLDER)
     return dataset

@@ -26,7 +26,8 @@ def calibrated(found: Propensity) -> Figure:
     figure = Figure(figsize=(3.5 * len(found.names), 3.5), layout="constrained")
     panels = figure.subplots(1, len(found.names), squeeze=False)[0]
     for k, (panel, name) in enumerate(zip(panels, found.names, strict=True)):
-        mean, rate, low, high = reliability(found.chance[:, k], found.arm == k, 10)
+        own = found.arm == k
+        mean, rate, low, high = reliability(found.chance[:, k], own, np.ones(len(own)), 10)
         panel.errorbar(
             mean, rate, yerr=(rate - low, high - rate), fmt="o-", markersize=4, elinewidth=1
         )
@@ -47,7 +48,8 @@ def chances(found: Propensity) -> Figure:
             panel.hist(chosen, BINS, density=True, alpha=0.6, label=label)
         panel.axvline(found.shares[k], color=INK, linestyle=":", linewidth=1.2)
         panel.set(title=f"arm {name}", xlabel=f"P({name} | row)", ylabel="density")
-        panel.legend()
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=2)
     return figure
 
 

@@ -25,12 +25,11 @@ from features.staging import staged
 from pipelines import overlap, propensity_report
 from pipelines.designs import DesignConfig, Logged
 from pipelines.designs.base import BEFORE
+from pipelines.identity import lonely
 from pipelines.propensity import Propensity, PropensityConfig, design_matrix, fit
 
 VERSION = 1
 """Of what is written here; a data set of another version is made anew."""
-FOLDER = "propensity"
-"""Of the report, below the data set."""
 COLUMN = "ab_weight_"
 """Before an arm's name."""
 
@@ -90,9 +89,11 @@ def _build(
     splits = _write(dataset, added, folder, told)
     shutil.copytree(dataset.folder / "state", folder / "state")
     shutil.copy(dataset.folder / "drift.parquet", folder)
-    report = folder / FOLDER
+    report = folder / propensity_report.FOLDER
     report.mkdir()
-    propensity_report.write(report, design, logged, weights, rows[UNIT].to_numpy(), found)
+    alone = {} if config is None else lonely(dataset, config.features, rows[UNIT])
+    units = rows[UNIT].to_numpy()
+    propensity_report.write(report, design, logged, weights, units, found, alone)
     types = {column: dump_type(dtype) for column, dtype in added.schema.items()}
     dataset.manifest.model_copy(
         update={

@@ -15,7 +15,11 @@ SPEAKERS = {
     "sqlite3": {"serving/store.py"},
     "uvicorn": {"serving/service.py"},
     "yaml": {"pipelines/document.py", "serving/bundle.py"},
-    "matplotlib": {"pipelines/figures.py", "pipelines/balance_figures.py", "pipelines/propensity_figures.py"},
+    "matplotlib": {
+        "pipelines/figures.py",
+        "pipelines/balance_figures.py",
+        "pipelines/propensity_figures.py",
+    },
     "jinja2": {"pipelines/page.py"},
 }
 

@@ -52,8 +52,8 @@ def _tells(name: str, spec: FeatureSpec) -> Iterator[str]:
         yield f"`{name}` reads the arm itself{behind[arm]}"
     if unit in behind and isinstance(spec.features[name], RecallKind):
         yield (
-            f"`{name}` looks back at what `{unit}` did{behind[unit]}, which the arm chose: it tells "
-            "the arm whatever is shown, and weighted training collapses to splitting"
+            f"`{name}` looks back at what `{unit}` did{behind[unit]}, and the arm chose what that "
+            "was: it tells the arm whatever is shown, and weighted training collapses to splitting"
         )
     elif unit in behind:
         yield (
