@@ -29,8 +29,8 @@ def cautions(config: RunConfig, dataset: PreparedDataset) -> list[str]:
     told = [f"`{name}`" for name in readers(arms.unit, spec(config))]
     if told:
         found.append(
-            f"Warning: the model reads the unit `{arms.unit}` ({listed(told)}), and no row tells what "
-            f"units of other arms would have met in `{design.arm}`: what it learns of single "
+            f"Warning: the model reads the unit `{arms.unit}` ({listed(told)}), and no row tells "
+            f"what units of other arms would have met in `{design.arm}`: what it learns of single "
             "units is their own arm's law, so the weighting is no longer exact."
         )
     return found

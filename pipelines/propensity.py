@@ -7,7 +7,6 @@ their unit (cross-fitting: Chernozhukov et al., "Double/debiased machine learnin
 Journal 2018), and probabilities are calibrated on units that the classifier has not seen.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,9 +25,11 @@ from features.split import SPLITS
 
 BUCKETS = 4096
 """Columns of an id in the design matrix at most."""
-BATCH = 256
+BATCH, PATIENCE = 256, 3
+"""Rows of a step, and passes without a gain before the network stops."""
 PARTS = 3
-"""One part in so many of the units that a classifier may see calibrates it, each in its turn."""
+"""One part in so many of the units that classifiers may see is held out from each, in turn: it
+stops and calibrates the classifier."""
 DRAWS = 200
 """Of the bootstrap."""
 
@@ -43,8 +44,8 @@ class PropensityConfig(Config):
     """A small network, or logistic regression."""
     hidden: tuple[int, ...] = Field((64, 64), min_length=1)
     """Widths of the network's hidden layers."""
-    epochs: int = Field(10, ge=1)
-    """Passes of the network over its rows."""
+    epochs: int = Field(50, ge=1)
+    """Passes of the network over its rows at most; it stops where it judges held-out units best."""
     folds: int = Field(5, ge=2)
     """The rows of each unit are judged by a classifier that was fitted without it, one of so
     many."""
@@ -142,8 +143,8 @@ def fit(
     chance = np.empty((len(arm), len(names)))
     for number in range(config.folds):
         held, rest = fold == number, fold != number
-        model = _calibrated(inputs[rest], arm[rest], unit[rest], config, seed)
-        chance[held] = model.predict_proba(inputs[held])
+        models = _calibrated(inputs[rest], arm[rest], unit[rest], config, seed)
+        chance[held] = np.mean([model.predict_proba(inputs[held]) for model in models], 0)
     chance /= chance.sum(1, keepdims=True)
     area = _area(chance[:, 1], arm, unit, seed) if len(names) == 2 else (None, None, None)
     return Propensity(tuple(map(str, names)), chance, arm, *area)
@@ -221,33 +222,56 @@ def _deal(arm: np.ndarray, unit: np.ndarray, folds: int, seed: int) -> np.ndarra
 
 def _calibrated(
     inputs: csr_matrix, arm: np.ndarray, unit: np.ndarray, config: PropensityConfig, seed: int
-) -> Any:
-    """The mean of classifiers of most of the units, each calibrated on the others."""
+) -> list[Any]:
+    """Classifiers of most of the units, each calibrated on the others."""
     from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.linear_model import LogisticRegression
 
     fewest = min(len(np.unique(unit[arm == own])) for own in np.unique(arm))
     parts = min(PARTS, fewest)
     part = _deal(arm, unit, parts, seed + 1)
-    splits = [(np.flatnonzero(part != p), np.flatnonzero(part == p)) for p in range(parts)]
-    smallest = min(len(rest) for rest, _ in splits)
-    model = CalibratedClassifierCV(
-        _classifier(config, smallest, seed), method=config.calibrate, cv=splits
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(inputs, arm)
+    models = []
+    for number in range(parts):
+        seen, held = part != number, part == number
+        if config.kind == "logistic":
+            model = LogisticRegression(max_iter=1000).fit(inputs[seen], arm[seen])
+        else:
+            data = inputs[seen], arm[seen], inputs[held], arm[held]
+            model = _network(*data, config, seed + number)
+        calibrated = CalibratedClassifierCV(FrozenEstimator(model), method=config.calibrate)
+        models.append(calibrated.fit(inputs[held], arm[held]))
+    return models
 
 
-def _classifier(config: PropensityConfig, rows: int, seed: int) -> Any:
-    from sklearn.linear_model import LogisticRegression
+def _network(
+    inputs: csr_matrix,
+    arm: np.ndarray,
+    held_inputs: csr_matrix,
+    held_arm: np.ndarray,
+    config: PropensityConfig,
+    seed: int,
+) -> Any:
+    """A network as it was when it told the held-out rows' arms best: one that goes on learning
+    rows by heart is calibrated towards the shares, and weighted training towards pooling."""
+    from sklearn.metrics import log_loss
     from sklearn.neural_network import MLPClassifier
 
-    if config.kind == "logistic":
-        return LogisticRegression(max_iter=1000)
-    return MLPClassifier(
-        config.hidden, batch_size=min(BATCH, rows), max_iter=config.epochs, random_state=seed
-    )
+    random = np.random.RandomState(seed)
+    model = MLPClassifier(config.hidden, batch_size=min(BATCH, len(arm)), random_state=random)
+    arms, best, waited = np.unique(arm), np.inf, 0
+    kept: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for _ in range(config.epochs):
+        model.partial_fit(inputs, arm, classes=arms)
+        loss = log_loss(held_arm, model.predict_proba(held_inputs), labels=arms)
+        waited += 1
+        if loss < best:
+            best, waited = loss, 0
+            kept = [w.copy() for w in model.coefs_], [b.copy() for b in model.intercepts_]
+        if waited == PATIENCE:
+            break
+    model.coefs_, model.intercepts_ = kept
+    return model
 
 
 def _area(

@@ -133,6 +133,19 @@ def test_reliability_keeps_totals_and_encloses_rates(score, bins, random):
     assert np.all((low <= rate) & (rate <= high) & (low >= -1e-9) & (high <= 1 + 1e-9))
 
 
+def test_a_row_that_weighs_nothing_is_not_drawn_and_weights_have_no_unit():
+    random = np.random.default_rng(0)
+    score, label = random.random(40), (random.random(40) < 0.5).astype(float)
+    weight = random.choice([0.0, 1.0, 3.0], 40)
+    own = weight > 0
+    drawn = figures.reliability(score, label, weight, 4)
+    alone = figures.reliability(score[own], label[own], 7 * weight[own], 4)
+    np.testing.assert_allclose(drawn, alone)
+    mean, rate, *_ = figures.reliability(score, label, weight, 1)
+    assert mean[0] == pytest.approx((weight * score).sum() / weight.sum())
+    assert rate[0] == pytest.approx((weight * label).sum() / weight.sum())
+
+
 def test_an_affinity_has_groups_side_by_side_and_leaves_unknown_pairs_empty():
     cosines = np.array([[1, -0.5, 0.9], [-0.5, 1, math.nan], [0.9, math.nan, 1]])
     axes = figures.affinity(["a", "b", "c"], cosines, [[0, 2], [1]]).axes[0]
