@@ -25,8 +25,8 @@ train: setup ## train CONFIG and the single-task networks beside it, register th
 compare: setup ## compare CONFIGS over SEEDS seeds: who rises, who pays
 	$(BIN)/fulcrum compare $(CONFIGS) --seeds $(SEEDS)
 
-test: setup ## the default tests
-	$(BIN)/pytest
+test: setup ## the default tests, a file at a time on each of two to four cores
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: setup ## the tests that take minutes
 	$(BIN)/pytest -m 'slow and not gpu'

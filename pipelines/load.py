@@ -95,10 +95,10 @@ def fingerprint(config: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of a YAML file, for editors. A file that extends another may
-    leave out what its parent says."""
-    document = _any_of(RunConfig.model_json_schema())
+def schema(kind: type[Config] = RunConfig) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of the YAML of a kind, for editors. A file that extends another
+    may leave out what its parent says."""
+    document = _any_of(kind.model_json_schema())
     document["properties"]["extends"] = {
         "type": "string",
         "description": "File whose keys this one adds to or replaces, relative to this file.",

@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from typer.core import TyperGroup
 
 from pipelines.__main__ import app
+from pipelines.ab.experiment import Experiment
+from pipelines.ab.experiment import problems as problems_of_test
 from pipelines.check import problems
 from pipelines.config import RunConfig
 from pipelines.load import merge
@@ -101,6 +104,9 @@ def fragments() -> list[Any]:
 @pytest.mark.parametrize("block", fragments())
 def test_configs_are_valid(block: Block):
     text = yaml.safe_load(block.text)
+    if "arms" in text:
+        assert problems_of_test(Experiment.model_validate(text)) == []
+        return
     config = RunConfig.model_validate(merge(RunConfig, yaml.safe_load(AROUND), text))
     assert problems(config) == []
 
@@ -124,6 +130,9 @@ def test_commands_exist(command):
         return
     verb, *options = arguments
     known = typer.main.get_command(app).commands[verb]
+    if isinstance(known, TyperGroup):
+        verb, *options = options
+        known = known.commands[verb]
     with known.make_context(verb, options):
         pass
 

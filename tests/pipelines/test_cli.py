@@ -106,8 +106,9 @@ def test_show_prints_yaml_that_loads_to_the_same(fulcrum, tmp_path):
     assert "# fingerprint: " in shown.stdout
 
 
-def test_schema_is_json(fulcrum):
-    assert "extends" in json.loads(fulcrum("schema").stdout)["properties"]
+@pytest.mark.parametrize(("kind", "key"), [("run", "tasks"), ("experiment", "arms")])
+def test_schema_is_json(fulcrum, kind, key):
+    assert {"extends", key} <= json.loads(fulcrum("schema", kind).stdout)["properties"].keys()
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def test_ctrl_c_is_no_traceback():
     code = (
         "import os, signal, sys, types; import pipelines.__main__ as m;"
         "load = types.ModuleType('pipelines.load'); sys.modules['pipelines.load'] = load;"
-        "load.schema = lambda: os.kill(os.getpid(), signal.SIGINT);"
+        "load.schema = lambda kind: os.kill(os.getpid(), signal.SIGINT);"
         "sys.argv = ['fulcrum', 'schema']; m.main()"
     )
     done = process("-c", code)
