@@ -74,33 +74,35 @@ class ExposureLog:
                 os.close(self._held)
                 raise
 
-    def assign(self, rows: pl.DataFrame) -> int:
-        """Log assignments of units that have none yet, with columns as `tables.ASSIGNMENT`; gives
-        their number. Raises ResourceError when the disk is full."""
+    def assign(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Log assignments, with columns as `tables.ASSIGNMENT`, of units that have none yet; gives
+        those. Raises ResourceError when the disk is full; nothing is logged then."""
         with self._lock:
             new = self._unassigned(rows)
             self._append({"assignments": new})
             self._remember_units(new)
-            return new.height
+            return new
 
-    def expose(self, request: str, rows: pl.DataFrame, content: int | None = None) -> bool:
-        """Log the answered rows of a request, and the assignment of units that have none yet.
+    def expose(
+        self, request: str, rows: pl.DataFrame, content: int | None = None
+    ) -> pl.DataFrame | None:
+        """Log the answered rows of a request, and assignments of units that have none yet; gives
+        the assignments, or None for a request that is logged already and is not logged again.
 
-        False for a request that is logged already, of which nothing is written; DataError where
-        that one had other `content`, as far as this is known. Raises ResourceError when the disk is
-        full; nothing of the request is logged then."""
+        Raises DataError where that one had other `content`, as far as this process has seen it, and
+        ResourceError when the disk is full; nothing of the request is logged then."""
         with self._lock:
             known = self._requests.get(request)
             if known is not None:
                 if None not in (known[1], content) and known[1] != content:
                     raise DataError(f"request: {request!r} is the id of an earlier request")
-                return False
+                return None
             new = self._unassigned(rows)
             self._append({"assignments": new, "exposures": rows})
             self._remember_units(new)
             if rows.height:
                 self._remember_request(request, rows["row"].to_list(), content)
-            return True
+            return new
 
     def add_outcomes(self, rows: pl.DataFrame) -> None:
         """Log what became of answered rows.
