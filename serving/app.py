@@ -1,10 +1,10 @@
 """The online scorer as an HTTP application: raw rows in, one score per task out."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from importlib.metadata import version as package_version
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 from anyio import CapacityLimiter, to_thread
@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from features.errors import DataError, FulcrumError
 from serving import protocol
 from serving.body import RequestError, decode_object, read_body, reply
+from serving.config import ServingConfig
 from serving.metrics import Measure, Metrics
 from serving.rows import parse_rows
 from serving.scorer import Scorer
@@ -23,6 +24,9 @@ ROWS_PER_CALL = 64
 """Rows per call of the graph; a request of one row pays for so many."""
 THREADS = 4
 """Requests worked on at once; calls of the graph itself take turns."""
+
+Work = Callable[[bytes], dict[str, Any]]
+Answer = Callable[[Request, Work], Awaitable[Response]]
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +41,7 @@ class Service:
         self.name = name
         self.version = version
         self.limits = scorer.bundle.serving
-        self.metrics = Metrics(scorer.unknown)
+        self.metrics = Metrics(lambda: scorer.unknown)
         self.ready = False
 
     def open(self) -> None:
@@ -45,6 +49,11 @@ class Service:
         self.scorer.warm_up()
         self.ready = True
         self.metrics.ready.set(1)
+
+    @property
+    def posts(self) -> Mapping[str, Work]:
+        """What answers the body of a POST, by route."""
+        return {"/score": self.score, "/events": self.add_events}
 
     def score(self, body: bytes) -> dict[str, Any]:
         """Answer `POST /score`: `{"rows": [...], "events": [...]}`; `events`, when there, stand in
@@ -107,42 +116,77 @@ class Service:
         return scores.select(finite)
 
 
+class Answering(Protocol):
+    """What the routes need of a service."""
+
+    version: str
+    ready: bool
+
+    @property
+    def metrics(self) -> Metrics:
+        """What is counted."""
+
+    @property
+    def limits(self) -> ServingConfig:
+        """Of requests."""
+
+    @property
+    def posts(self) -> Mapping[str, Work]:
+        """What answers the body of a POST, by route."""
+
+    def open(self) -> None:
+        """Warm up; answers are given from here on."""
+
+
 def app(service: Service) -> FastAPI:
-    """The routes. Every error is a JSON object `{"error": text}`."""
+    """The routes of one model, with those of the Open Inference Protocol."""
+    web, answer = routes(service)
+    _add_protocol(web, service, answer)
+    return web
+
+
+def routes(service: Answering) -> tuple[FastAPI, Answer]:
+    """The routes of every service, and how it answers a request. Every error is a JSON object
+    `{"error": text}`."""
     web = FastAPI(title="Fulcrum", version=service.version)
     web.add_middleware(Measure, metrics=service.metrics)
     limiter = CapacityLimiter(THREADS)
 
-    async def answer(request: Request, work: Callable[[bytes], dict[str, Any]]) -> Response:
+    async def answer(request: Request, work: Work) -> Response:
         if not service.ready:
             raise RequestError(503, "not ready yet")
         body = await read_body(request, service.limits.max_body_bytes)
         return reply(await to_thread.run_sync(partial(work, body), limiter=limiter))
 
-    @web.post("/score")
-    async def score(request: Request) -> Response:
-        return await answer(request, service.score)
-
-    @web.post("/events")
-    async def events(request: Request) -> Response:
-        return await answer(request, service.add_events)
+    for route, work in service.posts.items():
+        web.add_api_route(route, _posted(answer, work), methods=["POST"])
 
     @web.get("/metrics")
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
-    _add_protocol(web, service, answer)
+    @web.get("/v2/health/live")
+    async def live() -> Response:
+        return reply({"live": True})
+
+    @web.get("/v2/health/ready")
+    async def ready() -> Response:
+        return reply({"ready": service.ready}, 200 if service.ready else 503)
+
     web.add_exception_handler(FulcrumError, _refuse)
     web.add_exception_handler(HTTPException, _refuse)
     web.add_exception_handler(Exception, _fail)
-    return web
+    return web, answer
 
 
-def _add_protocol(
-    web: FastAPI,
-    service: Service,
-    answer: Callable[[Request, Callable[[bytes], dict[str, Any]]], Awaitable[Response]],
-) -> None:
+def _posted(answer: Answer, work: Work) -> Callable[[Request], Awaitable[Response]]:
+    async def posted(request: Request) -> Response:
+        return await answer(request, work)
+
+    return posted
+
+
+def _add_protocol(web: FastAPI, service: Service, answer: Answer) -> None:
     """Routes of the Open Inference Protocol."""
 
     def check(model: str, version: str | None) -> None:
@@ -156,14 +200,6 @@ def _add_protocol(
         return reply(
             {"name": "fulcrum", "version": package_version("fulcrum-recsys"), "extensions": []}
         )
-
-    @web.get("/v2/health/live")
-    async def live() -> Response:
-        return reply({"live": True})
-
-    @web.get("/v2/health/ready")
-    async def ready() -> Response:
-        return reply({"ready": service.ready}, 200 if service.ready else 503)
 
     @web.get("/v2/models/{model}/ready")
     @web.get("/v2/models/{model}/versions/{version}/ready")

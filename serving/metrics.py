@@ -1,7 +1,7 @@
 """What the service counts, for Prometheus."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 class Metrics:
     """Counters of one service, in a registry of their own."""
 
-    def __init__(self, unknown: Mapping[str, int]) -> None:
+    def __init__(self, unknown: Callable[[], Mapping[str, int]]) -> None:
+        """`unknown` counts the ids outside the vocabulary by feature."""
         self._registry = CollectorRegistry()
         labels = ("route", "method", "status")
         self.requests = Counter(
@@ -35,15 +36,45 @@ class Metrics:
         return generate_latest(self._registry)
 
 
+class ExperimentMetrics(Metrics):
+    """What is counted by arm, besides."""
+
+    def __init__(self, unknown: Callable[[], Mapping[str, int]]) -> None:
+        super().__init__(unknown)
+        self.assignments = Counter(
+            "fulcrum_assignments",
+            "Units assigned for the first time.",
+            ("arm",),
+            registry=self._registry,
+        )
+        self.exposures = Counter(
+            "fulcrum_exposures",
+            "Rows answered and logged.",
+            ("arm", "instance", "model", "version"),
+            registry=self._registry,
+        )
+        self.outside = Counter(
+            "fulcrum_outside", "Rows of units outside the experiment.", registry=self._registry
+        )
+        self.outcomes = Counter("fulcrum_outcomes", "Outcomes logged.", registry=self._registry)
+        self.scoring = Histogram(
+            "fulcrum_scoring_seconds",
+            "Time of one arm's model for its rows of one request.",
+            ("arm",),
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+            registry=self._registry,
+        )
+
+
 class _Unknown(Collector):
-    def __init__(self, counts: Mapping[str, int]) -> None:
+    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
         self._counts = counts
 
     def collect(self) -> list[Metric]:
         family = CounterMetricFamily(
             "fulcrum_unknown_ids", "Ids outside the vocabulary.", labels=["feature"]
         )
-        for feature, count in dict(self._counts).items():
+        for feature, count in dict(self._counts()).items():
             family.add_metric([feature], count)
         return [family]
 

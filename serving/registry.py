@@ -167,6 +167,10 @@ class Registry:
             location = self._client.get_model_version_download_uri(name, version)
         return ResolvedModel(Bundle.load(self._download(location, cache)), name, version)
 
+    def version(self, uri: str) -> str:
+        """The version that `models:/name@alias` means now; raises as `resolve` does."""
+        return self._version(uri)[1]
+
     def _local(self, uri: str) -> Path:
         folder = Path(uri)
         if (folder / FACTS).is_file():

@@ -6,26 +6,39 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
+from fastapi import FastAPI
 
-from features.errors import ResourceError
+from features.errors import ConfigError, ResourceError
 from features.kinds.history import HistoryConfig
 from features.kinds.window import WindowConfig
-from serving.app import ROWS_PER_CALL, Service, app
+from features.state import FeatureState
+from serving.app import ROWS_PER_CALL, Service, app, routes
+from serving.arm_models import ArmModels
 from serving.bundle import Bundle
+from serving.config import ServingConfig
+from serving.experiment import ExperimentConfig
+from serving.experiment_service import ExperimentService, logged_columns
+from serving.exposure_log import ExposureLog
 from serving.history import History
 from serving.scorer import Scorer
 from serving.session import Device
 from serving.store import EventStore
 
+if TYPE_CHECKING:
+    from serving.registry import Registry
+
 DRAIN_SECONDS = 30
 """How long open requests may take after SIGTERM."""
 BACKLOG = 2048
 """Connections that wait to be accepted."""
+FOLLOW_SECONDS = 10
+"""Between two looks at what the aliases of an experiment's models mean."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,33 +62,88 @@ def serve(
     """
     with _listen(host, port) as listener:
         scorer = Scorer(bundle, device, batch_size=ROWS_PER_CALL)
-        events = _open_store(bundle, store)
+        events = _open_store([bundle.state], bundle.serving, store)
         past = History(history, bundle.state) if history and events is not None else None
         service = Service(scorer, events, name, version)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app(service),
-                log_level="warning",
-                timeout_graceful_shutdown=DRAIN_SECONDS,
-            )
-        )
-        preparation = Preparation(service, past, server)
-        with _stopping_quietly():
-            preparation.start()
-            logger.info("%s %s answers on http://%s:%d", name, version, host, port)
-            server.run(sockets=[listener])
-        preparation.join()
-        if events is not None:
-            events.close()
-        if preparation.failure is not None:
-            raise preparation.failure
+        logger.info("%s %s answers on http://%s:%d", name, version, host, port)
+        _run(service, app(service), listener, past)
+
+
+def serve_experiment(
+    experiment: ExperimentConfig,
+    registry: "Registry",
+    log: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    history: str | Sequence[str] | None = None,
+    store: Path | None = None,
+    device: Device = "auto",
+) -> None:
+    """`serve` for the models of an experiment's arms, which are looked up in `registry` again and
+    again; `log` is the folder of what was assigned, shown and came of it.
+
+    Raises ConfigError where the experiment says no unit or an arm no model, and as `serve`,
+    `ArmModels` and `ExposureLog` do."""
+    if experiment.unit is None:
+        raise ConfigError("unit: serving needs the column that says whose row it is")
+    with _listen(host, port) as listener:
+        models = ArmModels(experiment, registry, device, batch_size=ROWS_PER_CALL)
+        columns = logged_columns(models, experiment)
+        with closing(ExposureLog(log, experiment, columns)) as written:
+            states = [model.scorer.state for model in models.all]
+            events = _open_store(states, models.control.scorer.bundle.serving, store)
+            looking = [state for state in states if state.past_columns]
+            past = History(history, looking[0]) if history and looking else None
+            service = ExperimentService(experiment, experiment.unit, models, written, events)
+            logger.info("%s answers on http://%s:%d", experiment.name, host, port)
+            stop = threading.Event()
+            follower = threading.Thread(target=_follow, args=(models, stop), name="follow")
+            follower.start()
+            try:
+                _run(service, routes(service)[0], listener, past)
+            finally:
+                stop.set()
+                follower.join()
+
+
+def _follow(models: ArmModels, stop: threading.Event) -> None:
+    """Take over what aliases mean, until told to stop."""
+    while not stop.wait(FOLLOW_SECONDS):
+        try:
+            models.follow()
+        except Exception as error:
+            logger.error("the models' aliases could not be followed", exc_info=error)
+
+
+def _run(
+    service: Service | ExperimentService,
+    web: FastAPI,
+    listener: socket.socket,
+    past: History | None,
+) -> None:
+    """Answer until told to stop; then what the preparation raised, if anything."""
+    server = uvicorn.Server(
+        uvicorn.Config(web, log_level="warning", timeout_graceful_shutdown=DRAIN_SECONDS)
+    )
+    preparation = Preparation(service, past, server)
+    with _stopping_quietly():
+        preparation.start()
+        server.run(sockets=[listener])
+    preparation.join()
+    if service.store is not None:
+        service.store.close()
+    if preparation.failure is not None:
+        raise preparation.failure
 
 
 class Preparation(threading.Thread):
     """Loads the history and warms up while the port already answers "live, not ready"; a failure
     stops the server."""
 
-    def __init__(self, service: Service, past: History | None, server: uvicorn.Server) -> None:
+    def __init__(
+        self, service: Service | ExperimentService, past: History | None, server: uvicorn.Server
+    ) -> None:
         super().__init__(name="prepare", daemon=True)
         self.failure: Exception | None = None
         self._service, self._past, self._server = service, past, server
@@ -94,14 +162,16 @@ class Preparation(threading.Thread):
             self._server.should_exit = True
 
 
-def _open_store(bundle: Bundle, path: Path | None) -> EventStore | None:
-    """A store when the model looks back."""
-    state = bundle.state
-    if not state.past_columns:
+def _open_store(
+    states: Sequence[FeatureState], limits: ServingConfig, path: Path | None
+) -> EventStore | None:
+    """A store of what the models remember, when one looks back."""
+    columns = {name: dtype for state in states for name, dtype in state.past_columns.items()}
+    if not columns:
         return None
-    features = state.spec.features.values()
+    features = [feature for state in states for feature in state.spec.features.values()]
     keys = [f.key for f in features if isinstance(f, WindowConfig | HistoryConfig)]
-    return EventStore(path, state.past_columns, keys, bundle.serving.event_key)
+    return EventStore(path, columns, keys, limits.event_key)
 
 
 @contextmanager

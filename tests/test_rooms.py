@@ -18,6 +18,7 @@ SPEAKERS = {
     "matplotlib": {
         "pipelines/figures.py",
         "pipelines/balance_figures.py",
+        "pipelines/propensity_figures.py",
         "pipelines/ab/figures.py",
         "pipelines/ab/loop_figure.py",
     },

@@ -227,7 +227,10 @@ class Reliability:
 class Interference:
     """How far the arms' rows differ as training data: the model of P(arm | row)."""
 
-    features: tuple[str, ...]
+    features: dict[str, float]
+    """By feature, the share of `entropy` that a model of it alone takes away."""
+    rows: int
+    """That were judged."""
     log_loss: float
     """Of held-out rows, nats."""
     entropy: float
@@ -244,6 +247,8 @@ class Interference:
     """Effective share of all rows in each arm's weighted training."""
     outside: float
     """Share of rows where some arm's probability is below .05 or above .95."""
+    overlap: float
+    """Share of rows of which no arm's probability is .99 or more."""
     histogram: tuple[float, ...]
     """Share of rows by probability of the first arm that is not control, in 20 equal bins."""
     reliability: Reliability
@@ -286,7 +291,9 @@ class Facts:
         first = {s for m in self.metrics[:1] for e in m.effects for s in e.sentences[:1]}
         failed = [check.sentence for check in self.checks if not check.holds]
         rest = [s for e in self.judged for s in e.sentences if s not in first]
-        return [self.headline, *failed, *rest, *self.notes]
+        values = [value.sentence for value in self.off_policy]
+        panel = self.interference.sentences if self.interference is not None else ()
+        return [self.headline, *failed, *rest, *values, *panel, *self.notes]
 
     @property
     def judged(self) -> list[Judged]:

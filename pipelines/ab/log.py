@@ -17,7 +17,7 @@ from features.source import Source, scan
 from features.spec import FeatureSpec, Problem, places
 from features.stage import ROW_GROUP
 from features.text import text
-from pipelines.ab.experiment import AnalysisConfig, Experiment, MeanMetric
+from pipelines.ab.experiment import AnalysisConfig, Experiment, MeanMetric, interference
 
 UNIT, ARM, TIME, INSTANCE = "test.unit", "test.arm", "test.time", "test.instance"
 """Columns of every row: who, where (null outside the test), when (Int64 microseconds, null where
@@ -78,6 +78,7 @@ def stage(logs: Sequence[str], experiment: Experiment, folder: Path) -> Log:
         log = log.model_copy(update={"time": time, "instance": log.instance or "instance"})
         analysis = analysis.model_copy(update={"log": log})
     file = folder / "rows.parquet"
+    _check_shown(analysis, unit, experiment.outcomes)
     data = DataConfig(events=str(file), tables=log.tables, time=log.time, derive=log.derive)
     tables = {
         name: scan(table.path, f"analysis.log.tables.{name}.path").frame
@@ -162,15 +163,19 @@ def _parts(metric: object) -> Iterator[tuple[str, str]]:
 
 
 def _features(data: DataConfig, analysis: AnalysisConfig) -> list[tuple[tuple[str, ...], str]]:
-    """Places and names of what the features of the interference panel read."""
+    """Places and names of what is read to prepare the features of the interference panel."""
     if analysis.interference is None:
         return []
     spec = FeatureSpec(data=data, features=analysis.interference.features, tasks={})
-    return [
-        (("analysis", "interference", *map(str, path)), name)
-        for path, name in places(spec)
-        if path[0] == "features"
-    ]
+    roots = {"data": ("analysis", "log"), "features": ("analysis", "interference", "features")}
+    return [((*roots[str(path[0])], *map(str, path[1:])), name) for path, name in places(spec)]
+
+
+def _check_shown(analysis: AnalysisConfig, unit: str | None, outcomes: tuple[str, ...]) -> None:
+    """The service calls the unit `unit`, whatever the experiment does."""
+    found = list(interference(analysis, unit, outcomes))
+    if found:
+        raise ConfigError("\n".join(map(str, found)))
 
 
 def _check_columns(wanted: Sequence[tuple[tuple[str, ...], str]], lineage: Lineage) -> None:

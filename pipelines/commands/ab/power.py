@@ -10,7 +10,7 @@ def power(
     logs: Annotated[
         list[str],
         typer.Argument(
-            help="Parquet or CSV files, a folder or a glob, or the folder of `fulcrum serve --log`.",
+            help="Parquet or CSV files, a folder, a glob, or the folder of `fulcrum serve --log`.",
             metavar="LOGS...",
             show_default=False,
         ),

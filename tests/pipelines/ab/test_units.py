@@ -203,7 +203,7 @@ def test_a_log_most_of_whose_units_are_in_both_arms_is_refused(tmp_path: Path) -
 
 def test_an_arm_that_the_filter_empties_is_told(tmp_path: Path) -> None:
     test = experiment(log={"time": {"column": "time"}, "where": "arm = 'control'"})
-    with pytest.raises(DataError, match="no row in the log that meets `analysis.log.where`"):
+    with pytest.raises(DataError, match=r"no row in the log that meets `analysis\.log\.where`"):
         units(log(users=50), tmp_path, test)
 
 
