@@ -17,7 +17,7 @@ from pipelines.propensity import Propensity, PropensityConfig, design_matrix, ef
 from tests.pipelines.designs.worlds import CELLS, chance, laws, run, write_log
 
 LOGISTIC = PropensityConfig(features=("x",), kind="logistic", calibrate="sigmoid")
-MLP = PropensityConfig(features=("x",), hidden=(16,), folds=3)
+MLP = PropensityConfig(features=("x",), hidden=(16,), folds=3, epochs=20)
 
 
 def world(units=100, each=20, seed=0, share=0.5):
