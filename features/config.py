@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -13,6 +13,8 @@ class Config(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
+    assumed: ClassVar[bool] = False
+    """Whether a map that does not name a member of the class's family means this one."""
 
 
 def choice(
@@ -22,7 +24,9 @@ def choice(
 ) -> Any:
     """Annotation of a field that holds one of a family's config classes, told apart by the key
     `tag`. A name alone stands for that member with its defaults: `dcn_v2` for `{kind: dcn_v2}`.
-    A name that is `refused` is told its reason."""
+    A map without the key is the member that is `assumed`, if any. A name that is `refused` is told
+    its reason."""
+    assumed = next((name for name, member in members.items() if member.assumed), None)
     classes = tuple(members.values())
     union: Any = Union[classes]  # noqa: UP007
     if len(classes) > 1:
@@ -31,6 +35,8 @@ def choice(
 
     def by_name(value: Any) -> Any:
         value = {tag: value} if isinstance(value, str) else value
+        if isinstance(value, Mapping) and assumed is not None:
+            value = {tag: assumed, **value}
         name = value.get(tag) if isinstance(value, Mapping) else None
         if isinstance(name, str) and name in refused:
             raise ValueError(f"`{name}` {refused[name]}")

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from features.arms import ArmsConfig
 from features.config import Config
 from features.session import SessionConfig
 from features.split import SplitConfig, TimeSplit
@@ -53,5 +54,7 @@ class DataConfig(Config):
     """Column by which grouped AUC is computed, for example `user_id`."""
     weight: str | None = None
     """SQL expression of the row's weight in the loss; 1 when left out."""
+    arms: ArmsConfig | None = Field(None, exclude_if=lambda arms: arms is None)
+    """The A/B test that wrote the log."""
     split: SplitConfig = Field(default=TimeSplit())
     """How rows are dealt to train, valid and test."""

@@ -28,12 +28,17 @@ def write_shards(
         flags = [name for name in block.columns if name.startswith(MISSING)]
         missing.update(_count(block, flags))
         name = f"{split}/{len(shards):05}.parquet"
-        file = folder / name
-        block.drop(flags).write_parquet(file, row_group_size=ROW_GROUP, compression="lz4")
-        size = file.stat().st_size
-        shards.append(Shard(name=name, rows=len(block), bytes=size, sha256=checksum(file)))
+        shards.append(write_shard(block.drop(flags), folder, name))
         done(len(block))
     return shards, dict(missing)
+
+
+def write_shard(block: pl.DataFrame, folder: Path, name: str) -> Shard:
+    """One Parquet file, `name` below `folder`."""
+    file = folder / name
+    block.write_parquet(file, row_group_size=ROW_GROUP, compression="lz4")
+    size = file.stat().st_size
+    return Shard(name=name, rows=len(block), bytes=size, sha256=checksum(file))
 
 
 def _count(block: pl.DataFrame, flags: Sequence[str]) -> dict[str, int]:

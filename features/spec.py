@@ -1,7 +1,7 @@
 """Data, features and tasks together, and everything about them that can be wrong without data."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from features import sql
@@ -73,6 +73,9 @@ def places(spec: FeatureSpec) -> Iterator[tuple[Path, str]]:
         yield ("data", "group"), data.group
     if data.session is not None:
         yield ("data", "session", "key"), data.session.key
+    if data.arms is not None:
+        yield ("data", "arms", "column"), data.arms.column
+        yield ("data", "arms", "unit"), data.arms.unit
     yield from ((("data", "keys", place), key) for place, key in enumerate(data.keys))
     yield from ((("data", "split"), column) for column in data.split.reads)
     for name in spec.features:
@@ -85,9 +88,14 @@ def places(spec: FeatureSpec) -> Iterator[tuple[Path, str]]:
 
 def tainted(data: DataConfig) -> dict[str, str]:
     """Outcomes, and derived columns made of them, with the outcome behind each."""
-    behind = {name: name for name in data.outcomes}
+    return made_of(data.outcomes, data)
+
+
+def made_of(columns: Iterable[str], data: DataConfig) -> dict[str, str]:
+    """Columns, and derived ones made of them, with the column behind each."""
+    behind = {name: name for name in columns}
     for name, text in data.derive.items():
-        for source in _mentions(text):
+        for source in mentions(text):
             if source in behind:
                 behind.setdefault(name, behind[source])
     return behind
@@ -120,7 +128,8 @@ def _reads(spec: FeatureSpec, name: str) -> Sequence[Read]:
     return spec.features[name].reads(name, spec)
 
 
-def _mentions(text: str) -> tuple[str, ...]:
+def mentions(text: str) -> tuple[str, ...]:
+    """Columns that an expression reads; none for what is no expression."""
     try:
         return sql.mentions(text)
     except ConfigError:
@@ -170,7 +179,7 @@ def _outcomes(spec: FeatureSpec) -> Iterator[Problem]:
 
     for name in spec.features:
         for read in _reads(spec, name):
-            sources = _mentions(read.text) if read.is_sql else (read.text,)
+            sources = mentions(read.text) if read.is_sql else (read.text,)
             for source in sources if read.row else ():
                 yield from refuse(("features", name, *read.at), source)
     if spec.data.time is not None:
@@ -218,7 +227,7 @@ def _derived(spec: FeatureSpec) -> Iterator[Problem]:
     """A derived column may use those before it."""
     names = tuple(spec.data.derive)
     for place, (name, text) in enumerate(spec.data.derive.items()):
-        for source in _mentions(text):
+        for source in mentions(text):
             if source in names[place:]:
                 what = "itself" if source == name else f"`{source}`, which comes later"
                 yield Problem(("data", "derive", name), f"reads {what}")

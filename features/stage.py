@@ -8,6 +8,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from features import sql
+from features.arms import arm_columns, check_arms
 from features.complete import complete, prune
 from features.data import DataConfig
 from features.errors import DataError, nearest
@@ -106,6 +107,8 @@ def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
     rows = rows.with_row_index(INDEX)
     _check_times(rows, spec, lineage, tables)
     _check_weights(rows, spec.data)
+    if spec.data.arms is not None:
+        check_arms(rows, spec.data.arms)
     _check_labels(rows, spec, lineage, tables)
     return Stage(rows, raw, read, dropped)
 
@@ -178,6 +181,8 @@ def _row_columns(data: DataConfig, lineage: Lineage) -> list[pl.Expr]:
         group.cast(pl.Int64).alias("row.group"),
         *(pl.col(key).alias(f"row.key.{key}") for key in data.keys),
     ]
+    if data.arms is not None:
+        columns += arm_columns(data.arms, lineage.dtype)
     if data.time is not None:
         columns.append(microseconds(data.time, lineage.dtype(data.time.column)).alias(TIME))
     if data.session is not None:

@@ -29,12 +29,13 @@ _YOUNG = 60
 
 
 @contextmanager
-def staged(target: Path) -> Iterator[Path]:
+def staged(target: Path, replace: bool = False) -> Iterator[Path]:
     """A new folder that becomes `target` when the block ends well, and goes otherwise.
 
     Of several processes that make the same target, the first to finish wins; the others' folders
-    go. What a killed process left behind is removed by the next one. Raises ResourceError when the
-    disk is full or may not be written to.
+    go. With `replace` the last one wins, and what was there before goes. What a killed process left
+    behind is removed by the next one. Raises ResourceError when the disk is full or may not be
+    written to.
     """
     with full_disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -45,6 +46,8 @@ def staged(target: Path) -> Iterator[Path]:
             with _held(folder / _LOCK):
                 yield folder
                 (folder / _LOCK).unlink()
+                if replace and target.exists():
+                    _make_room(target)
                 _take_place(folder, target)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -76,6 +79,12 @@ def _number(error: Exception) -> int | None:
     """The system's number of an error; Polars tells it as `(os error 28)`."""
     told = re.search(r"\(os error (\d+)\)", str(error))
     return getattr(error, "errno", None) or (int(told[1]) if told else None)
+
+
+def _make_room(target: Path) -> None:
+    old = target.with_name(f"{_MARK}{target.name}-{secrets.token_hex(4)}")
+    os.rename(target, old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _take_place(folder: Path, target: Path) -> None:

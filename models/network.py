@@ -13,7 +13,7 @@ from models.gramians import Graph
 from models.head_scale import HeadScale
 from models.level import Level
 from models.lookups import Lookups
-from models.objectives.masked import masked_mean
+from models.objectives.masked import DivideBy, masked_mean
 from models.predictor import Predictor
 from models.random_state import RandomState
 from models.regularisers import Look, Regulariser
@@ -38,8 +38,10 @@ class Objective(nn.Module):
         weighting: Weighting | None = None,
         regulariser: Regulariser | None = None,
         precision: torch.dtype = torch.float32,
+        divide_by: DivideBy = "weights",
     ) -> None:
         super().__init__()
+        self.divide_by = divide_by
         self.layout, self.copies = layout, model.copies(len(layout.tasks))
         self.gather = Gather(layout, self.copies)
         self.predictor = Predictor(layout, model, precision)
@@ -76,7 +78,7 @@ class Objective(nn.Module):
         fields = self.predictor.bottom(vectors, batch.dense)
         logits = self.predictor.logits(fields, self.heads if self.training else None)
         row_losses, labels = self._row_losses(logits, batch)
-        local, losses, active = masked_mean(row_losses, batch.observed, batch.weight)
+        local, losses, active = self._means(row_losses, batch)
         out = {
             "losses": losses,
             "weights": torch.ones_like(losses),
@@ -97,7 +99,7 @@ class Objective(nn.Module):
                 out["products"] = step.gramian
             weighted = local
             if row_weights is not None:
-                weighted = masked_mean(row_losses * row_weights, batch.observed, batch.weight)[0]
+                weighted = self._means(row_losses * row_weights, batch)[0]
             total, extra = (weights * weighted).sum(), 0.0
             # Towers that scale leave the losses alone.
             scaling = self.heads is not None
@@ -124,7 +126,7 @@ class Objective(nn.Module):
         """`(tasks,)` mean losses of the global batch in the present mode, and nothing else."""
         fields = self.predictor.bottom(self.gather(pooled, unpooled), batch.dense)
         row_losses, _ = self._row_losses(self.predictor.logits(fields), batch)
-        return masked_mean(row_losses, batch.observed, batch.weight)[1]
+        return self._means(row_losses, batch)[1]
 
     def rows(
         self, pooled: KeyedTensor | None, unpooled: dict[str, JaggedTensor] | None, batch: Batch
@@ -140,6 +142,9 @@ class Objective(nn.Module):
         """The trunk's levels for a batch."""
         fields = self.predictor.bottom(self.gather(pooled, unpooled), batch.dense)
         return self.predictor.diagnostics(fields)
+
+    def _means(self, row_losses: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        return masked_mean(row_losses, batch.observed, batch.weight, self.divide_by)
 
     def _weights(
         self, step: Step, batch: Batch, out: dict[str, Tensor]
@@ -184,7 +189,7 @@ class Objective(nn.Module):
             )
         if row_weights is not None:
             row_losses = row_losses * row_weights
-        return masked_mean(row_losses, batch.observed, batch.weight)[0]
+        return self._means(row_losses, batch)[0]
 
     def _row_losses(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Losses and labels `(batch, tasks)`, both 0 where not observed."""
@@ -238,12 +243,13 @@ class Network(nn.Module):
         regulariser: Regulariser | None = None,
         tables_device: torch.device | None = None,
         precision: torch.dtype = torch.float32,
+        divide_by: DivideBy = "weights",
     ) -> None:
         super().__init__()
         copies = model.copies(len(layout.tasks))
         device = torch.device("meta") if tables_device is None else tables_device
         self.tables = Tables(layout, model.embedding_dim, copies, device)
-        self.objective = Objective(layout, model, weighting, regulariser, precision)
+        self.objective = Objective(layout, model, weighting, regulariser, precision, divide_by)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective.forward`."""

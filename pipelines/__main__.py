@@ -7,6 +7,8 @@ from collections.abc import Callable
 import typer
 
 from features.errors import FulcrumError
+from pipelines.commands.ab.analyze import analyze
+from pipelines.commands.ab.power import power
 from pipelines.commands.compare import compare
 from pipelines.commands.doctor import doctor
 from pipelines.commands.evaluate import evaluate
@@ -27,7 +29,7 @@ COMMANDS = {
     "Score": (score, serve),
     "Look": (show, schema, models, weightings, ui, doctor),
 }
-AB_COMMANDS: tuple[Callable[..., None], ...] = ()
+AB_COMMANDS: tuple[Callable[..., None], ...] = (analyze, power)
 
 app = typer.Typer(
     name="fulcrum",

@@ -23,6 +23,7 @@ def problems(config: RunConfig) -> list[Problem]:
         *_model(config),
         *_chain(config),
         *_weighting(config),
+        *_weighting_by(config),
         *_pretrain(config),
         *_early_stopping(config),
     ]
@@ -58,6 +59,12 @@ def _weighting(config: RunConfig) -> Iterator[Problem]:
     )
     for path, message in config.weighting.problems(declared):
         yield Problem(("weighting", *path), message)
+
+
+def _weighting_by(config: RunConfig) -> Iterator[Problem]:
+    if config.weighting_by is not None:
+        for path, message in config.weighting_by.problems(spec(config)):
+            yield Problem(("weighting_by", *path), message)
 
 
 def _pretrain(config: RunConfig) -> Iterator[Problem]:

@@ -8,10 +8,12 @@ from features.config import Config
 from features.data import DataConfig
 from features.kinds import FeatureConfig
 from features.task import TaskConfig
+from models.objectives.masked import DivideBy
 from models.regularisers import NoRegulariserConfig, RegulariserChoice
 from models.trunks import ModelConfig
 from models.trunks.mmoe import MMoEConfig
 from models.weightings import StaticConfig, WeightingChoice
+from pipelines.designs import DesignChoice
 from serving.config import ServingConfig
 
 
@@ -80,6 +82,9 @@ class TrainConfig(Config):
     """Steps between evaluations; once an epoch when left out."""
     checkpoint_every: int | None = Field(None, ge=1)
     """Steps between checkpoints; once an epoch when left out."""
+    divide_by: DivideBy = Field("weights", exclude_if=lambda value: value == "weights")
+    """A task's loss is the weighted sum over its observed rows by the sum of their weights, or by
+    their number, as the theory of weighted training has it; equal where weights are 1."""
     pretrain: PretrainConfig | None = None
     """Some tasks first, then all."""
 
@@ -110,6 +115,8 @@ class RunConfig(Config):
     model: ModelConfig = MMoEConfig()
     weighting: WeightingChoice = StaticConfig()
     """How the task losses become one step."""
+    weighting_by: DesignChoice | None = Field(None, exclude_if=lambda design: design is None)
+    """Which rows of an A/B test train an arm's model, and what they weigh."""
     regulariser: RegulariserChoice = NoRegulariserConfig()
     """What is done beside the weighting, for flat minima or a better representation."""
     train: TrainConfig = TrainConfig()

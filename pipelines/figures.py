@@ -83,13 +83,17 @@ def training_curves(history: Sequence[Point], best: int | None = None) -> Figure
 
 @matplotlib.rc_context(STYLE)
 def calibration(
-    scores: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], bins: int = 10
+    scores: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+    weights: Mapping[str, np.ndarray],
+    bins: int = 10,
 ) -> Figure:
     """Per task, the observed rate against the mean score in bins of equal count, with 95 % Wilson
     intervals. Perfect calibration lies on the diagonal."""
     figure, panels = _grid(len(scores), width=3.5, height=3.5)
     for panel, (task, score) in zip(panels, scores.items(), strict=True):
-        mean, rate, low, high = reliability(score, labels[task], bins)
+        label, weight = labels[task], weights[task]
+        mean, rate, low, high = reliability(score, label, weight, bins)
         panel.errorbar(
             mean, rate, yerr=(rate - low, high - rate), fmt="o-", markersize=4, elinewidth=1
         )
@@ -99,7 +103,7 @@ def calibration(
         panel.plot(limits, limits, color=INK, linestyle=":", linewidth=1.2)
         panel.set(xlim=limits, ylim=limits, title=task, xlabel="mean score", ylabel="observed rate")
         panel.set_aspect("equal")
-        ratio = score.sum() / max(labels[task].sum(), 1e-9)
+        ratio = (score * weight).sum() / max((label * weight).sum(), 1e-9)
         panel.text(
             0.04, 0.95, f"Σ score / Σ label = {ratio:.3f}", transform=panel.transAxes, va="top"
         )
@@ -107,15 +111,17 @@ def calibration(
 
 
 def reliability(
-    score: np.ndarray, label: np.ndarray, bins: int
+    score: np.ndarray, label: np.ndarray, weight: np.ndarray, bins: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Mean score, observed rate and its 95 % Wilson interval, in up to `bins` bins of equal count,
-    by ascending score."""
+    """Weighted mean score, observed rate and its 95 % Wilson interval, by ascending score, in up to
+    `bins` bins of equally many rows that have a weight. The interval is that of (sum w)^2 / sum w^2
+    rows (Kish, "Survey Sampling", 1965)."""
     order = np.argsort(score, kind="stable")
+    order = order[weight[order] > 0]
     parts = [part for part in np.array_split(order, bins) if len(part)]
-    count = np.array([len(part) for part in parts])
-    mean = np.array([score[part].mean() for part in parts])
-    rate = np.array([label[part].mean() for part in parts])
+    count = np.array([weight[part].sum() ** 2 / (weight[part] ** 2).sum() for part in parts])
+    mean = np.array([np.average(score[part], weights=weight[part]) for part in parts])
+    rate = np.array([np.average(label[part], weights=weight[part]) for part in parts])
     z = 1.96
     middle = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * np.sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2))

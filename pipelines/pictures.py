@@ -67,10 +67,11 @@ def _conflicts(result: TrainResult) -> figures.Figure | None:
 
 
 def _calibration(predictions: Predictions) -> figures.Figure | None:
-    binary = [r for r in by_task(predictions) if r.task.kind == "binary" and len(r.labels)]
+    binary = [r for r in by_task(predictions) if r.task.kind == "binary" and r.weight.any()]
     scores = {rows.task.name: rows.scores for rows in binary}
     labels = {rows.task.name: rows.labels for rows in binary}
-    return figures.calibration(scores, labels) if binary else None
+    weights = {rows.task.name: rows.weight for rows in binary}
+    return figures.calibration(scores, labels, weights) if binary else None
 
 
 def _gain(models: Mapping[str, Metrics]) -> figures.Figure | None:

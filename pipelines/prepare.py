@@ -8,13 +8,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from features.dataset import PreparedDataset
 from features.prepare import prepare
+from pipelines import propensity_report
 from pipelines.config import RunConfig
 
 log = logging.getLogger(__name__)
 
 
 def prepare_dataset(config: RunConfig, console: Console) -> PreparedDataset:
-    """The prepared data set of a run, made when it is not there yet."""
+    """The prepared data set of a run, weighted by its design of an A/B test if it has one; made
+    when it is not there yet."""
     columns = TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(
         *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
@@ -30,5 +32,11 @@ def prepare_dataset(config: RunConfig, console: Console) -> PreparedDataset:
             bar.update(shown, description=f"prepare: {what}", completed=done, total=total)
 
         dataset = prepare(config, Path(config.workspace), told)
+        if config.weighting_by is not None:
+            from pipelines.reweighting import reweight
+
+            dataset = reweight(dataset, config.weighting_by, Path(config.workspace), told)
     log.info("prepared data set %s%s", dataset.folder, "" if steps else " (as it was)")
+    if config.weighting_by is not None:
+        propensity_report.tell(dataset.folder / propensity_report.FOLDER)
     return dataset

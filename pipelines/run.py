@@ -20,7 +20,8 @@ from models.regularisers import NoRegulariserConfig
 from models.trunks import TrunkConfig
 from models.trunks.single_task import SingleTaskConfig
 from models.weightings import StaticConfig
-from pipelines import report, tracking
+from pipelines import propensity_report, report, tracking
+from pipelines.cautions import cautions
 from pipelines.config import RunConfig
 from pipelines.evaluate import constant, evaluate, examine, predict, restored
 from pipelines.health import Health
@@ -79,6 +80,8 @@ def start(config: RunConfig, options: Options) -> Outcome:
     log.info("run %s (%s)", config.name, run_id)
     with MlflowTracker(uri, run_id) as tracker, _kept(folder, tracker):
         _describe(config, dataset, folder, tracker)
+        if config.weighting_by is not None:
+            _describe_weights(config, dataset, tracker)
         return _carry_out(config, dataset, folder, tracker, options)
 
 
@@ -126,6 +129,10 @@ def _carry_out(
         tracker.log_artifact(experts)
     draw(dataset, folder, result, predictions, health, models, tracker)
     return _outcome(config, dataset, split, models, health, model)
+
+
+LOGGED = {"model", "weighting", "weighting_by", "regulariser", "train"}
+"""Parts of the config that become the run's parameters."""
 
 
 @contextmanager
@@ -211,7 +218,7 @@ def _describe(
             tracking.DATA: dataset.fingerprint,
         }
     )
-    facts = config.model_dump(mode="json", include={"model", "weighting", "regulariser", "train"})
+    facts = config.model_dump(mode="json", include=LOGGED)
     counts = {"features": len(config.features), "tasks": ", ".join(config.tasks)}
     tracker.log_params({**facts, **counts, "split": config.data.split.kind})
     tracker.log_artifact(folder / "config.yaml")
@@ -223,6 +230,22 @@ def _describe(
     tracker.log_dataset(
         config.name, manifest.fingerprint, str(dataset.folder.resolve()), manifest.columns, rows
     )
+
+
+def _describe_weights(config: RunConfig, dataset: PreparedDataset, tracker: MlflowTracker) -> None:
+    """The design of an A/B test: its weights in numbers, words and pictures, and what leaks."""
+    report = dataset.folder / propensity_report.FOLDER
+    warned = cautions(config, dataset)
+    for line in warned:
+        log.warning("%s", line)
+    tracker.log_metrics(propensity_report.metrics(propensity_report.read(report)), 0)
+    words = (report / propensity_report.WORDS).read_text(encoding="utf-8")
+    tracker.log_text(
+        "\n".join([words.rstrip(), *warned]), f"{report.name}/{propensity_report.WORDS}"
+    )
+    for path in sorted(report.iterdir()):
+        if path.name != propensity_report.WORDS:
+            tracker.log_artifact(path, report.name)
 
 
 def _outcome(

@@ -60,6 +60,8 @@ def chosen(annotation: Any, value: Any) -> type[Config] | None:
     if len(members) == 1:
         return members[0]
     name = tag(annotation)
+    if name is not None and (value is None or (isinstance(value, Mapping) and name not in value)):
+        return next((member for member in members if member.assumed), None)
     if name is None or not isinstance(value, Mapping) or not isinstance(value.get(name), str):
         return None
     return tags(annotation).get(value[name])

@@ -159,7 +159,12 @@ class Trainer:
         self.weighting = run.weighting.build(self._setting())
         seed_everything(config.seed)
         network = Network(
-            self.layout, run.model, self.weighting, run.regulariser.build(), precision=dtype
+            self.layout,
+            run.model,
+            self.weighting,
+            run.regulariser.build(),
+            precision=dtype,
+            divide_by=config.divide_by,
         )
         self.objective = network.objective
         self.model = distribute(network, config.sparse, process)

@@ -15,8 +15,14 @@ SPEAKERS = {
     "sqlite3": {"serving/store.py"},
     "uvicorn": {"serving/service.py"},
     "yaml": {"pipelines/document.py", "serving/bundle.py"},
-    "matplotlib": {"pipelines/figures.py", "pipelines/balance_figures.py"},
-    "jinja2": {"pipelines/page.py"},
+    "matplotlib": {
+        "pipelines/figures.py",
+        "pipelines/balance_figures.py",
+        "pipelines/propensity_figures.py",
+        "pipelines/ab/figures.py",
+    },
+    "jinja2": {"pipelines/page.py", "pipelines/ab/page.py"},
+    "tea_tasting": {"pipelines/ab/tasting.py"},
 }
 
 

@@ -7,10 +7,11 @@ from pydantic import Field
 
 from features import sql
 from features.config import Config
-from features.data import SideTableConfig, TimeConfig
+from features.data import DataConfig, SideTableConfig, TimeConfig
 from features.errors import ConfigError
 from features.kinds import FeatureConfig
 from features.spec import Problem
+from pipelines.ab import shown
 from serving.experiment import ExperimentConfig
 
 
@@ -129,7 +130,31 @@ class Experiment(ExperimentConfig):
 
 def problems(experiment: Experiment) -> list[Problem]:
     """Everything that is wrong without looking at data."""
-    return [] if experiment.analysis is None else list(_analysis(experiment.analysis))
+    if experiment.analysis is None:
+        return []
+    own = list(_analysis(experiment.analysis))
+    features = interference(experiment.analysis, experiment.unit, experiment.outcomes)
+    return own + [problem for problem in features if problem not in own]
+
+
+def interference(
+    analysis: AnalysisConfig, unit: str | None, outcomes: tuple[str, ...]
+) -> Iterator[Problem]:
+    """What is wrong with the features of the interference panel in a log with such a unit."""
+    if analysis.interference is None:
+        return
+    log = analysis.log
+    time = log.time or TimeConfig(column="time")
+    data = DataConfig(events="", tables=log.tables, time=time, derive=log.derive)
+    spec = shown.spec(data, analysis.interference.features, log.arm, unit)
+    for path, message in shown.problems(spec, (*outcomes, *_values(analysis))):
+        yield Problem(("analysis", "interference", *path), message)
+
+
+def _values(analysis: AnalysisConfig) -> Iterator[str]:
+    """What metrics add up, where that is a column as it is."""
+    for metric in analysis.metrics.values():
+        yield metric.value if isinstance(metric, MeanMetric) else metric.numerator
 
 
 def _analysis(analysis: AnalysisConfig) -> Iterator[Problem]:

@@ -57,6 +57,17 @@ def test_the_loss_is_the_weighted_sum_of_masked_means() -> None:
     torch.testing.assert_close(loss.detach(), (out["weights"] * losses).sum())
 
 
+def test_divided_by_rows_the_losses_are_weighted_sums_by_observed_rows() -> None:
+    layout = make_layout()
+    network = Network(layout, MODEL, tables_device=CPU, divide_by="rows")
+    batch = random_batch(layout, 20)
+    loss, out = network(batch)
+    counted = batch.observed * batch.weight[:, None]
+    losses = (out["row_losses"] * counted).sum(0) / batch.observed.sum(0)
+    torch.testing.assert_close(out["losses"], losses)
+    torch.testing.assert_close(loss.detach(), losses.sum())
+
+
 def test_labels_that_are_not_observed_are_never_read() -> None:
     layout = make_layout()
     network, batch = make_network(layout, MODEL), random_batch(layout, 20)

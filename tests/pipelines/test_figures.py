@@ -23,8 +23,12 @@ HISTORY = [
     "figure",
     [
         lambda: figures.training_curves(HISTORY, best=20),
-        lambda: figures.calibration({"click": np.linspace(0, 1, 50)}, {"click": np.ones(50)}),
-        lambda: figures.calibration({"click": np.full(3, 0.5)}, {"click": np.zeros(3)}),
+        lambda: figures.calibration(
+            {"click": np.linspace(0, 1, 50)}, {"click": np.ones(50)}, {"click": np.ones(50)}
+        ),
+        lambda: figures.calibration(
+            {"click": np.full(3, 0.5)}, {"click": np.zeros(3)}, {"click": np.ones(3)}
+        ),
         lambda: figures.gain("auc", TASKS, {"constant": [0.5, 0.5], "mmoe": [0.7, math.nan]}),
         lambda: figures.seesaw(
             TASKS, {"mmoe": {"click": (1.0, 0.5, 1.5), "like": (0, None, None)}}
@@ -108,7 +112,7 @@ def test_names_of_near_points_lie_apart():
 def test_reliability_by_hand():
     score = np.array([0.9, 0.1, 0.2, 0.8])
     label = np.array([1.0, 0.0, 1.0, 1.0])
-    mean, rate, low, high = figures.reliability(score, label, bins=2)
+    mean, rate, low, high = figures.reliability(score, label, np.ones(len(score)), bins=2)
     assert mean == pytest.approx([(0.1 + 0.2) / 2, (0.8 + 0.9) / 2])
     assert rate == pytest.approx([1 / 2, 2 / 2])
     # Wilson at rate 1 and n = 2 is [n / (n + z²), 1].
@@ -121,12 +125,25 @@ def test_reliability_by_hand():
 )
 def test_reliability_keeps_totals_and_encloses_rates(score, bins, random):
     label = np.array([float(random.random() < 0.5) for _ in score])
-    mean, rate, low, high = figures.reliability(score, label, bins)
+    mean, rate, low, high = figures.reliability(score, label, np.ones(len(score)), bins)
     assert len(mean) == min(bins, len(score))
     assert np.all(np.diff(mean) >= -1e-12)
     counts = [len(part) for part in np.array_split(score, min(bins, len(score)))]
     assert np.dot(rate, counts) == pytest.approx(label.sum())
     assert np.all((low <= rate) & (rate <= high) & (low >= -1e-9) & (high <= 1 + 1e-9))
+
+
+def test_a_row_that_weighs_nothing_is_not_drawn_and_weights_have_no_unit():
+    random = np.random.default_rng(0)
+    score, label = random.random(40), (random.random(40) < 0.5).astype(float)
+    weight = random.choice([0.0, 1.0, 3.0], 40)
+    own = weight > 0
+    drawn = figures.reliability(score, label, weight, 4)
+    alone = figures.reliability(score[own], label[own], 7 * weight[own], 4)
+    np.testing.assert_allclose(drawn, alone)
+    mean, rate, *_ = figures.reliability(score, label, weight, 1)
+    assert mean[0] == pytest.approx((weight * score).sum() / weight.sum())
+    assert rate[0] == pytest.approx((weight * label).sum() / weight.sum())
 
 
 def test_an_affinity_has_groups_side_by_side_and_leaves_unknown_pairs_empty():

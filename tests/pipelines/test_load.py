@@ -128,8 +128,8 @@ def test_problems_between_the_parts_are_told_with_those_inside_them(write):
         " did you mean `auc/click`?",
         f"  {file}:13: weighting.weights.clik: there is no task `clik`; did you mean `click`?",
         f"  {file}:14: odd: unknown key; the keys here are `name`, `workspace`, `data`,"
-        " `features`, `tasks`, `model`, `weighting`, `regulariser`, `train`, `tracking`,"
-        " `serving`",
+        " `features`, `tasks`, `model`, `weighting`, `weighting_by`, `regulariser`, `train`,"
+        " `tracking`, `serving`",
     ]
 
 

@@ -1,0 +1,199 @@
+"""Do the arms make different training data? A model of P(arm | row) on what was shown.
+
+Recommenders that are trained on the log of both arms learn from each other's traffic, so the effect
+that is measured is not that of launching one of them (Si, arXiv 2310.17496; Holtz, Brennan and
+Pouget-Abadie, arXiv 2309.07107). How far that can matter is seen in how well a row tells its arm.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from features import arms as prepared
+from features.dataset import PreparedDataset
+from features.hashing import hash64
+from features.prepare import prepare
+from pipelines import figures
+from pipelines.ab import shown
+from pipelines.ab.experiment import Experiment
+from pipelines.ab.facts import Interference, Reliability
+from pipelines.ab.log import ARM, UNIT, Log
+from pipelines.ab.units import ROWS, Units
+from pipelines.ab.words import percent
+from pipelines.identity import lonely
+from pipelines.overlap import LEAST
+from pipelines.propensity import Propensity, PropensityConfig, design_matrix, fit
+from pipelines.words import listed
+
+MOST = 200_000
+"""Rows that are judged; of a larger log those of as many whole units as that allows."""
+BINS, POINTS = 20, 10
+"""Bars of the histogram and points of the reliability curve."""
+TOLERANCE = 0.02
+"""How far a mean weight may lie from 1."""
+GAP = 0.05
+"""How far a bin's observed share may lie from the predicted one."""
+TELLING = 0.01
+"""Share of the entropy that a feature must take away to be named."""
+OWN = 0.5
+"""Share of the rows with a value of their unit's own from which on a feature tells the unit."""
+
+
+def panel(log: Log, units: Units, experiment: Experiment, scratch: Path) -> Interference:
+    """Judge rows of the test by their arm, each by a model that did not see its unit.
+
+    Histories and windows among the features look back on these rows alone. Raises DataError for
+    features that cannot be prepared and for arms with too few units.
+    """
+    analysis = experiment.analysis
+    assert analysis is not None and analysis.interference is not None
+    dataset = _prepare(log, units, experiment, scratch)
+    rows = pl.read_parquet(dataset.shards("train"), columns=[prepared.ARM, prepared.UNIT])
+    arms, who = rows[prepared.ARM].to_numpy(), rows[prepared.UNIT].to_numpy()
+    names = tuple(analysis.interference.features)
+    config = PropensityConfig(features=names, folds=analysis.interference.folds, seed=analysis.seed)
+    found = fit(design_matrix(dataset, names), arms, who, config)
+    simple = config.model_copy(update={"kind": "logistic", "calibrate": "sigmoid"})
+    alone = {name: fit(design_matrix(dataset, [name]), arms, who, simple) for name in names}
+    told = {name: max(0.0, 1 - one.log_loss / one.entropy) for name, one in alone.items()}
+    apart = [name for name, one in alone.items() if one.overlap < 0.5]
+    own = {} if experiment.unit is None else lonely(dataset, names, rows[prepared.UNIT])
+    order = [experiment.control, *(arm for arm in experiment.arms if arm != experiment.control)]
+    return _facts(found, order, told, apart, [n for n, share in own.items() if share > OWN])
+
+
+def _prepare(log: Log, units: Units, experiment: Experiment, scratch: Path) -> PreparedDataset:
+    """The rows of the test as a run would see them, in one split."""
+    analysis = experiment.analysis
+    assert analysis is not None and analysis.interference is not None
+    rows = units.test
+    if units.rows > MOST:
+        order = units.frame.select(UNIT, ROWS).sort(hash64(pl.col(UNIT), "interference"))
+        chosen = order.filter(pl.col(ROWS).cum_sum() <= MOST)[UNIT]
+        rows = rows.filter(pl.col(UNIT).is_in(chosen.implode()))
+    file = scratch / "test.parquet"
+    rows.sink_parquet(file)
+    data = log.data.model_copy(update={"events": str(file)})
+    return prepare(shown.spec(data, analysis.interference.features, ARM, UNIT), scratch)
+
+
+def _facts(
+    found: Propensity, order: list[str], told: dict[str, float], apart: list[str], own: list[str]
+) -> Interference:
+    """In the order of the arms, control first."""
+    places = [found.names.index(arm) for arm in order]
+    weights = found.weights()
+    chance, mine = found.chance[:, places[1]], found.arm == places[1]
+    curve = figures.reliability(chance, mine, np.ones(len(mine)), POINTS)
+    facts = Interference(
+        features=dict(sorted(told.items(), key=lambda one: -one[1])),
+        rows=len(found.arm),
+        log_loss=found.log_loss,
+        entropy=found.entropy,
+        auc=found.auc,
+        auc_low=found.auc_low,
+        auc_high=found.auc_high,
+        shares={arm: float(found.shares[k]) for arm, k in zip(order, places, strict=True)},
+        mean_weight={
+            arm: float(weights[:, k].mean()) for arm, k in zip(order, places, strict=True)
+        },
+        largest_weight={
+            arm: float(weights[:, k].max()) for arm, k in zip(order, places, strict=True)
+        },
+        effective={arm: found.effective(arm) for arm in order},
+        outside=found.outside,
+        overlap=found.overlap,
+        histogram=tuple((np.histogram(chance, BINS, (0, 1))[0] / len(chance)).tolist()),
+        reliability=Reliability(*(tuple(part.tolist()) for part in curve)),
+        sentences=(),
+    )
+    sentences = (*_told(facts), *_apart(facts, apart), *_doubts(facts), *_own(own))
+    return replace(facts, sentences=sentences)
+
+
+def _told(facts: Interference) -> Iterator[str]:
+    guess = (
+        f"A model that looks at what was shown guesses the arm of {facts.rows:,} rows with a "
+        f"held-out log loss of {facts.log_loss:.4f} nats; knowing the arms' shares alone gives "
+        f"{facts.entropy:.4f}"
+    )
+    alike = facts.log_loss >= facts.entropy
+    if facts.auc is not None and facts.auc_low is not None and facts.auc_high is not None:
+        guess += (
+            f"; AUC {facts.auc:.3f} (95 % interval {facts.auc_low:.3f} to {facts.auc_high:.3f})"
+        )
+        alike = alike or facts.auc_low <= 0.5
+    if alike:
+        yield f"{guess}: the arms are not shown to make different training data."
+        return
+    yield (
+        f"{guess}: the arms show different things. Where models are retrained on the rows of both, "
+        "they learn from each other, and the effect above is not that of launching one of them."
+    )
+    telling = [
+        f"{name} ({percent(share, sign=False)})"
+        for name, share in facts.features.items()
+        if share >= TELLING
+    ]
+    if telling:
+        yield (
+            "What tells the arms apart, and how much of the uncertainty about the arm each takes "
+            f"away by itself: {listed(telling)}."
+        )
+    else:
+        yield "No feature tells the arms apart by itself; several together do."
+    worth = [
+        f"{percent(share, sign=False)} for {arm} (its own rows alone: "
+        f"{percent(facts.shares[arm], sign=False)})"
+        for arm, share in facts.effective.items()
+    ]
+    yield f"Weighted to one arm's law, all rows together are worth {listed(worth)} of them."
+
+
+def _apart(facts: Interference, apart: list[str]) -> Iterator[str]:
+    """Positivity."""
+    if facts.overlap >= 0.5:
+        return
+    certain = percent(1 - facts.overlap, sign=False)
+    where = "nowhere" if facts.overlap < LEAST else "in few rows"
+    by = f"{listed(apart)} alone" if len(apart) == 1 else listed(apart) or "features together"
+    yield (
+        f"The arms overlap {where}: {certain} of the rows tell their arm for certain, kept apart "
+        f"by {by}. Rows of one arm cannot stand for the other's there, so weighted training would "
+        "be splitting."
+    )
+
+
+def _doubts(facts: Interference) -> Iterator[str]:
+    """Where P(arm | row) is wrong."""
+    for arm, mean in facts.mean_weight.items():
+        if abs(mean - 1) > TOLERANCE:
+            yield (
+                f"The weights of {arm} have mean {mean:.3f} instead of 1: the guess is badly "
+                "calibrated, so weights made from it would shift what is learned."
+            )
+    curve = facts.reliability
+    bins = zip(curve.predicted, curve.observed, curve.low, curve.high, strict=True)
+    wrong = [
+        (guess, share)
+        for guess, share, low, high in bins
+        if not low <= guess <= high and abs(guess - share) > GAP
+    ]
+    if wrong:
+        guess, share = max(wrong, key=lambda one: abs(one[0] - one[1]))
+        yield (
+            f"In {len(wrong)} of {len(curve.predicted)} bins of the reliability plot the guess is "
+            f"off by more than {GAP:g}, at worst {guess:.2f} where {share:.2f} was observed: it is "
+            "badly calibrated there."
+        )
+
+
+def _own(names: list[str]) -> Iterator[str]:
+    for name in names:
+        yield (
+            f"Most values of {name} belong to one unit, so it tells who the user is, whose arm "
+            "never changes: leave it out of `analysis.interference.features` and ask again."
+        )

@@ -1,0 +1,51 @@
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import STORE, Set, Tracking
+
+
+def analyze(
+    logs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Parquet or CSV files, a folder, a glob, or the folder of `fulcrum serve --log`.",
+            metavar="LOGS...",
+            show_default=False,
+        ),
+    ],
+    experiment: Annotated[
+        Path, typer.Option(help="The experiment's YAML file.", show_default=False)
+    ],
+    overrides: Set,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the report; `.fulcrum/ab/<name of the experiment>` when left out.",
+            show_default=False,
+        ),
+    ] = None,
+    tracking: Tracking = STORE,
+) -> None:
+    """Say what an A/B test shows: a page, the numbers as JSON, a run in MLflow.
+
+    First whether it is a fair test. Where arms do not have the units that they were due, effects
+    are withheld and the exit code is 1.
+    """
+    from pipelines.ab.experiment import Experiment, problems
+    from pipelines.load import read
+
+    config = read(Experiment, experiment, overrides, problems)
+
+    from pipelines import terminal
+    from pipelines.ab.analyze import NUMBERS, PAGE
+    from pipelines.ab.analyze import analyze as run
+
+    folder = output or Path(".fulcrum", "ab", config.name)
+    found = run(logs, config, folder, tracking)
+    for sentence in found.facts.told:
+        terminal.results.print(sentence, markup=False, soft_wrap=True)
+    terminal.results.print(f"page: {folder / PAGE}\nnumbers: {folder / NUMBERS}", soft_wrap=True)
+    if found.facts.withheld:
+        raise typer.Exit(1)

@@ -1,0 +1,67 @@
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import Set
+
+
+def power(
+    logs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Parquet or CSV files, a folder, a glob, or the folder of `fulcrum serve --log`.",
+            metavar="LOGS...",
+            show_default=False,
+        ),
+    ],
+    experiment: Annotated[
+        Path, typer.Option(help="The experiment's YAML file.", show_default=False)
+    ],
+    effect: Annotated[float, typer.Option(help="Difference to find, in each metric's own unit.")],
+    overrides: Set,
+    relative: Annotated[
+        bool, typer.Option("--relative", help="The difference is a share: 0.02 is 2 %.")
+    ] = False,
+    power: Annotated[
+        float, typer.Option(min=0.5, max=0.999, help="Chance with which the test shall find it.")
+    ] = 0.8,
+) -> None:
+    """How many users and days a test needs, from a log of the past.
+
+    The log needs no arms. Shares, traffic, metrics and alpha are the experiment's.
+    """
+    from pipelines.ab.experiment import Experiment, problems
+    from pipelines.load import read
+
+    config = read(Experiment, experiment, overrides, problems)
+
+    from rich.table import Table
+
+    from pipelines import terminal
+    from pipelines.ab.sizing import Size, sizes
+
+    def row(size: Size) -> tuple[str, ...]:
+        if size.problem:
+            return size.metric, size.role, size.problem
+        days = "?"
+        if size.days is not None:
+            days = f"{size.days.days:,}" if not size.days.beyond else f"about {size.days.days:,}"
+        return (
+            size.metric,
+            size.role,
+            f"{size.value:.4g}",
+            f"{size.effect:+.3g}",
+            f"{size.users:,}",
+            days,
+        )
+
+    found = sizes(logs, config, effect, relative, power)
+    table = Table("metric", "role", "value", "effect to find", "users", "days")
+    for size in found:
+        table.add_row(*row(size))
+    terminal.results.print(table)
+    if any(size.days is not None and size.days.beyond for size in found):
+        terminal.results.print("about: beyond the log, if newcomers go on as in its second half")
+    if any(not size.problem and size.days is None for size in found):
+        terminal.results.print("?: the log has no times, or no newcomers in its second half")

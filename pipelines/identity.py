@@ -1,0 +1,43 @@
+"""Which features tell the arm or the unit of a row, whatever was shown."""
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from features.arms import UNIT
+from features.dataset import PreparedDataset
+from features.layout import IdInput
+from features.spec import FeatureSpec, made_of, mentions
+from features.split import SPLITS
+
+
+def traces(name: str, columns: Iterable[str], spec: FeatureSpec) -> dict[str, str]:
+    """Those of some columns that a feature reads, each with how, for the end of a sentence: nothing
+    where it reads the column itself, else ` through ...`."""
+    found: dict[str, str] = {}
+    for column in columns:
+        behind = made_of([column], spec.data)
+        for read in spec.features[name].reads(name, spec):
+            for source in mentions(read.text) if read.is_sql else (read.text,):
+                if source in behind:
+                    found.setdefault(column, "" if source == column else f" through `{source}`")
+    return found
+
+
+def readers(column: str, spec: FeatureSpec) -> list[str]:
+    """Features that read a column."""
+    return [name for name in spec.features if traces(name, [column], spec)]
+
+
+def lonely(dataset: PreparedDataset, features: Iterable[str], units: pl.Series) -> dict[str, float]:
+    """By feature with one id a row, the share of all rows whose id comes in several rows, all of
+    one unit. `units` are those of the rows of all splits, in order."""
+    shards = [shard for split in SPLITS for shard in dataset.shards(split)]
+    names = {source.name for source in dataset.state.layout.inputs if isinstance(source, IdInput)}
+    shares = {}
+    for name in (name for name in features if name in names):
+        rows = pl.read_parquet(shards, columns=[name]).with_columns(units.alias(UNIT))
+        of_value = rows.group_by(name).agg(pl.len().alias("rows"), pl.col(UNIT).n_unique())
+        alone = of_value.filter((pl.col("rows") > 1) & (pl.col(UNIT) == 1))
+        shares[name] = float(alone["rows"].sum()) / len(rows)
+    return shares
