@@ -20,13 +20,6 @@ CONSOLE = Console(quiet=True)
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weighted")
     write_log(folder / "log.parquet", rows=900, before=100)
-    model = {
-        "architecture": "home",
-        "levels": [[8], [4]],
-        "rank": 2,
-        "tower": [4],
-        "embedding_dim": 4,
-    }
     by = {"arm": "treatment", "propensity": {"features": ["item", "price"], "hidden": [8]}}
     train = {"epochs": 1, "batch_size": 128, "precision": "fp32", "divide_by": "rows"}
     whole = document(folder, weighting_by=by, train=train)
