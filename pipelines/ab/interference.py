@@ -28,7 +28,7 @@ from pipelines.overlap import LEAST
 from pipelines.propensity import Propensity, PropensityConfig, design_matrix, fit
 from pipelines.words import listed
 
-MOST = 200_000
+MOST = 50_000
 """Rows that are judged; of a larger log those of as many whole units as that allows."""
 BINS, POINTS = 20, 10
 """Bars of the histogram and points of the reliability curve."""
