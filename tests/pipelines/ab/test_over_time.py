@@ -87,5 +87,5 @@ def test_what_needs_more_is_told_in_notes_beside_all_else(tmp_path: Path) -> Non
 
 def test_a_log_without_times_has_no_order(tmp_path: Path) -> None:
     test = experiment(log={}, sequential={})
-    with pytest.raises(DataError, match="needs `analysis.log.time`"):
+    with pytest.raises(DataError, match=r"needs `analysis\.log\.time`"):
         over_time.courses(units(log(users=100), tmp_path, test), test, "ctr")
