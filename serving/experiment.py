@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from features.config import Config
+from serving.tables import EXPOSURE, SCORE
 
 TOLERANCE = 1e-9
 
@@ -51,6 +52,12 @@ class ExperimentConfig(Config):
             raise ValueError(
                 f"`control` is {self.control!r}; expected one of {', '.join(self.arms)}"
             )
+        for name in self.outcomes:
+            if name in EXPOSURE or name.startswith(SCORE) or self.outcomes.count(name) > 1:
+                raise ValueError(
+                    f"`outcomes` has {name!r}; expected names once each, and none that the log has "
+                    f"itself: {', '.join(EXPOSURE)}, {SCORE}..."
+                )
         total = sum(arm.share for arm in self.arms.values())
         if abs(total - 1) > TOLERANCE:
             raise ValueError(f"the shares of `arms` add up to {total:g}; expected 1")

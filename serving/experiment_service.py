@@ -11,7 +11,7 @@ import polars as pl
 
 from features.errors import DataError, nearest
 from serving.app import Work
-from serving.arm_models import ArmModels
+from serving.arm_models import ArmModel, ArmModels
 from serving.assignment import assign, instance, unit_texts
 from serving.body import RequestError, decode_object
 from serving.config import ServingConfig
@@ -185,14 +185,17 @@ class ExperimentService:
             by, number = part.select("by", "instance").row(0)
             model, own = self.models[by, number], rows[part["row"]]
             started = time.perf_counter()
-            looks_back = self.store is not None and model.scorer.state.past_columns
-            stored = self.store.past_of(own) if past is None and looks_back else past
+            stored = self._past_of(own, model) if past is None else past
             scores = model.scorer.predict(own, stored)
             self.metrics.scoring.labels(by).observe(time.perf_counter() - started)
             finite = scores.select(pl.when(pl.col(n).is_finite()).then(n) for n in scores.columns)
             named = part.with_columns(model=pl.lit(model.name), version=pl.lit(model.version))
             parts.append(named.hstack(finite))
         return pl.concat(parts, how="diagonal").sort("row")
+
+    def _past_of(self, rows: pl.DataFrame, model: ArmModel) -> pl.LazyFrame | None:
+        looks_back = bool(model.scorer.state.past_columns)
+        return self.store.past_of(rows) if self.store is not None and looks_back else None
 
     def _exposures(
         self, name: str, given: list[dict[str, Any]], rows: pl.DataFrame, logged: pl.DataFrame

@@ -1,17 +1,13 @@
 """The log of an experiment: what was assigned, what was shown, what became of it.
 
-A folder with `assignments/`, `exposures/` and `outcomes/`, each of Parquet files that are never
-changed, `journal/` with the rows that are not in Parquet yet, and `experiment.json`. A journal and
-the Parquet files made of it have one number. While a journal is there its files do not count, so a
-crash between the two neither loses nor doubles rows.
+Rows go to a journal before they are answered; a journal that is large enough becomes Parquet files
+under its number, and goes. While it is there those files do not count, so a crash between the two
+neither loses nor doubles rows.
 """
 
-import fcntl
-import json
 import logging
 import os
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -19,13 +15,13 @@ from typing import Any
 
 import polars as pl
 
-from features.errors import DataError, FulcrumError, ResourceError, StateError
+from features.errors import DataError, FulcrumError, ResourceError
 from features.staging import full_disk
 from serving import journal, tables
 from serving.experiment import ExperimentConfig
 from serving.journal import Journal
+from serving.log_folder import JOURNALS, experiment_of, numbered, take, write
 
-EXPERIMENT, JOURNALS = "experiment.json", "journal"
 ROTATE_BYTES = 32 * 1024 * 1024
 """A journal of this size becomes Parquet."""
 REMEMBERED = 500_000
@@ -59,15 +55,9 @@ class ExposureLog:
         self._worker = ThreadPoolExecutor(1, "rotate")
         self._settling = threading.Lock()
         with full_disk(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            self._held = _hold(folder)
+            self._held = take(folder, experiment)
             try:
-                _check_experiment(folder, experiment)
-                for name in (*tables.TABLES, JOURNALS):
-                    (folder / name).mkdir(exist_ok=True)
-                for unfinished in folder.glob("*/*.partial"):
-                    unfinished.unlink()
-                self._settle(_numbered(folder / JOURNALS))
+                self._settle(numbered(folder / JOURNALS))
                 self._recall()
                 self._journal = self._next()
             except BaseException:
@@ -136,7 +126,7 @@ class ExposureLog:
             self._journal.close()
         self._worker.shutdown()
         try:
-            self._settle(_numbered(self.folder / JOURNALS))
+            self._settle(numbered(self.folder / JOURNALS))
         except (FulcrumError, OSError, pl.exceptions.PolarsError) as error:
             logger.warning("%s stays in its journal: %s", self.folder, error)
         finally:
@@ -155,13 +145,13 @@ class ExposureLog:
     def _next(self) -> Journal:
         """A journal with the number after the last."""
         folders = (JOURNALS, *tables.TABLES)
-        used = [number for name in folders for number in _numbered(self.folder / name)]
+        used = [number for name in folders for number in numbered(self.folder / name)]
         path = self.folder / JOURNALS / f"{max(used, default=0) + 1:06d}.jsonl"
         return Journal(path, self._schemas)
 
     def _try_to_settle(self, live: Path) -> None:
         """The journals before `live`; those that fail are tried again with the next."""
-        journals = _numbered(self.folder / JOURNALS).items()
+        journals = numbered(self.folder / JOURNALS).items()
         try:
             self._settle({number: path for number, path in journals if path < live})
         except Exception as error:
@@ -173,16 +163,16 @@ class ExposureLog:
             for number, path in journals.items():
                 for name, rows in journal.read(path).items():
                     if rows.height:
-                        _write(rows, self.folder / name / f"{number:06d}.parquet")
+                        write(rows, self.folder / name / f"{number:06d}.parquet")
                 path.unlink()
 
     def _recall(self) -> None:
         """Remember the newest requests and units of the folder."""
-        for path in reversed(_numbered(self.folder / "assignments").values()):
+        for path in reversed(numbered(self.folder / "assignments").values()):
             if len(self._units) >= self._remembered:
                 break
             self._remember_units(pl.read_parquet(path, columns=["unit"]))
-        for path in reversed(_numbered(self.folder / "exposures").values()):
+        for path in reversed(numbered(self.folder / "exposures").values()):
             if len(self._requests) >= self._remembered:
                 break
             rows = pl.read_parquet(path, columns=["request", "row"])
@@ -210,7 +200,7 @@ def read_log(folder: Path) -> pl.LazyFrame:
     experiment's outcomes.
 
     The service may go on writing. Raises StateError when the folder is no log or damaged."""
-    outcomes = _experiment(folder)["outcomes"]
+    outcomes = experiment_of(folder)["outcomes"]
     found = _tables(folder)
     answered = found["exposures"].unique(["request", "row"], keep="first", maintain_order=True)
     last = (
@@ -223,107 +213,28 @@ def read_log(folder: Path) -> pl.LazyFrame:
 
 def read_assignments(folder: Path) -> pl.LazyFrame:
     """Every unit that was assigned, once, by its first assignment; raises as `read_log` does."""
-    _experiment(folder)
+    experiment_of(folder)
     return _tables(folder)["assignments"].unique("unit", keep="first", maintain_order=True)
 
 
 def _tables(folder: Path) -> dict[str, pl.LazyFrame]:
     """All rows as they were written. The journals are read first, into memory: one that becomes
     Parquet meanwhile is then read once, and one that has become Parquet is among those files."""
-    outcomes = _experiment(folder)["outcomes"]
+    outcomes = experiment_of(folder)["outcomes"]
     fresh = {}
-    for number, path in _numbered(folder / JOURNALS).items():
+    for number, path in numbered(folder / JOURNALS).items():
         with suppress(FileNotFoundError):
             fresh[number] = journal.read(path)
     found = {}
     for name, schema in tables.schemas({}, outcomes).items():
         parts: dict[int, pl.LazyFrame] = {
-            number: pl.scan_parquet(path) for number, path in _numbered(folder / name).items()
+            number: pl.scan_parquet(path) for number, path in numbered(folder / name).items()
         }
         parts |= {number: read[name].lazy() for number, read in fresh.items() if name in read}
         parts |= {0: pl.LazyFrame(schema=schema)}
         ordered = [parts[number] for number in sorted(parts)]
         found[name] = pl.concat(ordered, how="diagonal_relaxed")
     return found
-
-
-def _numbered(folder: Path) -> dict[int, Path]:
-    """Files by their number, in order."""
-    files = [path for path in folder.glob("*") if path.stem.isdigit() and path.suffix != ".partial"]
-    return {int(path.stem): path for path in sorted(files)}
-
-
-def _write(rows: pl.DataFrame, path: Path) -> None:
-    """A Parquet file that is on the disk, whole, when it has its name."""
-    partial = path.with_suffix(".partial")
-    with full_disk(path):
-        rows.write_parquet(partial)
-        _sync(partial)
-        partial.rename(path)
-        _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _hold(folder: Path) -> int:
-    """A lock that lasts as long as the process."""
-    file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        raise ResourceError(f"{folder}: another service is writing this log") from None
-    return file
-
-
-def _check_experiment(folder: Path, experiment: ExperimentConfig) -> None:
-    """Write what the log is of, or see that it is the same; `traffic` may have changed."""
-    now = ExperimentConfig.model_validate(
-        {name: getattr(experiment, name) for name in ExperimentConfig.model_fields}
-    ).model_dump(mode="json")
-    path = folder / EXPERIMENT
-    if path.exists():
-        before = _experiment(folder)
-        for place, old, new in _differences(before, now):
-            if place != "traffic":
-                raise StateError(
-                    f"{folder}: is the log of another experiment: `{place}` was {json.dumps(old)}, "
-                    f"now {json.dumps(new)}. Take a new folder; only `traffic` may change in one"
-                )
-    elif others := sorted({entry.name for entry in folder.iterdir()} - {"lock"}):
-        raise StateError(f"{folder}: no log of an experiment, but holds {others[0]}")
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
-    _sync(partial)
-    partial.rename(path)
-    _sync(folder)
-
-
-def _experiment(folder: Path) -> dict[str, Any]:
-    path = folder / EXPERIMENT
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return ExperimentConfig.model_validate(found).model_dump(mode="json")
-    except FileNotFoundError:
-        raise StateError(f"{folder}: no log of an experiment ({EXPERIMENT} is missing)") from None
-    except ValueError as error:
-        raise StateError(f"{path}: damaged ({error})") from error
-
-
-def _differences(before: Any, now: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Place, old and new value of everything that differs."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for name in {**before, **now}:
-            inner = f"{place}.{name}" if place else name
-            yield from _differences(before.get(name), now.get(name), inner)
-    elif before != now:
-        yield place, before, now
 
 
 def _forget(memory: dict[str, Any], keep: int) -> None:
