@@ -51,7 +51,10 @@ def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Fact
         if analysis.segments:
             segments = by_segment(units, experiment, primary)
         if analysis.sequential is not None:
-            courses = over_time.courses(units, experiment, primary)
+            found_courses = _or_note(
+                lambda: over_time.courses(units, experiment, primary), "Looking early", notes
+            )
+            courses = found_courses or []
         days = _or_note(lambda: over_time.daily(units, experiment, primary), "Trend", notes) or []
         if analysis.off_policy is not None:
             log.info("valuing policies")
@@ -62,7 +65,11 @@ def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Fact
             values = found_values or []
         if analysis.interference is not None:
             log.info("telling arms apart")
-            panel = interference.panel(rows, units, experiment, scratch)
+            panel = _or_note(
+                lambda: interference.panel(rows, units, experiment, scratch),
+                "Whether the arms learn from each other is not told",
+                notes,
+            )
         doubts = [check for check in found if not check.holds]
         headline = (words.doubted(doubts) if doubts else "") + " ".join(
             effect.sentences[0] for effect in metrics[0].effects

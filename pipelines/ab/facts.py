@@ -109,6 +109,8 @@ class Judged:
     guardrail: GuardrailVerdict | None
     margin: float | None
     instances: Instances | None
+    instances_problem: str | None
+    """Why there are none although the log has several."""
     sentences: tuple[str, ...]
 
     @property

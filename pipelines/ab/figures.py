@@ -99,6 +99,7 @@ def over_time(courses: Sequence[Course]) -> Figure:
         upper.legend(loc="upper right")
     lower.axhline(0.05, color=INK, linestyle=":", linewidth=1.2)
     lower.set(ylim=(0, 1.05), ylabel="p (mSPRT)", xlabel="units that had come")
+    lower.xaxis.set_major_locator(MaxNLocator(6))
     lower.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     return figure
 

@@ -62,7 +62,7 @@ def panel(log: Log, units: Units, experiment: Experiment, scratch: Path) -> Inte
     apart = [name for name, one in alone.items() if one.overlap < 0.5]
     own = {} if experiment.unit is None else lonely(dataset, names, rows[prepared.UNIT])
     order = [experiment.control, *(arm for arm in experiment.arms if arm != experiment.control)]
-    return _facts(found, order, told, apart, [n for n, share in own.items() if share > OWN])
+    return describe(found, order, told, apart, [n for n, share in own.items() if share > OWN])
 
 
 def _prepare(log: Log, units: Units, experiment: Experiment, scratch: Path) -> PreparedDataset:
@@ -80,10 +80,14 @@ def _prepare(log: Log, units: Units, experiment: Experiment, scratch: Path) -> P
     return prepare(shown.spec(data, analysis.interference.features, ARM, UNIT), scratch)
 
 
-def _facts(
+def describe(
     found: Propensity, order: list[str], told: dict[str, float], apart: list[str], own: list[str]
 ) -> Interference:
-    """In the order of the arms, control first."""
+    """Numbers and words of P(arm | row).
+
+    order: the arms, control first; told: what each feature takes away of the entropy by itself;
+    apart, own: features that tell the arm, or the unit, by themselves.
+    """
     places = [found.names.index(arm) for arm in order]
     weights = found.weights()
     chance, mine = found.chance[:, places[1]], found.arm == places[1]
@@ -110,29 +114,44 @@ def _facts(
         reliability=Reliability(*(tuple(part.tolist()) for part in curve)),
         sentences=(),
     )
-    sentences = (*_told(facts), *_apart(facts, apart), *_doubts(facts), *_own(own))
-    return replace(facts, sentences=sentences)
+    return replace(facts, sentences=tuple(_sentences(facts, apart, own)))
 
 
-def _told(facts: Interference) -> Iterator[str]:
-    guess = (
+def _sentences(facts: Interference, apart: list[str], own: list[str]) -> Iterator[str]:
+    alike = facts.log_loss >= facts.entropy
+    if facts.auc_low is not None:
+        alike = alike or facts.auc_low <= 0.5
+    yield _guess(facts, alike)
+    if not alike:
+        yield from _differences(facts)
+        yield from _positivity(facts, apart)
+        yield from _calibration(facts)
+    for name in own:
+        yield (
+            f"Most values of {name} belong to one unit, so it tells who the user is, whose arm "
+            "never changes: leave it out of `analysis.interference.features` and ask again."
+        )
+
+
+def _guess(facts: Interference, alike: bool) -> str:
+    told = (
         f"A model that looks at what was shown guesses the arm of {facts.rows:,} rows with a "
         f"held-out log loss of {facts.log_loss:.4f} nats; knowing the arms' shares alone gives "
         f"{facts.entropy:.4f}"
     )
-    alike = facts.log_loss >= facts.entropy
-    if facts.auc is not None and facts.auc_low is not None and facts.auc_high is not None:
-        guess += (
-            f"; AUC {facts.auc:.3f} (95 % interval {facts.auc_low:.3f} to {facts.auc_high:.3f})"
-        )
-        alike = alike or facts.auc_low <= 0.5
+    if facts.auc is not None:
+        ends = f"{facts.auc_low:.3f} to {facts.auc_high:.3f}"
+        told += f"; AUC {facts.auc:.3f} (95 % interval {ends})"
     if alike:
-        yield f"{guess}: the arms are not shown to make different training data."
-        return
-    yield (
-        f"{guess}: the arms show different things. Where models are retrained on the rows of both, "
+        return f"{told}: the arms are not shown to make different training data."
+    return (
+        f"{told}: the arms show different things. Where models are retrained on the rows of both, "
         "they learn from each other, and the effect above is not that of launching one of them."
     )
+
+
+def _differences(facts: Interference) -> Iterator[str]:
+    """What tells the arms apart, and what that leaves of the rows."""
     telling = [
         f"{name} ({percent(share, sign=False)})"
         for name, share in facts.features.items()
@@ -153,8 +172,7 @@ def _told(facts: Interference) -> Iterator[str]:
     yield f"Weighted to one arm's law, all rows together are worth {listed(worth)} of them."
 
 
-def _apart(facts: Interference, apart: list[str]) -> Iterator[str]:
-    """Positivity."""
+def _positivity(facts: Interference, apart: list[str]) -> Iterator[str]:
     if facts.overlap >= 0.5:
         return
     certain = percent(1 - facts.overlap, sign=False)
@@ -167,7 +185,7 @@ def _apart(facts: Interference, apart: list[str]) -> Iterator[str]:
     )
 
 
-def _doubts(facts: Interference) -> Iterator[str]:
+def _calibration(facts: Interference) -> Iterator[str]:
     """Where P(arm | row) is wrong."""
     for arm, mean in facts.mean_weight.items():
         if abs(mean - 1) > TOLERANCE:
@@ -188,12 +206,4 @@ def _doubts(facts: Interference) -> Iterator[str]:
             f"In {len(wrong)} of {len(curve.predicted)} bins of the reliability plot the guess is "
             f"off by more than {GAP:g}, at worst {guess:.2f} where {share:.2f} was observed: it is "
             "badly calibrated there."
-        )
-
-
-def _own(names: list[str]) -> Iterator[str]:
-    for name in names:
-        yield (
-            f"Most values of {name} belong to one unit, so it tells who the user is, whose arm "
-            "never changes: leave it out of `analysis.interference.features` and ask again."
         )

@@ -58,7 +58,7 @@ def _metric(units: Units, experiment: Experiment, analysis: AnalysisConfig, name
     found, problem = [], None
     try:
         for arm, users in arms.items():
-            check(users, arm)
+            check(users, f"arm `{arm}`")
             if arm != experiment.control:
                 found.append(_compare(units, experiment, analysis, name, arm, control, users))
     except DataError as error:
@@ -93,6 +93,11 @@ def _compare(
     adjusted = _cuped(units, control, treatment, analysis.alpha)
     effect = raw if adjusted is None else adjusted.effect
     margin = config.margin
+    instances, problem = None, None
+    try:
+        instances = _instances(units, experiment, analysis, name, arm, raw)
+    except DataError as error:
+        problem = str(error)
     return Judged(
         name,
         config.role,
@@ -108,7 +113,8 @@ def _compare(
         "no difference shown",
         None if margin is None else guardrail.judge(effect, config.better, margin),
         margin,
-        _instances(units, experiment, analysis, name, arm, raw),
+        instances,
+        problem,
         (),
     )
 
@@ -134,7 +140,8 @@ def _cuped(units: Units, control: Users, treatment: Users, alpha: float) -> Cupe
 def _instances(
     units: Units, experiment: Experiment, analysis: AnalysisConfig, name: str, arm: str, raw: Effect
 ) -> Instances | None:
-    """The differences of pairs of instances; None below two pairs."""
+    """The differences of pairs of instances; None below two pairs. Raises DataError for a pair of
+    which nothing can be said."""
     sides = [units.arm(experiment.control), units.arm(arm)]
     numbers = [set(side[INSTANCE].drop_nulls()) for side in sides]
     pairs = sorted(numbers[0] & numbers[1])
@@ -145,7 +152,10 @@ def _instances(
         control, treatment = (
             units.users(name, side.filter(side[INSTANCE] == pair)) for side in sides
         )
-        found[pair] = effects.compare(control, treatment, analysis.alpha)
+        try:
+            found[pair] = effects.compare(control, treatment, analysis.alpha)
+        except DataError as error:
+            raise DataError(f"instance {pair}: {error}") from error
     over = replicated([effect.difference for effect in found.values()], analysis.alpha)
     own = float(np.mean([effect.se**2 for effect in found.values()]))
     between = max(0.0, over.spread**2 - own)
@@ -191,6 +201,11 @@ def _told(judged: Judged, control: str, alpha: float) -> Judged:
         lines.insert(0, words.guardrail(judged, alpha))
     if judged.instances is not None:
         lines.append(words.instances(judged, judged.instances, alpha))
+    if judged.instances_problem is not None:
+        lines.append(
+            f"{judged.metric}: model instances are not compared, so nothing is known of the chance "
+            f"of training: {judged.instances_problem}."
+        )
     if not judged.agree:
         lines.append(words.disagreement(judged))
     return replace(judged, sentences=tuple(lines))

@@ -26,6 +26,7 @@ def by_segment(units: Units, experiment: Experiment, metric: str) -> Segments:
     """Effects on one metric in each value of each segment, as exploration: p-values after
     Benjamini-Hochberg over all of them. Small segments are left out and named."""
     assert experiment.analysis is not None
+    alpha = experiment.analysis.alpha
     found: list[tuple[str, str, str, Effect]] = []
     left_out: list[str] = []
     for name in experiment.analysis.segments:
@@ -36,7 +37,8 @@ def by_segment(units: Units, experiment: Experiment, metric: str) -> Segments:
         for value in sorted(sizes[column][:MOST]):
             for arm in experiment.arms:
                 if arm != experiment.control:
-                    effect = _effect(units, metric, (column, value), (experiment.control, arm))
+                    pair = (experiment.control, arm)
+                    effect = _effect(units, metric, (column, value), pair, alpha)
                     if isinstance(effect, Effect):
                         found.append((name, value, arm, effect))
                     else:
@@ -60,7 +62,7 @@ def by_segment(units: Units, experiment: Experiment, metric: str) -> Segments:
 
 
 def _effect(
-    units: Units, metric: str, where: tuple[str, str], arms: tuple[str, str]
+    units: Units, metric: str, where: tuple[str, str], arms: tuple[str, str], alpha: float
 ) -> Effect | str:
     """The effect, or why there is none."""
     own = units.frame.filter(units.frame[where[0]] == where[1])
@@ -68,10 +70,9 @@ def _effect(
     if min(map(len, sides)) < FEWEST:
         sizes = listed([f"{len(s):,} in {arm}" for s, arm in zip(sides, arms, strict=True)])
         return f"too few units: {sizes}; {FEWEST} of each are needed"
-    assert units.metrics
     try:
         control, treatment = (units.users(metric, side) for side in sides)
-        return effects.compare(control, treatment)
+        return effects.compare(control, treatment, alpha)
     except DataError as error:
         return str(error)
 

@@ -13,6 +13,7 @@ from features.transform import transform
 from pipelines.check import spec as spec_of
 from pipelines.load import load
 
+ARMS = ("random", "bts")
 LOG = "data/kuairand-feedback/log_feedback_4_08_to_4_18.parquet"
 
 
@@ -90,6 +91,28 @@ def test_census_is_cut_in_file_order(tmp_path: Path) -> None:
     raw = pl.read_parquet("data/census-income/census_income_test.parquet")[66_508:]
     test = read(dataset, "test")
     assert (test["label.income"] == (raw["income"] == "50000+.").cast(pl.Float32)).all()
+
+
+def test_open_bandit_is_as_its_readme_says() -> None:
+    folder = Path("data/open-bandit-women")
+    readme = (folder / "README.md").read_text()
+    assert "CC BY 4.0" in readme and "arXiv 2008.07146" in readme
+    rows = {name: pl.read_parquet(folder / f"log/policy={name}/{name}.parquet") for name in ARMS}
+    items = {name: pl.read_parquet(folder / f"{name}_item_context.parquet") for name in ARMS}
+    for name in ARMS:
+        assert rows[name].shape == (10_000, 55) and items[name].shape == (46, 5)
+        assert rows[name]["click"].sum() == 46
+        assert rows[name]["timestamp"].is_sorted()
+        days = rows[name]["timestamp"].dt.date()
+        assert [str(days.min()), str(days.max())] == ["2019-11-24", "2019-11-30"]
+    for column in ("item_feature_1", "item_feature_2", "item_feature_3"):
+        assert not set(items["random"][column]) & set(items["bts"][column])
+    assert (rows["random"]["propensity_score"] - 1 / 46).abs().max() < 1e-6
+    chance = rows["bts"]["propensity_score"]
+    assert 0 < chance.min() < 2e-6 and chance.max() == pytest.approx(0.9628, abs=1e-4)
+    assert (chance < 0.001).sum() == 54
+    clicks = rows["bts"]["click"]
+    assert (clicks / chance / 46).mean() == pytest.approx(0.0074, abs=5e-5)
 
 
 def test_drift_shouts_where_features_vanish(tmp_path: Path) -> None:

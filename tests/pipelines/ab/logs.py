@@ -21,8 +21,10 @@ def log(
     before: int = 0,
     seed: int = 0,
     names: tuple[str, str] = ("control", "treatment"),
+    favoured: float = 0.0,
 ) -> pl.DataFrame:
-    """Rows of a test: who clicks often did so `before` days, too. Treatment clicks `lift` more."""
+    """Rows of a test: who clicks often did so `before` days, too. Treatment clicks `lift` more, and
+    shows item 0 in `favoured` of its rows whatever else it would have shown."""
     rng = np.random.default_rng(seed)
     treated = rng.random(users) < 0.5
     taste = rng.beta(2, 6, users)
@@ -32,6 +34,9 @@ def log(
     chance = taste[rows] + lift * (treated[rows] & during)
     began = np.datetime64(BEGAN, "us").astype(np.int64)
     time = began + day * 24 * HOUR + rng.integers(0, 24 * HOUR, len(rows))
+    item = np.where(
+        rng.random(len(rows)) < favoured * treated[rows], 0, rng.integers(0, 20, len(rows))
+    )
     click = (rng.random(len(rows)) < chance).astype(float)
     return pl.DataFrame(
         {
@@ -42,7 +47,7 @@ def log(
             "watch": click * rng.exponential(30, len(rows)),
             "country": np.array(["de", "fr", "jp"])[rows % 3],
             "instance": rows % 5,
-            "item": rng.integers(0, 20, len(rows)),
+            "item": item,
         }
     )
 

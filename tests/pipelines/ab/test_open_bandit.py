@@ -1,0 +1,78 @@
+"""The shipped test of two policies, whose honest verdict is that no difference is shown."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from pipelines.ab import facts
+from pipelines.ab.analyze import NUMBERS, PAGE
+from pipelines.ab.experiment import Experiment, problems
+from pipelines.ab.interference import panel
+from pipelines.ab.log import stage
+from pipelines.ab.units import gather
+from pipelines.load import read
+
+DATA = Path("data/open-bandit-women")
+CONFIG = Path("configs/experiments/open-bandit-women.yaml")
+QUICK = [f"analysis.interference.features.user_feature_{i}=null" for i in range(4)]
+QUICK += ["analysis.interference.features.hour=null", "analysis.interference.folds=2"]
+
+
+@pytest.fixture
+def found(fulcrum: Any, store: str, tmp_path: Path) -> facts.Facts:
+    files = ["--output", tmp_path / "out", "--tracking", store]
+    sets = [part for text in QUICK for part in ("--set", text)]
+    done = fulcrum("ab", "analyze", DATA / "log", "--experiment", CONFIG, *files, *sets)
+    assert done.code == 0, done.stderr
+    assert done.stdout.startswith("ctr: no difference shown between bts and random: ")
+    assert "every row is taken as a unit" in done.stdout
+    assert (tmp_path / "out" / PAGE).exists()
+    return facts.load(tmp_path / "out" / NUMBERS)
+
+
+def test_no_difference_is_shown_and_one_policy_cannot_value_the_other(found: facts.Facts) -> None:
+    assert found.sound and not found.withheld
+    assert [value.value for value in found.metrics[0].arms] == [46 / 10_000, 46 / 10_000]
+    effect = found.judged[0].effect
+    assert effect.difference == 0
+    assert -effect.low == pytest.approx(effect.high)
+    assert effect.high / 0.0046 == pytest.approx(0.41, abs=0.005)  # as the README says
+    assert found.segments is not None
+    assert all(one.adjusted_p > 0.05 for one in found.segments.effects)
+    assert found.over_time[0].p[-1] > 0.05
+
+    values = {(value.policy, value.log): value for value in found.off_policy}
+    assert set(values) == {("random", "bts"), ("bts", "random")}
+    assert {value.observed for value in values.values()} == {46 / 10_000}
+    safe, wild = values["bts", "random"], values["random", "bts"]
+    for estimate in (safe.ips, safe.snips, safe.doubly_robust):
+        assert estimate.low < 46 / 10_000 < estimate.high
+    assert 1000 < safe.snips.effective_size < 10_000
+    assert wild.snips.effective_size < 10
+    assert "neither the value nor its interval is to be relied on" in wild.sentence
+
+    assert found.interference is not None and found.interference.auc_low is not None
+    assert found.interference.auc_low > 0.75
+    assert next(iter(found.interference.features)) == "item_id"
+    assert all(0.5 < share < 0.9 for share in found.interference.effective.values())
+
+
+def test_item_hashes_that_differ_between_the_files_part_the_arms(tmp_path: Path) -> None:
+    """What the README warns of, and the panel names."""
+    parts = []
+    for policy in ("random", "bts"):
+        items = pl.read_parquet(DATA / f"{policy}_item_context.parquet")
+        rows = pl.read_parquet(DATA / "log" / f"policy={policy}" / f"{policy}.parquet")
+        rows = rows.gather_every(5).with_columns(policy=pl.lit(policy))
+        parts.append(rows.join(items.select("item_id", "item_feature_1"), on="item_id"))
+    pl.concat(parts).write_parquet(tmp_path / "log.parquet")
+    test = read(Experiment, CONFIG, QUICK, problems)
+    analysis = test.model_dump()["analysis"]
+    analysis["interference"]["features"]["item_feature_1"] = {"kind": "categorical"}
+    test = Experiment.model_validate(test.model_dump() | {"analysis": analysis})
+    log = stage([str(tmp_path / "log.parquet")], test, tmp_path)
+    told = panel(log, gather(log, test), test, tmp_path).sentences
+    [apart] = [sentence for sentence in told if "overlap nowhere" in sentence]
+    assert "kept apart by item_feature_1 alone" in apart
