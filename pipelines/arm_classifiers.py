@@ -1,4 +1,4 @@
-"""Classifiers that tell the arm of a row, stopped and calibrated on units that they have not seen."""
+"""Classifiers of a row's arm, stopped and calibrated on units that they have not seen."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -14,14 +14,13 @@ import polars as pl
 
 from features import arms as prepared
 from features.dataset import PreparedDataset
-from features.hashing import hash64
 from features.prepare import prepare
-from pipelines import figures
 from pipelines.ab import shown
 from pipelines.ab.experiment import Experiment
 from pipelines.ab.facts import Interference, Reliability
-from pipelines.ab.log import ARM, UNIT, Log
-from pipelines.ab.units import ROWS, Units
+from pipelines.ab.log import ARM, CONTENT, UNIT, Log
+from pipelines.ab.units import Units
+from pipelines.ab.users import Users
 from pipelines.ab.words import percent
 from pipelines.identity import lonely
 from pipelines.overlap import LEAST
@@ -29,7 +28,9 @@ from pipelines.propensity import Propensity, PropensityConfig, design_matrix, fi
 from pipelines.words import listed
 
 MOST = 50_000
-"""Rows that are judged; of a larger log those of as many whole units as that allows."""
+"""Rows that are judged, about; of a larger log some of every unit's, as it is units that tell."""
+Z = 1.96
+"""Standard errors to either end of a 95 % interval."""
 BINS, POINTS = 20, 10
 """Bars of the histogram and points of the reliability curve."""
 TOLERANCE = 0.02
@@ -62,7 +63,7 @@ def panel(log: Log, units: Units, experiment: Experiment, scratch: Path) -> Inte
     apart = [name for name, one in alone.items() if one.overlap < 0.5]
     own = {} if experiment.unit is None else lonely(dataset, names, rows[prepared.UNIT])
     order = [experiment.control, *(arm for arm in experiment.arms if arm != experiment.control)]
-    return describe(found, order, told, apart, [n for n, share in own.items() if share > OWN])
+    return describe(found, who, order, told, apart, [n for n, share in own.items() if share > OWN])
 
 
 def _prepare(log: Log, units: Units, experiment: Experiment, scratch: Path) -> PreparedDataset:
@@ -71,27 +72,44 @@ def _prepare(log: Log, units: Units, experiment: Experiment, scratch: Path) -> P
     assert analysis is not None and analysis.interference is not None
     rows = units.test
     if units.rows > MOST:
-        order = units.frame.select(UNIT, ROWS).sort(hash64(pl.col(UNIT), "interference"))
-        chosen = order.filter(pl.col(ROWS).cum_sum() <= MOST)[UNIT]
-        rows = rows.filter(pl.col(UNIT).is_in(chosen.implode()))
+        rows = rows.filter(pl.col(CONTENT) % units.rows < MOST)
     file = scratch / "test.parquet"
     rows.sink_parquet(file)
     data = log.data.model_copy(update={"events": str(file)})
     return prepare(shown.spec(data, analysis.interference.features, ARM, UNIT), scratch)
 
 
+def _reliability(found: Propensity, who: np.ndarray, arm: str) -> Reliability:
+    """Of the chance of an arm, in bins of equally many rows. Intervals are those of the share over
+    units: all rows of a unit are of one arm."""
+    place = found.names.index(arm)
+    chance, mine = found.chance[:, place], (found.arm == place).astype(float)
+    points = []
+    for rows in np.array_split(np.argsort(chance, kind="stable"), min(POINTS, len(chance))):
+        _, unit = np.unique(who[rows], return_inverse=True)
+        share = Users(np.bincount(unit, mine[rows]), np.bincount(unit).astype(float))
+        half = Z * share.se if len(share) > 1 else 1.0
+        low, high = max(share.value - half, 0.0), min(share.value + half, 1.0)
+        points.append((float(chance[rows].mean()), share.value, low, high))
+    return Reliability(*zip(*points, strict=True))
+
+
 def describe(
-    found: Propensity, order: list[str], told: dict[str, float], apart: list[str], own: list[str]
+    found: Propensity,
+    who: np.ndarray,
+    order: list[str],
+    told: dict[str, float],
+    apart: list[str],
+    own: list[str],
 ) -> Interference:
     """Numbers and words of P(arm | row).
 
-    order: the arms, control first; told: what each feature takes away of the entropy by itself;
-    apart, own: features that tell the arm, or the unit, by themselves.
+    who: the unit of each row; order: the arms, control first; told: what each feature takes away
+    of the entropy by itself; apart, own: features that tell the arm, or the unit, by themselves.
     """
     places = [found.names.index(arm) for arm in order]
     weights = found.weights()
-    chance, mine = found.chance[:, places[1]], found.arm == places[1]
-    curve = figures.reliability(chance, mine, np.ones(len(mine)), POINTS)
+    chance = found.chance[:, places[1]]
     facts = Interference(
         features=dict(sorted(told.items(), key=lambda one: -one[1])),
         rows=len(found.arm),
@@ -111,7 +129,7 @@ def describe(
         outside=found.outside,
         overlap=found.overlap,
         histogram=tuple((np.histogram(chance, BINS, (0, 1))[0] / len(chance)).tolist()),
-        reliability=Reliability(*(tuple(part.tolist()) for part in curve)),
+        reliability=_reliability(found, who, order[1]),
         sentences=(),
     )
     return replace(facts, sentences=tuple(_sentences(facts, apart, own)))

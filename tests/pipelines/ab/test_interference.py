@@ -87,7 +87,7 @@ def test_a_guess_that_is_off_is_called_so(moved: float, words: list[str]) -> Non
     arm = (np.arange(10_000) % 10 < 10 * right).astype(int)
     chance = np.stack([1 - right - moved, right + moved], axis=1)
     found = Propensity(("a", "b"), chance, arm, 0.8, 0.79, 0.81)
-    sentences = describe(found, ["a", "b"], {"item": 0.3}, [], []).sentences
+    sentences = describe(found, np.arange(len(arm)), ["a", "b"], {"item": 0.3}, [], []).sentences
     assert len(sentences) == 3 + (3 if words else 0)
     assert all(any(word in sentence for sentence in sentences) for word in words)
 
