@@ -41,6 +41,8 @@ def checks(units: Units, experiment: Experiment) -> list[Check]:
 def _sample_ratio(units: Units, experiment: Experiment) -> Iterator[Check]:
     shares = {name: arm.share for name, arm in experiment.arms.items()}
     analysed = _counts(units.frame)
+    if units.assigned is not None:
+        yield _ratio("sample ratio of the deal", "units that were assigned", units.assigned, shares)
     yield _ratio("sample ratio", "units that the log has", units.dealt, shares)
     if {arm: analysed.get(arm, 0) for arm in shares} != units.dealt:
         yield _ratio("sample ratio after filters", "units that are analysed", analysed, shares)
