@@ -26,6 +26,11 @@ def cautions(config: RunConfig, dataset: PreparedDataset) -> list[str]:
             f"its weight: means and variances are those of all arms, not of `{design.arm}`. A "
             "model without batch normalisation has no such leak."
         )
+    if config.weighting.sessions:
+        found.append(
+            f"Warning: `weighting: {config.weighting.method}` learns from whole sessions, in which "
+            "every row counts alike whatever its weight: what it foresees is the law of all arms."
+        )
     told = [f"`{name}`" for name in readers(arms.unit, spec(config))]
     if told:
         found.append(

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from features.arms import UNIT
+from features.data import DataConfig
 from features.dataset import PreparedDataset
 from features.layout import IdInput
 from features.spec import FeatureSpec, made_of, mentions
@@ -16,12 +17,21 @@ def traces(name: str, columns: Iterable[str], spec: FeatureSpec) -> dict[str, st
     where it reads the column itself, else ` through ...`."""
     found: dict[str, str] = {}
     for column in columns:
-        behind = made_of([column], spec.data)
+        behind = made_of(_twins(column, spec.data), spec.data)
         for read in spec.features[name].reads(name, spec):
             for source in mentions(read.text) if read.is_sql else (read.text,):
                 if source in behind:
                     found.setdefault(column, "" if source == column else f" through `{source}`")
     return found
+
+
+def _twins(column: str, data: DataConfig) -> list[str]:
+    """The column, and the one that it is derived from where there is one alone, and so on: each
+    tells as much."""
+    names = [column]
+    while len(sources := mentions(data.derive.get(names[-1], ""))) == 1 and sources[0] not in names:
+        names.append(sources[0])
+    return names
 
 
 def readers(column: str, spec: FeatureSpec) -> list[str]:

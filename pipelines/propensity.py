@@ -10,7 +10,7 @@ Journal 2018), and probabilities are calibrated on units that the classifier has
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -22,14 +22,10 @@ from features.dataset import PreparedDataset
 from features.errors import DataError, nearest
 from features.layout import DenseInput, Input
 from features.split import SPLITS
+from pipelines.arm_classifiers import calibrated, deal
 
 BUCKETS = 4096
 """Columns of an id in the design matrix at most."""
-BATCH, PATIENCE = 256, 3
-"""Rows of a step, and passes without a gain before the network stops."""
-PARTS = 3
-"""One part in so many of the units that classifiers may see is held out from each, in turn: it
-stops and calibrates the classifier."""
 DRAWS = 200
 """Of the bootstrap."""
 
@@ -139,11 +135,11 @@ def fit(
     names, arm = np.unique(arms, return_inverse=True)
     _, unit = np.unique(units, return_inverse=True)
     _check(names, arm, unit, config.folds)
-    fold = _deal(arm, unit, config.folds, seed)
+    fold = deal(arm, unit, config.folds, seed)
     chance = np.empty((len(arm), len(names)))
     for number in range(config.folds):
         held, rest = fold == number, fold != number
-        models = _calibrated(inputs[rest], arm[rest], unit[rest], config, seed)
+        models = calibrated(inputs[rest], arm[rest], unit[rest], config, seed)
         chance[held] = np.mean([model.predict_proba(inputs[held]) for model in models], 0)
     chance /= chance.sum(1, keepdims=True)
     area = _area(chance[:, 1], arm, unit, seed) if len(names) == 2 else (None, None, None)
@@ -205,73 +201,6 @@ def _check(names: np.ndarray, arm: np.ndarray, unit: np.ndarray, folds: int) -> 
             raise DataError(
                 f"arm `{name}` has {units} units; {folds} folds by unit need at least {2 * folds}"
             )
-
-
-def _deal(arm: np.ndarray, unit: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """`(n,)` number of each row's fold: units whole, each arm's spread evenly."""
-    from sklearn.model_selection import GroupKFold
-
-    fold = np.empty(len(arm), np.int64)
-    for own in np.unique(arm):
-        rows = np.flatnonzero(arm == own)
-        parts = GroupKFold(folds, shuffle=True, random_state=seed).split(rows, groups=unit[rows])
-        for number, (_, held) in enumerate(parts):
-            fold[rows[held]] = number
-    return fold
-
-
-def _calibrated(
-    inputs: csr_matrix, arm: np.ndarray, unit: np.ndarray, config: PropensityConfig, seed: int
-) -> list[Any]:
-    """Classifiers of most of the units, each calibrated on the others."""
-    from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.frozen import FrozenEstimator
-    from sklearn.linear_model import LogisticRegression
-
-    fewest = min(len(np.unique(unit[arm == own])) for own in np.unique(arm))
-    parts = min(PARTS, fewest)
-    part = _deal(arm, unit, parts, seed + 1)
-    models = []
-    for number in range(parts):
-        seen, held = part != number, part == number
-        if config.kind == "logistic":
-            model = LogisticRegression(max_iter=1000).fit(inputs[seen], arm[seen])
-        else:
-            data = inputs[seen], arm[seen], inputs[held], arm[held]
-            model = _network(*data, config, seed + number)
-        calibrated = CalibratedClassifierCV(FrozenEstimator(model), method=config.calibrate)
-        models.append(calibrated.fit(inputs[held], arm[held]))
-    return models
-
-
-def _network(
-    inputs: csr_matrix,
-    arm: np.ndarray,
-    held_inputs: csr_matrix,
-    held_arm: np.ndarray,
-    config: PropensityConfig,
-    seed: int,
-) -> Any:
-    """A network as it was when it told the held-out rows' arms best: one that goes on learning
-    rows by heart is calibrated towards the shares, and weighted training towards pooling."""
-    from sklearn.metrics import log_loss
-    from sklearn.neural_network import MLPClassifier
-
-    random = np.random.RandomState(seed)
-    model = MLPClassifier(config.hidden, batch_size=min(BATCH, len(arm)), random_state=random)
-    arms, best, waited = np.unique(arm), np.inf, 0
-    kept: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for _ in range(config.epochs):
-        model.partial_fit(inputs, arm, classes=arms)
-        loss = log_loss(held_arm, model.predict_proba(held_inputs), labels=arms)
-        waited += 1
-        if loss < best:
-            best, waited = loss, 0
-            kept = [w.copy() for w in model.coefs_], [b.copy() for b in model.intercepts_]
-        if waited == PATIENCE:
-            break
-    model.coefs_, model.intercepts_ = kept
-    return model
 
 
 def _area(

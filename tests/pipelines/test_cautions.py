@@ -34,6 +34,11 @@ def test_the_unit_among_the_models_features_is_warned_of(tmp_path):
     assert "reads the unit `user_id` (`who`)" in warning and "no longer exact" in warning
 
 
+def test_a_weighting_that_learns_from_sessions_is_warned_of(tmp_path):
+    (warning,) = told(tmp_path, weighting={"method": "rmtl"})
+    assert warning.startswith("Warning: `weighting: rmtl` learns from whole sessions")
+
+
 @pytest.mark.parametrize("design", ["splitting", "snapshot"])
 def test_other_designs_leak_by_the_batch_too(design, tmp_path):
     by = {"design": design, "arm": "treatment"}

@@ -75,6 +75,12 @@ def test_rows_from_before_the_test_weigh_1_and_arms_share_out_the_others(weighte
     assert of_test["row.weight"].mean() == pytest.approx(1, abs=0.05)
 
 
+def test_a_row_to_be_scored_needs_neither_arm_nor_unit(folder):
+    features = {"item": {"kind": "categorical"}}
+    dataset = prepared(folder, design("splitting"), features=features)
+    assert set(dataset.state.row_columns) == {"item"}
+
+
 def test_a_data_set_that_is_there_is_opened(folder, weighted, monkeypatch):
     monkeypatch.setattr(reweighting, "_build", None)
     again = prepared(folder, WEIGHTED)

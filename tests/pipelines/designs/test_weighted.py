@@ -140,6 +140,24 @@ def test_features_that_tell_the_arm_whatever_is_shown_are_refused(
     assert message in str(error.value)
 
 
+def test_a_unit_that_is_derived_is_told_by_what_it_is_derived_from(tmp_path):
+    whole = document(tmp_path)
+    whole["data"]["derive"] = {
+        "who": "CAST(user_id AS VARCHAR)",
+        "house": "item * 1000 + user_id",
+    }
+    whole["data"]["arms"]["unit"] = "who"
+    whole["weighting_by"]["propensity"]["features"] = ["user"]
+    file = tmp_path / "run.yaml"
+    file.write_text(dump(whole))
+    with pytest.raises(ConfigError, match="reads the unit `who` through `user_id`"):
+        load(file)
+    # Of several columns, each alone tells less.
+    whole["data"]["arms"]["unit"] = "house"
+    file.write_text(dump(whole))
+    load(file)
+
+
 def test_looking_back_by_what_is_shown_is_allowed(tmp_path):
     whole = document(tmp_path)
     whole["features"]["shown"] = {"kind": "window", "key": "item", "statistic": "count"}
