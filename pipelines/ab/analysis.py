@@ -47,7 +47,7 @@ def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Fact
         log.info("comparing %d metrics", len(analysis.metrics))
         metrics = judge(units, experiment)
         primary = metrics[0].name
-        notes += [f"{m.name} is not compared: {m.problem}" for m in metrics if m.problem]
+        notes += [f"{m.name} is not compared: {m.problem}." for m in metrics if m.problem]
         if analysis.segments:
             segments = by_segment(units, experiment, primary)
         if analysis.sequential is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date
+from textwrap import fill
 
 import matplotlib
 import numpy as np
@@ -16,6 +17,8 @@ from pipelines.figures import INK, PALETTE, STYLE
 GREY = "#8b949e"
 WIDTH = 5.2
 """Inches: the print is still readable on a page of 400 pixels."""
+LINE, LABEL = 36, 24
+"""Letters in a line of a title, and of the words beside an interval."""
 
 
 def draw(facts: Facts) -> dict[str, Figure]:
@@ -51,7 +54,7 @@ def effects(facts: Facts) -> Figure:
             lines.append((f"{judged.arm}, bootstrap", judged.bootstrap, False))
         _forest(panel, lines)
         better = metric.effects[0].better
-        panel.set_title(f"{metric.name} ({metric.role}, better {better})")
+        panel.set_title(fill(f"{metric.name} ({metric.role}, better {better})", LINE))
         margin = metric.effects[0].margin
         if margin is not None:
             edge = -margin if better == "up" else margin
@@ -164,6 +167,6 @@ def _forest(axes: Axes, lines: Sequence[tuple[str, Effect, bool]]) -> None:
         axes.hlines(place, effect.low, effect.high, color=color, linewidth=2)
         axes.scatter(effect.difference, place, color=color, s=30, zorder=3)
     axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks(range(len(lines)), [name for name, *_ in lines])
+    axes.set_yticks(range(len(lines)), [fill(name, LABEL) for name, *_ in lines])
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.margins(x=0.1)

@@ -18,6 +18,7 @@ from features.spec import FeatureSpec, Problem, places
 from features.stage import ROW_GROUP
 from features.text import text
 from pipelines.ab.experiment import AnalysisConfig, Experiment, MeanMetric, interference
+from serving.exposure_log import read_assignments, read_log
 
 UNIT, ARM, TIME, INSTANCE = "test.unit", "test.arm", "test.time", "test.instance"
 """Columns of every row: who, where (null outside the test), when (Int64 microseconds, null where
@@ -53,6 +54,9 @@ class Log:
     """Reads `file` with side tables and derived columns, for what works on features."""
     read: int
     """Rows in the files."""
+    assigned: dict[str, int] | None
+    """Units by arm that the service assigned, whether or not it showed them anything; None for
+    other logs."""
 
     @property
     def rows(self) -> pl.LazyFrame:
@@ -92,7 +96,8 @@ def stage(logs: Sequence[str], experiment: Experiment, folder: Path) -> Log:
     except PolarsError as error:
         damage = source.damage() if source is not None else None
         raise DataError(damage or f"the log: {str(error).strip().splitlines()[0]}") from error
-    return Log(file, data, pl.scan_parquet(file).select(pl.len()).collect().item())
+    read = pl.scan_parquet(file).select(pl.len()).collect().item()
+    return Log(file, data, read, None if served is None else _assigned(served))
 
 
 def _events(logs: Sequence[str], served: Path | None) -> tuple[pl.LazyFrame, Source | None]:
@@ -101,9 +106,12 @@ def _events(logs: Sequence[str], served: Path | None) -> tuple[pl.LazyFrame, Sou
         return source.frame, source
     if len(logs) > 1:
         raise DataError(f"{served} is a log of the service; expected it alone, not {len(logs)}")
-    from serving.exposure_log import read_log
-
     return read_log(served), None
+
+
+def _assigned(served: Path) -> dict[str, int]:
+    counts = read_assignments(served).group_by("arm").len().sort("arm").collect()
+    return dict(counts.drop_nulls().iter_rows())
 
 
 def _plan(

@@ -52,6 +52,9 @@ class Units:
     metrics: Mapping[str, MetricChoice]
     has_past: bool
     """Whether the log has rows from before the test."""
+    assigned: dict[str, int] | None
+    """Units by arm that the service assigned, those without rows among them; None for logs that do
+    not say."""
     dealt: dict[str, int]
     """Units by arm, those in several arms and those that `where` leaves out among them."""
     crossed: int
@@ -126,6 +129,7 @@ def gather(log: Log, experiment: Experiment) -> Units:
         test=test,
         metrics=analysis.metrics,
         has_past=has_past,
+        assigned=log.assigned,
         dealt=_dealt(during),
         crossed=len(crossed),
         rows=int(frame[ROWS].sum()),

@@ -11,7 +11,7 @@ from features.errors import DataError
 from pipelines.ab import effects, sample_ratio
 from pipelines.ab.experiment import Experiment, MeanMetric
 from pipelines.ab.facts import Check
-from pipelines.ab.log import ARM, denominator, numerator
+from pipelines.ab.log import ARM, denominator, numerator, segment
 from pipelines.ab.multiplicity import holm
 from pipelines.ab.units import CAME, DAY, FIRST, ROWS, Units
 from pipelines.ab.users import Users
@@ -41,12 +41,17 @@ def checks(units: Units, experiment: Experiment) -> list[Check]:
 def _sample_ratio(units: Units, experiment: Experiment) -> Iterator[Check]:
     shares = {name: arm.share for name, arm in experiment.arms.items()}
     analysed = _counts(units.frame)
+    if units.assigned is not None:
+        yield _ratio("sample ratio of the deal", "units that were assigned", units.assigned, shares)
     yield _ratio("sample ratio", "units that the log has", units.dealt, shares)
     if {arm: analysed.get(arm, 0) for arm in shares} != units.dealt:
         yield _ratio("sample ratio after filters", "units that are analysed", analysed, shares)
+    assert experiment.analysis is not None
+    for name in experiment.analysis.segments:
+        yield _by(name, f"By {name}", _values(units.frame, name), shares)
     if units.frame[FIRST].null_count():
         return
-    yield _by_day(units.frame, shares)
+    yield _by("day", "By the day on which units came", _days(units.frame), shares)
     yield _early(units.frame, shares)
 
 
@@ -66,21 +71,33 @@ def _ratio(name: str, what: str, counts: Mapping[str, int], shares: Mapping[str,
     )
 
 
-def _by_day(frame: pl.DataFrame, shares: Mapping[str, float]) -> Check:
-    days = [part for _, part in frame.group_by(CAME, maintain_order=True)]
-    found = [sample_ratio.check(_counts(day), shares).p_value for day in days]
-    adjusted = holm(found)
-    wrong = [f"{_date(day[CAME][0])}" for day, q in zip(days, adjusted, strict=True) if q < LOUD]
+def _by(
+    what: str, told: str, parts: Mapping[str, pl.DataFrame], shares: Mapping[str, float]
+) -> Check:
+    """The same within parts of the units, all at once."""
+    adjusted = holm([sample_ratio.check(_counts(part), shares).p_value for part in parts.values()])
+    wrong = [name for name, q in zip(parts, adjusted, strict=True) if q < LOUD]
     least = min(adjusted)
-    told = f"not as designed on {listed(wrong)}" if wrong else "as designed on each"
+    verdict = f"not as designed in {listed(wrong)}" if wrong else "as designed in each"
     return Check(
-        "sample ratio by day",
+        f"sample ratio by {what}",
         not wrong,
         True,
-        f"By the day on which units came, {len(days)} days: {told} (smallest {p(least)} after "
-        "Holm).",
-        {"p_value": least, "days": len(days)},
+        f"{told}, {len(parts)} values: {verdict} (smallest {p(least)} after Holm).",
+        {"p_value": least, "values": len(parts)},
     )
+
+
+def _days(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    return {_date(day[CAME][0]): day for _, day in frame.group_by(CAME, maintain_order=True)}
+
+
+def _values(frame: pl.DataFrame, name: str) -> dict[str, pl.DataFrame]:
+    column = segment(name)
+    return {
+        part[column][0]: part
+        for _, part in frame.sort(column).group_by(column, maintain_order=True)
+    }
 
 
 def _early(frame: pl.DataFrame, shares: Mapping[str, float]) -> Check:

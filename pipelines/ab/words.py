@@ -172,7 +172,10 @@ def policy(
             "neither the value nor its interval is to be relied on."
         )
     elif value.low > observed[2] or value.high < observed[1]:
-        caveat = "The two do not fit together: propensities or the log may be wrong."
+        caveat = (
+            "The two do not fit together: propensities are wrong, or the arms differ in more than "
+            "what they choose."
+        )
     else:
         caveat = "The two intervals overlap."
     return (

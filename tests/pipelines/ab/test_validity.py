@@ -57,8 +57,21 @@ def test_one_day_of_a_broken_deal_is_named(tmp_path: Path) -> None:
     wrong = rows.filter(~((pl.col("user_id") % 5 == 0) & TREATED))
     wrong = wrong.with_columns(pl.col("time") + other * pl.duration(days=1))
     found = checks(wrong, tmp_path)
-    assert "not as designed on " in found["sample ratio by day"].sentence
+    assert "not as designed in " in found["sample ratio by day"].sentence
     assert "2024-03-05" in found["sample ratio by day"].sentence
+
+
+def test_a_segment_of_a_broken_deal_is_named(tmp_path: Path) -> None:
+    """Among the units of one country a quarter of treatment's are lost."""
+    rows = log(users=9000, days=1)
+    lost = TREATED & (pl.col("user_id") % 12 == 2)
+    test = experiment(segments={"country": "country"})
+    found = checks(rows.filter(~lost), tmp_path, test)
+    assert "sample ratio by country" in failing(found)
+    assert found["sample ratio by country"].sentence.startswith(
+        "By country, 3 values: not as designed in jp (smallest p "
+    )
+    assert failing(checks(rows, tmp_path, test)) == []
 
 
 def test_shares_that_were_declared_are_those_that_count(tmp_path: Path) -> None:

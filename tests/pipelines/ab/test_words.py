@@ -54,7 +54,7 @@ def test_a_relative_effect_is_told_where_there_is_one():
     [
         (0.1, 0.3, 900.0, "The two intervals overlap."),
         (0.1, 0.3, 5.0, "neither the value nor its interval is to be relied on."),
-        (0.5, 0.7, 900.0, "The two do not fit together: propensities or the log may be wrong."),
+        (0.5, 0.7, 900.0, "the arms differ in more than what they choose."),
     ],
 )
 def test_a_policy_is_valued_with_the_caveat_that_it_needs(low, high, size, caveat):

@@ -1,0 +1,96 @@
+"""The folder that `fulcrum serve --log` writes, read as a log."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from features.errors import ConfigError, DataError
+from pipelines.ab.analysis import analyse
+from pipelines.ab.experiment import Experiment, problems
+from pipelines.ab.log import stage
+from pipelines.ab.sizing import sizes
+from serving import tables
+from serving.exposure_log import ExposureLog
+from tests.pipelines.ab.logs import experiment, log
+
+LIFT = 0.15
+COLUMNS = {"user_id": pl.Int64(), "item": pl.Int64(), "score.click": pl.Float64()}
+
+
+def shop(**changes: object) -> Experiment:
+    return experiment(log={}, **changes).model_copy(update={"outcomes": ("click",)})
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Path:
+    """The rows of `log` as the service logs them, some in Parquet and some in the journal; 200
+    units were assigned and shown nothing."""
+    rows = log(users=800, lift=LIFT).with_row_index("number").sort("time")
+    rows = rows.with_columns(
+        pl.col("time").dt.replace_time_zone("UTC"),
+        pl.col("user_id").cast(pl.String).alias("unit"),
+        pl.lit(0, pl.Int32).alias("row"),
+        pl.lit(0.5).alias("score.click"),
+        pl.col("number").cast(pl.String).alias("request"),
+        (pl.col("user_id") % 5).cast(pl.Int32).alias("instance"),
+        model=pl.lit("shop"),
+        version=pl.lit("1"),
+    )
+    folder = tmp_path / "served"
+    written = ExposureLog(folder, shop(), COLUMNS, rotate_bytes=200_000)
+    exposures = rows.select(*tables.EXPOSURE, *COLUMNS)
+    idle = exposures.head(200).with_columns(
+        pl.Series("unit", [f"idle {n}" for n in range(200)]),
+        pl.Series("arm", ["control", "treatment"] * 100),
+    )
+    written.assign(idle)
+    for part in exposures.iter_slices(500):
+        written.expose(part["request"][0], part)
+    written.add_outcomes(
+        rows.filter(pl.col("click") == 1).select("request", "row", "time", "click")
+    )
+    written.close()
+    return folder
+
+
+def test_what_the_service_logged_is_analysed_as_it_is(served: Path) -> None:
+    """Outcomes came for clicks alone, so the metric says what a missing one means."""
+    clicks = {"kind": "ratio", "numerator": "coalesce(click, 0)", "role": "primary"}
+    found = analyse([str(served)], shop(metrics={"ctr": clicks}, sequential={}))
+    assert found.log.rows == len(log(users=800))
+    assert sum(found.log.units.values()) == 800
+    assert found.checks[0].name == "sample ratio of the deal"
+    assert found.checks[0].numbers["units.control"] == found.log.units["control"] + 100
+    assert found.sound
+    effect = found.judged[0]
+    assert effect.verdict == "better" and effect.raw.low < LIFT < effect.raw.high
+    assert effect.instances is not None and effect.instances.replicated.instances == 5
+    assert found.over_time and len(found.days[0].days) == 7
+
+
+def test_outcomes_that_never_came_are_doubted_where_arms_differ(served: Path) -> None:
+    found = analyse([str(served)], shop())
+    assert not found.sound
+    assert "With doubt, because a check failed (missing outcomes of ctr)" in found.headline
+
+
+def test_neither_name_of_the_unit_may_tell_arms_apart(served: Path) -> None:
+    def asked(column: str) -> Experiment:
+        return shop(interference={"features": {"x": {"kind": "categorical", "column": column}}})
+
+    assert problems(asked("item")) == problems(asked("unit")) == []
+    [problem] = problems(asked("user_id"))
+    assert "it reads the unit `user_id`" in problem.message
+    with pytest.raises(ConfigError, match="it reads the unit `unit`, whose arm never changes"):
+        stage([str(served)], asked("unit"), served.parent)
+
+
+def test_a_size_is_read_off_it(served: Path) -> None:
+    [size] = sizes([str(served)], shop(), 0.1, False, 0.8)
+    assert size.users is not None and size.days is not None
+
+
+def test_it_is_read_alone(served: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected it alone, not 2"):
+        stage([str(served), "more.parquet"], shop(), tmp_path)
