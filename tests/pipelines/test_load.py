@@ -8,8 +8,13 @@ from hypothesis import strategies as st
 from features.errors import ConfigError
 from models.weightings import WEIGHTINGS
 from models.weightings.refused import REFUSED
+from pipelines.ab.experiment import Experiment
+from pipelines.ab.experiment import problems as problems_of_test
+from pipelines.ab.simulation import Simulation
+from pipelines.check import problems as problems_of_run
+from pipelines.config import RunConfig
 from pipelines.document import dump, parse
-from pipelines.load import fingerprint, load, merge, schema, to_yaml
+from pipelines.load import fingerprint, load, merge, read, schema, to_yaml
 
 SMALL = """\
 name: small
@@ -358,5 +363,10 @@ def test_schema_needs_data_unless_a_file_extends():
 
 
 @pytest.mark.parametrize("file", sorted(Path("configs").glob("*/*.yaml")), ids=str)
-def test_every_shipped_config_loads(file):
-    assert load(file).name
+def test_every_shipped_config_loads(file, tmp_path):
+    kinds = {"experiments": (Experiment, problems_of_test), "worlds": (Simulation, lambda _: ())}
+    kind, wrong_in = kinds.get(file.parent.name, (RunConfig, problems_of_run))
+    config = read(kind, file, wrong_in=wrong_in)
+    assert config.name
+    (tmp_path / "again.yaml").write_text(to_yaml(config))
+    assert read(kind, tmp_path / "again.yaml", wrong_in=wrong_in) == config

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -12,7 +11,6 @@ from pipelines.ab.worlds import WORLDS
 from pipelines.load import read, to_yaml
 from pipelines.terminal import as_text, messages
 
-ROOT = Path(__file__).parents[3]
 SMALL = {
     "loop": {
         "kind": "loop",
@@ -33,11 +31,10 @@ def small(kind: str) -> Simulation:
     return Simulation.model_validate({"name": f"small-{kind}", "world": SMALL[kind]})
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs" / "worlds").glob("*.yaml")))
-def test_shipped_worlds_load_and_round_trip(file, tmp_path):
-    config = read(Simulation, file)
-    (tmp_path / "again.yaml").write_text(to_yaml(config))
-    assert read(Simulation, tmp_path / "again.yaml") == config
+@pytest.mark.parametrize("kind", WORLDS)
+def test_a_world_round_trips(kind, tmp_path):
+    (tmp_path / "again.yaml").write_text(to_yaml(small(kind)))
+    assert read(Simulation, tmp_path / "again.yaml") == small(kind)
 
 
 def test_the_family_is_complete():
@@ -57,7 +54,7 @@ def test_files_and_run_hold_what_came_out(kind, tmp_path):
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
     assert run.data.params["kind"] == kind
-    assert len(run.data.metrics) == len(done.found.metrics)
+    assert {name.replace(" ", "_") for name in done.found.metrics} <= run.data.metrics.keys()
     logged = {file.path for file in client.list_artifacts(run.info.run_id)}
     numbers = {"loop": "loop.json", "feed": "truth.json"}[kind]
     assert {CONFIG, numbers} <= logged
