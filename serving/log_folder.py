@@ -1,8 +1,8 @@
 """The folder of an experiment's log: what lies where, whose it is, and that one process writes it.
 
 `assignments/`, `exposures/` and `outcomes/` hold Parquet files that are never changed, `journal/`
-the rows that are not in Parquet yet, `experiment.json` what the log is of. A journal and the Parquet
-files made of it have one number.
+the rows that are not in Parquet yet, `experiment.json` what the log is of. A journal and the
+Parquet files made of it have one number.
 """
 
 import fcntl
