@@ -1,4 +1,4 @@
-"""Classifiers that tell the arm of a row, stopped and calibrated on units that they have not seen."""
+"""Classifiers that tell the arm of a row, stopped and calibrated on units they have not seen."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +47,8 @@ def calibrated(
         else:
             data = inputs[seen], arm[seen], inputs[held], arm[held]
             model = _network(*data, config, seed + number)
-        calibrated = CalibratedClassifierCV(FrozenEstimator(model), method=config.calibrate)
-        models.append(calibrated.fit(inputs[held], arm[held]))
+        tuned = CalibratedClassifierCV(FrozenEstimator(model), method=config.calibrate)
+        models.append(tuned.fit(inputs[held], arm[held]))
     return models
 
 

@@ -7,7 +7,7 @@ their unit (cross-fitting: Chernozhukov et al., "Double/debiased machine learnin
 Journal 2018), and probabilities are calibrated on units that the classifier has not seen.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -120,6 +120,7 @@ def fit(
     units: np.ndarray,
     config: PropensityConfig,
     seed: int | None = None,
+    told: Callable[[int, int], None] = lambda done, folds: None,
 ) -> Propensity:
     """Judge every row of a test by a model that has seen no row of its unit.
 
@@ -128,6 +129,7 @@ def fit(
         arms: `(n,)` names.
         units: `(n,)` who was randomised; all rows of one are in one arm.
         seed: in place of `config.seed`.
+        told: hears how many folds are judged, and of how many.
 
     Raises DataError for fewer than two arms, a unit in several arms, and too few units.
     """
@@ -141,6 +143,7 @@ def fit(
         held, rest = fold == number, fold != number
         models = calibrated(inputs[rest], arm[rest], unit[rest], config, seed)
         chance[held] = np.mean([model.predict_proba(inputs[held]) for model in models], 0)
+        told(number + 1, config.folds)
     chance /= chance.sum(1, keepdims=True)
     area = _area(chance[:, 1], arm, unit, seed) if len(names) == 2 else (None, None, None)
     return Propensity(tuple(map(str, names)), chance, arm, *area)
@@ -191,15 +194,18 @@ def _one_hot(column: pl.Series, width: int) -> csr_matrix:
 
 def _check(names: np.ndarray, arm: np.ndarray, unit: np.ndarray, folds: int) -> None:
     if len(names) < 2:
-        raise DataError(f"the rows are of {len(names)} arm; expected two or more")
+        raise DataError(f"P(arm | row): the rows are of {len(names)} arm; expected two or more")
     pairs = np.unique(np.stack([unit, arm]), axis=1)
     crossed = int((np.bincount(pairs[0]) > 1).sum())
     if crossed:
-        raise DataError(f"{crossed} units are in several arms; expected one arm for each")
+        raise DataError(
+            f"P(arm | row): {crossed} units are in several arms; expected one arm for each"
+        )
     for name, units in zip(names, np.bincount(pairs[1]), strict=True):
         if units < 2 * folds:
             raise DataError(
-                f"arm `{name}` has {units} units; {folds} folds by unit need at least {2 * folds}"
+                f"P(arm | row): arm `{name}` has {units} units; {folds} folds by unit need at "
+                f"least {2 * folds}"
             )
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +73,7 @@ def _build(
     config = design.asks()
     found = None
     if config is not None:
-        told("judging rows by their arm", 0, 1)
-        found = _judge(dataset, config, arm != BEFORE, rows)
+        found = _judge(dataset, config, arm != BEFORE, rows, told)
     logged = Logged(names, arm, training, None if found is None else found.chance)
     weights = design.weights(logged)
     given = rows["row.weight"].to_numpy().astype(np.float64)
@@ -117,10 +117,17 @@ def _arms(column: pl.Series, trained: str) -> tuple[tuple[str, ...], np.ndarray]
 
 
 def _judge(
-    dataset: PreparedDataset, config: PropensityConfig, test: np.ndarray, rows: pl.DataFrame
+    dataset: PreparedDataset,
+    config: PropensityConfig,
+    test: np.ndarray,
+    rows: pl.DataFrame,
+    told: Told,
 ) -> Propensity:
+    told("judging rows by their arm", 0, config.folds)
     arms, units = rows[ARM].to_numpy()[test], rows[UNIT].to_numpy()[test]
-    found = fit(design_matrix(dataset, config.features)[test], arms, units, config)
+    inputs = design_matrix(dataset, config.features)[test]
+    heard = partial(told, "judging rows by their arm")
+    found = fit(inputs, arms, units, config, told=heard)
     overlap.check(found, dataset, config, test, arms, units)
     return found
 

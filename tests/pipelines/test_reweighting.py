@@ -208,7 +208,7 @@ def equal(one, other):
 def knowing(chance):
     """A stand-in for the fitted model that gives the chance it is told of each arm."""
 
-    def fit(inputs, arms, units, config):
+    def fit(inputs, arms, units, config, told):
         names, arm = np.unique(arms, return_inverse=True)
         return Propensity(tuple(names), chance(arm), arm, None, None, None)
 

@@ -20,7 +20,10 @@ CONSOLE = Console(quiet=True)
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weighted")
     write_log(folder / "log.parquet", rows=900, before=100)
-    by = {"arm": "treatment", "propensity": {"features": ["item", "price"], "hidden": [8]}}
+    by = {
+        "arm": "treatment",
+        "propensity": {"features": ["item", "price"], "hidden": [8], "folds": 2},
+    }
     train = {"epochs": 1, "batch_size": 128, "precision": "fp32", "divide_by": "rows"}
     whole = document(folder, weighting_by=by, train=train)
     (folder / "run.yaml").write_text(dump(whole))
