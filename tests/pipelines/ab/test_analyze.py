@@ -117,7 +117,9 @@ def test_the_run_holds_numbers_words_and_files(rich: Analysis, store: str) -> No
     client = tracking.client(store)
     found = client.get_experiment_by_name(RUNS)
     assert found is not None
-    (run,) = client.search_runs([found.experiment_id], "tags.withheld = 'False'")
+    (run,) = client.search_runs(
+        [found.experiment_id], "tags.withheld = 'False' and run_name = 'shop'"
+    )
     effect = rich.facts.metrics[0].effects[0].effect
     assert run.info.status == "FINISHED"
     assert run.data.metrics["difference/ctr/treatment"] == effect.difference
