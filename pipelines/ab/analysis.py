@@ -10,10 +10,11 @@ from features.errors import DataError
 from pipelines.ab import interference, over_time, policies, words
 from pipelines.ab.experiment import Experiment
 from pipelines.ab.facts import VERSION, Facts, LogFacts, Metric
+from pipelines.ab.gather import gather
 from pipelines.ab.judging import judge
 from pipelines.ab.log import numerator, stage
 from pipelines.ab.segments import by_segment
-from pipelines.ab.units import Units, gather
+from pipelines.ab.units import Units
 from pipelines.ab.validity import checks
 
 T = TypeVar("T")

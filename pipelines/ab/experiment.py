@@ -22,6 +22,8 @@ class LogConfig(Config):
     """Column of the arm's name; null for rows of users outside the test."""
     instance: str | None = None
     """Column that numbers the model instance behind a row, where each arm has several."""
+    version: str | None = None
+    """Column of the version of the model behind a row: plots mark the days on which it changes."""
     time: TimeConfig | None = None
     """When the row happened; needed for everything over time."""
     tables: dict[str, SideTableConfig] = {}

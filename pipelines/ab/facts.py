@@ -194,6 +194,8 @@ class Daily:
     slope_low: float
     slope_high: float
     p_value: float
+    retrained: tuple[str, ...]
+    """Days on which a model of this arm or of control was replaced by a newer version."""
     sentence: str
 
 

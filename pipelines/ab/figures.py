@@ -130,6 +130,8 @@ def days(found: Sequence[Daily]) -> Figure:
         middle = numbers.mean()
         line = effect.mean() + one.slope * (numbers - middle)
         axes.plot(numbers, line, color=color, linestyle="--", linewidth=1.2)
+    for day in sorted({day for one in found for day in one.retrained}):
+        axes.axvline(date.fromisoformat(day).toordinal(), color=GREY, linestyle=":", linewidth=1.2)
     axes.axhline(0, color=INK, linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.xaxis.set_major_formatter(lambda v, _: f"{date.fromordinal(max(int(v), 1)):%-d %b}")

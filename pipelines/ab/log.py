@@ -20,9 +20,11 @@ from features.text import text
 from pipelines.ab.experiment import AnalysisConfig, Experiment, MeanMetric, interference
 from serving.exposure_log import read_assignments, read_log
 
-UNIT, ARM, TIME, INSTANCE = "test.unit", "test.arm", "test.time", "test.instance"
+UNIT, ARM, TIME = "test.unit", "test.arm", "test.time"
+INSTANCE, VERSION = "test.instance", "test.version"
 """Columns of every row: who, where (null outside the test), when (Int64 microseconds, null where
-the log has no time), and which instance of the arm's model (null where each arm has one)."""
+the log has no time), which instance of the arm's model (null where each arm has one), and of which
+version (null where the log does not say)."""
 KEPT, CONTENT = "test.kept", "test.content"
 """Whether the row meets `where`; a hash of all that the log says of it."""
 PROPENSITY, ACTION, CONTEXT = "test.propensity", "test.action", "test.context"
@@ -79,7 +81,8 @@ def stage(logs: Sequence[str], experiment: Experiment, folder: Path) -> Log:
     if served is not None:
         unit = "unit"
         time = log.time or TimeConfig(column="time")
-        log = log.model_copy(update={"time": time, "instance": log.instance or "instance"})
+        own = {"instance": log.instance or "instance", "version": log.version or "version"}
+        log = log.model_copy(update={"time": time, **own})
         analysis = analysis.model_copy(update={"log": log})
     file = folder / "rows.parquet"
     _check_shown(analysis, unit, experiment.outcomes)
@@ -145,6 +148,8 @@ def _wanted(unit: str | None, analysis: AnalysisConfig) -> Iterator[tuple[tuple[
     yield ("analysis", "log", "arm"), log.arm
     if log.instance is not None:
         yield ("analysis", "log", "instance"), log.instance
+    if log.version is not None:
+        yield ("analysis", "log", "version"), log.version
     if log.time is not None:
         yield ("analysis", "log", "time", "column"), log.time.column
     if log.where is not None:
@@ -206,8 +211,9 @@ def _columns(unit: str | None, analysis: AnalysisConfig, lineage: Lineage) -> It
     if log.time is not None:
         when = microseconds(log.time, lineage.dtype(log.time.column))
     yield when.alias(TIME)
-    instance = pl.lit(None, pl.String) if log.instance is None else _text(log.instance, lineage)
-    yield instance.alias(INSTANCE)
+    for column, name in ((INSTANCE, log.instance), (VERSION, log.version)):
+        value = pl.lit(None, pl.String) if name is None else _text(name, lineage)
+        yield value.alias(column)
     kept = pl.lit(True)
     if log.where is not None:
         kept = pl.col(sql.value(log.where)).cast(pl.Boolean).fill_null(False)

@@ -88,6 +88,7 @@ def daily(units: Units, experiment: Experiment, metric: str) -> list[Daily]:
                 slope_low=trend.slope_low,
                 slope_high=trend.slope_high,
                 p_value=trend.p_value,
+                retrained=_retrained(units, (experiment.control, arm)),
                 sentence=_daily(arm, metric, trend, analysis.alpha),
             )
         )
@@ -107,6 +108,11 @@ def _daily(arm: str, metric: str, trend: novelty.Trend, alpha: float) -> str:
         f"From day to day the effect of {arm} on {metric} changes by {slope} ({level(alpha)} "
         f"interval {low} to {high}): {told}."
     )
+
+
+def _retrained(units: Units, arms: tuple[str, str]) -> tuple[str, ...]:
+    days = {day for arm in arms for day in units.retrained.get(arm, ())}
+    return tuple(_date(day) for day in sorted(days))
 
 
 def _date(day: int) -> str:

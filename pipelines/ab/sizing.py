@@ -74,7 +74,9 @@ def _users(logs: Sequence[str], experiment: Experiment) -> pl.DataFrame:
     """One row a user, with sums of all metrics and the first time."""
     analysis = experiment.analysis
     assert analysis is not None
-    log: LogConfig = analysis.log.model_copy(update={"arm": sql.value("'past'"), "instance": None})
+    log: LogConfig = analysis.log.model_copy(
+        update={"arm": sql.value("'past'"), "instance": None, "version": None}
+    )
     drop = dict.fromkeys(("off_policy", "interference", "pre_period"))
     analysis = analysis.model_copy(update={"log": log, "segments": {}, **drop})
     with tempfile.TemporaryDirectory(prefix="fulcrum-ab-") as scratch:

@@ -27,7 +27,7 @@ RICH = {
     "segments": {"country": "country"},
     "pre_period": {"until": BEGAN},
     "sequential": {"tuned_for": 1000},
-    "log": {"time": {"column": "time"}, "instance": "instance"},
+    "log": {"time": {"column": "time"}, "instance": "instance", "version": "version"},
     "interference": {"features": {"item": {"kind": "categorical"}}, "folds": 2},
     "off_policy": {"propensity": "chance", "action": "item"},
 }
@@ -44,7 +44,8 @@ def rich(tmp_path_factory: pytest.TempPathFactory, store: str) -> Analysis:
         .when(arm="treatment")
         .then(0.8 / 20)
         .otherwise(1 / 20)
-        .alias("chance")
+        .alias("chance"),
+        (pl.col("time").dt.day() // 8).alias("version"),
     ).write_parquet(folder / "log.parquet")
     return analyze([str(folder / "log.parquet")], experiment(**RICH), folder / "out", store)
 
@@ -72,6 +73,7 @@ def test_every_part_says_something(rich: Analysis) -> None:
     assert found.segments is not None and len(found.segments.effects) == 3
     assert found.over_time[0].p[-1] < 0.05
     assert len(found.days[0].days) == 7
+    assert found.days[0].retrained == ("2024-03-08",)
     assert len(found.off_policy) == 2
     assert found.interference is not None
 
@@ -115,7 +117,9 @@ def test_the_run_holds_numbers_words_and_files(rich: Analysis, store: str) -> No
     client = tracking.client(store)
     found = client.get_experiment_by_name(RUNS)
     assert found is not None
-    (run,) = client.search_runs([found.experiment_id], "tags.withheld = 'False'")
+    (run,) = client.search_runs(
+        [found.experiment_id], "tags.withheld = 'False' and run_name = 'shop'"
+    )
     effect = rich.facts.metrics[0].effects[0].effect
     assert run.info.status == "FINISHED"
     assert run.data.metrics["difference/ctr/treatment"] == effect.difference

@@ -10,9 +10,9 @@ import pytest
 from features.errors import ConfigError
 from pipelines.ab.experiment import problems
 from pipelines.ab.facts import Interference
+from pipelines.ab.gather import gather
 from pipelines.ab.interference import describe, panel
 from pipelines.ab.log import stage
-from pipelines.ab.units import gather
 from pipelines.propensity import Propensity
 from tests.pipelines.ab.logs import analysed, experiment, log
 

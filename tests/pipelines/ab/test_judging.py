@@ -9,10 +9,10 @@ import pytest
 
 from pipelines.ab.experiment import Experiment
 from pipelines.ab.facts import Judged, Metric
+from pipelines.ab.gather import gather
 from pipelines.ab.judging import judge
 from pipelines.ab.log import stage
 from pipelines.ab.multiplicity import benjamini_hochberg, holm
-from pipelines.ab.units import gather
 from tests.pipelines.ab.logs import experiment, log
 
 SWAP = {"control": "treatment", "treatment": "control"}

@@ -9,9 +9,9 @@ import pytest
 from pipelines.ab import facts
 from pipelines.ab.analyze import NUMBERS, PAGE
 from pipelines.ab.experiment import Experiment, problems
+from pipelines.ab.gather import gather
 from pipelines.ab.interference import panel
 from pipelines.ab.log import stage
-from pipelines.ab.units import gather
 from pipelines.load import read
 
 DATA = Path("data/open-bandit-women")

@@ -10,8 +10,9 @@ from features.errors import DataError
 from pipelines.ab import over_time
 from pipelines.ab.effects import compare
 from pipelines.ab.experiment import Experiment
+from pipelines.ab.gather import gather
 from pipelines.ab.log import stage
-from pipelines.ab.units import Units, gather
+from pipelines.ab.units import Units
 from tests.pipelines.ab.logs import analysed, experiment, log
 
 SEQUENTIAL = experiment(sequential={"tuned_for": 500})
@@ -64,6 +65,20 @@ def test_an_effect_that_grows_is_a_trend(tmp_path: Path) -> None:
     assert found.days == tuple(f"2024-03-{day:02d}" for day in range(4, 11))
     assert found.slope_low < 0.05 < found.slope_high
     assert "it is not the same at the end as at the beginning" in found.sentence
+
+
+def test_days_of_new_models_are_marked(tmp_path: Path) -> None:
+    """Treatment's model is new from the third day on, control's never; each instance counts."""
+    rows = log(users=300)
+    newer = (pl.col("arm") == "treatment") & (pl.col("time").dt.day() >= 6)
+    version = pl.when(newer).then(2).otherwise(1) + 10 * (pl.col("user_id") % 2)
+    own = {"time": {"column": "time"}, "version": "version", "instance": "half"}
+    test = experiment(log=own)
+    rows = rows.with_columns(version=version, half=pl.col("user_id") % 2)
+    [found] = over_time.daily(units(rows, tmp_path, test), test, "ctr")
+    assert found.retrained == ("2024-03-06",)
+    [plain] = over_time.daily(units(rows, tmp_path, experiment()), experiment(), "ctr")
+    assert plain.retrained == ()
 
 
 def test_a_steady_effect_shows_no_trend(tmp_path: Path) -> None:

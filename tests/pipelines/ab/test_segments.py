@@ -7,9 +7,9 @@ import pytest
 
 from pipelines.ab import segments
 from pipelines.ab.facts import Segments
+from pipelines.ab.gather import gather
 from pipelines.ab.log import stage
 from pipelines.ab.multiplicity import benjamini_hochberg
-from pipelines.ab.units import gather
 from tests.pipelines.ab.logs import experiment, log
 
 

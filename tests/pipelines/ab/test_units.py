@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from features.errors import ConfigError, DataError
 from pipelines.ab.experiment import Experiment
+from pipelines.ab.gather import gather
 from pipelines.ab.log import ARM, UNIT, numerator, segment, stage
-from pipelines.ab.units import FIRST, ROWS, Units, gather
+from pipelines.ab.units import FIRST, ROWS, Units
 from tests.pipelines.ab.logs import BEGAN, experiment, log
 
 
