@@ -8,6 +8,7 @@ import typer
 
 from features.errors import FulcrumError
 from pipelines.commands.ab.analyze import analyze
+from pipelines.commands.ab.designs import designs
 from pipelines.commands.ab.power import power
 from pipelines.commands.ab.simulate import simulate
 from pipelines.commands.compare import compare
@@ -30,7 +31,7 @@ COMMANDS = {
     "Score": (score, serve),
     "Look": (show, schema, models, weightings, ui, doctor),
 }
-AB_COMMANDS: tuple[Callable[..., None], ...] = (simulate, power, analyze)
+AB_COMMANDS: tuple[Callable[..., None], ...] = (simulate, designs, power, analyze)
 
 app = typer.Typer(
     name="fulcrum",

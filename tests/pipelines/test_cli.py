@@ -18,7 +18,7 @@ from pipelines.__main__ import AB_COMMANDS, COMMANDS, main
 ROOT = Path(__file__).parents[2]
 VERBS = ["prepare", "train", "evaluate", "compare", "group", "register", "score", "serve"]
 VERBS += ["show", "schema", "models", "weightings", "ui", "doctor"]
-AB_VERBS = ["simulate", "power", "analyze"]
+AB_VERBS = ["simulate", "designs", "power", "analyze"]
 SMALL = """\
 name: small
 data:

@@ -1,0 +1,31 @@
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import Config, Set
+
+
+def designs(
+    config: Config,
+    overrides: Set,
+    designs: Annotated[
+        str, typer.Option(help="What `weighted` is held against, with commas between.")
+    ] = "pooling,splitting",
+) -> None:
+    """Train every arm's model under several designs, and say whether it matters.
+
+    CONFIG is a run with `weighting_by`, as for `fulcrum train`; whichever arm it names, all are
+    trained. Nothing is exported or registered.
+    """
+    from pipelines.load import load
+
+    loaded = load(config, overrides)
+
+    from pipelines import terminal
+    from pipelines.ab.design_study import compare_designs, table
+
+    names = [name.strip() for name in designs.split(",") if name.strip()]
+    study = compare_designs(loaded, names, terminal.messages)
+    terminal.results.print(table(study))
+    for sentence in study.sentences:
+        terminal.results.print(sentence, markup=False, soft_wrap=True)
