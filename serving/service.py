@@ -94,7 +94,9 @@ def serve_experiment(
             states = [model.scorer.state for model in models.all]
             events = _open_store(states, models.control.scorer.bundle.serving, store)
             looking = [state for state in states if state.past_columns]
-            past = History(history, looking[0]) if history and looking else None
+            # Each checks that the files have its columns; any one reads them.
+            pasts = [History(history, state) for state in looking] if history else []
+            past = pasts[0] if pasts else None
             service = ExperimentService(experiment, experiment.unit, models, written, events)
             logger.info("%s answers on http://%s:%d", experiment.name, host, port)
             stop = threading.Event()

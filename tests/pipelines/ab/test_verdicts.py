@@ -41,7 +41,7 @@ def test_adjusted_p_values_by_hand():
     assert holm([]) == benjamini_hochberg([]) == []
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_adjusting_keeps_order_and_never_lowers(p):
     for adjusted in (holm(p), benjamini_hochberg(p)):
