@@ -7,6 +7,7 @@ import polars as pl
 from features.arms import UNIT
 from features.data import DataConfig
 from features.dataset import PreparedDataset
+from features.kinds.recall import RecallKind
 from features.layout import IdInput
 from features.spec import FeatureSpec, made_of, mentions
 from features.split import SPLITS
@@ -23,6 +24,28 @@ def traces(name: str, columns: Iterable[str], spec: FeatureSpec) -> dict[str, st
                 if source in behind:
                     found.setdefault(column, "" if source == column else f" through `{source}`")
     return found
+
+
+def telling(name: str, spec: FeatureSpec) -> str:
+    """Why a feature tells the arm of a row whatever was shown, as the rest of a sentence about it;
+    nothing where it does not."""
+    if spec.data.arms is None:
+        return ""
+    arm, unit = spec.data.arms.column, spec.data.arms.unit
+    behind = traces(name, (arm, unit), spec)
+    if arm in behind:
+        return f"reads the arm itself{behind[arm]}"
+    if unit not in behind:
+        return ""
+    if isinstance(spec.features[name], RecallKind):
+        return (
+            f"looks back at what `{unit}` did{behind[unit]}, and the arm chose what that was: it "
+            "tells the arm whatever is shown"
+        )
+    return (
+        f"tells who the user is: it reads the unit `{unit}`{behind[unit]}, whose arm never "
+        "changes; expected features of the shown item and of the request"
+    )
 
 
 def _twins(column: str, data: DataConfig) -> list[str]:

@@ -9,11 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from features.arms import ArmsConfig
 from features.data import DataConfig
 from features.kinds import FeatureConfig
-from features.kinds.recall import RecallKind
 from features.spec import FeatureSpec, Problem, made_of, mentions
 from features.spec import problems as problems_of
 from features.split import OrderSplit
-from pipelines.identity import traces
+from pipelines.identity import telling
 
 
 def spec(
@@ -31,26 +30,8 @@ def problems(found: FeatureSpec, outcomes: Sequence[str]) -> Iterator[Problem]:
     """What is wrong with the features, by itself or because it is no part of what was shown."""
     yield from (problem for problem in problems_of(found) if problem.path[0] == "features")
     for name in found.features:
-        for message in [*_identity(name, found), *_outcomes(name, found, outcomes)]:
+        for message in filter(None, [telling(name, found), *_outcomes(name, found, outcomes)]):
             yield Problem(("features", name), message)
-
-
-def _identity(name: str, found: FeatureSpec) -> Iterator[str]:
-    assert found.data.arms is not None
-    arm, unit = found.data.arms.column, found.data.arms.unit
-    behind = traces(name, (arm, unit), found)
-    if arm in behind:
-        yield f"reads the arm itself{behind[arm]}"
-    elif unit in behind and isinstance(found.features[name], RecallKind):
-        yield (
-            f"looks back at what `{unit}` did{behind[unit]}, and the arm chose what that was: it "
-            "tells the arm whatever is shown"
-        )
-    elif unit in behind:
-        yield (
-            f"tells who the user is: it reads the unit `{unit}`{behind[unit]}, whose arm never "
-            "changes; expected features of the shown item and of the request"
-        )
 
 
 def _outcomes(name: str, found: FeatureSpec, outcomes: Sequence[str]) -> Iterator[str]:

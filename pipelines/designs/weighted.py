@@ -6,10 +6,9 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from features.errors import nearest
-from features.kinds.recall import RecallKind
 from features.spec import FeatureSpec
 from pipelines.designs.base import DesignConfig, Logged
-from pipelines.identity import traces
+from pipelines.identity import telling
 from pipelines.propensity import PropensityConfig
 
 
@@ -39,25 +38,5 @@ class WeightedConfig(DesignConfig):
             if name not in spec.features:
                 yield path, f"there is no feature `{name}`{nearest(name, spec.features)}"
                 continue
-            yield from ((path, message) for message in _tells(name, spec))
-
-
-def _tells(name: str, spec: FeatureSpec) -> Iterator[str]:
-    """Why a feature would tell the arm of a row whatever was shown."""
-    if spec.data.arms is None:
-        return
-    arm, unit = spec.data.arms.column, spec.data.arms.unit
-    behind = traces(name, (arm, unit), spec)
-    if arm in behind:
-        yield f"`{name}` reads the arm itself{behind[arm]}"
-    if unit in behind and isinstance(spec.features[name], RecallKind):
-        yield (
-            f"`{name}` looks back at what `{unit}` did{behind[unit]}, and the arm chose what that "
-            "was: it tells the arm whatever is shown, and weighted training collapses to splitting"
-        )
-    elif unit in behind:
-        yield (
-            f"`{name}` tells who the user is: it reads the unit `{unit}`{behind[unit]}, whose arm "
-            "never changes, and weighted training collapses to splitting; expected features of the "
-            "shown item and of the request"
-        )
+            if reason := telling(name, spec):
+                yield path, f"`{name}` {reason}: weighted training collapses to splitting"
