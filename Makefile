@@ -32,7 +32,9 @@ test-slow: setup ## the tests that take minutes
 	$(BIN)/pytest -m 'slow and not gpu'
 
 lint: setup ## ruff and mypy
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	mkdir -p .typing/fulcrum && ln -sfn $(foreach part,$(wildcard fulcrum/*.py* features models serving pipelines),../../$(part)) .typing/fulcrum/
+	$(BIN)/mypy
 
 bench: setup ## time preparation, training and scoring, and write the table
 	$(BIN)/python -m benchmarks
@@ -59,7 +61,7 @@ doctor: setup ## check this machine and print the fix for what is wrong
 	$(BIN)/fulcrum doctor
 
 clean: ## remove caches; runs, models and .venv stay
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis site build
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .typing .hypothesis site build
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 $(INSTALLED):

@@ -2,7 +2,7 @@
 
 Experiments are simulated in which models do not change: users come once or often, those who come
 often click more, and what a user watches is a matter of taste and has a heavy tail, so that rows of
-a user are alike. Every method of `pipelines.ab` meets the same experiments twice,
+a user are alike. Every method of `fulcrum.pipelines.ab` meets the same experiments twice,
 
     A/A    without effect: at 5 % it should be wrong in 5 % of them, and its p-values uniform
     A/B    with a known one: its 95 % intervals should hold it in 95 % of them
@@ -28,10 +28,18 @@ from rich.progress import track
 from rich.table import Table
 from scipy import stats
 
-from pipelines import figures, terminal
-from pipelines.ab import bootstrap, clustered, cuped, effects, sample_ratio, sequential
-from pipelines.ab.effects import Effect
-from pipelines.ab.users import Users
+from fulcrum.pipelines.ab.statistics import (
+    bootstrap,
+    clustered,
+    cuped,
+    effects,
+    sample_ratio,
+    sequential,
+)
+from fulcrum.pipelines.ab.statistics.effects import Effect
+from fulcrum.pipelines.ab.statistics.users import Users
+from fulcrum.pipelines.console import terminal
+from fulcrum.pipelines.figures import run as figures
 
 DOCS = Path(__file__).parent.parent / "docs"
 ALPHA = 0.05

@@ -31,24 +31,24 @@ from matplotlib.ticker import PercentFormatter
 from rich.progress import track
 from torch import Tensor
 
-from features.dataset import PreparedDataset
-from features.layout import Layout
-from features.prepare import prepare
-from features.reader import Reader
-from models.gramians import GramianConfig, Graph, SketchConfig
-from models.gramians.base import dense_products
-from models.gramians.batch_sum import BatchSumConfig
-from models.gramians.per_sample import PerSampleConfig
-from models.gramians.rows import RowsConfig
-from models.network import Network
-from models.step import Rows, Step
-from models.trunks import TrunkConfig
-from models.weightings import Setting
-from models.weightings.upgrad import UPGradConfig
-from pipelines import figures
-from pipelines.allocator import keep_freed_memory
-from pipelines.config import RunConfig
-from pipelines.load import load
+from fulcrum.features.layout import Layout
+from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.features.prepared.prepare import prepare
+from fulcrum.features.reading.reader import Reader
+from fulcrum.models.gramians import GramianConfig, Graph, SketchConfig
+from fulcrum.models.gramians.base import dense_products
+from fulcrum.models.gramians.batch_sum import BatchSumConfig
+from fulcrum.models.gramians.per_sample import PerSampleConfig
+from fulcrum.models.gramians.rows import RowsConfig
+from fulcrum.models.network import Network
+from fulcrum.models.step import Rows, Step
+from fulcrum.models.trunks import TrunkConfig
+from fulcrum.models.weightings import Setting
+from fulcrum.models.weightings.upgrad import UPGradConfig
+from fulcrum.pipelines.config.load import load
+from fulcrum.pipelines.config.run import RunConfig
+from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.training.malloc import keep_freed_memory
 
 CONFIG = Path(__file__).parent.parent / "configs" / "kuairand" / "mmoe.yaml"
 CHANGES = (

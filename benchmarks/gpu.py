@@ -16,11 +16,11 @@ from benchmarks.rounds import interleave
 from benchmarks.scoring import make_bundle, make_weights
 from benchmarks.training import read, train, wait
 from benchmarks.trunks import step
-from features.arrays import to_arrays
-from features.prepare import prepare
-from models.trunks import TRUNKS
-from pipelines.distributed import process_group
-from serving.session import Device, Session
+from fulcrum.features.prepared.prepare import prepare
+from fulcrum.features.reading.arrays import to_arrays
+from fulcrum.models.trunks import TRUNKS
+from fulcrum.pipelines.training.processes import process_group
+from fulcrum.serving.scoring.onnx_session import Device, Session
 
 CARD = Size(batch_size=65_536, steps=8)
 SIDE = 8192

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipelines.config import RunConfig
+from fulcrum.pipelines.config.run import RunConfig
 
 IDS, NUMBERS = 26, 13
 TASKS = ("click", "like", "buy", "share", "follow")

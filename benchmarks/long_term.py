@@ -36,12 +36,12 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from features.layout import TaskSpec
-from models.step import Rows, Step
-from models.weightings import Setting, StaticConfig, Weighting, WeightingConfig
-from models.weightings.rmtl import RMTLConfig
-from models.weightings.rmtl_mc import RMTLMCConfig
-from pipelines import figures
+from fulcrum.features.layout import TaskSpec
+from fulcrum.models.step import Rows, Step
+from fulcrum.models.weightings import Setting, StaticConfig, Weighting, WeightingConfig
+from fulcrum.models.weightings.rmtl import RMTLConfig
+from fulcrum.models.weightings.rmtl_mc import RMTLMCConfig
+from fulcrum.pipelines.figures import run as figures
 
 TASKS = tuple(TaskSpec(name=name, kind="binary", rate=0.5) for name in ("click", "buy"))
 INPUTS, EARLY, SHORTEST, LONGEST = 8, 4, 8, 16

@@ -26,12 +26,12 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
-from models.towers import Towers
-from models.trunks import TrunkConfig
-from models.trunks.mmoe import MMoEConfig
-from models.trunks.omoe import OMoEConfig
-from models.trunks.shared_bottom import SharedBottomConfig
-from pipelines import figures
+from fulcrum.models.layers.towers import Towers
+from fulcrum.models.trunks import TrunkConfig
+from fulcrum.models.trunks.mmoe import MMoEConfig
+from fulcrum.models.trunks.omoe import OMoEConfig
+from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
+from fulcrum.pipelines.figures import run as figures
 
 INPUTS, SINES, NOISE = 100, 10, 0.1
 CORRELATIONS = (0.0, 0.5, 0.9, 1.0)

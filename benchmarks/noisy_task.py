@@ -33,10 +33,10 @@ from rich.table import Table
 from scipy import stats
 from torch import Tensor
 
-from features.layout import TaskSpec
-from models.step import Rows, Step
-from models.weightings import WEIGHTINGS, Setting, Weighting, WeightingConfig
-from pipelines import figures
+from fulcrum.features.layout import TaskSpec
+from fulcrum.models.step import Rows, Step
+from fulcrum.models.weightings import WEIGHTINGS, Setting, Weighting, WeightingConfig
+from fulcrum.pipelines.figures import run as figures
 
 CLEAN, NOISY = 0, 1
 TASKS = tuple(TaskSpec(name=n, kind="regression", mean=0.0, std=1.0) for n in ("clean", "noisy"))
@@ -144,7 +144,7 @@ class Networks:
 
 @dataclass(frozen=True)
 class AfterStep:
-    """See `models.step.After`; of one seed."""
+    """See `fulcrum.models.step.After`; of one seed."""
 
     networks: Networks
     seed: int

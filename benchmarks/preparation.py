@@ -7,7 +7,7 @@ from benchmarks.figure import Figure, per_second
 from benchmarks.logs import Size, make_run, write_logs
 from benchmarks.memory import peak
 from benchmarks.rounds import interleave
-from features.prepare import prepare
+from fulcrum.features.prepared.prepare import prepare
 
 PLAIN, LOOKING_BACK = (
     "preparation: 26 ids, 13 numbers, 3 labels",

@@ -10,17 +10,17 @@ import torch
 from benchmarks.figure import Figure, per_second
 from benchmarks.logs import Size, make_run
 from benchmarks.rounds import interleave
-from features.arrays import to_arrays
-from features.dataset import PreparedDataset
-from features.prepare import prepare
-from features.source import scan
-from models.network import Network
-from models.plain import PlainNetwork
-from pipelines.config import RunConfig
-from serving.bundle import Bundle
-from serving.export import export
-from serving.scorer import Scorer
-from serving.session import Session
+from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.features.prepared.prepare import prepare
+from fulcrum.features.raw.source import scan
+from fulcrum.features.reading.arrays import to_arrays
+from fulcrum.models.network import Network
+from fulcrum.models.plain import PlainNetwork
+from fulcrum.pipelines.config.run import RunConfig
+from fulcrum.serving.bundle.bundle import Bundle
+from fulcrum.serving.publishing.export import export
+from fulcrum.serving.scoring.onnx_session import Session
+from fulcrum.serving.scoring.scorer import Scorer
 
 BATCHES = 16
 """Scored in each call."""

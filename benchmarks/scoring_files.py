@@ -7,8 +7,8 @@ from benchmarks.figure import Figure, per_second
 from benchmarks.logs import Size
 from benchmarks.memory import peak
 from benchmarks.rounds import interleave
-from serving.bundle import Bundle
-from serving.files import score_files
+from fulcrum.serving.bundle.bundle import Bundle
+from fulcrum.serving.scoring.files import score_files
 
 FILES = "scoring a Parquet file into another"
 

@@ -12,16 +12,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.figure import Figure, per_second
 from benchmarks.logs import Size, make_run
 from benchmarks.rounds import interleave
-from features.dataset import PreparedDataset
-from features.prepare import prepare
-from features.reader import Reader
-from models.layers import StackedLinear
-from models.network import Network
-from pipelines.config import RunConfig
-from pipelines.distributed import Process, process_group
-from pipelines.progress import SilentProgress
-from pipelines.tracker import SilentTracker
-from pipelines.train import Trainer
+from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.features.prepared.prepare import prepare
+from fulcrum.features.reading.reader import Reader
+from fulcrum.models.layers.stacked import StackedLinear
+from fulcrum.models.network import Network
+from fulcrum.pipelines.config.run import RunConfig
+from fulcrum.pipelines.console.progress import SilentProgress
+from fulcrum.pipelines.tracking.protocol import SilentTracker
+from fulcrum.pipelines.training.processes import Process, process_group
+from fulcrum.pipelines.training.trainer import Trainer
 
 THREADS = 2
 LIMIT, FP32, BF16, READING = (

@@ -14,10 +14,10 @@ from benchmarks.figure import Figure, per_second
 from benchmarks.logs import Size
 from benchmarks.rounds import interleave
 from benchmarks.training import THREADS, wait
-from models.trunks import TrunkConfig
-from models.trunks.mmoe import MMoEConfig
-from models.trunks.ple import PLEConfig
-from pipelines.allocator import keep_freed_memory
+from fulcrum.models.trunks import TrunkConfig
+from fulcrum.models.trunks.mmoe import MMoEConfig
+from fulcrum.models.trunks.ple import PLEConfig
+from fulcrum.pipelines.training.malloc import keep_freed_memory
 
 CPU = torch.device("cpu")
 FIELDS = [f"field_{f}" for f in range(27)]

@@ -11,11 +11,11 @@ from benchmarks.logs import TASKS, Size, make_run
 from benchmarks.memory import peak
 from benchmarks.rounds import interleave
 from benchmarks.training import THREADS, train
-from features.dataset import PreparedDataset
-from features.prepare import prepare
-from models.weightings import WEIGHTINGS
-from pipelines.config import RunConfig
-from pipelines.distributed import process_group
+from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.features.prepared.prepare import prepare
+from fulcrum.models.weightings import WEIGHTINGS
+from fulcrum.pipelines.config.run import RunConfig
+from fulcrum.pipelines.training.processes import process_group
 
 STATIC = "static"
 VALUES, GRADIENTS, AGENT = 1 / 1.03, 1 / 1.35, 1 / 1.6

@@ -6,7 +6,7 @@ carries it. Every input is one column of the prepared data set and one input of 
 
 from typing import Literal
 
-from features.config import Config
+from fulcrum.features.config import Config
 
 NULL, UNKNOWN = 0, 1
 """The first two rows of every embedding table: value missing, value not in the vocabulary."""

@@ -4,14 +4,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from features import sql
-from features.config import Config
-from features.data import DataConfig
-from features.errors import ConfigError, nearest
-from features.kinds import FeatureConfig
-from features.kinds.base import Read
-from features.kinds.recall import RecallKind
-from features.task import TaskConfig
+from fulcrum.features.config import Config
+from fulcrum.features.declared.data import DataConfig
+from fulcrum.features.declared.task import TaskConfig
+from fulcrum.features.errors import ConfigError, nearest
+from fulcrum.features.kinds import FeatureConfig
+from fulcrum.features.kinds.base import Read
+from fulcrum.features.kinds.recall import RecallKind
+from fulcrum.features.values import sql
 
 RESERVED = ("label", "observed", "row", "past", "missing")
 """First words of the columns that Fulcrum adds beside the features' own."""
@@ -59,7 +59,7 @@ def problems(spec: FeatureSpec) -> list[Problem]:
 
 
 def places(spec: FeatureSpec) -> Iterator[tuple[Path, str]]:
-    """Every place that reads a column or an expression, with its name as `features.lineage` has it;
+    """Every place that reads a column or an expression, with its name as `raw.lineage` has it;
     derived columns first."""
     data = spec.data
     for name in data.derive:

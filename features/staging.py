@@ -14,7 +14,7 @@ from pathlib import Path
 
 from polars.exceptions import PolarsError
 
-from features.errors import ResourceError
+from fulcrum.features.errors import ResourceError
 
 logger = logging.getLogger(__name__)
 

@@ -7,20 +7,20 @@ import torch
 from torch import Tensor, nn
 from torchrec import JaggedTensor, KeyedTensor
 
-from features.batch import Batch
-from features.layout import Layout
-from models.gramians import Graph
-from models.head_scale import HeadScale
-from models.level import Level
-from models.lookups import Lookups
-from models.objectives.masked import DivideBy, masked_mean
-from models.predictor import Predictor
-from models.random_state import RandomState
-from models.regularisers import Look, Regulariser
-from models.step import Rows, Step
-from models.tables import Gather, Tables, Vectors
-from models.trunks import TrunkConfig
-from models.weightings import StaticConfig, Weighting
+from fulcrum.features.layout import Layout
+from fulcrum.features.reading.batch import Batch
+from fulcrum.models.embedding.lookups import Lookups
+from fulcrum.models.embedding.tables import Gather, Tables, Vectors
+from fulcrum.models.gramians import Graph
+from fulcrum.models.layers.expert_usage import Level
+from fulcrum.models.layers.head_scale import HeadScale
+from fulcrum.models.objectives.masked import DivideBy, masked_mean
+from fulcrum.models.predictor import Predictor
+from fulcrum.models.random_state import RandomState
+from fulcrum.models.regularisers import Look, Regulariser
+from fulcrum.models.step import Rows, Step
+from fulcrum.models.trunks import TrunkConfig
+from fulcrum.models.weightings import StaticConfig, Weighting
 
 
 class Objective(nn.Module):

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from features.layout import PADDING, BagInput, IdInput, Layout, SequenceInput
-from models.predictor import Predictor
-from models.tables import Vectors, masked_mean, table_name
-from models.trunks import TrunkConfig
+from fulcrum.features.layout import PADDING, BagInput, IdInput, Layout, SequenceInput
+from fulcrum.models.embedding.tables import Vectors, masked_mean, table_name
+from fulcrum.models.predictor import Predictor
+from fulcrum.models.trunks import TrunkConfig
 
 
 class PlainNetwork(nn.Module):

@@ -6,12 +6,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from features.layout import Layout
-from models.level import Level
-from models.objectives.mixed import MixedObjective
-from models.tables import Vectors
-from models.towers import Towers
-from models.trunks import TrunkConfig
+from fulcrum.features.layout import Layout
+from fulcrum.models.embedding.tables import Vectors
+from fulcrum.models.layers.expert_usage import Level
+from fulcrum.models.layers.towers import Towers
+from fulcrum.models.objectives.mixed import MixedObjective
+from fulcrum.models.trunks import TrunkConfig
 
 
 class Predictor(nn.Module):

@@ -57,7 +57,7 @@ class Step:
     @cached_property
     def gramian(self) -> Tensor:
         """`(tasks, tasks)` inner products of the task gradients, float64, in main memory, equal on
-        all processes. Costs T partial backward passes: see `models.gramians`."""
+        all processes. Costs T partial backward passes: see `fulcrum.models.gramians`."""
         return self._gramian().cpu()
 
     @cached_property

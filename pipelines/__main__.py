@@ -1,4 +1,4 @@
-"""The command line: `fulcrum`, or `python -m pipelines`."""
+"""The command line: `fulcrum`, or `python -m fulcrum`."""
 
 import os
 import sys
@@ -6,25 +6,25 @@ from collections.abc import Callable
 
 import typer
 
-from features.errors import FulcrumError
-from pipelines.commands.ab.analyze import analyze
-from pipelines.commands.ab.designs import designs
-from pipelines.commands.ab.power import power
-from pipelines.commands.ab.simulate import simulate
-from pipelines.commands.compare import compare
-from pipelines.commands.doctor import doctor
-from pipelines.commands.evaluate import evaluate
-from pipelines.commands.group import group
-from pipelines.commands.models import models
-from pipelines.commands.prepare import prepare
-from pipelines.commands.register import register
-from pipelines.commands.schema import schema
-from pipelines.commands.score import score
-from pipelines.commands.serve import serve
-from pipelines.commands.show import show
-from pipelines.commands.train import train
-from pipelines.commands.ui import ui
-from pipelines.commands.weightings import weightings
+from fulcrum.features.errors import FulcrumError
+from fulcrum.pipelines.commands.ab.analyze import analyze
+from fulcrum.pipelines.commands.ab.designs import designs
+from fulcrum.pipelines.commands.ab.power import power
+from fulcrum.pipelines.commands.ab.simulate import simulate
+from fulcrum.pipelines.commands.compare import compare
+from fulcrum.pipelines.commands.doctor import doctor
+from fulcrum.pipelines.commands.evaluate import evaluate
+from fulcrum.pipelines.commands.group import group
+from fulcrum.pipelines.commands.models import models
+from fulcrum.pipelines.commands.prepare import prepare
+from fulcrum.pipelines.commands.register import register
+from fulcrum.pipelines.commands.schema import schema
+from fulcrum.pipelines.commands.score import score
+from fulcrum.pipelines.commands.serve import serve
+from fulcrum.pipelines.commands.show import show
+from fulcrum.pipelines.commands.train import train
+from fulcrum.pipelines.commands.ui import ui
+from fulcrum.pipelines.commands.weightings import weightings
 
 COMMANDS = {
     "Train": (prepare, train, evaluate, compare, group, register),
@@ -57,7 +57,7 @@ app.add_typer(ab, name="ab", rich_help_panel="Experiment")
 
 @app.callback()
 def _before() -> None:
-    from pipelines.terminal import start_logging
+    from fulcrum.pipelines.console.terminal import start_logging
 
     start_logging()
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from features.errors import ResourceError
+from fulcrum.features.errors import ResourceError
 
 TRIPLE = {"torch": "2.13.0", "torchrec": "1.8.0", "fbgemm-gpu": "1.8.0"}
 """One unit: a newer one of them does not load with the others."""
@@ -120,7 +120,7 @@ def _bf16() -> Iterator[Finding]:
 
 
 def _onnx_runtime() -> Iterator[Finding]:
-    from serving.session import CPU, CUDA, probe
+    from fulcrum.serving.scoring.onnx_session import CPU, CUDA, probe
 
     both = all(_version(name) for name in ("onnxruntime", "onnxruntime-gpu"))
     if both:
@@ -152,7 +152,7 @@ def _graph() -> bytes:
 
 
 def _store(uri: str) -> Iterator[Finding]:
-    from pipelines.tracking import check_store
+    from fulcrum.pipelines.tracking.mlflow import check_store
 
     path = Path(uri.removeprefix("sqlite:///"))
     fix = "set `tracking.uri` to a store that can be written, or start the server it names"

@@ -14,24 +14,24 @@ from typing import TYPE_CHECKING
 import uvicorn
 from fastapi import FastAPI
 
-from features.errors import ConfigError, ResourceError
-from features.kinds.history import HistoryConfig
-from features.kinds.window import WindowConfig
-from features.state import FeatureState
-from serving.app import ROWS_PER_CALL, Service, app, routes
-from serving.arm_models import ArmModels
-from serving.bundle import Bundle
-from serving.config import ServingConfig
-from serving.experiment import ExperimentConfig
-from serving.experiment_service import ExperimentService, logged_columns
-from serving.exposure_log import ExposureLog
-from serving.history import History
-from serving.scorer import Scorer
-from serving.session import Device
-from serving.store import EventStore
+from fulcrum.features.errors import ConfigError, ResourceError
+from fulcrum.features.kinds.history import HistoryConfig
+from fulcrum.features.kinds.window import WindowConfig
+from fulcrum.features.transform.state import FeatureState
+from fulcrum.serving.bundle.bundle import Bundle
+from fulcrum.serving.bundle.config import ServingConfig
+from fulcrum.serving.experiments.arm_models import ArmModels
+from fulcrum.serving.experiments.experiment import ExperimentConfig
+from fulcrum.serving.experiments.exposure_log import ExposureLog
+from fulcrum.serving.experiments.service import ExperimentService, logged_columns
+from fulcrum.serving.http.app import ROWS_PER_CALL, Service, app, routes
+from fulcrum.serving.http.event_store import EventStore
+from fulcrum.serving.scoring.history import History
+from fulcrum.serving.scoring.onnx_session import Device
+from fulcrum.serving.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
-    from serving.registry import Registry
+    from fulcrum.serving.publishing.registry import Registry
 
 DRAIN_SECONDS = 30
 """How long open requests may take after SIGTERM."""

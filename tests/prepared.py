@@ -6,9 +6,8 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from features.data import DataConfig
-from features.dataset import PreparedDataset
-from features.layout import (
+from fulcrum.features.declared.data import DataConfig
+from fulcrum.features.layout import (
     BagInput,
     DenseInput,
     IdInput,
@@ -17,9 +16,10 @@ from features.layout import (
     TableSpec,
     TaskSpec,
 )
-from features.manifest import Manifest, Shard, SplitFacts, checksum
-from features.spec import FeatureSpec
-from features.state import FeatureState
+from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.features.prepared.manifest import Manifest, Shard, SplitFacts, checksum
+from fulcrum.features.spec import FeatureSpec
+from fulcrum.features.transform.state import FeatureState
 
 LAYOUT = Layout(
     tables=(

@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
-from features.kinds.base import FeatureKind
-from features.kinds.categorical import CategoricalConfig
-from features.kinds.cross import CrossConfig
-from features.kinds.expression import ExpressionConfig
-from features.kinds.history import HistoryConfig
-from features.kinds.multi import MultiConfig
-from features.kinds.numeric import NumericConfig
-from features.kinds.window import WindowConfig
+from fulcrum.features.kinds.base import FeatureKind
+from fulcrum.features.kinds.categorical import CategoricalConfig
+from fulcrum.features.kinds.cross import CrossConfig
+from fulcrum.features.kinds.expression import ExpressionConfig
+from fulcrum.features.kinds.history import HistoryConfig
+from fulcrum.features.kinds.multi import MultiConfig
+from fulcrum.features.kinds.numeric import NumericConfig
+from fulcrum.features.kinds.window import WindowConfig
 
 KINDS: dict[str, type[FeatureKind]] = {
     "categorical": CategoricalConfig,

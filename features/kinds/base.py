@@ -1,6 +1,6 @@
 """What every kind of feature shares: from what it reads to the inputs of the network.
 
-A new kind is a file with a subclass and a line in the dictionary of `features.kinds`.
+A new kind is a file with a subclass and a line in the dictionary of `fulcrum.features.kinds`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from features import sql
-from features.config import Config
-from features.layout import Input, TableSpec
-from features.vocabulary import Lookup
+from fulcrum.features.config import Config
+from fulcrum.features.kinds.vocabulary import Lookup
+from fulcrum.features.layout import Input, TableSpec
+from fulcrum.features.values import sql
 
 if TYPE_CHECKING:
-    from features.spec import FeatureSpec
+    from fulcrum.features.spec import FeatureSpec
 
 Schema = Mapping[str, pl.DataType]
 """Types of the columns of a frame."""

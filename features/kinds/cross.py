@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 from pydantic import Field
 
-from features.kinds.base import FeatureKind, Learned, Read, Schema
-from features.layout import IdInput
-from features.text import text
-from features.vocabulary import Lookup, fit_lookup
+from fulcrum.features.kinds.base import FeatureKind, Learned, Read, Schema
+from fulcrum.features.kinds.vocabulary import Lookup, fit_lookup
+from fulcrum.features.layout import IdInput
+from fulcrum.features.values.text import text
 
 if TYPE_CHECKING:
-    from features.spec import FeatureSpec
+    from fulcrum.features.spec import FeatureSpec
 
 SEPARATOR = "\x1f"
 """Between the parts of a combination: the ASCII unit separator, which ids do not contain."""

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from features.kinds.base import FeatureKind, Learned, Schema
-from features.layout import Input, TableSpec
-from features.vocabulary import Lookup
+from fulcrum.features.kinds.base import FeatureKind, Learned, Schema
+from fulcrum.features.kinds.vocabulary import Lookup
+from fulcrum.features.layout import Input, TableSpec
 
 if TYPE_CHECKING:
-    from features.spec import FeatureSpec
+    from fulcrum.features.spec import FeatureSpec
 
 
 class EncodedKind(FeatureKind):

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from features import sql
-from features.kinds.base import Read
-from features.kinds.categorical import CategoricalConfig
-from features.kinds.encoded import EncodedKind
-from features.kinds.numeric import NumericConfig
+from fulcrum.features.kinds.base import Read
+from fulcrum.features.kinds.categorical import CategoricalConfig
+from fulcrum.features.kinds.encoded import EncodedKind
+from fulcrum.features.kinds.numeric import NumericConfig
+from fulcrum.features.values import sql
 
 if TYPE_CHECKING:
-    from features.spec import FeatureSpec
+    from fulcrum.features.spec import FeatureSpec
 
 Encoding = Annotated[CategoricalConfig | NumericConfig, Field(discriminator="kind")]
 

@@ -8,16 +8,16 @@ import polars as pl
 import pyarrow as pa
 from pydantic import Field
 
-from features import sql
-from features.errors import nearest
-from features.kinds.base import Learned, Read, Schema
-from features.kinds.recall import PREFIX, RecallKind
-from features.layout import UNKNOWN, SequenceInput, TableSpec
-from features.past import TIME, Standing
-from features.vocabulary import Lookup
+from fulcrum.features.errors import nearest
+from fulcrum.features.kinds.base import Learned, Read, Schema
+from fulcrum.features.kinds.recall import PREFIX, RecallKind
+from fulcrum.features.kinds.vocabulary import Lookup
+from fulcrum.features.layout import UNKNOWN, SequenceInput, TableSpec
+from fulcrum.features.past.events import TIME, Standing
+from fulcrum.features.values import sql
 
 if TYPE_CHECKING:
-    from features.spec import FeatureSpec
+    from fulcrum.features.spec import FeatureSpec
 
 _YOUNGEST = UNKNOWN + 1
 _AGES = 33

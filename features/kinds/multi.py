@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 from pydantic import Field
 
-from features.errors import DataError
-from features.kinds.base import Learned, Schema
-from features.kinds.sharing import SharingKind
-from features.layout import BagInput
-from features.text import text
-from features.vocabulary import Lookup, fit_lookup
+from fulcrum.features.errors import DataError
+from fulcrum.features.kinds.base import Learned, Schema
+from fulcrum.features.kinds.sharing import SharingKind
+from fulcrum.features.kinds.vocabulary import Lookup, fit_lookup
+from fulcrum.features.layout import BagInput
+from fulcrum.features.values.text import text
 
 if TYPE_CHECKING:
-    from features.spec import FeatureSpec
+    from fulcrum.features.spec import FeatureSpec
 
 
 class MultiConfig(SharingKind):

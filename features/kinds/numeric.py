@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from features.errors import DataError
-from features.kinds.base import FeatureKind, Learned, Read, Schema
-from features.layout import NULL, UNKNOWN, DenseInput, IdInput, TableSpec
-from features.vocabulary import Lookup
+from fulcrum.features.errors import DataError
+from fulcrum.features.kinds.base import FeatureKind, Learned, Read, Schema
+from fulcrum.features.kinds.vocabulary import Lookup
+from fulcrum.features.layout import NULL, UNKNOWN, DenseInput, IdInput, TableSpec
 
 if TYPE_CHECKING:
-    from features.spec import FeatureSpec
+    from fulcrum.features.spec import FeatureSpec
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from features.kinds.base import FeatureKind
-from features.past import Standing
+from fulcrum.features.kinds.base import FeatureKind
+from fulcrum.features.past.events import Standing
 
 PREFIX = "past."
 """Before the names of the columns that looking back adds, which so never meet those of the log."""
@@ -18,7 +18,7 @@ class RecallKind(FeatureKind):
     key: str
 
     def event_sql(self) -> Mapping[str, str]:
-        """SQL over an event by field of the config; values are columns `features.sql.value`."""
+        """SQL over an event by field of the config; values are columns `sql.value`."""
         return {}
 
     def condition(self) -> pl.Expr | None:

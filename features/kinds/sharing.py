@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from features.errors import nearest
-from features.kinds.base import FeatureKind, Read
+from fulcrum.features.errors import nearest
+from fulcrum.features.kinds.base import FeatureKind, Read
 
 if TYPE_CHECKING:
-    from features.spec import FeatureSpec
+    from fulcrum.features.spec import FeatureSpec
 
 
 class SharingKind(FeatureKind):

@@ -7,16 +7,16 @@ import numpy as np
 import polars as pl
 from pydantic import Field, model_validator
 
-from features import sql
-from features.duration import Duration, to_microseconds
-from features.kinds.base import Read
-from features.kinds.encoded import EncodedKind
-from features.kinds.numeric import NumericConfig
-from features.kinds.recall import PREFIX, RecallKind
-from features.past import Standing
+from fulcrum.features.kinds.base import Read
+from fulcrum.features.kinds.encoded import EncodedKind
+from fulcrum.features.kinds.numeric import NumericConfig
+from fulcrum.features.kinds.recall import PREFIX, RecallKind
+from fulcrum.features.past.events import Standing
+from fulcrum.features.values import sql
+from fulcrum.features.values.duration import Duration, to_microseconds
 
 if TYPE_CHECKING:
-    from features.spec import FeatureSpec
+    from fulcrum.features.spec import FeatureSpec
 
 
 class WindowConfig(RecallKind, EncodedKind):

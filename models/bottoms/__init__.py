@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from features.config import choice
-from models.bottoms.apem import APEMConfig
-from models.bottoms.base import Bottom, BottomConfig
-from models.bottoms.dtrn import DTRNConfig
-from models.bottoms.none import NoBottomConfig
+from fulcrum.features.config import choice
+from fulcrum.models.bottoms.apem import APEMConfig
+from fulcrum.models.bottoms.base import Bottom, BottomConfig
+from fulcrum.models.bottoms.dtrn import DTRNConfig
+from fulcrum.models.bottoms.none import NoBottomConfig
 
 BOTTOMS: dict[str, type[BottomConfig]] = {
     "none": NoBottomConfig,

@@ -32,13 +32,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from features.layout import Layout
-from models.bottoms.base import Bottom, BottomConfig
-from models.fields import Fields
-from models.layers import StackedLinear
-from models.senet import SENet
-from models.set_attention import InducedSetAttention
-from models.tables import Vectors
+from fulcrum.features.layout import Layout
+from fulcrum.models.bottoms.base import Bottom, BottomConfig
+from fulcrum.models.embedding.fields import Fields
+from fulcrum.models.embedding.tables import Vectors
+from fulcrum.models.layers.set_attention import InducedSetAttention
+from fulcrum.models.layers.squeeze import SENet
+from fulcrum.models.layers.stacked import StackedLinear
 
 
 class APEMConfig(BottomConfig):

@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from features.config import Config
-from features.layout import Layout
-from models.tables import Vectors
+from fulcrum.features.config import Config
+from fulcrum.features.layout import Layout
+from fulcrum.models.embedding.tables import Vectors
 
 
 class BottomConfig(Config):

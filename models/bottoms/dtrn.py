@@ -24,12 +24,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from features.layout import Layout, SequenceInput
-from models.bottoms.base import Bottom, BottomConfig
-from models.fields import Fields, by_history, events
-from models.fusion import HIDDEN
-from models.senet import SENet
-from models.tables import INITIAL, Vectors, masked_mean
+from fulcrum.features.layout import Layout, SequenceInput
+from fulcrum.models.bottoms.base import Bottom, BottomConfig
+from fulcrum.models.embedding.fields import Fields, by_history, events
+from fulcrum.models.embedding.tables import INITIAL, Vectors, masked_mean
+from fulcrum.models.layers.fusion import HIDDEN
+from fulcrum.models.layers.squeeze import SENet
 
 
 class DTRNConfig(BottomConfig):

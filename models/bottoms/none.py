@@ -4,10 +4,10 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from features.layout import Layout
-from models.bottoms.base import Bottom, BottomConfig
-from models.fields import Fields
-from models.tables import Vectors
+from fulcrum.features.layout import Layout
+from fulcrum.models.bottoms.base import Bottom, BottomConfig
+from fulcrum.models.embedding.fields import Fields
+from fulcrum.models.embedding.tables import Vectors
 
 
 class NoBottomConfig(BottomConfig):

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from features.config import choice
-from models.chains.aitm import AITMConfig
-from models.chains.base import Chain, ChainConfig
-from models.chains.escm2 import ESCM2Config
-from models.chains.esmm import ESMMConfig
+from fulcrum.features.config import choice
+from fulcrum.models.chains.aitm import AITMConfig
+from fulcrum.models.chains.base import Chain, ChainConfig
+from fulcrum.models.chains.escm2 import ESCM2Config
+from fulcrum.models.chains.esmm import ESMMConfig
 
 CHAINS: dict[str, type[ChainConfig]] = {
     "esmm": ESMMConfig,

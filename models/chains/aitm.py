@@ -23,9 +23,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from features.layout import TaskSpec
-from models.chains.base import Chain, ChainConfig, depth
-from models.layers import StackedMLP
+from fulcrum.features.layout import TaskSpec
+from fulcrum.models.chains.base import Chain, ChainConfig, depth
+from fulcrum.models.layers.stacked import StackedMLP
 
 
 class AITMConfig(ChainConfig):

@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from features.config import Config
-from features.errors import ConfigError
-from features.layout import TaskSpec
-from models.objectives.binary import Binary
+from fulcrum.features.config import Config
+from fulcrum.features.errors import ConfigError
+from fulcrum.features.layout import TaskSpec
+from fulcrum.models.objectives.binary import Binary
 
 
 class ChainConfig(Config):

@@ -21,9 +21,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from features.layout import TaskSpec
-from models.chains.base import ChainConfig
-from models.chains.esmm import ESMM
+from fulcrum.features.layout import TaskSpec
+from fulcrum.models.chains.base import ChainConfig
+from fulcrum.models.chains.esmm import ESMM
 
 SMALLEST_PROPENSITY = 1e-6
 """Keeps w finite where ô is 0 in float32, for any cap."""

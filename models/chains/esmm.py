@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from features.layout import TaskSpec
-from models.chains.base import Chain, ChainConfig, depth
-from models.objectives.binary import RATE_BOUND
+from fulcrum.features.layout import TaskSpec
+from fulcrum.models.chains.base import Chain, ChainConfig, depth
+from fulcrum.models.objectives.binary import RATE_BOUND
 
 
 class ESMMConfig(ChainConfig):

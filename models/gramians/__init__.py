@@ -3,12 +3,12 @@
 
 from typing import TYPE_CHECKING
 
-from features.config import choice
-from models.gramians.base import GramianConfig, Graph
-from models.gramians.batch_sum import BatchSumConfig
-from models.gramians.per_sample import PerSampleConfig
-from models.gramians.rows import RowsConfig
-from models.gramians.sketch import SketchConfig
+from fulcrum.features.config import choice
+from fulcrum.models.gramians.base import GramianConfig, Graph
+from fulcrum.models.gramians.batch_sum import BatchSumConfig
+from fulcrum.models.gramians.per_sample import PerSampleConfig
+from fulcrum.models.gramians.rows import RowsConfig
+from fulcrum.models.gramians.sketch import SketchConfig
 
 GRAMIANS: dict[str, type[GramianConfig]] = {
     "sketch": SketchConfig,

@@ -17,8 +17,8 @@ from pydantic import Field
 from torch import Tensor
 from torch import distributed as dist
 
-from features.config import Config
-from models.lookups import Lookups, task_gradients
+from fulcrum.features.config import Config
+from fulcrum.models.embedding.lookups import Lookups, task_gradients
 
 
 @dataclass(frozen=True)

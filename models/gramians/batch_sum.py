@@ -4,8 +4,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from models.gramians.base import GramianConfig, Graph, mean_over_processes, outer
-from models.lookups import task_gradients
+from fulcrum.models.embedding.lookups import task_gradients
+from fulcrum.models.gramians.base import GramianConfig, Graph, mean_over_processes, outer
 
 
 class BatchSumConfig(GramianConfig):

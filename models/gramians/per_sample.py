@@ -9,8 +9,8 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from torch import distributed as dist
 
-from models.gramians.base import GramianConfig, Graph, outer, world
-from models.lookups import task_gradients
+from fulcrum.models.embedding.lookups import task_gradients
+from fulcrum.models.gramians.base import GramianConfig, Graph, outer, world
 
 
 class PerSampleConfig(GramianConfig):

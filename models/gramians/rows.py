@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from models.gramians.base import GramianConfig, Graph, dense_products, outer, world
-from models.lookups import task_gradients
+from fulcrum.models.embedding.lookups import task_gradients
+from fulcrum.models.gramians.base import GramianConfig, Graph, dense_products, outer, world
 
 
 class RowsConfig(GramianConfig):

@@ -16,8 +16,14 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from models.gramians.base import GramianConfig, Graph, dense_products, mean_over_processes, outer
-from models.lookups import task_gradients
+from fulcrum.models.embedding.lookups import task_gradients
+from fulcrum.models.gramians.base import (
+    GramianConfig,
+    Graph,
+    dense_products,
+    mean_over_processes,
+    outer,
+)
 
 
 class SketchConfig(GramianConfig):

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from features.config import choice
-from models.interactions.autoint import AutoIntConfig
-from models.interactions.base import Interaction, InteractionConfig
-from models.interactions.dcn_v2 import DCNv2Config
-from models.interactions.none import NoInteractionConfig
-from models.interactions.senet import SENetConfig
+from fulcrum.features.config import choice
+from fulcrum.models.interactions.autoint import AutoIntConfig
+from fulcrum.models.interactions.base import Interaction, InteractionConfig
+from fulcrum.models.interactions.dcn_v2 import DCNv2Config
+from fulcrum.models.interactions.none import NoInteractionConfig
+from fulcrum.models.interactions.senet import SENetConfig
 
 INTERACTIONS: dict[str, type[InteractionConfig]] = {
     "none": NoInteractionConfig,

@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.interactions.base import Interaction, InteractionConfig
-from models.layers import StackedLinear
+from fulcrum.models.interactions.base import Interaction, InteractionConfig
+from fulcrum.models.layers.stacked import StackedLinear
 
 
 class AutoIntConfig(InteractionConfig):

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from features.config import Config
+from fulcrum.features.config import Config
 
 
 class InteractionConfig(Config):

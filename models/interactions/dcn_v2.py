@@ -11,8 +11,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from models.interactions.base import Interaction, InteractionConfig
-from models.layers import StackedLinear
+from fulcrum.models.interactions.base import Interaction, InteractionConfig
+from fulcrum.models.layers.stacked import StackedLinear
 
 
 class DCNv2Config(InteractionConfig):

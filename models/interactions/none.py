@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from models.interactions.base import Interaction, InteractionConfig
+from fulcrum.models.interactions.base import Interaction, InteractionConfig
 
 
 class NoInteractionConfig(InteractionConfig):

@@ -1,6 +1,6 @@
 """SENet layer of FiBiNET: every field times a weight that all fields decide.
 
-e_i  (batch, D): field i of F        `models/senet.py` gives the weights
+e_i  (batch, D): field i of F        `models/layers/squeeze.py` gives the weights
 
     w = SENet(e_1 ... e_F)              (1)-(3)
     v_i = w_i e_i                       (4)
@@ -11,8 +11,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from models.interactions.base import Interaction, InteractionConfig
-from models.senet import SENet
+from fulcrum.models.interactions.base import Interaction, InteractionConfig
+from fulcrum.models.layers.squeeze import SENet
 
 
 class SENetConfig(InteractionConfig):

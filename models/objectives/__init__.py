@@ -1,9 +1,9 @@
 """The kinds of task: the dictionary is the list of what `tasks.<name>.kind` may name."""
 
-from models.objectives.base import TaskObjective
-from models.objectives.binary import Binary
-from models.objectives.multiclass import Multiclass
-from models.objectives.regression import Regression
+from fulcrum.models.objectives.base import TaskObjective
+from fulcrum.models.objectives.binary import Binary
+from fulcrum.models.objectives.multiclass import Multiclass
+from fulcrum.models.objectives.regression import Regression
 
 OBJECTIVES: dict[str, type[TaskObjective]] = {
     "binary": Binary,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from features.layout import TaskSpec
+from fulcrum.features.layout import TaskSpec
 
 
 class TaskObjective(nn.Module, ABC):

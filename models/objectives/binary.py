@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.objectives.base import TaskObjective
+from fulcrum.models.objectives.base import TaskObjective
 
 RATE_BOUND = 1e-4
 """Rates are kept this far from 0 and 1, so that no tower starts saturated."""

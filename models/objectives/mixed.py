@@ -7,9 +7,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from features.layout import TaskSpec
-from models.objectives import OBJECTIVES, TaskObjective
-from models.objectives.binary import Binary
+from fulcrum.features.layout import TaskSpec
+from fulcrum.models.objectives import OBJECTIVES, TaskObjective
+from fulcrum.models.objectives.binary import Binary
 
 
 class Columns(nn.Module):

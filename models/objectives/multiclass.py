@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.objectives.base import TaskObjective
+from fulcrum.models.objectives.base import TaskObjective
 
 
 class Multiclass(TaskObjective):

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from features.layout import TaskSpec
-from models.objectives.base import TaskObjective
-from models.objectives.masked import masked_mean
+from fulcrum.features.layout import TaskSpec
+from fulcrum.models.objectives.base import TaskObjective
+from fulcrum.models.objectives.masked import masked_mean
 
 MOMENTUM = 0.01
 """Share of the newest batch in the running mean of smearing, once a hundred batches were seen."""

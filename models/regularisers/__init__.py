@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from features.config import choice
-from models.regularisers.base import Look, Regulariser, RegulariserConfig
-from models.regularisers.f_mtl import FMTLConfig
-from models.regularisers.none import NoRegulariserConfig
-from models.regularisers.rep_mtl import RepMTLConfig
-from models.regularisers.sam import SAMConfig
-from models.regularisers.samo import SAMOConfig
+from fulcrum.features.config import choice
+from fulcrum.models.regularisers.base import Look, Regulariser, RegulariserConfig
+from fulcrum.models.regularisers.f_mtl import FMTLConfig
+from fulcrum.models.regularisers.none import NoRegulariserConfig
+from fulcrum.models.regularisers.rep_mtl import RepMTLConfig
+from fulcrum.models.regularisers.sam import SAMConfig
+from fulcrum.models.regularisers.samo import SAMOConfig
 
 REGULARISERS: dict[str, type[RegulariserConfig]] = {
     "none": NoRegulariserConfig,

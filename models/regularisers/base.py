@@ -13,8 +13,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from features.config import Config
-from models.gramians.base import mean_over_processes
+from fulcrum.features.config import Config
+from fulcrum.models.gramians.base import mean_over_processes
 
 
 @dataclass(frozen=True)

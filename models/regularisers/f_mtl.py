@@ -13,8 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from models.regularisers.base import Look, Regulariser, RegulariserConfig
-from models.regularisers.sam import perturbation
+from fulcrum.models.regularisers.base import Look, Regulariser, RegulariserConfig
+from fulcrum.models.regularisers.sam import perturbation
 
 
 class FMTLConfig(RegulariserConfig):

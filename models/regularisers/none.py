@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from models.regularisers.base import RegulariserConfig
+from fulcrum.models.regularisers.base import RegulariserConfig
 
 
 class NoRegulariserConfig(RegulariserConfig):

@@ -20,9 +20,9 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.nn import functional as F
 
-from models.batch_norm import everywhere
-from models.gramians.base import world
-from models.regularisers.base import Look, Regulariser, RegulariserConfig
+from fulcrum.models.gramians.base import world
+from fulcrum.models.layers.batch_norm import everywhere
+from fulcrum.models.regularisers.base import Look, Regulariser, RegulariserConfig
 
 
 class RepMTLConfig(RegulariserConfig):

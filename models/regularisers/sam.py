@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from models.regularisers.base import Look, Regulariser, RegulariserConfig, scaled
+from fulcrum.models.regularisers.base import Look, Regulariser, RegulariserConfig, scaled
 
 
 class SAMConfig(RegulariserConfig):

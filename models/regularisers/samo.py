@@ -15,8 +15,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from models.gramians.base import mean_over_processes
-from models.regularisers.base import Look, Regulariser, RegulariserConfig, scaled
+from fulcrum.models.gramians.base import mean_over_processes
+from fulcrum.models.regularisers.base import Look, Regulariser, RegulariserConfig, scaled
 
 
 class SAMOConfig(RegulariserConfig):

@@ -4,18 +4,18 @@ from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
-from models.trunks.adatt import AdaTTConfig
-from models.trunks.base import Trunk, TrunkConfig
-from models.trunks.cross_stitch import CrossStitchConfig
-from models.trunks.home import HoMEConfig
-from models.trunks.ml_mmoe import MLMMoEConfig
-from models.trunks.mmoe import MMoEConfig
-from models.trunks.omoe import OMoEConfig
-from models.trunks.pepnet import PEPNetConfig
-from models.trunks.ple import PLEConfig
-from models.trunks.shared_bottom import SharedBottomConfig
-from models.trunks.single_task import SingleTaskConfig
-from models.trunks.stem import StemConfig
+from fulcrum.models.trunks.adatt import AdaTTConfig
+from fulcrum.models.trunks.base import Trunk, TrunkConfig
+from fulcrum.models.trunks.cross_stitch import CrossStitchConfig
+from fulcrum.models.trunks.home import HoMEConfig
+from fulcrum.models.trunks.ml_mmoe import MLMMoEConfig
+from fulcrum.models.trunks.mmoe import MMoEConfig
+from fulcrum.models.trunks.omoe import OMoEConfig
+from fulcrum.models.trunks.pepnet import PEPNetConfig
+from fulcrum.models.trunks.ple import PLEConfig
+from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
+from fulcrum.models.trunks.single_task import SingleTaskConfig
+from fulcrum.models.trunks.stem import StemConfig
 
 TRUNKS: dict[str, type[TrunkConfig]] = {
     "single_task": SingleTaskConfig,

@@ -20,9 +20,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from models.fusion import Experts, Fusion, Gate
-from models.level import SHARED, Level
-from models.trunks.base import Trunk, TrunkConfig
+from fulcrum.models.layers.expert_usage import SHARED, Level
+from fulcrum.models.layers.fusion import Experts, Fusion, Gate
+from fulcrum.models.trunks.base import Trunk, TrunkConfig
 
 
 class AdaTTConfig(TrunkConfig):

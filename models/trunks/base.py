@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from features.config import Config
-from models.bottoms import BottomChoice, NoBottomConfig
-from models.chains import ChainChoice, ESMMConfig
-from models.interactions import InteractionChoice, NoInteractionConfig
-from models.level import Level
+from fulcrum.features.config import Config
+from fulcrum.models.bottoms import BottomChoice, NoBottomConfig
+from fulcrum.models.chains import ChainChoice, ESMMConfig
+from fulcrum.models.interactions import InteractionChoice, NoInteractionConfig
+from fulcrum.models.layers.expert_usage import Level
 
 
 class TrunkConfig(Config):

@@ -18,9 +18,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from models.fusion import Experts, Fusion
-from models.level import Level
-from models.trunks.base import Trunk, TrunkConfig
+from fulcrum.models.layers.expert_usage import Level
+from fulcrum.models.layers.fusion import Experts, Fusion
+from fulcrum.models.trunks.base import Trunk, TrunkConfig
 
 
 class CrossStitchConfig(TrunkConfig):

@@ -27,13 +27,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from features.errors import ConfigError, nearest
-from models.feature_gate import FeatureGate
-from models.fusion import Experts, Gate, mix
-from models.level import SHARED, Level
-from models.normalised_mlp import Activation, NormalisedMLP
-from models.self_gate import SelfGate
-from models.trunks.base import Trunk, TrunkConfig
+from fulcrum.features.errors import ConfigError, nearest
+from fulcrum.models.layers.expert_usage import SHARED, Level
+from fulcrum.models.layers.feature_gate import FeatureGate
+from fulcrum.models.layers.fusion import Experts, Gate, mix
+from fulcrum.models.layers.normalised_mlp import Activation, NormalisedMLP
+from fulcrum.models.layers.self_gate import SelfGate
+from fulcrum.models.trunks.base import Trunk, TrunkConfig
 
 EVERY_TASK = "every task"
 """The only category where none is declared: no name of a task or category has a blank."""

@@ -14,9 +14,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from models.fusion import Experts, Fusion, Gate
-from models.level import SHARED, Level
-from models.trunks.base import Trunk, TrunkConfig
+from fulcrum.models.layers.expert_usage import SHARED, Level
+from fulcrum.models.layers.fusion import Experts, Fusion, Gate
+from fulcrum.models.trunks.base import Trunk, TrunkConfig
 
 
 class OMoEConfig(TrunkConfig):

@@ -21,11 +21,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from features.errors import ConfigError, nearest
-from models.gate_nu import GateNU
-from models.layers import StackedLinear
-from models.level import Level
-from models.trunks.base import Trunk, TrunkConfig
+from fulcrum.features.errors import ConfigError, nearest
+from fulcrum.models.layers.expert_usage import Level
+from fulcrum.models.layers.gate_nu import GateNU
+from fulcrum.models.layers.stacked import StackedLinear
+from fulcrum.models.trunks.base import Trunk, TrunkConfig
 
 
 class PEPNetConfig(TrunkConfig):

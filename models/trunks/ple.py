@@ -16,9 +16,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from models.fusion import Experts, Fusion, Gate
-from models.level import SHARED, Level
-from models.trunks.base import Trunk, TrunkConfig
+from fulcrum.models.layers.expert_usage import SHARED, Level
+from fulcrum.models.layers.fusion import Experts, Fusion, Gate
+from fulcrum.models.trunks.base import Trunk, TrunkConfig
 
 
 class PLEConfig(TrunkConfig):

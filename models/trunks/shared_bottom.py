@@ -11,9 +11,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from models.fusion import Experts, Fusion
-from models.level import SHARED, Level
-from models.trunks.base import Trunk, TrunkConfig
+from fulcrum.models.layers.expert_usage import SHARED, Level
+from fulcrum.models.layers.fusion import Experts, Fusion
+from fulcrum.models.trunks.base import Trunk, TrunkConfig
 
 
 class SharedBottomConfig(TrunkConfig):

@@ -2,37 +2,37 @@
 
 from typing import TYPE_CHECKING
 
-from features.config import choice
-from models.weightings.aligned import AlignedConfig
-from models.weightings.bandit import BanditConfig
-from models.weightings.base import Declared, Setting, Weighting, WeightingConfig
-from models.weightings.cagrad import CAGradConfig
-from models.weightings.coba import CoBaConfig
-from models.weightings.config import ConFIGConfig
-from models.weightings.dualproj import DualProjConfig
-from models.weightings.dwa import DWAConfig
-from models.weightings.equal import EqualConfig
-from models.weightings.fairgrad import FairGradConfig
-from models.weightings.famo import FAMOConfig
-from models.weightings.geometric import GeometricConfig
-from models.weightings.gradnorm import GradNormConfig
-from models.weightings.gradvac import GradVacConfig
-from models.weightings.igb import IGBConfig
-from models.weightings.igb_sac import IGBSACConfig
-from models.weightings.imtl_g import IMTLGConfig
-from models.weightings.imtl_l import IMTLLConfig
-from models.weightings.mgda import MGDAConfig
-from models.weightings.nash import NashConfig
-from models.weightings.pcgrad import PCGradConfig
-from models.weightings.preference import PreferenceConfig
-from models.weightings.random import RandomConfig
-from models.weightings.refused import REFUSED
-from models.weightings.rmtl import RMTLConfig
-from models.weightings.rmtl_mc import RMTLMCConfig
-from models.weightings.static import StaticConfig
-from models.weightings.stch import STCHConfig
-from models.weightings.uncertainty import UncertaintyConfig
-from models.weightings.upgrad import UPGradConfig
+from fulcrum.features.config import choice
+from fulcrum.models.weightings.aligned import AlignedConfig
+from fulcrum.models.weightings.bandit import BanditConfig
+from fulcrum.models.weightings.base import Declared, Setting, Weighting, WeightingConfig
+from fulcrum.models.weightings.cagrad import CAGradConfig
+from fulcrum.models.weightings.coba import CoBaConfig
+from fulcrum.models.weightings.conflict_free import ConFIGConfig
+from fulcrum.models.weightings.dualproj import DualProjConfig
+from fulcrum.models.weightings.dwa import DWAConfig
+from fulcrum.models.weightings.equal import EqualConfig
+from fulcrum.models.weightings.fairgrad import FairGradConfig
+from fulcrum.models.weightings.famo import FAMOConfig
+from fulcrum.models.weightings.geometric import GeometricConfig
+from fulcrum.models.weightings.gradnorm import GradNormConfig
+from fulcrum.models.weightings.gradvac import GradVacConfig
+from fulcrum.models.weightings.igb import IGBConfig
+from fulcrum.models.weightings.igb_sac import IGBSACConfig
+from fulcrum.models.weightings.imtl_g import IMTLGConfig
+from fulcrum.models.weightings.imtl_l import IMTLLConfig
+from fulcrum.models.weightings.mgda import MGDAConfig
+from fulcrum.models.weightings.nash import NashConfig
+from fulcrum.models.weightings.pcgrad import PCGradConfig
+from fulcrum.models.weightings.preference import PreferenceConfig
+from fulcrum.models.weightings.random import RandomConfig
+from fulcrum.models.weightings.refused import REFUSED
+from fulcrum.models.weightings.rmtl import RMTLConfig
+from fulcrum.models.weightings.rmtl_mc import RMTLMCConfig
+from fulcrum.models.weightings.static import StaticConfig
+from fulcrum.models.weightings.stch import STCHConfig
+from fulcrum.models.weightings.uncertainty import UncertaintyConfig
+from fulcrum.models.weightings.upgrad import UPGradConfig
 
 WEIGHTINGS: dict[str, type[WeightingConfig]] = {
     "static": StaticConfig,

@@ -15,9 +15,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from models.gramians import GramianChoice, GramianConfig, SketchConfig
-from models.step import Step
-from models.weightings.base import Setting, Weighting, WeightingConfig
+from fulcrum.models.gramians import GramianChoice, GramianConfig, SketchConfig
+from fulcrum.models.step import Step
+from fulcrum.models.weightings.base import Setting, Weighting, WeightingConfig
 
 
 class BanditConfig(WeightingConfig):

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from features.config import Config
-from features.layout import TaskSpec
-from models.gramians import GramianConfig, SketchConfig
-from models.step import After, Rows, Step
+from fulcrum.features.config import Config
+from fulcrum.features.layout import TaskSpec
+from fulcrum.models.gramians import GramianConfig, SketchConfig
+from fulcrum.models.step import After, Rows, Step
 
 
 @dataclass(frozen=True)

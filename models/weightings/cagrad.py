@@ -11,8 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from models.weightings import solvers
-from models.weightings.gradients import GradientWeightingConfig
+from fulcrum.models.weightings import solvers
+from fulcrum.models.weightings.gradients import GradientWeightingConfig
 
 
 class CAGradConfig(GradientWeightingConfig):

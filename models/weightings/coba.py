@@ -19,8 +19,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from models.step import After, Step
-from models.weightings.base import Declared, Setting, Weighting, WeightingConfig
+from fulcrum.models.step import After, Step
+from fulcrum.models.weightings.base import Declared, Setting, Weighting, WeightingConfig
 
 
 class CoBaConfig(WeightingConfig):

@@ -11,8 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from models.step import Step
-from models.weightings.base import Setting, Weighting, WeightingConfig
+from fulcrum.models.step import Step
+from fulcrum.models.weightings.base import Setting, Weighting, WeightingConfig
 
 SMALLEST = 1e-8
 """A mean loss of 0 has no ratio."""

@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from models.step import Step
-from models.weightings.base import Setting, Weighting, WeightingConfig
+from fulcrum.models.step import Step
+from fulcrum.models.weightings.base import Setting, Weighting, WeightingConfig
 
 
 class EqualConfig(WeightingConfig):

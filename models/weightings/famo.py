@@ -13,9 +13,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from models.adam import Adam
-from models.step import After, Step
-from models.weightings.base import Setting, Weighting, WeightingConfig
+from fulcrum.models.agents.adam import Adam
+from fulcrum.models.step import After, Step
+from fulcrum.models.weightings.base import Setting, Weighting, WeightingConfig
 
 SMALLEST = 1e-8
 """The logarithm of a loss of 0 would be infinite."""

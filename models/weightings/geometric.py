@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from models.step import Step
-from models.weightings.base import Setting, Weighting, WeightingConfig
+from fulcrum.models.step import Step
+from fulcrum.models.weightings.base import Setting, Weighting, WeightingConfig
 
 SMALLEST = 1e-8
 """The weight of a loss of 0 would be infinite."""

@@ -12,9 +12,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from models.gramians import GramianChoice, GramianConfig, SketchConfig
-from models.step import Step
-from models.weightings.base import Declared, Setting, Weighting, WeightingConfig
+from fulcrum.models.gramians import GramianChoice, GramianConfig, SketchConfig
+from fulcrum.models.step import Step
+from fulcrum.models.weightings.base import Declared, Setting, Weighting, WeightingConfig
 
 
 class GradientWeightingConfig(WeightingConfig):

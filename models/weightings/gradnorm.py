@@ -13,10 +13,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from models.adam import Adam
-from models.step import Step
-from models.weightings.base import Setting
-from models.weightings.gradients import GradientWeighting, GradientWeightingConfig
+from fulcrum.models.agents.adam import Adam
+from fulcrum.models.step import Step
+from fulcrum.models.weightings.base import Setting
+from fulcrum.models.weightings.gradients import GradientWeighting, GradientWeightingConfig
 
 
 class GradNormConfig(GradientWeightingConfig):

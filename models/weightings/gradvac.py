@@ -15,8 +15,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from models.weightings.base import Setting
-from models.weightings.gradients import GradientWeighting, GradientWeightingConfig
+from fulcrum.models.weightings.base import Setting
+from fulcrum.models.weightings.gradients import GradientWeighting, GradientWeightingConfig
 
 
 class GradVacConfig(GradientWeightingConfig):

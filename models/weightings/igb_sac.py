@@ -6,7 +6,7 @@ reward  min_t (l_t(before) - l_t(now)), l the smoothed ratios, over the learning
     total = sum_t w_t log L_t        the weight of L_t is w_t / L_t
 
 base_t is the mean loss of the second window, as in `igb`. Weights are random for three windows; the
-agent (`models.sac`) learns every so many steps from the third on.
+agent (`fulcrum.models.agents.sac`) learns every so many steps from the third on.
 """
 
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from models.sac import SAC, Replay, weights
-from models.step import After, Step
-from models.weightings.base import Declared, Setting, Weighting, WeightingConfig
+from fulcrum.models.agents.sac import SAC, Replay, weights
+from fulcrum.models.step import After, Step
+from fulcrum.models.weightings.base import Declared, Setting, Weighting, WeightingConfig
 
 SMOOTH = 0.9
 """Share of the ratios before in the smoothed ones: single batches are mostly noise."""

@@ -11,9 +11,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from models.adam import Adam
-from models.step import Step
-from models.weightings.base import Setting, Weighting, WeightingConfig
+from fulcrum.models.agents.adam import Adam
+from fulcrum.models.step import Step
+from fulcrum.models.weightings.base import Setting, Weighting, WeightingConfig
 
 BOUND = 10.0
 """|s| stays below: a loss near 0 would ask for an infinite weight."""

@@ -13,9 +13,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from features.errors import nearest
-from models.step import Step
-from models.weightings.base import Declared, Setting, Weighting, WeightingConfig
+from fulcrum.features.errors import nearest
+from fulcrum.models.step import Step
+from fulcrum.models.weightings.base import Declared, Setting, Weighting, WeightingConfig
 
 SMALLEST = 1e-8
 """The weight of a loss of 0 would be infinite."""

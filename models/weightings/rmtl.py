@@ -20,11 +20,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from models.critics import LEAST, TemporalDifference, reward, session_ends
-from models.step import Rows, Step
-from models.weightings.base import Declared, Setting, Weighting, WeightingConfig
-from models.weightings.row_weights import Normaliser
-from models.weightings.static import StaticConfig
+from fulcrum.models.agents.critics import LEAST, TemporalDifference, reward, session_ends
+from fulcrum.models.step import Rows, Step
+from fulcrum.models.weightings.base import Declared, Setting, Weighting, WeightingConfig
+from fulcrum.models.weightings.row_weights import Normaliser
+from fulcrum.models.weightings.static import StaticConfig
 
 NOISE = 0.1
 """Standard deviation of the noise on the policy's own predictions."""

@@ -15,11 +15,11 @@ from pydantic import Field
 from torch import Tensor
 from torch import distributed as dist
 
-from models.critics import LEAST, reward, session_ends
-from models.step import Rows, Step
-from models.weightings.base import Declared, Setting, Weighting, WeightingConfig
-from models.weightings.row_weights import Normaliser
-from models.weightings.static import StaticConfig
+from fulcrum.models.agents.critics import LEAST, reward, session_ends
+from fulcrum.models.step import Rows, Step
+from fulcrum.models.weightings.base import Declared, Setting, Weighting, WeightingConfig
+from fulcrum.models.weightings.row_weights import Normaliser
+from fulcrum.models.weightings.static import StaticConfig
 
 
 class RMTLMCConfig(WeightingConfig):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from models.step import Rows
+from fulcrum.models.step import Rows
 
 
 class Normaliser(nn.Module):

@@ -7,9 +7,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from features.errors import nearest
-from models.step import Step
-from models.weightings.base import Declared, Setting, Weighting, WeightingConfig
+from fulcrum.features.errors import nearest
+from fulcrum.models.step import Step
+from fulcrum.models.weightings.base import Declared, Setting, Weighting, WeightingConfig
 
 
 class StaticConfig(WeightingConfig):

@@ -10,8 +10,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from models.step import Step
-from models.weightings.base import Setting, Weighting, WeightingConfig
+from fulcrum.models.step import Step
+from fulcrum.models.weightings.base import Setting, Weighting, WeightingConfig
 
 
 class STCHConfig(WeightingConfig):

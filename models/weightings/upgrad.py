@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from models.weightings import solvers
-from models.weightings.gradients import GradientWeightingConfig
+from fulcrum.models.weightings import solvers
+from fulcrum.models.weightings.gradients import GradientWeightingConfig
 
 
 class UPGradConfig(GradientWeightingConfig):

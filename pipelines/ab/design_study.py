@@ -18,23 +18,23 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from features.arms import UNIT
-from features.dataset import PreparedDataset
-from features.errors import ConfigError, nearest
-from pipelines.ab.rankings import TOP, rankings
-from pipelines.ab.users import Users
-from pipelines.compare import finished
-from pipelines.config import RunConfig
-from pipelines.designs import DESIGNS, DesignConfig
-from pipelines.designs.weighted import WeightedConfig
-from pipelines.evaluate import evaluate
-from pipelines.metrics import Predictions
-from pipelines.prepare import prepare_dataset
-from pipelines.registration import measured_split
-from pipelines.reweighting import COLUMN
-from pipelines.tracking import MlflowTracker, start_run
-from pipelines.train import read_result
-from pipelines.words import listed
+from fulcrum.features.declared.arms import UNIT
+from fulcrum.features.errors import ConfigError, nearest
+from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.pipelines.ab.statistics.rankings import TOP, rankings
+from fulcrum.pipelines.ab.statistics.users import Users
+from fulcrum.pipelines.comparison.compare import finished
+from fulcrum.pipelines.config.run import RunConfig
+from fulcrum.pipelines.designs import DESIGNS, DesignConfig
+from fulcrum.pipelines.designs.reweighting import COLUMN
+from fulcrum.pipelines.designs.weighted import WeightedConfig
+from fulcrum.pipelines.quality.metrics import Predictions
+from fulcrum.pipelines.runs.prepare import prepare_dataset
+from fulcrum.pipelines.runs.register import measured_split
+from fulcrum.pipelines.tracking.mlflow import MlflowTracker, start_run
+from fulcrum.pipelines.training.predict import evaluate
+from fulcrum.pipelines.training.trainer import read_result
+from fulcrum.pipelines.words import listed
 
 Z = 1.96
 """Standard errors to either end of a 95 % interval."""

@@ -3,7 +3,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import Set
+from fulcrum.pipelines.commands.options import Set
 
 
 def compare(
@@ -27,14 +27,15 @@ def compare(
     Finished runs of the same config, data and seed are taken as they are and stopped ones go on.
     Writes one HTML page and a CSV; nothing is exported or registered.
     """
-    from pipelines.load import load
+    from fulcrum.pipelines.config.load import load
 
     loaded = [load(config, overrides) for config in configs]
 
-    from pipelines import report, terminal
-    from pipelines.axis import methods
-    from pipelines.compare import compare as run
-    from pipelines.page import sentences
+    from fulcrum.pipelines.comparison.compare import compare as run
+    from fulcrum.pipelines.comparison.page import sentences
+    from fulcrum.pipelines.comparison.weightings import methods
+    from fulcrum.pipelines.console import terminal
+    from fulcrum.pipelines.runs import tables as report
 
     found = run(loaded, seeds, terminal.messages, methods(weightings) if weightings else ())
     terminal.results.print(report.gains(found.seesaw))

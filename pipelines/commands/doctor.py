@@ -3,7 +3,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import STORE, Tracking
+from fulcrum.pipelines.commands.options import STORE, Tracking
 
 MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
 
@@ -21,8 +21,8 @@ def doctor(
     """
     from rich.markup import escape
 
-    from pipelines.doctor import examine
-    from pipelines.terminal import results
+    from fulcrum.pipelines.console.terminal import results
+    from fulcrum.pipelines.doctor import examine
 
     failed = False
     for finding in examine(tracking, workspace):

@@ -2,7 +2,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.commands.options import STORE, Run, Tracking
+from fulcrum.pipelines.commands.options import STORE, Run, Tracking
 
 
 def evaluate(
@@ -13,9 +13,10 @@ def evaluate(
     tracking: Tracking = STORE,
 ) -> None:
     """Measure a run's best weights on a split, beside a constant predictor."""
-    from pipelines import report, terminal
-    from pipelines.run import measure_run
-    from pipelines.tracking import find_run
+    from fulcrum.pipelines.console import terminal
+    from fulcrum.pipelines.runs import tables as report
+    from fulcrum.pipelines.runs.run import measure_run
+    from fulcrum.pipelines.tracking.mlflow import find_run
 
     outcome = measure_run(find_run(tracking, run), split, terminal.messages)
     terminal.results.print(report.results(outcome.title, outcome.tasks, outcome.metrics))

@@ -3,7 +3,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import Config, Set
+from fulcrum.pipelines.commands.options import Config, Set
 
 
 def group(
@@ -29,14 +29,15 @@ def group(
     of task gradients at its evaluations. Values of --set hold for the trainings, and are not
     written to the groups' configs.
     """
-    from pipelines.load import load
+    from fulcrum.pipelines.config.load import load
 
     run = load(config, overrides)
 
-    from pipelines import report, terminal
-    from pipelines.grouping import group as find
-    from pipelines.grouping import orphans, write_groups, write_home
-    from pipelines.run import Options, start
+    from fulcrum.pipelines.comparison.grouping import group as find
+    from fulcrum.pipelines.comparison.grouping import orphans, write_groups, write_home
+    from fulcrum.pipelines.console import terminal
+    from fulcrum.pipelines.runs import tables as report
+    from fulcrum.pipelines.runs.run import Options, start
 
     found = find(run, groups, terminal.messages)
     terminal.results.print(report.groups(found))

@@ -1,5 +1,6 @@
 def models() -> None:
     """List what a network may be made of, with the papers: architecture, bottom, interaction."""
-    from pipelines import report, terminal
+    from fulcrum.pipelines.console import terminal
+    from fulcrum.pipelines.runs import tables as report
 
     terminal.results.print(report.networks())

@@ -1,4 +1,4 @@
-from pipelines.commands.options import Config, Set
+from fulcrum.pipelines.commands.options import Config, Set
 
 
 def prepare(config: Config, overrides: Set) -> None:
@@ -6,12 +6,13 @@ def prepare(config: Config, overrides: Set) -> None:
 
     A data set that is there already, from the same config and files, is not built again.
     """
-    from pipelines.load import load
+    from fulcrum.pipelines.config.load import load
 
     run = load(config, overrides)
 
-    from pipelines import report, terminal
-    from pipelines.prepare import prepare_dataset
+    from fulcrum.pipelines.console import terminal
+    from fulcrum.pipelines.runs import tables as report
+    from fulcrum.pipelines.runs.prepare import prepare_dataset
 
     dataset = prepare_dataset(run, terminal.messages)
     terminal.results.print(report.splits(dataset.manifest))

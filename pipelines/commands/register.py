@@ -2,7 +2,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import STORE, Run, Tracking
+from fulcrum.pipelines.commands.options import STORE, Run, Tracking
 
 
 def register(
@@ -18,9 +18,9 @@ def register(
     A run that has a version already gets no second one. The registered model keeps a tag of every
     move of an alias: when, from which version, to which.
     """
-    from pipelines.registration import register_run
-    from pipelines.terminal import results
-    from pipelines.tracking import find_run
+    from fulcrum.pipelines.console.terminal import results
+    from fulcrum.pipelines.runs.register import register_run
+    from fulcrum.pipelines.tracking.mlflow import find_run
 
     name, version = register_run(find_run(tracking, run), tracking, alias)
     results.print(f"models:/{name}/{version}" + (f" is @{alias}" if alias else ""))

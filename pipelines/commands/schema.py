@@ -13,11 +13,11 @@ def schema(
 
     Save it, and let the first line of a config be `# yaml-language-server: $schema=<file>`.
     """
-    from features.config import Config
-    from pipelines.ab.experiment import Experiment
-    from pipelines.ab.simulation import Simulation
-    from pipelines.config import RunConfig
-    from pipelines.load import schema as document
+    from fulcrum.features.config import Config
+    from fulcrum.pipelines.ab.log.experiment import Experiment
+    from fulcrum.pipelines.ab.simulation.config import Simulation
+    from fulcrum.pipelines.config.load import schema as document
+    from fulcrum.pipelines.config.run import RunConfig
 
     kinds: dict[str, type[Config]] = {
         "run": RunConfig,

@@ -3,7 +3,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import STORE, Device, History, Model, Tracking
+from fulcrum.pipelines.commands.options import STORE, Device, History, Model, Tracking
 
 
 def score(
@@ -27,9 +27,9 @@ def score(
     Output rows carry the key columns and one column per task. Files that are done already are
     skipped, so a killed run goes on where it stopped.
     """
-    from pipelines.terminal import messages, results
-    from serving.files import score_files
-    from serving.registry import Registry
+    from fulcrum.pipelines.console.terminal import messages, results
+    from fulcrum.serving.publishing.registry import Registry
+    from fulcrum.serving.scoring.files import score_files
 
     bundle = Registry(tracking).resolve(model).bundle
     with messages.status("scoring") as status:

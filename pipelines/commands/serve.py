@@ -3,7 +3,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import STORE, Device, History, Tracking
+from fulcrum.pipelines.commands.options import STORE, Device, History, Tracking
 
 
 def serve(
@@ -51,7 +51,7 @@ def serve(
     Prometheus; the Open Inference Protocol's v2 routes are there, too. With an experiment, rows are
     answered by their user's arm and logged; POST /assign and POST /outcomes are there as well.
     """
-    from features.errors import ConfigError
+    from fulcrum.features.errors import ConfigError
 
     if (model is None) == (experiment is None):
         raise ConfigError("fulcrum serve: expected either --model or --experiment")
@@ -59,16 +59,16 @@ def serve(
         raise ConfigError("fulcrum serve: --log is of an experiment; expected --experiment, too")
     test = None
     if experiment is not None:
-        from pipelines.ab.experiment import Experiment, problems
-        from pipelines.load import read
+        from fulcrum.pipelines.ab.log.experiment import Experiment, problems
+        from fulcrum.pipelines.config.load import read
 
         if log is None:
             raise ConfigError("fulcrum serve: --experiment needs --log, the folder of its log")
         test = read(Experiment, experiment, (), problems)
 
-    from serving.registry import Registry
-    from serving.service import serve as run
-    from serving.service import serve_experiment as run_experiment
+    from fulcrum.serving.publishing.registry import Registry
+    from fulcrum.serving.service import serve as run
+    from fulcrum.serving.service import serve_experiment as run_experiment
 
     registry = Registry(tracking)
     if model is not None:

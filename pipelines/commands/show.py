@@ -1,6 +1,6 @@
 import typer
 
-from pipelines.commands.options import Config, Set
+from fulcrum.pipelines.commands.options import Config, Set
 
 
 def show(config: Config, overrides: Set) -> None:
@@ -8,7 +8,7 @@ def show(config: Config, overrides: Set) -> None:
 
     The last line is the fingerprint of the whole, which the run will carry.
     """
-    from pipelines.load import fingerprint, load, to_yaml
+    from fulcrum.pipelines.config.load import fingerprint, load, to_yaml
 
     run = load(config, overrides)
     typer.echo(f"{to_yaml(run)}# fingerprint: {fingerprint(run)}")

@@ -3,7 +3,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import STORE, Set, Tracking
+from fulcrum.pipelines.commands.options import STORE, Set, Tracking
 
 
 def train(
@@ -36,13 +36,14 @@ def train(
     if resume is not None and overrides:
         raise typer.BadParameter("a resumed run keeps its config; leave --set out")
 
-    from pipelines.load import load
+    from fulcrum.pipelines.config.load import load
 
     run = None if config is None else load(config, overrides)
 
-    from pipelines import report, terminal
-    from pipelines.run import Options, start, take_up
-    from pipelines.tracking import find_run
+    from fulcrum.pipelines.console import terminal
+    from fulcrum.pipelines.runs import tables as report
+    from fulcrum.pipelines.runs.run import Options, start, take_up
+    from fulcrum.pipelines.tracking.mlflow import find_run
 
     options = Options(nproc, reference, terminal.messages)
     if run is not None:

@@ -2,7 +2,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import STORE, Tracking
+from fulcrum.pipelines.commands.options import STORE, Tracking
 
 
 def ui(
@@ -14,7 +14,7 @@ def ui(
     import subprocess
     import sys
 
-    from features.errors import ConfigError, ResourceError
+    from fulcrum.features.errors import ConfigError, ResourceError
 
     if not tracking.startswith("sqlite:"):
         raise ConfigError(f"{tracking} is a server: open it in a browser")

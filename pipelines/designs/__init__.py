@@ -3,12 +3,12 @@
 
 from typing import TYPE_CHECKING
 
-from features.config import choice
-from pipelines.designs.base import DesignConfig, Logged
-from pipelines.designs.pooling import PoolingConfig
-from pipelines.designs.snapshot import SnapshotConfig
-from pipelines.designs.splitting import SplittingConfig
-from pipelines.designs.weighted import WeightedConfig
+from fulcrum.features.config import choice
+from fulcrum.pipelines.designs.base import DesignConfig, Logged
+from fulcrum.pipelines.designs.pooling import PoolingConfig
+from fulcrum.pipelines.designs.snapshot import SnapshotConfig
+from fulcrum.pipelines.designs.splitting import SplittingConfig
+from fulcrum.pipelines.designs.weighted import WeightedConfig
 
 DESIGNS: dict[str, type[DesignConfig]] = {
     "weighted": WeightedConfig,

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from features.config import Config
-from features.spec import FeatureSpec
-from pipelines.propensity import PropensityConfig
+from fulcrum.features.config import Config
+from fulcrum.features.spec import FeatureSpec
+from fulcrum.pipelines.designs.propensity import PropensityConfig
 
 BEFORE = -1
 """Place of the arm of a row that is no part of the test."""

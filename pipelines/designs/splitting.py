@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from pipelines.designs.base import DesignConfig, Logged
+from fulcrum.pipelines.designs.base import DesignConfig, Logged
 
 
 class SplittingConfig(DesignConfig):

@@ -5,11 +5,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from features.errors import nearest
-from features.spec import FeatureSpec
-from pipelines.designs.base import DesignConfig, Logged
-from pipelines.identity import telling
-from pipelines.propensity import PropensityConfig
+from fulcrum.features.errors import nearest
+from fulcrum.features.spec import FeatureSpec
+from fulcrum.pipelines.designs.base import DesignConfig, Logged
+from fulcrum.pipelines.designs.identifying_features import telling
+from fulcrum.pipelines.designs.propensity import PropensityConfig
 
 
 class WeightedConfig(DesignConfig):

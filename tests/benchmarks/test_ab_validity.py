@@ -17,8 +17,8 @@ from benchmarks.ab_validity import (
     simulate,
     to_rich,
 )
-from pipelines.ab import effects
-from pipelines.terminal import as_text
+from fulcrum.pipelines.ab.statistics import effects
+from fulcrum.pipelines.console.terminal import as_text
 
 HONEST = [name for name in METHODS if name != NAIVE]
 RUNS = 1000

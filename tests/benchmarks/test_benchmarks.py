@@ -9,9 +9,9 @@ from benchmarks import preparation, scoring, scoring_files, training
 from benchmarks.figure import Figure, save
 from benchmarks.logs import IDS, NUMBERS, Size, make_run
 from benchmarks.rounds import Rates, interleave
-from features.prepare import prepare
-from models.layers import StackedLinear
-from models.network import Network
+from fulcrum.features.prepared.prepare import prepare
+from fulcrum.models.layers.stacked import StackedLinear
+from fulcrum.models.network import Network
 
 SMALL = Size(rows=2048, values=200, batch_size=128, steps=4, rounds=2, repeats=1)
 

@@ -21,7 +21,7 @@ from benchmarks.conflicts import (
     run,
     weights,
 )
-from features.prepare import prepare as prepare_features
+from fulcrum.features.prepared.prepare import prepare as prepare_features
 from tests.models.contract import binary_tasks
 from tests.models.debug import debug_model
 from tests.prepared import LAYOUT, prepare

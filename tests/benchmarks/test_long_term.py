@@ -25,8 +25,8 @@ from benchmarks.long_term import (
     run,
     teach,
 )
-from models.step import Rows
-from models.weightings import Setting, StaticConfig, Weighting
+from fulcrum.models.step import Rows
+from fulcrum.models.weightings import Setting, StaticConfig, Weighting
 
 TINY = Study(seeds=2, sessions=20, test=20, batch_size=64, pretraining=1, epochs=1)
 RETURN = MEASURES.index("return")

@@ -18,7 +18,7 @@ from benchmarks.noisy_task import (
     run,
     train,
 )
-from models.weightings import StaticConfig
+from fulcrum.models.weightings import StaticConfig
 
 
 def test_labels_are_as_planted():

@@ -4,8 +4,8 @@ import pytest
 
 from benchmarks import trunks
 from benchmarks.logs import Size
-from models.trunks.mmoe import MMoEConfig
-from models.trunks.ple import PLEConfig
+from fulcrum.models.trunks.mmoe import MMoEConfig
+from fulcrum.models.trunks.ple import PLEConfig
 
 SMALL = Size(batch_size=32, rounds=1)
 

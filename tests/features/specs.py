@@ -4,10 +4,10 @@ from typing import Any
 
 import polars as pl
 
-from features.fit import fit
-from features.spec import FeatureSpec
-from features.state import FeatureState
-from features.transform import transform
+from fulcrum.features.spec import FeatureSpec
+from fulcrum.features.transform.fit import fit
+from fulcrum.features.transform.state import FeatureState
+from fulcrum.features.transform.transform import transform
 
 TASKS = {"click": {"kind": "binary", "label": "click"}}
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.kinds.history import HistoryConfig
-from features.lookback import gather_past, look_back
+from fulcrum.features.kinds.history import HistoryConfig
+from fulcrum.features.kinds.lookback import gather_past, look_back
 from tests.features.logs import SECOND, Event, frame, logs, past_of
 
 ATTRIBUTES = {"item": pl.col("item"), "author": pl.col("author")}

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.errors import DataError
-from features.hashing import hash_series
-from features.layout import NULL, UNKNOWN
+from fulcrum.features.errors import DataError
+from fulcrum.features.layout import NULL, UNKNOWN
+from fulcrum.features.values.hashing import hash_series
 from tests.features.specs import encode, ids, learn
 
 words = st.none() | st.sampled_from(["a", "b", "c", "", "d e"])

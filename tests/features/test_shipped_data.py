@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.layout import NULL
-from features.prepare import PreparedDataset, prepare
-from features.spec import FeatureSpec
-from features.transform import transform
-from pipelines.check import spec as spec_of
-from pipelines.load import load
+from fulcrum.features.layout import NULL
+from fulcrum.features.prepared.prepare import PreparedDataset, prepare
+from fulcrum.features.spec import FeatureSpec
+from fulcrum.features.transform.transform import transform
+from fulcrum.pipelines.config.load import load
+from fulcrum.pipelines.config.rules import spec as spec_of
 
 ARMS = ("random", "bts")
 LOG = "data/kuairand-feedback/log_feedback_4_08_to_4_18.parquet"

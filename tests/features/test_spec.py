@@ -2,10 +2,10 @@ from typing import Any
 
 import pytest
 
-from features.errors import ConfigError
-from features.spec import FeatureSpec, problems
-from pipelines.check import spec as spec_of
-from pipelines.load import load
+from fulcrum.features.errors import ConfigError
+from fulcrum.features.spec import FeatureSpec, problems
+from fulcrum.pipelines.config.load import load
+from fulcrum.pipelines.config.rules import spec as spec_of
 
 DATA = {"events": "log.parquet", "time": {"column": "t"}, "outcomes": ["click", "play"]}
 FEATURES = {

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from features import staging
-from features.errors import ResourceError
-from features.staging import staged
+from fulcrum.features import staging
+from fulcrum.features.errors import ResourceError
+from fulcrum.features.staging import staged
 
 
 def test_a_folder_appears_whole(tmp_path: Path) -> None:

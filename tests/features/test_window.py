@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from features import sql
-from features.kinds.window import WindowConfig, base
-from features.lookback import gather_past, look_back
+from fulcrum.features.kinds.lookback import gather_past, look_back
+from fulcrum.features.kinds.window import WindowConfig, base
+from fulcrum.features.values import sql
 from tests.features.logs import SECOND, Event, frame, logs, past_of
 
 CLICKED = "click = 1"

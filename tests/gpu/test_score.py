@@ -7,9 +7,9 @@ from polars.testing import assert_frame_equal
 
 from benchmarks.logs import Size, make_run, write_logs
 from benchmarks.scoring import make_bundle, make_weights
-from features.prepare import prepare
-from pipelines.__main__ import app
-from serving.scorer import Scorer
+from fulcrum.features.prepared.prepare import prepare
+from fulcrum.pipelines.__main__ import app
+from fulcrum.serving.scoring.scorer import Scorer
 
 pytestmark = pytest.mark.gpu
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from pipelines.distributed import process_group
-from pipelines.evaluate import evaluate
-from pipelines.metrics import measure
-from pipelines.train import read_result, train
-from tests.pipelines.runs import small_run
+from fulcrum.pipelines.quality.metrics import measure
+from fulcrum.pipelines.training.predict import evaluate
+from fulcrum.pipelines.training.processes import process_group
+from fulcrum.pipelines.training.trainer import read_result, train
+from tests.pipelines.small_runs import small_run
 from tests.prepared import prepare
 
 pytestmark = pytest.mark.gpu
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.gpu
 ON_CPU = """
 import sys
 from pathlib import Path
-from features.dataset import PreparedDataset
-from pipelines.train import train
+from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.pipelines.training.trainer import train
 from tests.gpu.test_train import SETTINGS
-from tests.pipelines.runs import small_run
+from tests.pipelines.small_runs import small_run
 
 train(small_run(**SETTINGS), PreparedDataset.open(Path(sys.argv[1])), Path(sys.argv[2]))
 """

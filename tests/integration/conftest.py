@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines import terminal
-from pipelines.__main__ import main
+from fulcrum.pipelines.__main__ import main
+from fulcrum.pipelines.console import terminal
 from tests.integration.shop import write_shop
 
 

@@ -311,7 +311,7 @@ def on_a_full_disk(shop: Path, size: int, *arguments: object) -> tuple[str, set[
     that it leaves; all others, but the store of runs, must be as they were."""
     before = snapshot(shop)
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines", *map(str, arguments)],
+        [sys.executable, "-m", "fulcrum", *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

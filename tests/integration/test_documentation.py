@@ -14,13 +14,13 @@ import typer
 import yaml
 from typer.core import TyperGroup
 
-from pipelines.__main__ import app
-from pipelines.ab.experiment import Experiment
-from pipelines.ab.experiment import problems as problems_of_test
-from pipelines.ab.simulation import Simulation
-from pipelines.check import problems
-from pipelines.config import RunConfig
-from pipelines.load import merge
+from fulcrum.pipelines.__main__ import app
+from fulcrum.pipelines.ab.log.experiment import Experiment
+from fulcrum.pipelines.ab.log.experiment import problems as problems_of_test
+from fulcrum.pipelines.ab.simulation.config import Simulation
+from fulcrum.pipelines.config.load import merge
+from fulcrum.pipelines.config.rules import problems
+from fulcrum.pipelines.config.run import RunConfig
 from tests.integration.documentation import Block, blocks
 
 ROOT = Path(__file__).parents[2]

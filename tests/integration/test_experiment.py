@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from serving.exposure_log import read_assignments, read_log
+from fulcrum.serving.experiments.exposure_log import read_assignments, read_log
 
 ROOT = Path(__file__).parents[2]
 MODEL = """\
@@ -72,7 +72,7 @@ def make_events():
 
 def start(folder, *arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", "pipelines", *map(str, arguments)],
+        [sys.executable, "-m", "fulcrum", *map(str, arguments)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 import torch
 
-from pipelines.checkpoint import load_weights
-from pipelines.train import read_result
-from serving.bundle import Bundle
+from fulcrum.pipelines.training.checkpoint import load_weights
+from fulcrum.pipelines.training.trainer import read_result
+from fulcrum.serving.bundle.bundle import Bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -46,7 +46,7 @@ def begin(folder) -> Callable[..., subprocess.Popen[str]]:
     """Starts a command."""
 
     def start(*arguments: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "pipelines", *map(str, arguments)]
+        command = [sys.executable, "-m", "fulcrum", *map(str, arguments)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         return subprocess.Popen(
             command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 import yaml
 
-from models.bottoms import BOTTOMS
-from models.chains import CHAINS
-from models.trunks import TRUNKS
-from pipelines.load import load
+from fulcrum.models.bottoms import BOTTOMS
+from fulcrum.models.chains import CHAINS
+from fulcrum.models.trunks import TRUNKS
+from fulcrum.pipelines.config.load import load
 from tests.integration.shop import YAML, write_shop
 from tests.integration.test_promise import agree, scores_of_training
 from tests.models.debug import MODELS, debug_model

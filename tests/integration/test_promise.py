@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features.dataset import PreparedDataset
-from pipelines.evaluate import evaluate, to_frame
-from pipelines.load import load
-from pipelines.train import read_result
+from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.pipelines.config.load import load
+from fulcrum.pipelines.training.predict import evaluate, to_frame
+from fulcrum.pipelines.training.trainer import read_result
 from tests.integration.shop import make_events
 
 OUTCOMES = ["clicked", "paid", "verdict"]
@@ -104,7 +104,7 @@ def as_tensors(rows: pl.DataFrame) -> list[dict]:
 @contextmanager
 def serving(*options: str):
     """A service in its own process, on a port that the system picks; gives its address."""
-    command = [sys.executable, "-m", "pipelines", "serve", "--port", str(free_port()), *options]
+    command = [sys.executable, "-m", "fulcrum", "serve", "--port", str(free_port()), *options]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     try:

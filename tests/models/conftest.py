@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from features.batch import PADDING, Batch, from_arrays
-from features.layout import (
+from fulcrum.features.layout import (
     BagInput,
     DenseInput,
     IdInput,
@@ -16,6 +15,7 @@ from features.layout import (
     TableSpec,
     TaskSpec,
 )
+from fulcrum.features.reading.batch import PADDING, Batch, from_arrays
 
 TASKS = (
     TaskSpec(name="click", kind="binary", rate=0.3),

@@ -8,13 +8,13 @@ import onnxruntime
 import pytest
 import torch
 
-from features.batch import from_arrays
-from features.layout import DenseInput, IdInput, Layout, SequenceInput, TaskSpec
-from models.network import Network
-from models.plain import PlainNetwork
-from models.tables import state_width
-from models.trunks import TRUNKS, TrunkConfig
-from models.weightings import Setting, WeightingConfig
+from fulcrum.features.layout import DenseInput, IdInput, Layout, SequenceInput, TaskSpec
+from fulcrum.features.reading.batch import from_arrays
+from fulcrum.models.embedding.tables import state_width
+from fulcrum.models.network import Network
+from fulcrum.models.plain import PlainNetwork
+from fulcrum.models.trunks import TRUNKS, TrunkConfig
+from fulcrum.models.weightings import Setting, WeightingConfig
 from tests.models.conftest import (
     TASKS,
     make_layout,

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from models.trunks import ModelConfig, TrunkConfig
+from fulcrum.models.trunks import ModelConfig, TrunkConfig
 
 MODELS: dict[str, dict[str, Any]] = {
     "single_task": {"architecture": "single_task", "hidden": [32, 16]},

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from models.level import SHARED
-from models.trunks import Trunk, TrunkConfig
+from fulcrum.models.layers.expert_usage import SHARED
+from fulcrum.models.trunks import Trunk, TrunkConfig
 from tests.models.debug import debug_model
 
 FIELDS, TASKS = ("f", "g", "h"), ("a", "b", "c")

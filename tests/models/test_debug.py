@@ -2,10 +2,10 @@
 
 import pytest
 
-from models.bottoms import BOTTOMS
-from models.chains import CHAINS
-from models.interactions import INTERACTIONS
-from models.trunks import TRUNKS
+from fulcrum.models.bottoms import BOTTOMS
+from fulcrum.models.chains import CHAINS
+from fulcrum.models.interactions import INTERACTIONS
+from fulcrum.models.trunks import TRUNKS
 from tests.models.debug import MODELS, debug_model
 
 PARTS = [*TRUNKS, *(name for name in (*BOTTOMS, *INTERACTIONS, *CHAINS) if name != "none")]

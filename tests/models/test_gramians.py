@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from features.layout import Layout
-from models.gramians import GRAMIANS, GramianChoice, GramianConfig
-from models.gramians.sketch import mix
-from models.network import Network
-from models.objectives.masked import masked_mean
+from fulcrum.features.layout import Layout
+from fulcrum.models.gramians import GRAMIANS, GramianChoice, GramianConfig
+from fulcrum.models.gramians.sketch import mix
+from fulcrum.models.network import Network
+from fulcrum.models.objectives.masked import masked_mean
 from tests.models.conftest import make_layout, random_batch
 from tests.models.contract import binary_tasks, make_network
 from tests.models.debug import debug_model

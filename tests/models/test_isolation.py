@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.level import SHARED
-from models.predictor import Predictor
-from models.trunks import Trunk
+from fulcrum.models.layers.expert_usage import SHARED
+from fulcrum.models.predictor import Predictor
+from fulcrum.models.trunks import Trunk
 from tests.models.conftest import make_layout
 from tests.models.contract import binary_tasks
 from tests.models.debug import MODELS, debug_model

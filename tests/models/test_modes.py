@@ -8,11 +8,11 @@ from torchjd.autojac import jac_to_grad, mtl_backward
 from torchrec.optim import RowWiseAdagrad
 from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backward
 
-from models.gramians.rows import RowsConfig
-from models.network import Network
-from models.objectives.masked import masked_mean
-from models.weightings import StaticConfig
-from models.weightings.upgrad import UPGradConfig
+from fulcrum.models.gramians.rows import RowsConfig
+from fulcrum.models.network import Network
+from fulcrum.models.objectives.masked import masked_mean
+from fulcrum.models.weightings import StaticConfig
+from fulcrum.models.weightings.upgrad import UPGradConfig
 from tests.models.conftest import make_layout, random_batch
 from tests.models.contract import binary_tasks, make_network
 from tests.models.debug import debug_model

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from features.layout import TaskSpec
-from models.network import Network
-from models.trunks import MMoEConfig, TrunkConfig
-from models.weightings import StaticConfig
+from fulcrum.features.layout import TaskSpec
+from fulcrum.models.network import Network
+from fulcrum.models.trunks import MMoEConfig, TrunkConfig
+from fulcrum.models.weightings import StaticConfig
 from tests.models.conftest import TASKS, make_layout, random_arrays, random_batch
 from tests.models.contract import CPU, binary_tasks, make_network, score
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from features.layout import Layout
-from models.interactions.dcn_v2 import DCNv2Config
-from models.predictor import Predictor
+from fulcrum.features.layout import Layout
+from fulcrum.models.interactions.dcn_v2 import DCNv2Config
+from fulcrum.models.predictor import Predictor
 from tests.models.conftest import make_layout
 from tests.models.contract import binary_tasks
 from tests.models.debug import debug_model

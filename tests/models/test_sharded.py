@@ -13,9 +13,9 @@ from torchrec.optim import RowWiseAdagrad
 from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backward
 from torchrec.optim.optimizers import in_backward_optimizer_filter
 
-from features.batch import from_arrays
-from models.network import Network
-from models.weightings import Setting, StaticConfig
+from fulcrum.features.reading.batch import from_arrays
+from fulcrum.models.network import Network
+from fulcrum.models.weightings import Setting, StaticConfig
 from tests.models.conftest import make_layout, random_arrays, random_batch
 from tests.models.contract import make_network
 from tests.models.debug import MODELS, debug_model

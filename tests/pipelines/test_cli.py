@@ -12,8 +12,8 @@ import pytest
 import yaml
 from rich.console import Console
 
-from pipelines import terminal
-from pipelines.__main__ import AB_COMMANDS, COMMANDS, main
+from fulcrum.pipelines.__main__ import AB_COMMANDS, COMMANDS, main
+from fulcrum.pipelines.console import terminal
 
 ROOT = Path(__file__).parents[2]
 VERBS = ["prepare", "train", "evaluate", "compare", "group", "register", "score", "serve"]
@@ -75,11 +75,11 @@ def process(*arguments: str) -> Done:
 
 def test_as_a_process():
     began = time.monotonic()
-    done = process("-m", "pipelines", "--help")
+    done = process("-m", "fulcrum", "--help")
     assert time.monotonic() - began < 10  # under a second when the machine is idle
     assert done.returncode == 0
     assert all(f" {verb} " in done.stdout for verb in VERBS)
-    wrong = process("-m", "pipelines", "show", "no/such.yaml")
+    wrong = process("-m", "fulcrum", "show", "no/such.yaml")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr == "no/such.yaml: no such file\n"
 
@@ -208,8 +208,8 @@ def test_wrong_usage_is_refused_with_code_2(fulcrum, small, arguments, monkeypat
 
 def test_ctrl_c_is_no_traceback():
     code = (
-        "import os, signal, sys, types; import pipelines.__main__ as m;"
-        "load = types.ModuleType('pipelines.load'); sys.modules['pipelines.load'] = load;"
+        "import os, signal, sys, types; import fulcrum.pipelines.__main__ as m;"
+        "name = 'fulcrum.pipelines.config.load'; load = sys.modules[name] = types.ModuleType(name);"
         "load.schema = lambda kind: os.kill(os.getpid(), signal.SIGINT);"
         "sys.argv = ['fulcrum', 'schema']; m.main()"
     )

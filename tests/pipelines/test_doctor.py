@@ -2,8 +2,8 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from pipelines import doctor
-from pipelines.tracking import start_run
+from fulcrum.pipelines import doctor
+from fulcrum.pipelines.tracking.mlflow import start_run
 
 
 def findings(uri, workspace):

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from features.dataset import PreparedDataset
-from pipelines.checkpoint import load_weights
-from pipelines.config import RunConfig
-from pipelines.tracker import SilentTracker
-from pipelines.train import train
+from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.pipelines.config.run import RunConfig
+from fulcrum.pipelines.tracking.protocol import SilentTracker
+from fulcrum.pipelines.training.checkpoint import load_weights
+from fulcrum.pipelines.training.trainer import train
 from tests.models.debug import MODELS, debug_model
-from tests.pipelines.runs import small_run
+from tests.pipelines.small_runs import small_run
 from tests.prepared import prepare
 
 pytestmark = pytest.mark.slow

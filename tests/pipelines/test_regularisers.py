@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from features.dataset import PreparedDataset
-from models.regularisers import REGULARISERS
-from pipelines.checkpoint import load_weights
-from pipelines.config import RunConfig
-from pipelines.train import train
-from tests.pipelines.runs import small_run
+from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.models.regularisers import REGULARISERS
+from fulcrum.pipelines.config.run import RunConfig
+from fulcrum.pipelines.training.checkpoint import load_weights
+from fulcrum.pipelines.training.trainer import train
+from tests.pipelines.small_runs import small_run
 from tests.pipelines.test_networks import Stop
 from tests.prepared import prepare
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.doctor import TRIPLE
+from fulcrum.pipelines.doctor import TRIPLE
 
 ROOT = Path(__file__).parents[2]
 VERBS = ["help", "setup", "train", "compare", "test", "test-slow", "lint", "bench", "ab"]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines.document import dump
-from pipelines.load import load
-from pipelines.run import Options, measure_run, start
-from pipelines.tracking import client, find_run
+from fulcrum.pipelines.config.load import load
+from fulcrum.pipelines.config.yaml_text import dump
+from fulcrum.pipelines.runs.run import Options, measure_run, start
+from fulcrum.pipelines.tracking.mlflow import client, find_run
 from tests.pipelines.designs.worlds import document, write_log
 
 CONSOLE = Console(quiet=True)

@@ -6,12 +6,12 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from features.dataset import PreparedDataset
-from models.weightings import WEIGHTINGS, WeightingChoice, WeightingConfig
-from pipelines.checkpoint import load_weights
-from pipelines.config import RunConfig
-from pipelines.train import train
-from tests.pipelines.runs import small_run
+from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.models.weightings import WEIGHTINGS, WeightingChoice, WeightingConfig
+from fulcrum.pipelines.config.run import RunConfig
+from fulcrum.pipelines.training.checkpoint import load_weights
+from fulcrum.pipelines.training.trainer import train
+from tests.pipelines.small_runs import small_run
 from tests.pipelines.test_networks import Stop
 from tests.prepared import prepare
 

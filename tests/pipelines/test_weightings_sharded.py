@@ -10,12 +10,12 @@ from pydantic import TypeAdapter
 from torch import Tensor, multiprocessing
 from torch import distributed as dist
 
-from features.batch import Batch, from_arrays
-from features.layout import Layout
-from models.network import Network
-from models.weightings import WEIGHTINGS, Setting, WeightingChoice, WeightingConfig
-from models.weightings.rmtl import RMTL
-from models.weightings.rmtl_mc import RMTLMC
+from fulcrum.features.layout import Layout
+from fulcrum.features.reading.batch import Batch, from_arrays
+from fulcrum.models.network import Network
+from fulcrum.models.weightings import WEIGHTINGS, Setting, WeightingChoice, WeightingConfig
+from fulcrum.models.weightings.rmtl import RMTL
+from fulcrum.models.weightings.rmtl_mc import RMTLMC
 from tests.models.conftest import make_layout, random_arrays, random_batch
 from tests.models.debug import debug_model
 from tests.models.test_sharded import shard
@@ -49,7 +49,7 @@ def config(method: str) -> WeightingConfig:
 
 
 class Asked:
-    """See `models.step.After`: losses of the network on the batch, in the mode it is in."""
+    """See `fulcrum.models.step.After`: losses of the network on the batch, in the mode it is in."""
 
     rate = 1.0
 

@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 import torch
 
-from features.fit import fit
-from features.spec import FeatureSpec
-from features.transform import transform
-from models.network import Network
-from models.trunks.mmoe import MMoEConfig
-from serving.bundle import Bundle, write_bundle
-from serving.export import export
+from fulcrum.features.spec import FeatureSpec
+from fulcrum.features.transform.fit import fit
+from fulcrum.features.transform.transform import transform
+from fulcrum.models.network import Network
+from fulcrum.models.trunks.mmoe import MMoEConfig
+from fulcrum.serving.bundle.bundle import Bundle, write_bundle
+from fulcrum.serving.publishing.export import export
 
 MODEL = MMoEConfig(embedding_dim=4, experts=2, expert=(8,), tower=(4,))
 OUTCOMES = ("click", "long_view", "seconds")
@@ -157,8 +157,8 @@ def expected(bundle, log):
 
 
 def torch_scores(bundle, rows, past):
-    from features.arrays import to_arrays
-    from features.batch import from_arrays
+    from fulcrum.features.reading.arrays import to_arrays
+    from fulcrum.features.reading.batch import from_arrays
 
     layout = bundle.state.layout
     network = Network(layout, MODEL, tables_device=torch.device("cpu"))

@@ -16,18 +16,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from features.errors import ResourceError
-from serving.app import Service, app
-from serving.scorer import Scorer
-from serving.service import serve
+from fulcrum.features.errors import ResourceError
+from fulcrum.serving.http.app import Service, app
+from fulcrum.serving.scoring.scorer import Scorer
+from fulcrum.serving.service import serve
 from tests.serving.conftest import OUTCOMES, make_log
-from tests.serving.test_scorer import SCORES, difference
+from tests.serving.scoring.test_scorer import SCORES, difference
 
 SERVE = """
 import sys
 from pathlib import Path
-from serving.bundle import Bundle
-from serving.service import serve
+from fulcrum.serving.bundle.bundle import Bundle
+from fulcrum.serving.service import serve
 folder, port, store, *history = sys.argv[1:]
 serve(Bundle.load(Path(folder)), name="small", version="3", port=int(port),
       store=Path(store) if store else None, history=history or None, device="cpu")
@@ -363,7 +363,7 @@ def test_a_history_that_breaks_stops_the_service(bundle, log, tmp_path):
         timeout=60,
     )
     assert process.returncode == 1
-    assert "features.errors.DataError: --history: " in process.stderr
+    assert "fulcrum.features.errors.DataError: --history: " in process.stderr
     assert str(whole) in process.stderr
 
 

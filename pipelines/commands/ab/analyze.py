@@ -3,7 +3,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import STORE, Set, Tracking
+from fulcrum.pipelines.commands.options import STORE, Set, Tracking
 
 
 def analyze(
@@ -33,14 +33,14 @@ def analyze(
     First whether it is a fair test. Where arms do not have the units that they were due, effects
     are withheld and the exit code is 1.
     """
-    from pipelines.ab.experiment import Experiment, problems
-    from pipelines.load import read
+    from fulcrum.pipelines.ab.log.experiment import Experiment, problems
+    from fulcrum.pipelines.config.load import read
 
     config = read(Experiment, experiment, overrides, problems)
 
-    from pipelines import terminal
-    from pipelines.ab.analyze import NUMBERS, PAGE
-    from pipelines.ab.analyze import analyze as run
+    from fulcrum.pipelines.ab.analysis.outputs import NUMBERS, PAGE
+    from fulcrum.pipelines.ab.analysis.outputs import analyze as run
+    from fulcrum.pipelines.console import terminal
 
     folder = output or Path(".fulcrum", "ab", config.name)
     found = run(logs, config, folder, tracking)

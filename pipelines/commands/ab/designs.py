@@ -2,7 +2,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import Config, Set
+from fulcrum.pipelines.commands.options import Config, Set
 
 
 def designs(
@@ -17,12 +17,12 @@ def designs(
     CONFIG is a run with `weighting_by`, as for `fulcrum train`; whichever arm it names, all are
     trained. Nothing is exported or registered.
     """
-    from pipelines.load import load
+    from fulcrum.pipelines.config.load import load
 
     loaded = load(config, overrides)
 
-    from pipelines import terminal
-    from pipelines.ab.design_study import compare_designs, table
+    from fulcrum.pipelines.ab.design_study import compare_designs, table
+    from fulcrum.pipelines.console import terminal
 
     names = [name.strip() for name in designs.split(",") if name.strip()]
     study = compare_designs(loaded, names, terminal.messages)

@@ -3,7 +3,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import Set
+from fulcrum.pipelines.commands.options import Set
 
 
 def power(
@@ -31,15 +31,15 @@ def power(
 
     The log needs no arms. Shares, traffic, metrics and alpha are the experiment's.
     """
-    from pipelines.ab.experiment import Experiment, problems
-    from pipelines.load import read
+    from fulcrum.pipelines.ab.log.experiment import Experiment, problems
+    from fulcrum.pipelines.config.load import read
 
     config = read(Experiment, experiment, overrides, problems)
 
     from rich.table import Table
 
-    from pipelines import terminal
-    from pipelines.ab.sizing import Size, sizes
+    from fulcrum.pipelines.ab.log.sizing import Size, sizes
+    from fulcrum.pipelines.console import terminal
 
     def row(size: Size) -> tuple[str, ...]:
         if size.problem:

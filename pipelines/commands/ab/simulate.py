@@ -3,7 +3,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import STORE, Set, Tracking
+from fulcrum.pipelines.commands.options import STORE, Set, Tracking
 
 
 def simulate(
@@ -21,13 +21,13 @@ def simulate(
     tracking: Tracking = STORE,
 ) -> None:
     """Play a world whose truth is known: recommenders that learn from the users they serve."""
-    from pipelines.ab.simulation import Simulation
-    from pipelines.load import read
+    from fulcrum.pipelines.ab.simulation.config import Simulation
+    from fulcrum.pipelines.config.load import read
 
     played = read(Simulation, config, overrides)
 
-    from pipelines import terminal
-    from pipelines.ab.simulate import simulate as run
+    from fulcrum.pipelines.ab.simulation.simulate import simulate as run
+    from fulcrum.pipelines.console import terminal
 
     folder = output or Path(".fulcrum", "worlds", played.name)
     done = run(played, folder, tracking, terminal.messages)

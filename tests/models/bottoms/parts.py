@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from features.layout import IdInput, Layout
-from models.bottoms import BottomConfig
-from models.bottoms.base import Bottom
-from models.tables import Vectors
+from fulcrum.features.layout import IdInput, Layout
+from fulcrum.models.bottoms import BottomConfig
+from fulcrum.models.bottoms.base import Bottom
+from fulcrum.models.embedding.tables import Vectors
 from tests.models.conftest import make_layout
 from tests.models.contract import binary_tasks
 

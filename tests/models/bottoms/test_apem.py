@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.bottoms.apem import APEM, APEMConfig
-from models.layers import StackedLinear
-from models.set_attention import InducedSetAttention
+from fulcrum.models.bottoms.apem import APEM, APEMConfig
+from fulcrum.models.layers.set_attention import InducedSetAttention
+from fulcrum.models.layers.stacked import StackedLinear
 from tests.models.bottoms.parts import B, D, build, layout, some_numbers, some_vectors
 from tests.models.contract import NetworkContract
 

@@ -5,12 +5,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.bottoms.dtrn import DTRN, ConditionalTransformer, DTRNConfig
-from models.fields import by_history, events
-from models.predictor import Predictor
-from models.tables import Vectors
-from models.trunks.mmoe import MMoEConfig
-from models.trunks.ple import PLEConfig
+from fulcrum.models.bottoms.dtrn import DTRN, ConditionalTransformer, DTRNConfig
+from fulcrum.models.embedding.fields import by_history, events
+from fulcrum.models.embedding.tables import Vectors
+from fulcrum.models.predictor import Predictor
+from fulcrum.models.trunks.mmoe import MMoEConfig
+from fulcrum.models.trunks.ple import PLEConfig
 from tests.models.bottoms.parts import B, D, build, layout, some_numbers, some_vectors
 from tests.models.contract import NetworkContract
 from tests.models.trunks.test_ple import reorder

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from features.batch import from_arrays
-from features.layout import TaskSpec
-from models.chains import CHAINS
-from models.network import Network
+from fulcrum.features.layout import TaskSpec
+from fulcrum.features.reading.batch import from_arrays
+from fulcrum.models.chains import CHAINS
+from fulcrum.models.network import Network
 from tests.models.conftest import make_layout, random_arrays, random_batch
 from tests.models.contract import CPU, NetworkContract, make_network, score
 

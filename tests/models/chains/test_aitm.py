@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from features.layout import TaskSpec
-from models.chains.aitm import AITM, AITMConfig
-from models.objectives.mixed import MixedObjective
-from models.towers import Towers
+from fulcrum.features.layout import TaskSpec
+from fulcrum.models.chains.aitm import AITM, AITMConfig
+from fulcrum.models.layers.towers import Towers
+from fulcrum.models.objectives.mixed import MixedObjective
 from tests.models.chains.contract import ChainContract, chained
 from tests.models.conftest import TASKS
 

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.chains.escm2 import SMALLEST_PROPENSITY, ESCM2Config
-from models.chains.esmm import ESMM
-from models.trunks import TrunkConfig
-from models.trunks.shared_bottom import SharedBottomConfig
-from models.trunks.single_task import SingleTaskConfig
+from fulcrum.models.chains.escm2 import SMALLEST_PROPENSITY, ESCM2Config
+from fulcrum.models.chains.esmm import ESMM
+from fulcrum.models.trunks import TrunkConfig
+from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
+from fulcrum.models.trunks.single_task import SingleTaskConfig
 from tests.models.chains.contract import ChainContract, chained
 from tests.models.conftest import make_layout, random_batch
 from tests.models.contract import make_network

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from features.errors import ConfigError
-from features.layout import TaskSpec
-from models.chains.base import parents
-from models.chains.esmm import ESMM, joint_logits
-from models.objectives.binary import RATE_BOUND, Binary
-from models.predictor import Predictor
-from models.trunks.mmoe import MMoEConfig
+from fulcrum.features.errors import ConfigError
+from fulcrum.features.layout import TaskSpec
+from fulcrum.models.chains.base import parents
+from fulcrum.models.chains.esmm import ESMM, joint_logits
+from fulcrum.models.objectives.binary import RATE_BOUND, Binary
+from fulcrum.models.predictor import Predictor
+from fulcrum.models.trunks.mmoe import MMoEConfig
 from tests.models.chains.contract import ChainContract, chained
 from tests.models.conftest import TASKS, make_layout
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.interactions import INTERACTIONS, Interaction
+from fulcrum.models.interactions import INTERACTIONS, Interaction
 from tests.models.conftest import make_layout, random_batch
 from tests.models.contract import NetworkContract, binary_tasks, make_network
 from tests.models.debug import debug_model

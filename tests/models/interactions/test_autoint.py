@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.interactions import Interaction
+from fulcrum.models.interactions import Interaction
 from tests.models.interactions.contract import ROWS, D, InteractionContract, make, some_fields
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.interactions.dcn_v2 import DCNv2Config
+from fulcrum.models.interactions.dcn_v2 import DCNv2Config
 from tests.models.interactions.contract import D, F, InteractionContract, make, some_fields
 
 

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.layout import TaskSpec
-from models.objectives.binary import RATE_BOUND, Binary
-from models.objectives.mixed import MixedObjective
-from models.objectives.multiclass import Multiclass
-from models.objectives.regression import Regression
+from fulcrum.features.layout import TaskSpec
+from fulcrum.models.objectives.binary import RATE_BOUND, Binary
+from fulcrum.models.objectives.mixed import MixedObjective
+from fulcrum.models.objectives.multiclass import Multiclass
+from fulcrum.models.objectives.regression import Regression
 from tests.models.conftest import TASKS
 
 

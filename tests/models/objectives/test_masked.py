@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.objectives.masked import masked_mean
+from fulcrum.models.objectives.masked import masked_mean
 
 
 @settings(max_examples=30, deadline=None)

@@ -8,15 +8,15 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from models.network import Network
-from models.regularisers import REGULARISERS, Look, RegulariserChoice, RegulariserConfig
-from models.regularisers.f_mtl import FMTLConfig
-from models.regularisers.rep_mtl import alignment, saliency_entropy
-from models.regularisers.sam import SAMConfig
-from models.regularisers.samo import SAMOConfig
-from models.step import Step
-from models.weightings import Setting, StaticConfig, Weighting, WeightingConfig
-from models.weightings.upgrad import UPGradConfig
+from fulcrum.models.network import Network
+from fulcrum.models.regularisers import REGULARISERS, Look, RegulariserChoice, RegulariserConfig
+from fulcrum.models.regularisers.f_mtl import FMTLConfig
+from fulcrum.models.regularisers.rep_mtl import alignment, saliency_entropy
+from fulcrum.models.regularisers.sam import SAMConfig
+from fulcrum.models.regularisers.samo import SAMOConfig
+from fulcrum.models.step import Step
+from fulcrum.models.weightings import Setting, StaticConfig, Weighting, WeightingConfig
+from fulcrum.models.weightings.upgrad import UPGradConfig
 from tests.models.conftest import make_layout, random_batch
 from tests.models.contract import binary_tasks, make_network
 from tests.models.debug import debug_model

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, multiprocessing
 from torch import distributed as dist
 
-from features.batch import from_arrays
-from models.network import Network
-from models.regularisers import REGULARISERS
-from models.weightings import Setting, StaticConfig
+from fulcrum.features.reading.batch import from_arrays
+from fulcrum.models.network import Network
+from fulcrum.models.regularisers import REGULARISERS
+from fulcrum.models.weightings import Setting, StaticConfig
 from tests.models.conftest import make_layout, random_arrays, random_batch
 from tests.models.debug import debug_model
 from tests.models.regularisers.test_regularisers import NAMES, regulariser

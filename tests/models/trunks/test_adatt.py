@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.level import SHARED
-from models.trunks.adatt import AdaTT, AdaTTConfig
-from models.trunks.cross_stitch import CrossStitchConfig
-from models.trunks.mmoe import MMoEConfig
-from models.trunks.single_task import SingleTaskConfig
+from fulcrum.models.layers.expert_usage import SHARED
+from fulcrum.models.trunks.adatt import AdaTT, AdaTTConfig
+from fulcrum.models.trunks.cross_stitch import CrossStitchConfig
+from fulcrum.models.trunks.mmoe import MMoEConfig
+from fulcrum.models.trunks.single_task import SingleTaskConfig
 from tests.models.conftest import make_layout, random_batch
 from tests.models.contract import NetworkContract, TrunkContract, binary_tasks, make_network
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.trunks.cross_stitch import CrossStitch, CrossStitchConfig
-from models.trunks.single_task import SingleTaskConfig
+from fulcrum.models.trunks.cross_stitch import CrossStitch, CrossStitchConfig
+from fulcrum.models.trunks.single_task import SingleTaskConfig
 from tests.models.conftest import make_layout, random_batch
 from tests.models.contract import TrunkContract, binary_tasks, make_network
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from features.errors import ConfigError
-from models.fusion import Experts, Gate
-from models.level import SHARED
-from models.normalised_mlp import NormalisedMLP
-from models.plain import PlainNetwork
-from models.trunks.home import EVERY_TASK, HoME, HoMEConfig, HoMELevel
-from models.trunks.mmoe import MMoE, MMoEConfig
-from models.trunks.ple import PLE, PLEConfig
+from fulcrum.features.errors import ConfigError
+from fulcrum.models.layers.expert_usage import SHARED
+from fulcrum.models.layers.fusion import Experts, Gate
+from fulcrum.models.layers.normalised_mlp import NormalisedMLP
+from fulcrum.models.plain import PlainNetwork
+from fulcrum.models.trunks.home import EVERY_TASK, HoME, HoMEConfig, HoMELevel
+from fulcrum.models.trunks.mmoe import MMoE, MMoEConfig
+from fulcrum.models.trunks.ple import PLE, PLEConfig
 from tests.models.conftest import make_layout, plain_inputs, random_arrays, random_batch
 from tests.models.contract import TrunkContract, binary_tasks, make_network, score
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.fusion import Fusion
-from models.layers import StackedMLP
-from models.trunks.ml_mmoe import MLMMoE, MLMMoEConfig
-from models.trunks.mmoe import MMoEConfig
-from models.trunks.single_task import SingleTaskConfig
+from fulcrum.models.layers.fusion import Fusion
+from fulcrum.models.layers.stacked import StackedMLP
+from fulcrum.models.trunks.ml_mmoe import MLMMoE, MLMMoEConfig
+from fulcrum.models.trunks.mmoe import MMoEConfig
+from fulcrum.models.trunks.single_task import SingleTaskConfig
 from tests.models.contract import TrunkContract
 
 TASKS, FIELDS = ("a", "b", "c"), ("f", "g", "h", "i", "j")

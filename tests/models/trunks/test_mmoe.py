@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from models.trunks.mmoe import MMoE, MMoEConfig
-from models.trunks.shared_bottom import SharedBottomConfig
+from fulcrum.models.trunks.mmoe import MMoE, MMoEConfig
+from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
 from tests.models.contract import TrunkContract
 
 TASKS, FIELDS = ("a", "b", "c"), ("f", "g", "h", "i", "j")

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from models.trunks.mmoe import MMoEConfig
-from models.trunks.omoe import OMoE, OMoEConfig
-from models.trunks.shared_bottom import SharedBottomConfig
-from models.trunks.single_task import SingleTaskConfig
+from fulcrum.models.trunks.mmoe import MMoEConfig
+from fulcrum.models.trunks.omoe import OMoE, OMoEConfig
+from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
+from fulcrum.models.trunks.single_task import SingleTaskConfig
 from tests.models.contract import TrunkContract
 
 TASKS, FIELDS = ("a", "b", "c"), ("f", "g", "h", "i", "j")

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from features.errors import ConfigError
-from models.gate_nu import GateNU
-from models.layers import StackedMLP
-from models.trunks.pepnet import PEPNet, PEPNetConfig
-from models.trunks.single_task import SingleTaskConfig
+from fulcrum.features.errors import ConfigError
+from fulcrum.models.layers.gate_nu import GateNU
+from fulcrum.models.layers.stacked import StackedMLP
+from fulcrum.models.trunks.pepnet import PEPNet, PEPNetConfig
+from fulcrum.models.trunks.single_task import SingleTaskConfig
 from tests.models.conftest import make_layout, random_batch
 from tests.models.contract import (
     NetworkContract,

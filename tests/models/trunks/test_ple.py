@@ -7,11 +7,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from models.fusion import Experts, Gate
-from models.level import SHARED
-from models.trunks.mmoe import MMoEConfig
-from models.trunks.ple import PLE, Extraction, PLEConfig, visibility
-from models.trunks.single_task import SingleTaskConfig
+from fulcrum.models.layers.expert_usage import SHARED
+from fulcrum.models.layers.fusion import Experts, Gate
+from fulcrum.models.trunks.mmoe import MMoEConfig
+from fulcrum.models.trunks.ple import PLE, Extraction, PLEConfig, visibility
+from fulcrum.models.trunks.single_task import SingleTaskConfig
 from tests.models.conftest import make_layout, random_batch
 from tests.models.contract import NetworkContract, TrunkContract, binary_tasks, make_network
 from tests.models.debug import debug_model

@@ -2,8 +2,8 @@
 
 import torch
 
-from models.trunks.shared_bottom import SharedBottomConfig
-from models.trunks.single_task import SingleTaskConfig
+from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
+from fulcrum.models.trunks.single_task import SingleTaskConfig
 from tests.models.contract import TrunkContract
 
 FIELDS, TASKS = ("f", "g", "h", "i", "j"), ("a", "b", "c")

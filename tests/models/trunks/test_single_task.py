@@ -2,7 +2,7 @@
 
 import torch
 
-from models.trunks.single_task import SingleTaskConfig
+from fulcrum.models.trunks.single_task import SingleTaskConfig
 from tests.models.conftest import make_layout, random_batch
 from tests.models.contract import TrunkContract, binary_tasks, make_network
 

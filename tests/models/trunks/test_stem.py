@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.bottoms.base import BottomConfig
-from models.level import SHARED
-from models.trunks.mmoe import MMoEConfig
-from models.trunks.single_task import SingleTaskConfig
-from models.trunks.stem import Stem, StemConfig
+from fulcrum.models.bottoms.base import BottomConfig
+from fulcrum.models.layers.expert_usage import SHARED
+from fulcrum.models.trunks.mmoe import MMoEConfig
+from fulcrum.models.trunks.single_task import SingleTaskConfig
+from fulcrum.models.trunks.stem import Stem, StemConfig
 from tests.models.conftest import make_layout, random_batch
 from tests.models.contract import TrunkContract, binary_tasks, make_network
 

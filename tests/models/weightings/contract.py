@@ -8,7 +8,13 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from models.weightings import WEIGHTINGS, Declared, Weighting, WeightingChoice, WeightingConfig
+from fulcrum.models.weightings import (
+    WEIGHTINGS,
+    Declared,
+    Weighting,
+    WeightingChoice,
+    WeightingConfig,
+)
 from tests.models.weightings.course import Course, follow
 
 ROOT = Path(__file__).parents[3]

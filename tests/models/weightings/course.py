@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy
 
-from features.layout import TaskSpec
-from models.step import After, Rows, Step
-from models.weightings import Setting, Weighting
+from fulcrum.features.layout import TaskSpec
+from fulcrum.models.step import After, Rows, Step
+from fulcrum.models.weightings import Setting, Weighting
 
 ROWS, STATE, SESSION, EPOCH = 8, 5, 4, 4
 
@@ -95,7 +95,7 @@ class Course:
 
 @dataclass(frozen=True)
 class CourseAfter:
-    """See `models.step.After`."""
+    """See `fulcrum.models.step.After`."""
 
     course: Course
     number: int

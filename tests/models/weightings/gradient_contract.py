@@ -8,10 +8,10 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.gramians import SketchConfig
-from models.step import Rows, Step
-from models.weightings import Setting
-from models.weightings.gradients import GradientWeightingConfig
+from fulcrum.models.gramians import SketchConfig
+from fulcrum.models.step import Rows, Step
+from fulcrum.models.weightings import Setting
+from fulcrum.models.weightings.gradients import GradientWeightingConfig
 from tests.models.contract import binary_tasks
 from tests.models.weightings.contract import WeightingContract
 

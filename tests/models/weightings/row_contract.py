@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from features.layout import TaskSpec
-from models.weightings import Declared, StaticConfig, Weighting, WeightingConfig
-from models.weightings.rmtl import RMTL
+from fulcrum.features.layout import TaskSpec
+from fulcrum.models.weightings import Declared, StaticConfig, Weighting, WeightingConfig
+from fulcrum.models.weightings.rmtl import RMTL
 from tests.models.conftest import make_layout, random_batch
 from tests.models.contract import binary_tasks, make_network
 from tests.models.debug import debug_model

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy
 
-from features.layout import TaskSpec
-from models.critics import LEAST
-from models.step import Rows, Step
-from models.weightings import Setting
-from models.weightings.rmtl import RMTL, RMTLConfig
+from fulcrum.features.layout import TaskSpec
+from fulcrum.models.agents.critics import LEAST
+from fulcrum.models.step import Rows, Step
+from fulcrum.models.weightings import Setting
+from fulcrum.models.weightings.rmtl import RMTL, RMTLConfig
 
 SESSION, LESSON = 5, 510
 TRUE = torch.tensor([2.0, -1.0, 0.0])

@@ -7,9 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.gramians import SketchConfig
-from models.step import Step
-from models.weightings.bandit import Bandit, BanditConfig, helpfulness, probabilities, rewarded
+from fulcrum.models.gramians import SketchConfig
+from fulcrum.models.step import Step
+from fulcrum.models.weightings.bandit import (
+    Bandit,
+    BanditConfig,
+    helpfulness,
+    probabilities,
+    rewarded,
+)
 from tests.models.weightings.contract import COURSE, WeightingContract
 from tests.models.weightings.course import Course, follow, losses_only
 

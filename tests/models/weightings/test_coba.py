@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.weightings import Declared
-from models.weightings.coba import CoBa, CoBaConfig, History, slopes
+from fulcrum.models.weightings import Declared
+from fulcrum.models.weightings.coba import CoBa, CoBaConfig, History, slopes
 from tests.models.weightings.contract import COURSE, WeightingContract
 from tests.models.weightings.course import Course, losses_only
 

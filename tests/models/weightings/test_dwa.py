@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torchjd.scalarization import DWA as Reference
 
-from models.weightings import Weighting
-from models.weightings.dwa import DWAConfig
+from fulcrum.models.weightings import Weighting
+from fulcrum.models.weightings.dwa import DWAConfig
 from tests.models.weightings.contract import COURSE, WeightingContract
 from tests.models.weightings.course import losses_only
 from tests.models.weightings.reference import weights_of

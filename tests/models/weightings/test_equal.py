@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import torch
 
-from models.weightings.equal import EqualConfig
+from fulcrum.models.weightings.equal import EqualConfig
 from tests.models.weightings.contract import COURSE, WeightingContract
 from tests.models.weightings.course import losses_only
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchjd.scalarization import FAMO as Reference
 
-from models.weightings.famo import FAMOConfig
+from fulcrum.models.weightings.famo import FAMOConfig
 from tests.models.weightings.contract import COURSE, WeightingContract
 from tests.models.weightings.course import Again, Course, follow, losses_only
 from tests.models.weightings.reference import weights_of

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchjd.scalarization import GeometricMean
 
-from models.weightings.geometric import GeometricConfig
+from fulcrum.models.weightings.geometric import GeometricConfig
 from tests.models.weightings.contract import COURSE, WeightingContract
 from tests.models.weightings.course import losses_only
 from tests.models.weightings.reference import weights_of

@@ -10,20 +10,20 @@ from torch import Tensor
 from torchjd.aggregation import ConFIG as TorchjdConFIG
 from torchjd.aggregation import GradVac as TorchjdGradVac
 
-from models.gramians import SketchConfig
-from models.weightings.aligned import AlignedConfig
-from models.weightings.cagrad import CAGradConfig
-from models.weightings.config import ConFIGConfig
-from models.weightings.dualproj import DualProjConfig
-from models.weightings.fairgrad import FairGradConfig
-from models.weightings.gradients import GradientWeightingConfig
-from models.weightings.gradnorm import GradNormConfig, gradnorm
-from models.weightings.gradvac import GradVacConfig
-from models.weightings.imtl_g import IMTLGConfig
-from models.weightings.mgda import MGDAConfig
-from models.weightings.nash import NashConfig
-from models.weightings.pcgrad import PCGradConfig
-from models.weightings.upgrad import UPGradConfig
+from fulcrum.models.gramians import SketchConfig
+from fulcrum.models.weightings.aligned import AlignedConfig
+from fulcrum.models.weightings.cagrad import CAGradConfig
+from fulcrum.models.weightings.conflict_free import ConFIGConfig
+from fulcrum.models.weightings.dualproj import DualProjConfig
+from fulcrum.models.weightings.fairgrad import FairGradConfig
+from fulcrum.models.weightings.gradients import GradientWeightingConfig
+from fulcrum.models.weightings.gradnorm import GradNormConfig, gradnorm
+from fulcrum.models.weightings.gradvac import GradVacConfig
+from fulcrum.models.weightings.imtl_g import IMTLGConfig
+from fulcrum.models.weightings.mgda import MGDAConfig
+from fulcrum.models.weightings.nash import NashConfig
+from fulcrum.models.weightings.pcgrad import PCGradConfig
+from fulcrum.models.weightings.upgrad import UPGradConfig
 from tests.models.weightings.gradient_contract import (
     J2,
     J3,

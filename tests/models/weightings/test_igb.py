@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.weightings import Weighting
-from models.weightings.igb import IGBConfig
+from fulcrum.models.weightings import Weighting
+from fulcrum.models.weightings.igb import IGBConfig
 from tests.models.weightings.contract import COURSE, WeightingContract
 from tests.models.weightings.course import Course, follow, losses_only
 

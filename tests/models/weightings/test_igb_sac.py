@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.sac import SAC, Replay, weights
-from models.weightings import Setting
-from models.weightings.igb_sac import IGBSACConfig
+from fulcrum.models.agents.sac import SAC, Replay, weights
+from fulcrum.models.weightings import Setting
+from fulcrum.models.weightings.igb_sac import IGBSACConfig
 from tests.models.contract import binary_tasks
 from tests.models.weightings.contract import COURSE, WeightingContract
 from tests.models.weightings.course import Again, follow, losses_only

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchjd.scalarization import IMTLL as Reference
 
-from models.weightings.imtl_l import IMTLLConfig
+from fulcrum.models.weightings.imtl_l import IMTLLConfig
 from tests.models.weightings.contract import COURSE, WeightingContract
 from tests.models.weightings.course import losses_only
 from tests.models.weightings.reference import weights_of

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.weightings import Declared
-from models.weightings.preference import PreferenceConfig
+from fulcrum.models.weightings import Declared
+from fulcrum.models.weightings.preference import PreferenceConfig
 from tests.models.weightings.contract import COURSE, WeightingContract
 from tests.models.weightings.course import Course, follow, losses_only
 

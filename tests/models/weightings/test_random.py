@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torchjd.scalarization import Random as Reference
 
-from models.weightings.random import RandomConfig
+from fulcrum.models.weightings.random import RandomConfig
 from tests.models.weightings.contract import COURSE, WeightingContract
 from tests.models.weightings.course import Course, losses_only
 from tests.models.weightings.reference import weights_of

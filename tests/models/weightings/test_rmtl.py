@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.critics import LEAST, TemporalDifference, reward, session_ends
-from models.weightings import StaticConfig
-from models.weightings import rmtl as module
-from models.weightings.rmtl import RMTL, RMTLConfig
-from models.weightings.rmtl_mc import discounted
+from fulcrum.models.agents.critics import LEAST, TemporalDifference, reward, session_ends
+from fulcrum.models.weightings import StaticConfig
+from fulcrum.models.weightings import rmtl as module
+from fulcrum.models.weightings.rmtl import RMTL, RMTLConfig
+from fulcrum.models.weightings.rmtl_mc import discounted
 from tests.models.weightings.row_contract import RowContract, plain_gradients
 from tests.models.weightings.sessions_toy import (
     SETTING,

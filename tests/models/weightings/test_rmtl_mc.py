@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.critics import LEAST, reward, session_ends
-from models.weightings.rmtl import RMTLConfig
-from models.weightings.rmtl_mc import RMTLMC, RMTLMCConfig, discounted
+from fulcrum.models.agents.critics import LEAST, reward, session_ends
+from fulcrum.models.weightings.rmtl import RMTLConfig
+from fulcrum.models.weightings.rmtl_mc import RMTLMC, RMTLMCConfig, discounted
 from tests.models.weightings.row_contract import RowContract
 from tests.models.weightings.sessions_toy import LESSON, SETTING, step_of, teach, toy
 

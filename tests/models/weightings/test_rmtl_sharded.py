@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, multiprocessing
 from torch import distributed as dist
 
-from models.critics import TemporalDifference, reward, session_ends
-from models.step import Rows
-from models.weightings.rmtl import RMTLConfig
-from models.weightings.rmtl_mc import RMTLMCConfig
+from fulcrum.models.agents.critics import TemporalDifference, reward, session_ends
+from fulcrum.models.step import Rows
+from fulcrum.models.weightings.rmtl import RMTLConfig
+from fulcrum.models.weightings.rmtl_mc import RMTLMCConfig
 from tests.models.weightings.sessions_toy import LESSON, SETTING, step_of, toy
 
 ROWS = 20

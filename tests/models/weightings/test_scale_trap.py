@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.weightings import WEIGHTINGS
+from fulcrum.models.weightings import WEIGHTINGS
 from tests.models.weightings.course import Again, Course, losses_only
 
 STEPS, ROWS, WIDTH, NOISE, UNIT, RATE = 500, 64, 4, 2.0, 1e-3, 0.05

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.step import Step
-from models.weightings import WEIGHTINGS, Setting, WeightingConfig
-from models.weightings.equal import EqualConfig
-from models.weightings.nash import NashConfig
-from models.weightings.upgrad import UPGradConfig
+from fulcrum.models.step import Step
+from fulcrum.models.weightings import WEIGHTINGS, Setting, WeightingConfig
+from fulcrum.models.weightings.equal import EqualConfig
+from fulcrum.models.weightings.nash import NashConfig
+from fulcrum.models.weightings.upgrad import UPGradConfig
 from tests.models.contract import binary_tasks
 from tests.models.weightings.course import Again
 from tests.models.weightings.gradient_contract import no_rows

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.weightings import Declared, StaticConfig
+from fulcrum.models.weightings import Declared, StaticConfig
 from tests.models.weightings.contract import COURSE, WeightingContract
 from tests.models.weightings.course import losses_only
 

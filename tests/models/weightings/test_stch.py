@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchjd.scalarization import STCH as Reference
 
-from models.weightings.stch import STCHConfig
+from fulcrum.models.weightings.stch import STCHConfig
 from tests.models.weightings.contract import COURSE, WeightingContract
 from tests.models.weightings.course import losses_only
 from tests.models.weightings.reference import weights_of

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torchjd.scalarization import UW
 
-from features.layout import TaskSpec
-from models.weightings import Setting
-from models.weightings.uncertainty import UncertaintyConfig
+from fulcrum.features.layout import TaskSpec
+from fulcrum.models.weightings import Setting
+from fulcrum.models.weightings.uncertainty import UncertaintyConfig
 from tests.models.weightings.contract import COURSE, WeightingContract
 from tests.models.weightings.course import losses_only
 from tests.models.weightings.reference import weights_of

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipelines.ab.users import Users
+from fulcrum.pipelines.ab.statistics.users import Users
 
 
 def ratio_arm(rng: np.random.Generator, users: int = 200, rate: float = 0.2) -> Users:

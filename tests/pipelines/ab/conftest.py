@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipelines import terminal
-from pipelines.__main__ import main
+from fulcrum.pipelines.__main__ import main
+from fulcrum.pipelines.console import terminal
 
 
 @dataclass

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipelines.ab.analysis import analyse
-from pipelines.ab.experiment import Experiment
-from pipelines.ab.facts import Facts
+from fulcrum.pipelines.ab.analysis.analyse import analyse
+from fulcrum.pipelines.ab.analysis.facts import Facts
+from fulcrum.pipelines.ab.log.experiment import Experiment
 
 BEGAN = "2024-03-04"
 HOUR = 3_600_000_000

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from features.errors import ConfigError
-from pipelines.ab.design_study import compare_designs, table
-from pipelines.document import dump
-from pipelines.load import load
-from pipelines.terminal import as_text
-from pipelines.tracking import client
+from fulcrum.features.errors import ConfigError
+from fulcrum.pipelines.ab.design_study import compare_designs, table
+from fulcrum.pipelines.config.load import load
+from fulcrum.pipelines.config.yaml_text import dump
+from fulcrum.pipelines.console.terminal import as_text
+from fulcrum.pipelines.tracking.mlflow import client
 from tests.pipelines.designs.worlds import document, write_log
 
 CONSOLE = Console(quiet=True)

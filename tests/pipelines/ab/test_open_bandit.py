@@ -6,13 +6,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines.ab import facts
-from pipelines.ab.analyze import NUMBERS, PAGE
-from pipelines.ab.experiment import Experiment, problems
-from pipelines.ab.gather import gather
-from pipelines.ab.interference import panel
-from pipelines.ab.log import stage
-from pipelines.load import read
+from fulcrum.pipelines.ab.analysis import facts
+from fulcrum.pipelines.ab.analysis.interference import panel
+from fulcrum.pipelines.ab.analysis.outputs import NUMBERS, PAGE
+from fulcrum.pipelines.ab.log.experiment import Experiment, problems
+from fulcrum.pipelines.ab.log.gather import gather
+from fulcrum.pipelines.ab.log.staged import stage
+from fulcrum.pipelines.config.load import read
 
 DATA = Path("data/open-bandit-women")
 CONFIG = Path("configs/experiments/open-bandit-women.yaml")

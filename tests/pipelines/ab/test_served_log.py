@@ -5,13 +5,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from features.errors import ConfigError, DataError
-from pipelines.ab.analysis import analyse
-from pipelines.ab.experiment import Experiment, problems
-from pipelines.ab.log import stage
-from pipelines.ab.sizing import sizes
-from serving import tables
-from serving.exposure_log import ExposureLog
+from fulcrum.features.errors import ConfigError, DataError
+from fulcrum.pipelines.ab.analysis.analyse import analyse
+from fulcrum.pipelines.ab.log.experiment import Experiment, problems
+from fulcrum.pipelines.ab.log.sizing import sizes
+from fulcrum.pipelines.ab.log.staged import stage
+from fulcrum.serving.experiments import columns as tables
+from fulcrum.serving.experiments.exposure_log import ExposureLog
 from tests.pipelines.ab.logs import experiment, log
 
 LIFT = 0.15

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from features.errors import DataError
-from pipelines.ab.effects import Effect
-from pipelines.ab.guardrail import judge
-from pipelines.ab.instances import replicated
-from pipelines.ab.multiplicity import benjamini_hochberg, holm
+from fulcrum.features.errors import DataError
+from fulcrum.pipelines.ab.statistics.effects import Effect
+from fulcrum.pipelines.ab.statistics.guardrail import judge
+from fulcrum.pipelines.ab.statistics.instances import replicated
+from fulcrum.pipelines.ab.statistics.multiplicity import benjamini_hochberg, holm
 
 
 def between(low: float, high: float) -> Effect:

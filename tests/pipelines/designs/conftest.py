@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipelines.designs import Logged
-from pipelines.designs.base import BEFORE
+from fulcrum.pipelines.designs import Logged
+from fulcrum.pipelines.designs.base import BEFORE
 
 
 @pytest.fixture(params=range(12))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pipelines.check import spec
-from pipelines.designs import DESIGNS, DesignChoice, DesignConfig, Logged
-from pipelines.designs.base import BEFORE
+from fulcrum.pipelines.config.rules import spec
+from fulcrum.pipelines.designs import DESIGNS, DesignChoice, DesignConfig, Logged
+from fulcrum.pipelines.designs.base import BEFORE
 from tests.pipelines.designs.worlds import run
 
 ROOT = Path(__file__).parents[3]

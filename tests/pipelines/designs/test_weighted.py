@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.errors import ConfigError
-from pipelines import check
-from pipelines.document import dump
-from pipelines.load import load
+from fulcrum.features.errors import ConfigError
+from fulcrum.pipelines.config import rules as check
+from fulcrum.pipelines.config.load import load
+from fulcrum.pipelines.config.yaml_text import dump
 from tests.pipelines.designs.contract import ADAPTER, DesignContract
 from tests.pipelines.designs.worlds import CELLS, NAMES, Known, chance, document, laws
 

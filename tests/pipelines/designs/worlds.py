@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipelines.config import RunConfig
-from pipelines.designs import Logged
-from pipelines.designs.base import BEFORE
+from fulcrum.pipelines.config.run import RunConfig
+from fulcrum.pipelines.designs import Logged
+from fulcrum.pipelines.designs.base import BEFORE
 
 CELLS = 20
 NAMES = ("control", "treatment")

@@ -1,0 +1,1 @@
+"""What a config declares of the logs: data, tasks, split, sessions, arms."""

@@ -1,0 +1,57 @@
+"""Which arm of an A/B test a row was logged in, and whose row it is."""
+
+from collections.abc import Callable
+
+import polars as pl
+
+from fulcrum.features.config import Config
+from fulcrum.features.errors import DataError
+from fulcrum.features.values.text import text
+
+ARM, UNIT = "row.arm", "row.unit"
+"""Columns of prepared rows, String. The arm is null for a row that is no part of the test."""
+EXAMPLES = 3
+
+
+class ArmsConfig(Config):
+    """The A/B test in the log. Prepared rows keep both columns beside their weight."""
+
+    column: str
+    """Column of the arm's name; null for rows from before the test, or of users outside it."""
+    unit: str
+    """Column that says who was randomised, for example `user_id`."""
+
+
+def arm_columns(arms: ArmsConfig, dtype: Callable[[str], pl.DataType]) -> list[pl.Expr]:
+    """Expressions of `row.arm` and `row.unit`; `dtype` gives the type of a column."""
+    names = {ARM: arms.column, UNIT: arms.unit}
+    return [text(pl.col(name), dtype(name)).alias(target) for target, name in names.items()]
+
+
+def check_arms(rows: pl.LazyFrame, arms: ArmsConfig) -> None:
+    """Look at the staged rows of the test.
+
+    Raises DataError for a row of an arm without a unit, fewer than two arms, and units in several
+    arms, which learn from each other whatever the weights.
+    """
+    test = rows.filter(pl.col(ARM).is_not_null())
+    named = test.select(pl.col(ARM).unique().sort()).collect()[ARM].to_list()
+    if len(named) < 2:
+        found = f"only `{named[0]}`" if named else "only nulls"
+        raise DataError(f"data.arms.column: `{arms.column}` holds {found}; expected two arms")
+    without = test.select(pl.col(UNIT).is_null().sum()).collect().item()
+    if without:
+        raise DataError(
+            f"data.arms.unit: `{arms.unit}` is null in {without} rows of an arm; expected who was "
+            "randomised (`data.where` can leave rows out)"
+        )
+    seen = test.group_by(UNIT).agg(pl.col(ARM).unique().sort())
+    crossed = seen.filter(pl.col(ARM).list.len() > 1)
+    count = crossed.select(pl.len()).collect().item()
+    if count:
+        first = crossed.sort(UNIT).head(EXAMPLES).collect().rows()
+        shown = "; ".join(f"`{unit}` in {', '.join(in_arms)}" for unit, in_arms in first)
+        raise DataError(
+            f"data.arms: {count} units are in several arms ({shown}); expected one arm for each "
+            f"`{arms.unit}` (`data.where` can leave such units out)"
+        )

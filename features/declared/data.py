@@ -1,0 +1,60 @@
+"""Where the logs are and what their columns mean."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from fulcrum.features.config import Config
+from fulcrum.features.declared.arms import ArmsConfig
+from fulcrum.features.declared.session import SessionConfig
+from fulcrum.features.declared.split import SplitConfig, TimeSplit
+
+
+class TimeConfig(Config):
+    """The column that orders events."""
+
+    column: str
+    """A whole number, a date-time, or text in ISO 8601."""
+    unit: Literal["s", "ms", "us"] = "ms"
+    """Unit of a whole number since 1970; other types carry their own."""
+
+
+class SideTableConfig(Config):
+    """A table joined to every event by key (left join; an event without a match gets nulls)."""
+
+    path: str
+    """Parquet or CSV file, folder or glob."""
+    key: str
+    """Column of the same name in the events and in the table, unique in the table."""
+
+
+class DataConfig(Config):
+    """The events, what is joined to them, and how they are split."""
+
+    events: str | tuple[str, ...]
+    """Parquet or CSV files: a path, a folder (hive keys become columns), a glob, or a list."""
+    tables: dict[str, SideTableConfig] = {}
+    """Side tables such as users and items."""
+    time: TimeConfig | None = None
+    """When each event happened; histories, windows and the time split need it."""
+    where: str | None = None
+    """SQL condition on the rows to keep."""
+    deduplicate: bool = False
+    """Drop exact repeats of a row (over the events' own columns), keeping one."""
+    derive: dict[str, str] = {}
+    """New columns by SQL expression, in order; they may use side tables and earlier ones."""
+    outcomes: tuple[str, ...] = ()
+    """Columns known only after the event (clicks, play time). Features of the same row may not read
+    them; labels, windows and histories may."""
+    keys: tuple[str, ...] = ()
+    """Columns that identify a row; scores carry them through."""
+    session: SessionConfig | None = None
+    """How events are cut into sessions; prepared rows then lie session by session."""
+    group: str | None = None
+    """Column by which grouped AUC is computed, for example `user_id`."""
+    weight: str | None = None
+    """SQL expression of the row's weight in the loss; 1 when left out."""
+    arms: ArmsConfig | None = Field(None, exclude_if=lambda arms: arms is None)
+    """The A/B test that wrote the log."""
+    split: SplitConfig = Field(default=TimeSplit())
+    """How rows are dealt to train, valid and test."""

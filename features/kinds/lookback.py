@@ -1,0 +1,115 @@
+"""The window and history features of a config, computed for rows from a log of past events.
+
+Preparation, batch scoring and the service make the same two calls:
+
+    past = gather_past(events, features, attributes, time)     once for a log
+    rows = look_back(rows, past, features, time, bases)        for any number of frames of rows
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from fulcrum.features.kinds.recall import PREFIX, RecallKind
+from fulcrum.features.past.events import KEY, TIME, Past, Standing
+from fulcrum.features.values import sql
+
+Source = tuple[str, str | None]
+"""What features share a past: the key column and the condition of those that have one."""
+
+
+def gather_past(
+    events: pl.LazyFrame,
+    features: Mapping[str, RecallKind],
+    attributes: Mapping[str, pl.Expr],
+    time: str,
+    *,
+    partitions: int = 1,
+    folder: Path | None = None,
+) -> dict[Source, Past]:
+    """Read the log once per source and sort it, in any order given.
+
+    Args:
+        events: past events with every column (side tables', derived) that the features read.
+        features: the config's window and history features by name; others must not be in it.
+        attributes: an expression over `events` for each attribute of the histories. Raw values, or
+            ids straight from the encoder: once per event is far cheaper than once per row and
+            place of a history.
+        time: column of Int64 microseconds; events without a time are left out.
+        partitions: parts that the keys are hashed into; the result never depends on it.
+        folder: where the sorted parts are kept, for a log larger than memory: one part at a time
+            is in memory (a few million events each are right), later reads go through memory
+            maps. It must outlive every use of the past; removing it is the caller's. With None
+            everything stays in memory.
+    """
+    there = events.collect_schema()
+    values = {sql.value(t): t for f in features.values() for t in f.event_sql().values()}
+    events = sql.evaluate(events, {name: t for name, t in values.items() if name not in there})
+    past = {}
+    for number, source in enumerate(dict.fromkeys(_source(config) for config in features.values())):
+        configs = [config for config in features.values() if _source(config) == source]
+        past[source] = Past.build(
+            events,
+            key=source[0],
+            time=time,
+            columns={name: attributes[name] for c in configs for name in c.remembers()},
+            totals={name: total for c in configs for name, total in c.totals().items()},
+            where=configs[0].condition(),
+            partitions=partitions,
+            folder=None if folder is None else folder / str(number),
+        )
+    return past
+
+
+def look_back(
+    rows: pl.LazyFrame,
+    past: Mapping[Source, Past],
+    features: Mapping[str, RecallKind],
+    time: str,
+    bases: Mapping[str, float] | None = None,
+) -> pl.LazyFrame:
+    """Add what every feature sees of the past strictly before each row.
+
+    Rows keep their order and number; the plan streams. Windows add `past.<feature>` (Int64 for
+    `count`, else Float64), histories `past.<feature>.<attribute>` and, with `age`,
+    `past.<feature>.age` (lists, see `kinds.window.compute` and `kinds.history.compute`).
+
+    Args:
+        rows: rows with the features' key columns and `time` (Int64 microseconds); a row without
+            key or time has no past.
+        past: from `gather_past` with these features, or more.
+        bases: `kinds.window.base` by feature, for windows with smoothing.
+    """
+    for source, known in past.items():
+        chosen = {name: config for name, config in features.items() if _source(config) == source}
+        if chosen:
+            rows = _add(rows, known, chosen, time, bases or {})
+    return rows
+
+
+def _source(config: RecallKind) -> Source:
+    condition = config.condition()
+    return config.key, None if condition is None else str(condition)
+
+
+def _add(
+    rows: pl.LazyFrame,
+    past: Past,
+    features: Mapping[str, RecallKind],
+    time: str,
+    bases: Mapping[str, float],
+) -> pl.LazyFrame:
+    def answer(standing: Standing) -> pl.DataFrame:
+        columns: dict[str, pl.Series] = {}
+        for name, config in features.items():
+            columns |= config.answer(name, standing, bases.get(name, 0.0))
+        return pl.DataFrame(columns)
+
+    def ask(batch: pl.Series) -> pl.Series:
+        return past.ask(batch.struct.field(KEY), batch.struct.field(TIME), answer).to_struct()
+
+    question = pl.struct(pl.col(past.key).alias(KEY), pl.col(time).alias(TIME))
+    nobody = pl.Series(dtype=pl.Struct({KEY: pl.String, TIME: pl.Int64}))
+    seen = question.map_batches(ask, return_dtype=ask(nobody).dtype, is_elementwise=True)
+    return rows.with_columns(seen.alias(PREFIX)).unnest(PREFIX)

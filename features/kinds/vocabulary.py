@@ -1,0 +1,89 @@
+"""From values, written as text, to rows of an embedding table."""
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import polars as pl
+
+from fulcrum.features.layout import NULL, UNKNOWN
+from fulcrum.features.values.hashing import bucket
+
+logger = logging.getLogger(__name__)
+
+_KNOWN = UNKNOWN + 1
+
+
+class Lookup(Protocol):
+    """Maps text to ids: 0 for null, 1 for unknown, 2 and up for the values themselves."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the embedding table."""
+        ...
+
+    def ids(self, text: pl.Expr) -> pl.Expr:
+        """Int32 ids of a String expression, never null."""
+        ...
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Values seen in the training split, the most frequent first."""
+
+    values: pl.DataFrame
+    """`value` String, unique, never null; `count` Int64, descending, ties by value."""
+
+    @classmethod
+    def fit(cls, text: pl.Expr, frame: pl.LazyFrame, min_count: int) -> "Vocabulary":
+        """Count the values of a String expression (lists: exploded) and keep the frequent ones."""
+        counts = (
+            frame.select(text.alias("value"))
+            .drop_nulls()
+            .group_by("value")
+            .agg(pl.len().cast(pl.Int64).alias("count"))
+            .filter(pl.col("count") >= min_count)
+        )
+        return cls(counts.collect().sort("count", "value", descending=[True, False]))
+
+    @property
+    def rows(self) -> int:
+        return _KNOWN + len(self.values)
+
+    def ids(self, text: pl.Expr) -> pl.Expr:
+        known = text.cast(self._enum, strict=False).to_physical().cast(pl.Int32) + _KNOWN
+        return (
+            pl.when(text.is_null()).then(pl.lit(NULL, pl.Int32)).otherwise(known.fill_null(UNKNOWN))
+        )
+
+    @cached_property
+    def _enum(self) -> pl.Enum:
+        return pl.Enum(self.values["value"])
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Values hashed into a fixed number of buckets; nothing is unknown."""
+
+    buckets: int
+
+    @property
+    def rows(self) -> int:
+        return _KNOWN + self.buckets
+
+    def ids(self, text: pl.Expr) -> pl.Expr:
+        return (bucket(text, self.buckets) + _KNOWN).cast(pl.Int32).fill_null(NULL)
+
+
+def fit_lookup(
+    name: str, text: pl.Expr, frame: pl.LazyFrame, min_count: int, hash_buckets: int | None
+) -> Lookup:
+    """The lookup of feature `name`: hashed, or fitted on the training rows in `frame`."""
+    if hash_buckets is not None:
+        return Buckets(hash_buckets)
+    vocabulary = Vocabulary.fit(text, frame, min_count)
+    if len(vocabulary.values) < 2:
+        seen = vocabulary.values["value"].to_list() or "no value"
+        logger.warning("feature %s: the vocabulary holds %s only", name, seen)
+    return vocabulary

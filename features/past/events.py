@@ -1,0 +1,254 @@
+"""What came before a row: the events of its key whose time is strictly earlier.
+
+Everything that looks back asks one question: how many events of this key lie strictly before this
+time? Two answers bound a window; the last N places before one are a history. Events that share a
+row's timestamp, the row itself among them, are never part of its past.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from fulcrum.features.values.hashing import bucket
+
+Number = TypeVar("Number", np.ndarray, pl.Expr)
+
+KEY, TIME = "past.key", "past.time"
+"""Columns of the sorted events, beside those that features asked for."""
+_BUCKET, _FIRST, _LAST, _ERROR = "past.bucket", "past.first", "past.last", ".error"
+
+
+def count_before(
+    times: np.ndarray, first: np.ndarray, last: np.ndarray, moments: np.ndarray
+) -> np.ndarray:
+    """For each of B rows the place in `times` [N] of its first event that is not before it.
+
+    Events `first` [B] to `last` [B] (exclusive) are the row's own, in ascending time; those before
+    the place returned are strictly earlier than `moments` [B]. A binary search of all rows at once.
+    """
+    low, high = first, last
+    while np.any(active := low < high):
+        middle = (low + high) // 2
+        earlier = times[np.minimum(middle, len(times) - 1)] < moments
+        low, high = (
+            np.where(active & earlier, middle + 1, low),
+            np.where(active & ~earlier, middle, high),
+        )
+    return low
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where each of B rows stands among the sorted events of one partition."""
+
+    events: pl.DataFrame
+    moments: np.ndarray
+    """Time of each row, microseconds, int64 [B]."""
+    first: np.ndarray
+    """Place of the oldest event of the row's key, int64 [B]."""
+    end: np.ndarray
+    """Place behind the last event strictly before the row, int64 [B]; `first` without a past."""
+    _since: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    """Answers of `since`: many windows ask for the same length."""
+
+    def since(self, over: int | None) -> np.ndarray:
+        """Place of the first event at or after `moments - over` (microseconds); the key's oldest
+        event for None."""
+        if over is None:
+            return self.first
+        if over not in self._since:
+            times = self.events[TIME].to_numpy()
+            self._since[over] = count_before(times, self.first, self.end, self.moments - over)
+        return self._since[over]
+
+    def total(self, column: str, start: np.ndarray) -> np.ndarray:
+        """Sum of a running column over the events from `start` to `end` (exclusive)."""
+        upper, lower = self._until(column, self.end), self._until(column, start)
+        error = column + _ERROR
+        if error not in self.events.columns:
+            return upper - lower
+        with np.errstate(invalid="ignore"):
+            lost = _lost(upper, -lower, upper - lower)
+            lost += self._until(error, self.end) - self._until(error, start)
+            return upper - lower + lost
+
+    def _until(self, column: str, place: np.ndarray) -> np.ndarray:
+        running = self.events[column].to_numpy()
+        total = np.zeros(len(place), running.dtype)
+        inside = place > self.first
+        total[inside] = running[place[inside] - 1]
+        return total
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The events of some keys, sorted by key, time and content, in memory or mapped from a file."""
+
+    keys: pl.DataFrame
+    events: pl.DataFrame
+
+    def find(self, keys: pl.Series, times: pl.Series) -> Standing:
+        """Place rows among the events; without a known key and a time, a row has no past."""
+        at = self.keys[KEY].search_sorted(keys)
+        known = self.keys[KEY].gather(at, null_on_oob=True) == keys
+        found = (known & times.is_not_null()).fill_null(False).to_numpy()
+        place = at.to_numpy()[found]
+        moments = times.fill_null(0).to_numpy()
+        first, last = np.zeros(len(keys), np.int64), np.zeros(len(keys), np.int64)
+        first[found] = self.keys[_FIRST].to_numpy()[place]
+        last[found] = self.keys[_LAST].to_numpy()[place]
+        end = count_before(self.events[TIME].to_numpy(), first, last, moments)
+        return Standing(self.events, moments, first, end)
+
+
+@dataclass(frozen=True)
+class Past:
+    """The events of a log, dealt to partitions by a hash of one key column."""
+
+    key: str
+    partitions: tuple[Partition, ...]
+
+    @classmethod
+    def build(
+        cls,
+        events: pl.LazyFrame,
+        key: str,
+        time: str,
+        *,
+        columns: Mapping[str, pl.Expr] | None = None,
+        totals: Mapping[str, pl.Expr] | None = None,
+        where: pl.Expr | None = None,
+        partitions: int = 1,
+        folder: Path | None = None,
+    ) -> "Past":
+        """Sort the events that meet `where`, in any order given, by key, time and content.
+
+        `time` is Int64 microseconds. `columns` are kept for each event; of `totals` (Int64, or
+        finite Float64) only running sums within the key are kept. Both are also the content that
+        orders tied events: columns by name, then totals by name, nulls first. Events without key
+        or time are left out.
+
+        With a `folder`, events go through it and stay there: one partition at a time is in memory,
+        and rows read the sorted ones through memory maps. Without, all stay in memory.
+        """
+        columns, totals = dict(columns or {}), dict(totals or {})
+        chosen = _select(events, key, time, {**columns, **totals}, where, partitions)
+        if folder is None:
+            frame = chosen.collect()
+            parts = [frame.filter(pl.col(_BUCKET) == i) for i in range(partitions)]
+            return cls(key, tuple(_sort(part, totals) for part in parts))
+        folder.mkdir(parents=True, exist_ok=True)
+        dealt = folder / "dealt"
+        dealt.mkdir()
+        chosen.sink_parquet(pl.PartitionBy(dealt, key=_BUCKET, include_key=False), mkdir=True)
+        return cls(
+            key,
+            tuple(
+                _store(_sort(_read(dealt, i, chosen), totals), folder / str(i))
+                for i in range(partitions)
+            ),
+        )
+
+    def ask(
+        self, keys: pl.Series, times: pl.Series, answer: Callable[[Standing], pl.DataFrame]
+    ) -> pl.DataFrame:
+        """`answer` for rows in any order, partition by partition; the result has their order."""
+        keys = keys.cast(self.partitions[0].keys.schema[KEY], strict=False)
+        if len(self.partitions) == 1:
+            return answer(self.partitions[0].find(keys, times))
+        parts = keys.to_frame("key").select(_bucket(pl.col("key"), len(self.partitions)))
+        dealt = parts.to_series().fill_null(0).to_numpy()
+        order = np.argsort(dealt, kind="stable")
+        ends = np.searchsorted(dealt[order], np.arange(len(self.partitions) + 1))
+        frames = [
+            answer(partition.find(keys.gather(order[a:b]), times.gather(order[a:b])))
+            for partition, a, b in zip(self.partitions, ends, ends[1:], strict=False)
+        ]
+        return pl.concat(frames)[np.argsort(order)]
+
+
+def _select(
+    events: pl.LazyFrame,
+    key: str,
+    time: str,
+    columns: Mapping[str, pl.Expr],
+    where: pl.Expr | None,
+    partitions: int,
+) -> pl.LazyFrame:
+    """What is kept of each event, and its partition. Whole-number keys keep their type, others
+    become text, so that order and hash never depend on how a frame encodes them."""
+    whole = events.collect_schema()[key].is_integer()
+    name = pl.col(key) if whole else pl.col(key).cast(pl.String)
+    if where is not None:
+        events = events.filter(where)
+    return (
+        events.select(name.alias(KEY), pl.col(time).alias(TIME), **columns)
+        .filter(pl.col(KEY).is_not_null() & pl.col(TIME).is_not_null())
+        .with_columns(_bucket(pl.col(KEY), partitions).alias(_BUCKET))
+    )
+
+
+def _bucket(key: pl.Expr, partitions: int) -> pl.Expr:
+    return bucket(key.cast(pl.String), partitions, salt="past")
+
+
+def _sort(events: pl.DataFrame, totals: Mapping[str, pl.Expr]) -> Partition:
+    content = sorted(set(events.columns) - {KEY, TIME, _BUCKET}, key=lambda c: (c in totals, c))
+    events = events.select(KEY, TIME, *content).sort(KEY, TIME, *content)
+    first = np.flatnonzero(events[KEY].ne_missing(events[KEY].shift()).to_numpy())
+    keys = events.select(pl.col(KEY).gather(first)).with_columns(
+        pl.Series(_FIRST, first), pl.Series(_LAST, np.append(first[1:], len(events))[: len(first)])
+    )
+    running = [expr for name in totals for expr in _running(name, events.schema[name])]
+    events = events.with_columns(running)
+    return Partition(keys, events.drop(KEY).rechunk())
+
+
+def _running(name: str, dtype: pl.DataType) -> list[pl.Expr]:
+    """Running sum within the key and, for Float64, of what its rounding lost, so that the sum of a
+    window does not suffer from large values before it (compensated summation: Ogita, Rump and Oishi
+    2005, "Accurate sum and dot product", algorithm 4.3)."""
+    value = pl.col(name)
+    running = value.cum_sum()
+    if not dtype.is_float():
+        return [running.over(KEY)]
+    error = _lost(running.shift(1, fill_value=0.0), value, running).cum_sum()
+    return [running.over(KEY), error.over(KEY).alias(name + _ERROR)]
+
+
+def _lost(a: Number, b: Number, total: Number) -> Number:
+    """What rounding took from `total = a + b`, exactly (Knuth's two-sum)."""
+    part = total - a
+    return (a - (total - part)) + (b - part)
+
+
+def _read(dealt: Path, number: int, chosen: pl.LazyFrame) -> pl.DataFrame:
+    folder = dealt / f"{_BUCKET}={number}"
+    if not folder.exists():
+        return chosen.collect_schema().to_frame().drop(_BUCKET)
+    frame = pl.read_parquet(folder / "*.parquet", hive_partitioning=False)
+    shutil.rmtree(folder)
+    return frame
+
+
+def _store(partition: Partition, path: Path) -> Partition:
+    """The same partition in files that are mapped into memory; an empty one stays as it is."""
+    if partition.keys.is_empty():
+        return partition
+    return Partition(
+        _map(partition.keys, path.with_suffix(".keys.arrow")),
+        _map(partition.events, path.with_suffix(".events.arrow")),
+    )
+
+
+def _map(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """One record batch, read without a copy: Polars' own reader would load it whole."""
+    frame.write_ipc(path, compression="uncompressed", record_batch_size=len(frame))
+    with pa.memory_map(str(path)) as file:
+        return pl.DataFrame(pl.from_arrow(pa.ipc.open_file(file).read_all(), rechunk=False))

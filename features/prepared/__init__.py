@@ -1,0 +1,1 @@
+"""The prepared data set: made from raw files, and opened again."""

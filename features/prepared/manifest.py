@@ -1,0 +1,95 @@
+"""What a prepared data set says of itself: `manifest.json`."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from fulcrum.features.config import Config
+from fulcrum.features.errors import StateError
+from fulcrum.features.spec import FeatureSpec
+
+VERSION = 1
+"""Of the prepared files. A data set of another version is prepared anew."""
+
+FILE = "manifest.json"
+Stamp = tuple[str, int, int]
+
+
+class Shard(Config):
+    """One Parquet file."""
+
+    name: str
+    """Path in the folder of the data set."""
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class SplitFacts(Config):
+    """One split."""
+
+    rows: int
+    shards: tuple[Shard, ...]
+    positives: dict[str, int]
+    """By binary task, among observed rows."""
+    observed: dict[str, int]
+    """Rows in which each task is observed."""
+    missing: dict[str, int]
+    """Rows without a value, by feature."""
+
+
+class Manifest(Config):
+    """The whole data set."""
+
+    version: int = VERSION
+    fingerprint: str
+    """Of the configuration and the input files."""
+    inputs: tuple[Stamp, ...]
+    """Name, size and time of change of every file read."""
+    split: str
+    """Kind of split."""
+    boundaries: dict[str, Any]
+    """Where one split ends and the next begins."""
+    rows_read: int
+    """Rows in the input files."""
+    rows_dropped: dict[str, int]
+    """Why rows are in no split: `repeated`, `where`, `no split`."""
+    columns: dict[str, str]
+    """Name and type of the shards' columns."""
+    splits: dict[str, SplitFacts]
+
+    def save(self, folder: Path) -> None:
+        """Write `manifest.json`."""
+        text = json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False)
+        (folder / FILE).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Manifest":
+        """Raises StateError when there is no manifest of this version."""
+        try:
+            document = json.loads((folder / FILE).read_text(encoding="utf-8"))
+            if document.get("version") == VERSION:
+                return cls.model_validate(document)
+        except FileNotFoundError:
+            raise StateError(f"{folder} holds no prepared data set ({FILE} is missing)") from None
+        except (OSError, ValueError, AttributeError, ValidationError) as error:
+            raise StateError(f"{folder / FILE}: not readable: {error}") from error
+        raise StateError(f"{folder}: prepared by another version of Fulcrum; prepare it again")
+
+
+def fingerprint(spec: FeatureSpec, inputs: Sequence[Stamp]) -> str:
+    """16 hexadecimal digits that change with the data, feature and task settings and with the files
+    (name, size, time of change) they are read from."""
+    parts = {"version": VERSION, "spec": spec.model_dump(mode="json"), "inputs": list(inputs)}
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def checksum(file: Path) -> str:
+    """SHA-256 of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

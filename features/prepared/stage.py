@@ -1,0 +1,253 @@
+"""The rows of a log in one Parquet file: cleaned, labelled, with every column that is read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from fulcrum.features.declared.arms import arm_columns, check_arms
+from fulcrum.features.declared.data import DataConfig
+from fulcrum.features.declared.session import KEY
+from fulcrum.features.declared.split import FILE, INDEX, TIME, FileSplit, seen
+from fulcrum.features.errors import DataError, nearest
+from fulcrum.features.prepared.manifest import Stamp
+from fulcrum.features.raw.complete import complete, prune
+from fulcrum.features.raw.instant import microseconds
+from fulcrum.features.raw.label import check_labels, label_columns, label_names
+from fulcrum.features.raw.lineage import Lineage
+from fulcrum.features.raw.source import Source, scan
+from fulcrum.features.spec import RESERVED, FeatureSpec, Problem, places
+from fulcrum.features.staging import is_full
+from fulcrum.features.values import sql
+from fulcrum.features.values.hashing import hash64
+from fulcrum.features.values.text import text
+
+KEPT = "row.kept"
+"""Whether a row meets `data.where`."""
+ROW_GROUP = 16_384
+"""Polars reads about 15 row groups ahead of what is written, so small ones save memory."""
+
+Schema = Mapping[str, pl.DataType]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Every file that a data set is made of."""
+
+    events: Mapping[str, Source]
+    """By split for `kind: files`, else all under `train`."""
+    tables: Mapping[str, Source]
+
+    @property
+    def sources(self) -> list[Source]:
+        return [*self.events.values(), *self.tables.values()]
+
+    @property
+    def stamps(self) -> list[Stamp]:
+        """What must be equal for the data to count as unchanged."""
+        return [stamp for source in self.sources for stamp in source.stamp]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The staged rows."""
+
+    rows: pl.LazyFrame
+    """Raw columns, `label.*`, `observed.*`, `row.*`; those that meet `where`, in file order."""
+    raw: tuple[str, ...]
+    """The raw columns among them."""
+    read: int
+    """Rows in the files."""
+    dropped: dict[str, int]
+    """Rows that are not here, by reason."""
+
+
+def open_inputs(data: DataConfig) -> Inputs:
+    """Find every file. Raises DataError for what is missing, unreadable or of changing types."""
+    events = {"train": scan(data.events)}
+    if isinstance(data.split, FileSplit):
+        for split in data.split.names[1:]:
+            path = getattr(data.split, split)
+            events[split] = scan(path, f"data.split.{split}", like=events["train"])
+    tables = {
+        name: scan(table.path, f"data.tables.{name}.path") for name, table in data.tables.items()
+    }
+    return Inputs(events, tables)
+
+
+def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
+    """Write `rows.parquet` into a folder, streaming, and check every value that training needs.
+
+    Raises DataError for a missing column, values that are no times, labels or weights, and files
+    that cannot be read to their end.
+    """
+    events = _events(inputs)
+    schema = dict(events.collect_schema())
+    tables = {name: source.frame for name, source in inputs.tables.items()}
+    lineage = Lineage(
+        spec.data, schema, {name: dict(table.collect_schema()) for name, table in tables.items()}
+    )
+    _check_columns(spec, lineage)
+    file = folder / "rows.parquet"
+    try:
+        read = events.select(pl.len()).collect().item()
+        plan, raw = _plan(events, tables, spec, lineage)
+        plan.sink_parquet(file, row_group_size=ROW_GROUP, compression="lz4", maintain_order=True)
+    except PolarsError as error:
+        raise _explain(error, inputs) from error
+    rows = pl.scan_parquet(file)
+    dropped = {"repeated": read - rows.select(pl.len()).collect().item()}
+    if spec.data.where is not None:
+        dropped["where"] = rows.select((~pl.col(KEPT)).sum()).collect().item()
+        rows = rows.filter(KEPT).drop(KEPT)
+    if sum(dropped.values()) == read:
+        raise DataError(f"data.where: no row meets `{spec.data.where}`")
+    rows = rows.with_row_index(INDEX)
+    _check_times(rows, spec, lineage, tables)
+    _check_weights(rows, spec.data)
+    if spec.data.arms is not None:
+        check_arms(rows, spec.data.arms)
+    _check_labels(rows, spec, lineage, tables)
+    return Stage(rows, raw, read, dropped)
+
+
+def _events(inputs: Inputs) -> pl.LazyFrame:
+    if len(inputs.events) == 1:
+        return inputs.events["train"].frame
+    return pl.concat(
+        source.frame.with_columns(pl.lit(split).alias(FILE))
+        for split, source in inputs.events.items()
+    )
+
+
+def _plan(
+    events: pl.LazyFrame,
+    tables: Mapping[str, pl.LazyFrame],
+    spec: FeatureSpec,
+    lineage: Lineage,
+) -> tuple[pl.LazyFrame, tuple[str, ...]]:
+    data = spec.data
+    needs = lineage.needs(_names(spec))
+    for name in needs.columns:
+        if name.startswith(tuple(f"{word}." for word in RESERVED)) and name != FILE:
+            raise DataError(f"data.events: the column name `{name}` is reserved; rename it")
+    pruned = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
+    if data.deduplicate:
+        own = [name for name in lineage.events if name != FILE]
+        events = events.unique(subset=own, keep="first", maintain_order=True)
+    schema = {sql.value(text): lineage.dtype(sql.value(text)) for text in needs.expressions}
+    added = [
+        *label_columns(spec.tasks, schema),
+        *_row_columns(data, lineage),
+        *(pl.col(name).alias(seen(name)) for name in data.split.reads),
+    ]
+    rows = complete(events.select(*needs.columns), needs, data, pruned)
+    return rows.select(*needs.columns, *added), tuple(n for n in needs.columns if n != FILE)
+
+
+def _names(spec: FeatureSpec) -> list[str]:
+    """Everything that anything reads."""
+    files = [FILE] if isinstance(spec.data.split, FileSplit) else []
+    return [*(name for _, name in places(spec)), *files]
+
+
+def _check_columns(spec: FeatureSpec, lineage: Lineage) -> None:
+    """Raises DataError with every place of the config that names a column which is not there."""
+    for name, table in spec.data.tables.items():
+        if table.key not in lineage.tables[name]:
+            known = nearest(table.key, lineage.tables[name])
+            raise DataError(f"data.tables.{name}.key: it has no column `{table.key}`{known}")
+    found: dict[str, Problem] = {}
+    for path, name in places(spec):
+        try:
+            lineage.dtype(name)
+        except DataError as error:
+            found.setdefault(str(error), Problem(path, str(error)))
+    if found:
+        raise DataError("\n".join(map(str, found.values())))
+
+
+def _row_columns(data: DataConfig, lineage: Lineage) -> list[pl.Expr]:
+    weight, group = pl.lit(1.0), pl.lit(0)
+    if data.weight is not None:
+        weight = pl.col(sql.value(data.weight))
+    if data.group is not None:
+        key = text(pl.col(data.group), lineage.dtype(data.group))
+        group = hash64(key).reinterpret(signed=True).fill_null(0)
+    columns = [
+        weight.cast(pl.Float32).alias("row.weight"),
+        group.cast(pl.Int64).alias("row.group"),
+        *(pl.col(key).alias(f"row.key.{key}") for key in data.keys),
+    ]
+    if data.arms is not None:
+        columns += arm_columns(data.arms, lineage.dtype)
+    if data.time is not None:
+        columns.append(microseconds(data.time, lineage.dtype(data.time.column)).alias(TIME))
+    if data.session is not None:
+        key = text(pl.col(data.session.key), lineage.dtype(data.session.key))
+        columns.append(hash64(key).alias(KEY))
+    if data.where is not None:
+        kept = pl.col(sql.value(data.where)).cast(pl.Boolean).fill_null(False)
+        columns.append(kept.alias(KEPT))
+    return columns
+
+
+def _check_times(
+    rows: pl.LazyFrame, spec: FeatureSpec, lineage: Lineage, tables: Mapping[str, pl.LazyFrame]
+) -> None:
+    time = spec.data.time
+    if time is None:
+        return
+    without = rows.filter(pl.col(TIME).is_null())
+    count = without.select(pl.len()).collect().item()
+    if count:
+        given = _completed(without, [time.column], spec, lineage, tables)
+        example = given.select(pl.col(time.column).drop_nulls().first()).collect().item()
+        shown = "null" if example is None else repr(example)
+        raise DataError(
+            f"data.time.column: {count} rows have no time in `{time.column}`, for example {shown}; "
+            "expected ISO 8601 or a number (`data.derive` can make one, `data.where` can leave "
+            "rows out)"
+        )
+
+
+def _check_weights(rows: pl.LazyFrame, data: DataConfig) -> None:
+    weight = pl.col("row.weight")
+    bad = (
+        rows.select((~(weight.is_finite() & (weight >= 0))).fill_null(True).sum()).collect().item()
+    )
+    if bad:
+        raise DataError(
+            f"data.weight: `{data.weight}` is null, negative or not finite in {bad} rows"
+        )
+
+
+def _check_labels(
+    rows: pl.LazyFrame, spec: FeatureSpec, lineage: Lineage, tables: Mapping[str, pl.LazyFrame]
+) -> None:
+    names = label_names(spec.tasks)
+    given = _completed(rows, names, spec, lineage, tables)
+    check_labels(given, spec.tasks, {name: lineage.dtype(name) for name in names})
+
+
+def _completed(
+    rows: pl.LazyFrame,
+    names: Sequence[str],
+    spec: FeatureSpec,
+    lineage: Lineage,
+    tables: Mapping[str, pl.LazyFrame],
+) -> pl.LazyFrame:
+    """Staged rows with the columns that some names stand for."""
+    needs = lineage.needs(names)
+    pruned = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
+    return complete(rows.select(*needs.columns), needs, spec.data, pruned)
+
+
+def _explain(error: PolarsError, inputs: Inputs) -> Exception:
+    """A damaged file is told by its name."""
+    damage = next(filter(None, (source.damage() for source in inputs.sources)), None)
+    if damage is None and is_full(error):
+        return error
+    return DataError(damage or f"data: {str(error).strip().splitlines()[0]}")

@@ -1,0 +1,1 @@
+"""Raw rows: read, completed, conformed to the types that training saw."""

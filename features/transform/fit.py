@@ -1,0 +1,143 @@
+"""What the training split teaches: vocabularies, moments, bucket edges, and the layout."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from fulcrum.features.kinds.base import Learned
+from fulcrum.features.kinds.lookback import look_back
+from fulcrum.features.kinds.vocabulary import Lookup
+from fulcrum.features.layout import (
+    BagInput,
+    DenseInput,
+    IdInput,
+    Input,
+    Layout,
+    SequenceInput,
+    TableSpec,
+    TaskSpec,
+)
+from fulcrum.features.raw.complete import complete, prune
+from fulcrum.features.raw.label import check_labels, describe, label_columns, label_names
+from fulcrum.features.raw.lineage import Lineage
+from fulcrum.features.raw.source import scan
+from fulcrum.features.spec import FeatureSpec
+from fulcrum.features.transform.state import FeatureState, past_names, row_names, schema_of
+from fulcrum.features.transform.transform import TIME, Gathered, gather, with_time
+
+
+def fit(train: pl.LazyFrame, past: pl.LazyFrame | None, spec: FeatureSpec) -> FeatureState:
+    """Learn from the training split alone.
+
+    Args:
+        train: raw training rows, outcomes included.
+        past: raw events that training rows may look back on; those of later splits do no harm,
+            as only what lies strictly before a row counts for it.
+        spec: what to learn; its side tables are read from their files.
+
+    Raises ConfigError and DataError for what does not fit together.
+    """
+    spec.check()
+    draft = fit_ids(train, spec, open_tables(spec))
+    events = pl.LazyFrame(schema=draft.past_columns) if past is None else past
+    return fit_numbers(train, draft, gather(events, draft))
+
+
+def open_tables(spec: FeatureSpec) -> dict[str, pl.LazyFrame]:
+    """The side tables, whole."""
+    tables = spec.data.tables.items()
+    return {name: scan(table.path, f"data.tables.{name}.path").frame for name, table in tables}
+
+
+def fit_ids(
+    train: pl.LazyFrame,
+    spec: FeatureSpec,
+    tables: Mapping[str, pl.LazyFrame],
+    fingerprint: str = "",
+) -> FeatureState:
+    """First half of `fit`: a state with vocabularies and tasks, which can gather past events."""
+    schemas = {name: dict(table.collect_schema()) for name, table in tables.items()}
+    lineage = Lineage(spec.data, dict(train.collect_schema()), schemas)
+    past_columns = lineage.needs(past_names(spec)).columns
+    needs = lineage.needs([*row_names(spec), *past_names(spec)])
+    pruned = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
+    rows = complete(train.select(*needs.columns), needs, spec.data, pruned)
+    bases = {n: e.alias(n) for n, f in spec.features.items() if (e := f.base()) is not None}
+    return FeatureState(
+        spec=spec,
+        layout=Layout(tables=(), tasks=_tasks(train, spec, lineage, tables)),
+        row_columns=lineage.needs(row_names(spec)).columns,
+        past_columns=past_columns,
+        tables=pruned,
+        lookups=dict(_lookups(rows, spec, lineage)),
+        learned=dict.fromkeys(spec.features, Learned()),
+        bases=rows.select(bases.values()).collect().row(0, named=True) if bases else {},
+        fingerprint=fingerprint,
+    )
+
+
+def fit_numbers(
+    train: pl.LazyFrame, draft: FeatureState, past: Gathered, folder: Path | None = None
+) -> FeatureState:
+    """Second half: moments and edges, which for windows are those of numbers that look back. With
+    a folder, these numbers go through it and not through memory."""
+    spec, needs = draft.spec, draft.row_needs
+    rows = complete(train.select(*needs.columns), needs, spec.data, draft.tables)
+    windows = {n: f for n, f in spec.looking_back.items() if not f.remembers()}
+    if windows:
+        seen = look_back(with_time(rows, draft), past, windows, TIME, draft.bases)
+        seen = seen.select(f"past.{name}" for name in windows)
+        if folder is None:
+            seen = seen.collect().lazy()
+        else:
+            seen.sink_parquet(folder / "windows.parquet", maintain_order=True)
+            seen = pl.scan_parquet(folder / "windows.parquet")
+    learned = {
+        name: feature.learn(name, seen if name in windows else rows, draft.schema(name))
+        for name, feature in spec.features.items()
+    }
+    layout = _layout(replace(draft, learned=learned))
+    return replace(draft, learned=learned, layout=layout)
+
+
+def _lookups(
+    rows: pl.LazyFrame, spec: FeatureSpec, lineage: Lineage
+) -> Iterable[tuple[str, Lookup]]:
+    for name, feature in spec.features.items():
+        lookup = feature.vocabulary(name, rows, schema_of(name, spec, lineage))
+        if lookup is not None:
+            yield name, lookup
+
+
+def _layout(state: FeatureState) -> Layout:
+    features, learned = state.spec.features, state.learned
+    tables = [TableSpec(name=name, rows=lookup.rows) for name, lookup in state.lookups.items()]
+    for name, feature in features.items():
+        tables += feature.tables(name, learned[name])
+    inputs = [i for n, f in features.items() for i in f.inputs(n, learned[n], state.spec)]
+
+    def of(kind: type[Input]) -> tuple[Input, ...]:
+        return tuple(source for source in inputs if isinstance(source, kind))
+
+    return Layout(
+        tables=tuple(tables),
+        ids=of(IdInput),
+        bags=of(BagInput),
+        dense=of(DenseInput),
+        sequences=of(SequenceInput),
+        tasks=state.layout.tasks,
+    )
+
+
+def _tasks(
+    train: pl.LazyFrame, spec: FeatureSpec, lineage: Lineage, tables: Mapping[str, pl.LazyFrame]
+) -> tuple[TaskSpec, ...]:
+    names = label_names(spec.tasks)
+    needs = lineage.needs(names)
+    pruned = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
+    rows = complete(train.select(*needs.columns), needs, spec.data, pruned)
+    schema = {name: lineage.dtype(name) for name in names}
+    check_labels(rows, spec.tasks, schema)
+    return describe(rows.select(label_columns(spec.tasks, schema)), spec.tasks)

@@ -1,0 +1,98 @@
+"""Raw rows to the inputs of the network: the one implementation behind preparation and scoring."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import polars as pl
+
+from fulcrum.features.errors import DataError
+from fulcrum.features.kinds.lookback import Source, gather_past, look_back
+from fulcrum.features.past.events import Past
+from fulcrum.features.raw.complete import complete
+from fulcrum.features.raw.conform import conform
+from fulcrum.features.raw.instant import microseconds
+from fulcrum.features.transform.state import FeatureState
+from fulcrum.features.values import sql
+
+TIME = "past.time"
+"""Column of a row's time in Int64 microseconds, while the plan runs."""
+KEPT = "kept."
+"""Before the names of columns that are only carried through, while the plan runs."""
+
+Gathered = Mapping[Source, Past]
+
+
+def transform(
+    rows: pl.LazyFrame,
+    state: FeatureState,
+    past: pl.LazyFrame | None = None,
+    keep: Sequence[str] = (),
+) -> pl.LazyFrame:
+    """One column per input of `state.layout`, then the columns to keep; rows keep their order.
+
+    Args:
+        rows: raw rows with `state.row_columns` and `keep`; further columns are ignored.
+        past: raw past events with `state.past_columns`, in any order. They may be later than some
+            rows or be the rows themselves: only what lies strictly before a row counts for it.
+            Without, histories are empty and windows see nothing. Read when this is called.
+        keep: columns of `rows` to carry through; they must not be called like an input.
+
+    Raises DataError for a missing column or a value that its column's type cannot hold.
+    """
+    gathered = None if past is None or not state.past_columns else gather(past, state)
+    return encode(rows, state, gathered, keep)
+
+
+def gather(
+    past: pl.LazyFrame, state: FeatureState, folder: Path | None = None, partitions: int = 1
+) -> Gathered:
+    """Sort past events, once for any number of `encode`; on disk when given a folder."""
+    if not state.spec.looking_back:
+        return {}
+    past = conform(past, state.past_columns, "the past events").select(*state.past_columns)
+    past = complete(past, state.past_needs, state.spec.data, state.tables)
+    if state.spec.data.where is not None:
+        past = past.filter(pl.col(sql.value(state.spec.data.where)))
+    return gather_past(
+        with_time(past, state),
+        state.spec.looking_back,
+        state.remembered,
+        TIME,
+        partitions=partitions,
+        folder=folder,
+    )
+
+
+def encode(
+    rows: pl.LazyFrame,
+    state: FeatureState,
+    past: Gathered | None = None,
+    keep: Sequence[str] = (),
+    extra: Sequence[pl.Expr] = (),
+) -> pl.LazyFrame:
+    """`transform` with events already gathered, and expressions over complete rows to add."""
+    clash = sorted({source.name for source in state.layout.inputs} & set(keep))
+    if clash:
+        raise DataError(f"columns to keep are called like inputs of the network: {clash}")
+    rows = conform(rows, state.row_columns)
+    kept = [pl.col(name).alias(KEPT + name) for name in keep]
+    rows = complete(
+        rows.select(*state.row_columns, *kept), state.row_needs, state.spec.data, state.tables
+    )
+    if state.spec.looking_back:
+        seen = _no_past(state) if past is None else past
+        rows = look_back(with_time(rows, state), seen, state.spec.looking_back, TIME, state.bases)
+    return rows.select(*state.inputs, *(pl.col(KEPT + name).alias(name) for name in keep), *extra)
+
+
+@lru_cache(maxsize=8)
+def _no_past(state: FeatureState) -> Gathered:
+    return gather(pl.LazyFrame(schema=state.past_columns), state)
+
+
+def with_time(frame: pl.LazyFrame, state: FeatureState) -> pl.LazyFrame:
+    """Complete rows or events with their time."""
+    assert state.time is not None
+    dtype = state.lineage.dtype(state.time.column)
+    return frame.with_columns(microseconds(state.time, dtype).alias(TIME))

@@ -1,0 +1,1 @@
+"""Values and their types: text, ids, lengths of time, SQL."""

@@ -1,0 +1,127 @@
+"""Polars SQL expressions: what they read, and their values as columns.
+
+An expression looks at one row at a time: aggregates, `OVER`, sub-queries and `UNNEST` are refused,
+so a row's value never depends on which other rows it is computed with.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import polars as pl
+from polars.exceptions import ColumnNotFoundError, PolarsError, SQLInterfaceError, SQLSyntaxError
+
+from fulcrum.features.errors import ConfigError, DataError, nearest
+
+_MISSING = re.compile(r'unable to find column "(.*?)"; valid columns')
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
+_MANY_ROWS = re.compile(r"\b(over|select|unnest)\b", re.IGNORECASE)
+_FUNCTION = re.compile(r"unsupported function '(\w+)'")
+_GUESSES = (pl.Null, pl.String, pl.Int64, pl.List(pl.String), pl.Datetime("us"))
+
+
+def value(sql: str) -> str:
+    """Name of the column that holds the value of an expression."""
+    return f"={sql}"
+
+
+def evaluate(frame: pl.LazyFrame, expressions: Mapping[str, str]) -> pl.LazyFrame:
+    """Add one column per expression; the keys are their names."""
+    if not expressions:
+        return frame
+    columns = ", ".join(f"({sql}) AS {_quote(name)}" for name, sql in expressions.items())
+    return frame.sql(f"SELECT *, {columns} FROM self")
+
+
+def check(sql: str) -> None:
+    """Refuse what is no SQL expression over one row. Raises ConfigError; needs no data."""
+    found = _MANY_ROWS.search(_QUOTED.sub("", sql))
+    if found:
+        raise ConfigError(f"`{sql}` uses {found[1].upper()}; expected an expression over one row")
+    try:
+        pl.sql_expr(sql)
+    except ColumnNotFoundError:
+        pass  # names are looked up later, among the columns of the data
+    except PolarsError as error:
+        reason = _reserved(sql, error) or _first_line(error)
+        raise ConfigError(f"`{sql}` is no SQL expression: {reason}") from None
+    _discover(sql)
+
+
+def mentions(sql: str) -> tuple[str, ...]:
+    """Columns that an expression reads, as far as they can be told without knowing types."""
+    return tuple(dict.fromkeys(name for names in _discover(sql) for name in names))
+
+
+def reads(sql: str, schema: Mapping[str, pl.DataType]) -> tuple[tuple[str, ...], pl.DataType]:
+    """Columns that an expression reads, and the type of its value.
+
+    Raises DataError for a column that `schema` lacks and for types that do not fit.
+    """
+    known: dict[str, pl.DataType] = {}
+    while True:
+        try:
+            result = evaluate(_frame(known), {value(sql): sql})
+            return tuple(known), result.collect().schema[value(sql)]
+        except ColumnNotFoundError as error:
+            name = _missing(error)
+            if name not in schema:
+                hint = nearest(name, schema)
+                if not hint and f'"{name}"' in sql:
+                    hint = f"; text is written in single quotes, '{name}'"
+                raise DataError(f"`{sql}`: there is no column `{name}`{hint}") from None
+            known[name] = schema[name]
+        except PolarsError as error:
+            types = ", ".join(f"{name} {dtype}" for name, dtype in known.items())
+            raise DataError(
+                f"`{sql}` does not fit its columns ({types}): {_first_line(error)}"
+            ) from None
+
+
+def _discover(sql: str) -> Iterable[tuple[str, ...]]:
+    """Names found with each guess of the columns' type, until one fits."""
+    found = []
+    for dtype in _GUESSES:
+        known: dict[str, pl.DataType | type[pl.DataType]] = {}
+        found.append(known)
+        try:
+            while True:
+                try:
+                    evaluate(_frame(known), {value(sql): sql}).collect_schema()
+                    return [tuple(known)]
+                except ColumnNotFoundError as error:
+                    known[_missing(error)] = dtype
+        except (SQLInterfaceError, SQLSyntaxError) as error:
+            aggregate = "GROUP BY" in str(error)
+            reason = "it looks at more than one row" if aggregate else _first_line(error)
+            raise ConfigError(f"`{sql}` is no expression over one row: {reason}") from None
+        except PolarsError:
+            continue
+    return [tuple(known) for known in found]
+
+
+def _reserved(sql: str, error: PolarsError) -> str | None:
+    """Words such as `user` are functions of SQL, unless in double quotes."""
+    called = _FUNCTION.search(str(error))
+    if called is None or re.search(rf"\b{called[1]}\s*\(", sql, re.IGNORECASE):
+        return None
+    return f'{called[1]} is a word of SQL; for the column write "{called[1]}" in double quotes'
+
+
+def _frame(known: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.LazyFrame:
+    """No rows of the known columns and of one more, beside which aggregates are refused."""
+    return pl.LazyFrame(schema={"=": pl.Int64, **known})
+
+
+def _missing(error: ColumnNotFoundError) -> str:
+    match = _MISSING.search(str(error))
+    if match is None:
+        raise ConfigError(_first_line(error)) from None
+    return match[1]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

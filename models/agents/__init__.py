@@ -1,0 +1,1 @@
+"""Agents of the weightings by reinforcement: critics, actor-critic, their own Adam."""

@@ -1,0 +1,168 @@
+"""The embedding tables: TorchRec collections, and the vectors they give per input.
+
+A trunk that shares nothing asks for several copies of every table. Copy c of table `user_id` is
+named `user_id@c`; with one copy the name is plain. These modules and no others hold tables, so that
+TorchRec shards them and steps their optimizer inside backward.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torchrec import (
+    EmbeddingBagCollection,
+    EmbeddingBagConfig,
+    EmbeddingCollection,
+    EmbeddingConfig,
+    JaggedTensor,
+    KeyedJaggedTensor,
+    KeyedTensor,
+    PoolingType,
+)
+
+from fulcrum.features.layout import BagInput, IdInput, Layout, SequenceInput
+
+INITIAL = 0.01
+"""Tables start uniform in ±INITIAL, drawn from torch's generator: small, so that a row which
+training never touches says little."""
+
+
+class Vectors(NamedTuple):
+    """What the tables give for B rows, in C copies of width D."""
+
+    pooled: Tensor | None
+    """`(B, C, inputs, D)` for `layout.pooled`; None when there are none."""
+    unpooled: dict[str, Tensor]
+    """By name for `layout.unpooled`: `(B, C, D)` for ids, `(B, C, max_length, D)` for lists."""
+    present: dict[str, Tensor]
+    """By name for the lists among them: `(B, max_length)`, true where there is an id."""
+
+    def state(self, dense: Tensor) -> Tensor:
+        """Everything that a row's vectors and numbers `(B, numbers)` say, side by side: `(B,
+        state_width)`. Lists are pooled to their mean."""
+        parts = [] if self.pooled is None else [self.pooled.flatten(1)]
+        for name, vectors in self.unpooled.items():
+            present = self.present.get(name)
+            mean = vectors if present is None else masked_mean(vectors, present)
+            parts.append(mean.flatten(1))
+        return torch.cat([*parts, dense], 1)
+
+
+def state_width(layout: Layout, dim: int, copies: int) -> int:
+    """Width of `Vectors.state`."""
+    inputs = len(layout.pooled) + len(layout.unpooled)
+    return inputs * copies * dim + len(layout.dense)
+
+
+def masked_mean(vectors: Tensor, present: Tensor) -> Tensor:
+    """`(B, C, L, D), (B, L) -> (B, C, D)`; zero where nothing is present."""
+    share = present.to(vectors.dtype) / present.sum(1, keepdim=True).clamp(min=1)
+    return (share[:, None, None] @ vectors).squeeze(2)
+
+
+def table_name(table: str, copy: int, copies: int) -> str:
+    """Name of a copy of a table. TorchRec keeps tables in a ModuleDict, whose keys hold no dots."""
+    plain = table.replace(".", ":")
+    return f"{plain}@{copy}" if copies > 1 else plain
+
+
+class Tables(nn.Module):
+    """TorchRec collections: one for pooled inputs, one for those that stay one vector per id."""
+
+    def __init__(self, layout: Layout, dim: int, copies: int, device: torch.device) -> None:
+        super().__init__()
+        self.pooled: EmbeddingBagCollection | None = None
+        self.unpooled: EmbeddingCollection | None = None
+        pooled = [
+            EmbeddingBagConfig(
+                pooling=PoolingType.MEAN if _has_bag(layout, config) else PoolingType.SUM,
+                **config,
+            )
+            for config in _configs(layout, layout.pooled, dim, copies)
+        ]
+        unpooled = [
+            EmbeddingConfig(**config) for config in _configs(layout, layout.unpooled, dim, copies)
+        ]
+        if pooled:
+            self.pooled = EmbeddingBagCollection(pooled, device=device)
+        if unpooled:
+            self.unpooled = EmbeddingCollection(unpooled, device=device)
+
+    def forward(
+        self, ids: KeyedJaggedTensor, sequences: KeyedJaggedTensor
+    ) -> tuple[KeyedTensor | None, dict[str, JaggedTensor] | None]:
+        """Keys are the inputs' names, `<input>@<table>@<copy>` with several copies."""
+        pooled = self.pooled(ids) if self.pooled is not None else None
+        unpooled = self.unpooled(sequences) if self.unpooled is not None else None
+        return pooled, unpooled
+
+
+class Gather(nn.Module):
+    """Lays out what the tables give, per copy and in the layout's order."""
+
+    def __init__(self, layout: Layout, copies: int) -> None:
+        super().__init__()
+        self.lists = {
+            i.name: i.max_length for i in layout.unpooled if isinstance(i, BagInput | SequenceInput)
+        }
+        self.pooled = [input_keys(i, copies) for i in layout.pooled]
+        self.unpooled = {i.name: input_keys(i, copies) for i in layout.unpooled}
+        self.copies = copies
+
+    def forward(
+        self, pooled: KeyedTensor | None, unpooled: dict[str, JaggedTensor] | None
+    ) -> Vectors:
+        vectors: dict[str, Tensor] = {}
+        present: dict[str, Tensor] = {}
+        for name, keys in self.unpooled.items():
+            assert unpooled is not None
+            jagged = [unpooled[key] for key in keys]
+            length = self.lists.get(name)
+            if length is None:
+                vectors[name] = torch.stack([j.values() for j in jagged], 1)
+            else:
+                vectors[name] = torch.stack([j.to_padded_dense(length) for j in jagged], 1)
+                places = torch.arange(length, device=jagged[0].lengths().device)
+                present[name] = places < jagged[0].lengths()[:, None]
+        return Vectors(self._arrange(pooled), vectors, present)
+
+    def _arrange(self, pooled: KeyedTensor | None) -> Tensor | None:
+        if pooled is None:
+            return None
+        wanted = [self.pooled[i][c] for c in range(self.copies) for i in range(len(self.pooled))]
+        values, keys = pooled.values(), pooled.keys()
+        if keys == wanted:
+            return values.unflatten(1, (self.copies, len(self.pooled), -1))
+        parts = dict(zip(keys, values.split(values.shape[1] // len(keys), 1), strict=True))
+        return torch.stack([parts[key] for key in wanted], 1).unflatten(1, (self.copies, -1))
+
+
+def _configs(
+    layout: Layout, inputs: Sequence[IdInput | BagInput | SequenceInput], dim: int, copies: int
+) -> list[dict]:
+    """Copy-major, tables in the order in which the inputs name them: the order of `Gather`."""
+    rows = {table.name: table.rows for table in layout.tables}
+    return [
+        {
+            "name": table_name(table, copy, copies),
+            "num_embeddings": rows[table],
+            "embedding_dim": dim,
+            "feature_names": [i.name for i in inputs if i.table == table],
+            "init_fn": partial(nn.init.uniform_, a=-INITIAL, b=INITIAL),
+        }
+        for copy in range(copies)
+        for table in dict.fromkeys(i.table for i in inputs)
+    ]
+
+
+def _has_bag(layout: Layout, config: dict) -> bool:
+    return any(bag.name in config["feature_names"] for bag in layout.bags)
+
+
+def input_keys(source: IdInput | BagInput | SequenceInput, copies: int) -> list[str]:
+    """The keys under which the collections give an input's vectors, one for each copy."""
+    if copies == 1:
+        return [source.name]
+    return [f"{source.name}@{table_name(source.table, c, copies)}" for c in range(copies)]

@@ -1,0 +1,1 @@
+"""From the log of a test to one decision and its reasons."""

@@ -1,0 +1,123 @@
+"""The effect as units came, and day by day."""
+
+import numpy as np
+import polars as pl
+
+from fulcrum.features.errors import DataError
+from fulcrum.pipelines.ab.analysis.facts import Course, Daily
+from fulcrum.pipelines.ab.analysis.sentences import level, number, p
+from fulcrum.pipelines.ab.log.experiment import Experiment, MeanMetric
+from fulcrum.pipelines.ab.log.staged import ARM, UNIT, denominator, numerator
+from fulcrum.pipelines.ab.log.units import DAY, FIRST, Units
+from fulcrum.pipelines.ab.statistics import novelty, sequential
+
+LOOKS = 200
+"""Points of the path that are kept."""
+
+
+def courses(units: Units, experiment: Experiment, metric: str) -> list[Course]:
+    """Always-valid inference on each arm. Raises DataError for a log without times."""
+    analysis = experiment.analysis
+    assert analysis is not None and analysis.sequential is not None
+    if units.frame[FIRST].null_count():
+        raise DataError("analysis.sequential: needs `analysis.log.time`, in whose order units came")
+    alpha, tuned_for = analysis.sequential.alpha, analysis.sequential.tuned_for
+    found = []
+    for arm in experiment.arms:
+        if arm == experiment.control:
+            continue
+        both = units.frame.filter(pl.col(ARM).is_in([experiment.control, arm]))
+        path = sequential.path(units.users(metric, both), (both[ARM] == arm).to_numpy())
+        low, high = sequential.confidence_sequence(path, alpha, tuned_for)
+        tests = sequential.msprt(path, alpha, tuned_for)
+        kept = np.unique(np.linspace(0, len(low) - 1, LOOKS).round().astype(int))
+        ends = float(low[-1]), float(high[-1])
+        found.append(
+            Course(
+                arm=arm,
+                users=_plain(path.users[kept]),
+                difference=_plain(path.difference[kept]),
+                low=_plain(low[kept]),
+                high=_plain(high[kept]),
+                p=_plain(tests[kept]),
+                sentence=_course(arm, metric, path.users[-1], ends, float(tests[-1]), alpha),
+            )
+        )
+    return found
+
+
+def _course(
+    arm: str, metric: str, users: float, ends: tuple[float, float], p_value: float, alpha: float
+) -> str:
+    half = (ends[1] - ends[0]) / 2
+    told = f"{number(ends[0], half / 2, True)} to {number(ends[1], half / 2, True)}"
+    shown = p_value < alpha
+    return (
+        f"However often one looked: after {users:,.0f} units the effect of {arm} on {metric} lies "
+        f"in {told} ({level(alpha)} at all looks together), {p(p_value)} (mSPRT): "
+        f"{'a difference is shown' if shown else 'no difference shown'}."
+    )
+
+
+def daily(units: Units, experiment: Experiment, metric: str) -> list[Daily]:
+    """The effect of each day and its trend, for each arm. Raises DataError below three days."""
+    analysis = experiment.analysis
+    assert analysis is not None
+    found = []
+    for arm in experiment.arms:
+        if arm == experiment.control:
+            continue
+        both = units.daily.filter(pl.col(ARM).is_in([experiment.control, arm]))
+        mean = isinstance(units.metrics[metric], MeanMetric)
+        trend = novelty.trend(
+            both[numerator(metric)].to_numpy(),
+            np.ones(len(both)) if mean else both[denominator(metric)].to_numpy(),
+            both[UNIT].to_numpy(),
+            both["day"].to_numpy(),
+            (both[ARM] == arm).to_numpy(),
+            analysis.alpha,
+        )
+        found.append(
+            Daily(
+                arm=arm,
+                days=tuple(_date(int(day)) for day in trend.days),
+                effects=_plain(trend.effects),
+                low=_plain(trend.low),
+                high=_plain(trend.high),
+                slope=trend.slope,
+                slope_low=trend.slope_low,
+                slope_high=trend.slope_high,
+                p_value=trend.p_value,
+                retrained=_retrained(units, (experiment.control, arm)),
+                sentence=_daily(arm, metric, trend, analysis.alpha),
+            )
+        )
+    return found
+
+
+def _daily(arm: str, metric: str, trend: novelty.Trend, alpha: float) -> str:
+    slope, low, high = (
+        number(value, trend.se, True) for value in (trend.slope, trend.slope_low, trend.slope_high)
+    )
+    told = (
+        "it is not the same at the end as at the beginning, so its mean is no forecast"
+        if trend.p_value < alpha
+        else "no trend shown"
+    )
+    return (
+        f"From day to day the effect of {arm} on {metric} changes by {slope} ({level(alpha)} "
+        f"interval {low} to {high}): {told}."
+    )
+
+
+def _retrained(units: Units, arms: tuple[str, str]) -> tuple[str, ...]:
+    days = {day for arm in arms for day in units.retrained.get(arm, ())}
+    return tuple(_date(day) for day in sorted(days))
+
+
+def _date(day: int) -> str:
+    return str(np.datetime64(day * DAY, "us").astype("datetime64[D]"))
+
+
+def _plain(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)

@@ -1,0 +1,224 @@
+"""Is it a fair test? Checks that come before any effect, the deal of units first."""
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from fulcrum.features.errors import DataError
+from fulcrum.pipelines.ab.analysis.facts import Check
+from fulcrum.pipelines.ab.analysis.sentences import p, percent
+from fulcrum.pipelines.ab.log.experiment import Experiment, MeanMetric
+from fulcrum.pipelines.ab.log.staged import ARM, denominator, numerator, segment
+from fulcrum.pipelines.ab.log.units import CAME, DAY, FIRST, ROWS, Units
+from fulcrum.pipelines.ab.statistics import effects, sample_ratio
+from fulcrum.pipelines.ab.statistics.multiplicity import holm
+from fulcrum.pipelines.ab.statistics.users import Users
+from fulcrum.pipelines.words import listed
+
+FEW = 0.01
+"""Share of units in both arms, or of repeated rows, that may be overlooked."""
+BALANCED = 0.1
+"""Standardised difference below which arms count as alike before the test (Austin, 2009); small
+tests exceed it by chance, so there it has to be an alarm, too."""
+LOUD = 0.001
+"""p-value of an alarm, as for the sample ratio."""
+
+
+def checks(units: Units, experiment: Experiment) -> list[Check]:
+    """All of them, in the order in which they matter."""
+    return [
+        *_sample_ratio(units, experiment),
+        _crossed(units),
+        _repeated(units),
+        *_missing(units, experiment),
+        *_balance(units, experiment),
+    ]
+
+
+def _sample_ratio(units: Units, experiment: Experiment) -> Iterator[Check]:
+    shares = {name: arm.share for name, arm in experiment.arms.items()}
+    analysed = _counts(units.frame)
+    if units.assigned is not None:
+        yield _ratio("sample ratio of the deal", "units that were assigned", units.assigned, shares)
+    yield _ratio("sample ratio", "units that the log has", units.dealt, shares)
+    if {arm: analysed.get(arm, 0) for arm in shares} != units.dealt:
+        yield _ratio("sample ratio after filters", "units that are analysed", analysed, shares)
+    assert experiment.analysis is not None
+    for name in experiment.analysis.segments:
+        yield _by(name, f"By {name}", _values(units.frame, name), shares)
+    if units.frame[FIRST].null_count():
+        return
+    yield _by("day", "By the day on which units came", _days(units.frame), shares)
+    yield _early(units.frame, shares)
+
+
+def _ratio(name: str, what: str, counts: Mapping[str, int], shares: Mapping[str, float]) -> Check:
+    found = sample_ratio.check(counts, shares)
+    told = [
+        f"{found.counts[arm]:,} in {arm} ({found.expected[arm]:,.0f} due)" for arm in found.counts
+    ]
+    verdict = "as designed" if found.holds else "not as designed: the deal or the log is broken"
+    return Check(
+        name,
+        found.holds,
+        True,
+        f"Of the {what}, {listed(told)}: {verdict} ({p(found.p_value)}; alarm below "
+        f"{sample_ratio.ALARM:g}).",
+        {"p_value": found.p_value, **{f"units.{arm}": n for arm, n in found.counts.items()}},
+    )
+
+
+def _by(
+    what: str, told: str, parts: Mapping[str, pl.DataFrame], shares: Mapping[str, float]
+) -> Check:
+    """The same within parts of the units, all at once."""
+    adjusted = holm([sample_ratio.check(_counts(part), shares).p_value for part in parts.values()])
+    wrong = [name for name, q in zip(parts, adjusted, strict=True) if q < LOUD]
+    least = min(adjusted)
+    verdict = f"not as designed in {listed(wrong)}" if wrong else "as designed in each"
+    return Check(
+        f"sample ratio by {what}",
+        not wrong,
+        True,
+        f"{told}, {len(parts)} values: {verdict} (smallest {p(least)} after Holm).",
+        {"p_value": least, "values": len(parts)},
+    )
+
+
+def _days(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    return {_date(day[CAME][0]): day for _, day in frame.group_by(CAME, maintain_order=True)}
+
+
+def _values(frame: pl.DataFrame, name: str) -> dict[str, pl.DataFrame]:
+    column = segment(name)
+    return {
+        part[column][0]: part
+        for _, part in frame.sort(column).group_by(column, maintain_order=True)
+    }
+
+
+def _early(frame: pl.DataFrame, shares: Mapping[str, float]) -> Check:
+    path = sample_ratio.sequential(frame[ARM], shares)
+    highest = float(path.max())
+    holds = highest < math.log(1 / LOUD)
+    return Check(
+        "sample ratio along the way",
+        holds,
+        True,
+        "Looked at after every unit (Lindon and Malek), the largest Bayes factor for other shares "
+        f"is {math.exp(min(highest, 700)):.2g}: {'no alarm' if holds else 'an alarm'} (alarm from "
+        f"{1 / LOUD:g} on).",
+        {"log_bayes_factor": highest},
+    )
+
+
+def _crossed(units: Units) -> Check:
+    total = len(units.frame) + units.crossed
+    share = units.crossed / total
+    return Check(
+        "one arm a unit",
+        share <= FEW,
+        False,
+        f"{units.crossed:,} of {total:,} units were in several arms"
+        + (f" ({percent(share, sign=False)}); they are left out." if units.crossed else "."),
+        {"units": units.crossed, "share": share},
+    )
+
+
+def _repeated(units: Units) -> Check:
+    share = units.repeated / units.rows
+    return Check(
+        "repeated rows",
+        share <= FEW,
+        False,
+        f"{units.repeated:,} of {units.rows:,} rows say exactly what another one says"
+        + (f" ({percent(share, sign=False)}); they are counted." if units.repeated else "."),
+        {"rows": units.repeated, "share": share},
+    )
+
+
+def _missing(units: Units, experiment: Experiment) -> Iterator[Check]:
+    """A row without an outcome counts as 0, which is fair while arms miss equally many."""
+    for metric in units.metrics:
+        rows = {arm: units.arm(arm)[ROWS].to_numpy().astype(float) for arm in experiment.arms}
+        lost = {
+            arm: units.arm(arm)[f"missing.{metric}"].to_numpy().astype(float)
+            for arm in experiment.arms
+        }
+        if not any(column.any() for column in lost.values()):
+            continue
+        shares = {arm: float(lost[arm].sum() / rows[arm].sum()) for arm in rows}
+        least = 1.0
+        for arm in experiment.arms:
+            if arm == experiment.control:
+                continue
+            pair = [Users(lost[a], rows[a]) for a in (experiment.control, arm)]
+            least = min(least, _p_value(*pair))
+        told = [f"{percent(share, sign=False)} in {arm}" for arm, share in shares.items()]
+        yield Check(
+            f"missing outcomes of {metric}",
+            least >= LOUD,
+            False,
+            f"{metric} is missing in {listed(told)} of the rows, which then count as 0: "
+            + ("alike" if least >= LOUD else "the arms differ, so the effect is in doubt")
+            + f" ({p(least)}).",
+            {"p_value": least, **{f"share.{arm}": share for arm, share in shares.items()}},
+        )
+
+
+def _balance(units: Units, experiment: Experiment) -> Iterator[Check]:
+    if not units.has_past or not units.before:
+        return
+    largest: dict[str, float] = {}
+    holds = True
+    for arm in experiment.arms:
+        if arm == experiment.control:
+            continue
+        pair = units.arm(experiment.control), units.arm(arm)
+        for metric, kind in units.metrics.items():
+            columns = [numerator(metric)]
+            if not isinstance(kind, MeanMetric):
+                columns.append(denominator(metric))
+            for column in columns:
+                found = [side[f"before.{column}"].fill_null(0).to_numpy() for side in pair]
+                name = f"{metric} ({arm})"
+                d = standardised(*found)
+                error = math.sqrt(sum(1 / len(side) for side in found))
+                loud = 2 * stats.norm.sf(abs(d) / error) < LOUD
+                holds = holds and not (loud and abs(d) >= BALANCED)
+                if abs(d) >= abs(largest.get(name, 0.0)):
+                    largest[name] = d
+    worst = max(largest, key=lambda name: abs(largest[name]))
+    yield Check(
+        "balance before the test",
+        holds,
+        False,
+        f"Before the test the arms differ by {abs(largest[worst]):.3f} standard deviations at "
+        f"most, in {worst}: {'alike' if holds else 'not alike'} (alike below {BALANCED:g}, "
+        "and where chance explains it).",
+        {f"standardised_difference.{name}": d for name, d in largest.items()},
+    )
+
+
+def standardised(control: np.ndarray, treatment: np.ndarray) -> float:
+    """Difference of means over the root of the mean variance; 0 where nothing varies."""
+    spread = math.sqrt((control.var(ddof=1) + treatment.var(ddof=1)) / 2)
+    return float(treatment.mean() - control.mean()) / spread if spread > 0 else 0.0
+
+
+def _p_value(control: Users, treatment: Users) -> float:
+    try:
+        return effects.compare(control, treatment).p_value
+    except DataError:
+        return 1.0 if control.value == treatment.value else 0.0
+
+
+def _counts(frame: pl.DataFrame) -> dict[str, int]:
+    return dict(frame.group_by(ARM).len().sort(ARM).iter_rows())
+
+
+def _date(day: int) -> str:
+    return f"{np.datetime64(day * DAY, 'us').astype('datetime64[D]')}"

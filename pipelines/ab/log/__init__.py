@@ -1,0 +1,1 @@
+"""The log of a test, as the analysis reads it."""

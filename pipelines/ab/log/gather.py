@@ -1,0 +1,195 @@
+"""From rows to one row a unit.
+
+The order of rows and files changes nothing: units lie in the order in which they came, those that
+came at once in an order that has nothing to do with their arms.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import polars as pl
+
+from fulcrum.features.declared.data import TimeConfig
+from fulcrum.features.errors import DataError
+from fulcrum.features.raw.instant import microseconds
+from fulcrum.features.values.hashing import hash64
+from fulcrum.pipelines.ab.log import refusals
+from fulcrum.pipelines.ab.log.experiment import Experiment, MeanMetric, MetricChoice
+from fulcrum.pipelines.ab.log.staged import (
+    ARM,
+    CONTENT,
+    INSTANCE,
+    KEPT,
+    TIME,
+    UNIT,
+    VERSION,
+    Log,
+    denominator,
+    numerator,
+    segment,
+)
+from fulcrum.pipelines.ab.log.units import CAME, DAY, FIRST, LAST, ROWS, Units
+
+
+def gather(log: Log, experiment: Experiment) -> Units:
+    """One row a unit.
+
+    Raises DataError for an arm that the experiment does not name, an arm without rows, a test most
+    of whose units are in several arms, rows without a time, arms that did not run at the same time,
+    and a segment that is no property of units.
+    """
+    analysis = experiment.analysis
+    assert analysis is not None
+    rows = log.rows
+    refusals.check_times(rows, log)
+    until = None if analysis.pre_period is None else _instant(analysis.pre_period.until)
+    during = rows if until is None else rows.filter(pl.col(TIME) >= until)
+    past = rows.clear() if until is None else rows.filter((pl.col(TIME) < until) & pl.col(KEPT))
+    refusals.check_arms(
+        during, experiment, analysis.pre_period.until if analysis.pre_period else None
+    )
+    test = during.filter(pl.col(KEPT) & pl.col(ARM).is_not_null())
+    units = _per_unit(test, experiment)
+    crossed = units.filter(pl.col("arms") > 1)
+    refusals.check_crossed(crossed, len(units))
+    refusals.check_segments(units, analysis.segments)
+    units = units.filter(pl.col("arms") == 1)
+    test = test.filter(~pl.col(UNIT).is_in(crossed[UNIT].implode()))
+    refusals.check_clocks(units, experiment)
+    has_past = until is not None
+    frame = _with_past(units, past, list(analysis.metrics)) if has_past else units
+    frame = _winsorised(frame, analysis.metrics)
+    counts = during.select(
+        pl.col(ARM).is_null().sum().alias("outside"), (~pl.col(KEPT)).sum().alias("filtered")
+    ).collect()
+    return Units(
+        frame=_ordered(frame, named=experiment.unit is not None),
+        daily=_per_day(test, list(analysis.metrics)),
+        retrained=_retrained(test),
+        test=test,
+        metrics=analysis.metrics,
+        has_past=has_past,
+        assigned=log.assigned,
+        dealt=_dealt(during),
+        crossed=len(crossed),
+        rows=int(frame[ROWS].sum()),
+        repeated=_repeated(test),
+        outside=int(counts["outside"][0]),
+        filtered=int(counts["filtered"][0]),
+        before=past.select(pl.len()).collect().item(),
+        began=_moment(frame[FIRST].min()),
+        ended=_moment(frame[LAST].max()),
+    )
+
+
+def _instant(until: str) -> int:
+    """Microseconds of a time in ISO 8601. Raises DataError for what is none."""
+    column = pl.DataFrame({"at": [until]})
+    found = column.select(microseconds(TimeConfig(column="at"), pl.String())).item()
+    if found is None:
+        raise DataError(f"analysis.pre_period.until: {until!r} is no time; expected ISO 8601")
+    return int(found)
+
+
+def _per_unit(test: pl.LazyFrame, experiment: Experiment) -> pl.DataFrame:
+    assert experiment.analysis is not None
+    sums = [
+        pl.col(column).sum()
+        for name in experiment.analysis.metrics
+        for column in _columns(test, name)
+    ]
+    missing = [
+        pl.col(numerator(name)).is_null().sum().alias(f"missing.{name}")
+        for name in experiment.analysis.metrics
+    ]
+    segments = [segment(name) for name in experiment.analysis.segments]
+    return (
+        test.group_by(UNIT)
+        .agg(
+            pl.col(ARM).n_unique().alias("arms"),
+            pl.col(ARM).min(),
+            pl.col(INSTANCE).min(),
+            pl.col(TIME).min().alias(FIRST),
+            pl.col(TIME).max().alias(LAST),
+            pl.len().alias(ROWS),
+            *sums,
+            *missing,
+            *(pl.col(name).min() for name in segments),
+            *(pl.col(name).n_unique().alias(f"values.{name}") for name in segments),
+        )
+        .collect(engine="streaming")
+    )
+
+
+def _columns(rows: pl.LazyFrame, metric: str) -> list[str]:
+    both = numerator(metric), denominator(metric)
+    return [name for name in both if name in rows.collect_schema()]
+
+
+def _with_past(units: pl.DataFrame, past: pl.LazyFrame, metrics: Sequence[str]) -> pl.DataFrame:
+    columns = [name for metric in metrics for name in _columns(past, metric)]
+    sums = [pl.col(name).sum().alias(f"before.{name}") for name in columns]
+    totals = past.group_by(UNIT).agg(*sums).collect(engine="streaming")
+    return units.join(totals, on=UNIT, how="left")
+
+
+def _winsorised(frame: pl.DataFrame, metrics: Mapping[str, MetricChoice]) -> pl.DataFrame:
+    """Totals cut off at a quantile of both arms together, those of the pre-period at theirs."""
+    cuts = []
+    for name, metric in metrics.items():
+        if not isinstance(metric, MeanMetric) or metric.winsorise is None:
+            continue
+        for column in (numerator(name), f"before.{numerator(name)}"):
+            if column in frame.columns and frame[column].drop_nulls().len():
+                limit = frame[column].quantile(metric.winsorise, "higher")
+                cuts.append(pl.col(column).clip(upper_bound=limit))
+    return frame.with_columns(cuts)
+
+
+def _ordered(frame: pl.DataFrame, named: bool) -> pl.DataFrame:
+    """Ties by a hash: in the order of names or values, units of one arm might come in a row."""
+    content = hash64(pl.col(UNIT), "order") if named else pl.struct(pl.exclude(UNIT)).hash(seed=0)
+    return frame.sort(FIRST, content).with_columns((pl.col(FIRST) // DAY).alias(CAME))
+
+
+def _per_day(test: pl.LazyFrame, metrics: Sequence[str]) -> pl.DataFrame:
+    columns = [name for metric in metrics for name in _columns(test, metric)]
+    return (
+        test.filter(pl.col(TIME).is_not_null())
+        .group_by(UNIT, (pl.col(TIME) // DAY).alias("day"))
+        .agg(pl.col(ARM).min(), *(pl.col(name).sum() for name in columns))
+        .collect(engine="streaming")
+        .sort("day", ARM, *columns, UNIT)
+    )
+
+
+def _retrained(test: pl.LazyFrame) -> dict[str, tuple[int, ...]]:
+    first = (
+        test.filter(pl.col(VERSION).is_not_null() & pl.col(TIME).is_not_null())
+        .group_by(ARM, INSTANCE, VERSION)
+        .agg(pl.col(TIME).min())
+        .collect(engine="streaming")
+    )
+    later = first.filter(pl.col(TIME) > pl.col(TIME).min().over(ARM, INSTANCE))
+    days = later.group_by(ARM).agg((pl.col(TIME) // DAY).unique().sort())
+    return {arm: tuple(found) for arm, found in days.sort(ARM).iter_rows()}
+
+
+def _dealt(during: pl.LazyFrame) -> dict[str, int]:
+    counts = (
+        during.filter(pl.col(ARM).is_not_null())
+        .group_by(ARM)
+        .agg(pl.col(UNIT).n_unique())
+        .collect(engine="streaming")
+    )
+    return dict(counts.sort(ARM).iter_rows())
+
+
+def _repeated(test: pl.LazyFrame) -> int:
+    counts = test.select(pl.len() - pl.col(CONTENT).n_unique()).collect(engine="streaming")
+    return int(counts.item())
+
+
+def _moment(time: object) -> datetime | None:
+    """Of microseconds since 1970, UTC."""
+    return None if time is None else datetime.fromtimestamp(int(time) / 1e6, UTC)  # type: ignore[call-overload]

@@ -1,0 +1,97 @@
+"""Logs that are no test: each is refused with what is wrong in it. All raise DataError."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import polars as pl
+
+from fulcrum.features.errors import DataError, nearest
+from fulcrum.pipelines.ab.log.experiment import Experiment
+from fulcrum.pipelines.ab.log.staged import ARM, KEPT, TIME, UNIT, Log, segment
+from fulcrum.pipelines.ab.log.units import FIRST, LAST
+
+MOST = 0.5
+"""Share of units in several arms from which on the log is of no use."""
+
+
+def check_times(rows: pl.LazyFrame, log: Log) -> None:
+    """Rows of the test that have no time, where the log has one."""
+    if log.data.time is None:
+        return
+    lost = pl.col(TIME).is_null() & pl.col(KEPT) & pl.col(ARM).is_not_null()
+    count = rows.select(lost.sum()).collect().item()
+    if count:
+        raise DataError(
+            f"analysis.log.time: {count} rows of the test have no time in "
+            f"`{log.data.time.column}` (null, or no time in ISO 8601)"
+        )
+
+
+def check_arms(rows: pl.LazyFrame, experiment: Experiment, until: str | None) -> None:
+    """Arms that the experiment does not name, and those without rows since `until`."""
+    found = dict(
+        rows.filter(pl.col(ARM).is_not_null())
+        .group_by(ARM)
+        .agg(pl.col(KEPT).sum())
+        .collect(engine="streaming")
+        .iter_rows()
+    )
+    for arm in sorted(found):
+        if arm not in experiment.arms:
+            raise DataError(
+                f"the log has an arm `{arm}` that the experiment does not name; expected one of "
+                f"{', '.join(experiment.arms)}{nearest(arm, experiment.arms)}"
+            )
+    for arm in experiment.arms:
+        if not found.get(arm):
+            why = ""
+            if arm in found:
+                why = " that meets `analysis.log.where`"
+            elif until is not None:
+                why = f" since the test began, {until}"
+            raise DataError(f"arm `{arm}` has no row in the log{why}; expected rows of each arm")
+
+
+def check_segments(units: pl.DataFrame, segments: Mapping[str, str]) -> None:
+    """Segments that are no property of units."""
+    for name, expression in segments.items():
+        several = (units[f"values.{segment(name)}"] > 1).sum()
+        if several:
+            raise DataError(
+                f"analysis.segments.{name}: `{expression}` has several values for {several} of "
+                f"{len(units)} units; expected a property of the unit that its arm cannot change"
+            )
+
+
+def check_clocks(units: pl.DataFrame, experiment: Experiment) -> None:
+    """Arms that ran one after the other are no test."""
+    spans = {
+        str(arm): (int(first), int(last))
+        for arm, first, last in units.filter(pl.col(FIRST).is_not_null())
+        .group_by(ARM)
+        .agg(pl.col(FIRST).min(), pl.col(LAST).max())
+        .iter_rows()
+    }
+    own = spans.get(experiment.control)
+    for arm, span in spans.items():
+        if own is None or arm == experiment.control:
+            continue
+        if span[0] > own[1] or own[0] > span[1]:
+            words = [f"{_time(a)} to {_time(b)}" for a, b in (own, span)]
+            raise DataError(
+                f"arm `{experiment.control}` ran from {words[0]} and arm `{arm}` from {words[1]}: "
+                "never at the same time, so that times, not arms, would be compared"
+            )
+
+
+def check_crossed(crossed: pl.DataFrame, units: int) -> None:
+    """Some units in several arms are left out; many are another deal."""
+    if len(crossed) > MOST * units:
+        raise DataError(
+            f"{len(crossed)} of {units} units are in several arms, for example "
+            f"{crossed[UNIT].min()!r}; expected one arm a unit: is `unit` what was randomised?"
+        )
+
+
+def _time(microseconds: int) -> str:
+    return f"{datetime.fromtimestamp(microseconds / 1e6, UTC):%F %T}"

@@ -1,0 +1,121 @@
+"""How large a test must be, read off a log of the past."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from fulcrum.features.errors import ConfigError, DataError
+from fulcrum.features.values import sql
+from fulcrum.pipelines.ab.log.experiment import Experiment, LogConfig, MeanMetric, MetricChoice
+from fulcrum.pipelines.ab.log.staged import KEPT, TIME, UNIT, denominator, numerator, stage
+from fulcrum.pipelines.ab.statistics.power import Days, days_needed, users_needed
+from fulcrum.pipelines.ab.statistics.users import Users, check
+
+DAY = 24 * 60 * 60 * 1_000_000
+"""Microseconds."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """What it takes to find an effect on a metric."""
+
+    metric: str
+    role: str
+    value: float | None = None
+    """What the metric is in the log."""
+    effect: float | None = None
+    """The difference to find, in the metric's own unit."""
+    users: int | None = None
+    """All arms together."""
+    days: Days | None = None
+    """None where the log has no times, or too few newcomers."""
+    problem: str = ""
+    """Why there are no numbers."""
+
+
+def sizes(
+    logs: Sequence[str], experiment: Experiment, effect: float, relative: bool, power: float
+) -> list[Size]:
+    """Of each metric, the primary one first.
+
+    The log is of the past: nobody needs an arm in it, and all of it counts. Users are as they were
+    over the whole log, so a metric that adds up over time stands for a test that takes as long.
+    With several treatments the smallest one decides. Raises ConfigError for an effect of 0 and
+    DataError for what is wrong with the log.
+    """
+    if experiment.analysis is None:
+        raise ConfigError("the experiment has no `analysis`, which says what to ask of the log")
+    if effect == 0:
+        raise ConfigError("--effect: an effect of 0 cannot be found; expected another number")
+    metrics = experiment.analysis.metrics
+    users = _users(logs, experiment)
+    growth = _growth(users)
+    found = []
+    for name in sorted(metrics, key=lambda name: metrics[name].role != "primary"):
+        role = metrics[name].role
+        try:
+            totals = _totals(users, name, metrics[name])
+            check(totals, "the log")
+            size = effect * totals.value if relative else effect
+            number = _number(totals, size, experiment, power)
+        except DataError as error:
+            found.append(Size(name, role, problem=str(error)))
+            continue
+        days = days_needed(number, growth, experiment.traffic) if growth else None
+        found.append(Size(name, role, totals.value, size, number, days))
+    return found
+
+
+def _users(logs: Sequence[str], experiment: Experiment) -> pl.DataFrame:
+    """One row a user, with sums of all metrics and the first time."""
+    analysis = experiment.analysis
+    assert analysis is not None
+    log: LogConfig = analysis.log.model_copy(
+        update={"arm": sql.value("'past'"), "instance": None, "version": None}
+    )
+    drop = dict.fromkeys(("off_policy", "interference", "pre_period"))
+    analysis = analysis.model_copy(update={"log": log, "segments": {}, **drop})
+    with tempfile.TemporaryDirectory(prefix="fulcrum-ab-") as scratch:
+        experiment = experiment.model_copy(update={"analysis": analysis})
+        rows = stage(logs, experiment, Path(scratch)).rows.filter(KEPT)
+        names = rows.collect_schema().names()
+        sums = [
+            pl.col(column).sum()
+            for metric in analysis.metrics
+            for column in (numerator(metric), denominator(metric))
+            if column in names
+        ]
+        users = rows.group_by(UNIT).agg(pl.col(TIME).min(), *sums)
+        return users.sort(UNIT).collect(engine="streaming")
+
+
+def _totals(users: pl.DataFrame, name: str, metric: MetricChoice) -> Users:
+    totals = users[numerator(name)].to_numpy()
+    if not isinstance(metric, MeanMetric):
+        return Users(totals, users[denominator(name)].to_numpy())
+    if metric.winsorise is not None and len(totals):
+        totals = np.minimum(totals, np.quantile(totals, metric.winsorise, method="higher"))
+    return Users(totals, np.ones(len(totals)))
+
+
+def _growth(users: pl.DataFrame) -> list[int]:
+    """Users seen until the end of each day; empty where the log has no times."""
+    first = users[TIME].drop_nulls().to_numpy() // DAY
+    return [] if not len(first) else np.bincount(first - first.min()).cumsum().tolist()
+
+
+def _number(users: Users, effect: float, experiment: Experiment, power: float) -> int:
+    """Users in the whole test for the smallest treatment to be found against control."""
+    assert experiment.analysis is not None
+    deviation = float(users.residuals.std(ddof=1))
+    shares = {name: arm.share for name, arm in experiment.arms.items()}
+    control = shares.pop(experiment.control)
+    treatment = min(shares.values())
+    both = control + treatment
+    alpha = experiment.analysis.alpha
+    needed = users_needed(deviation, effect, treatment / both, alpha, power)
+    return int(np.ceil(needed / both))

@@ -1,0 +1,253 @@
+"""The log of a test: every row with all that the analysis asks of it, in one Parquet file."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from fulcrum.features.declared.data import DataConfig, TimeConfig
+from fulcrum.features.errors import ConfigError, DataError
+from fulcrum.features.prepared.stage import ROW_GROUP
+from fulcrum.features.raw.complete import complete, prune
+from fulcrum.features.raw.instant import microseconds
+from fulcrum.features.raw.lineage import Lineage
+from fulcrum.features.raw.source import Source, scan
+from fulcrum.features.spec import FeatureSpec, Problem, places
+from fulcrum.features.values import sql
+from fulcrum.features.values.text import text
+from fulcrum.pipelines.ab.log.experiment import AnalysisConfig, Experiment, MeanMetric, interference
+from fulcrum.serving.experiments.exposure_log import read_assignments, read_log
+
+UNIT, ARM, TIME = "test.unit", "test.arm", "test.time"
+INSTANCE, VERSION = "test.instance", "test.version"
+"""Columns of every row: who, where (null outside the test), when (Int64 microseconds, null where
+the log has no time), which instance of the arm's model (null where each arm has one), and of which
+version (null where the log does not say)."""
+KEPT, CONTENT = "test.kept", "test.content"
+"""Whether the row meets `where`; a hash of all that the log says of it."""
+PROPENSITY, ACTION, CONTEXT = "test.propensity", "test.action", "test.context"
+SERVED = "exposures"
+"""The folder that tells a log that the service wrote from other files."""
+
+
+def numerator(metric: str) -> str:
+    """Column of what a row adds to a metric; null where its outcome is missing."""
+    return f"test.numerator.{metric}"
+
+
+def denominator(metric: str) -> str:
+    """Column of what a row adds to a metric's denominator."""
+    return f"test.denominator.{metric}"
+
+
+def segment(name: str) -> str:
+    """Column of the row's segment."""
+    return f"test.segment.{name}"
+
+
+@dataclass(frozen=True)
+class Log:
+    """The rows of a test and of the time before it."""
+
+    file: Path
+    data: DataConfig
+    """Reads `file` with side tables and derived columns, for what works on features."""
+    read: int
+    """Rows in the files."""
+    assigned: dict[str, int] | None
+    """Units by arm that the service assigned, whether or not it showed them anything; None for
+    other logs."""
+
+    @property
+    def rows(self) -> pl.LazyFrame:
+        """All of them."""
+        return pl.scan_parquet(self.file)
+
+
+def stage(logs: Sequence[str], experiment: Experiment, folder: Path) -> Log:
+    """Read files, a folder or a glob, or what `fulcrum serve` logged, and write `rows.parquet`.
+
+    Raises DataError for what is missing or unreadable, for columns that are not there (with the
+    nearest that is), and for metrics that are no numbers.
+    """
+    analysis = experiment.analysis
+    if analysis is None:
+        raise ConfigError("the experiment has no `analysis`, which says what to ask of the log")
+    served = next((Path(log) for log in logs if Path(log, SERVED).is_dir()), None)
+    events, source = _events(logs, served)
+    unit, log = experiment.unit, analysis.log
+    if served is not None:
+        unit = "unit"
+        time = log.time or TimeConfig(column="time")
+        own = {"instance": log.instance or "instance", "version": log.version or "version"}
+        log = log.model_copy(update={"time": time, **own})
+        analysis = analysis.model_copy(update={"log": log})
+    file = folder / "rows.parquet"
+    _check_shown(analysis, unit, experiment.outcomes)
+    data = DataConfig(events=str(file), tables=log.tables, time=log.time, derive=log.derive)
+    tables = {
+        name: scan(table.path, f"analysis.log.tables.{name}.path").frame
+        for name, table in log.tables.items()
+    }
+    try:
+        plan = _plan(events, tables, data, unit, analysis)
+        plan.sink_parquet(file, row_group_size=ROW_GROUP, compression="lz4")
+    except DataError as error:
+        raise DataError(_here(str(error))) from error
+    except PolarsError as error:
+        damage = source.damage() if source is not None else None
+        raise DataError(damage or f"the log: {str(error).strip().splitlines()[0]}") from error
+    read = pl.scan_parquet(file).select(pl.len()).collect().item()
+    return Log(file, data, read, None if served is None else _assigned(served))
+
+
+def _events(logs: Sequence[str], served: Path | None) -> tuple[pl.LazyFrame, Source | None]:
+    if served is None:
+        source = scan(list(logs), "the log")
+        return source.frame, source
+    if len(logs) > 1:
+        raise DataError(f"{served} is a log of the service; expected it alone, not {len(logs)}")
+    return read_log(served), None
+
+
+def _assigned(served: Path) -> dict[str, int]:
+    counts = read_assignments(served).group_by("arm").len().sort("arm").collect()
+    return dict(counts.drop_nulls().iter_rows())
+
+
+def _plan(
+    events: pl.LazyFrame,
+    tables: dict[str, pl.LazyFrame],
+    data: DataConfig,
+    unit: str | None,
+    analysis: AnalysisConfig,
+) -> pl.LazyFrame:
+    """What is read, joined and computed for each row."""
+    schemas = {name: dict(table.collect_schema()) for name, table in tables.items()}
+    lineage = Lineage(data, dict(events.collect_schema()), schemas)
+    wanted = dict(_wanted(unit, analysis))
+    raw = _features(data, analysis)
+    _check_columns([*wanted.items(), *raw], lineage)
+    needs = lineage.needs([*wanted.values(), *(name for _, name in raw)])
+    pruned = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
+    content = pl.struct(pl.all()).hash(seed=0).alias(CONTENT)
+    rows = complete(events.with_columns(content), needs, data, pruned)
+    if unit is None:
+        rows = rows.with_row_index("test.index")
+    kept = lineage.needs([name for _, name in raw]).columns
+    return rows.select(*kept, *_columns(unit, analysis, lineage), CONTENT)
+
+
+def _wanted(unit: str | None, analysis: AnalysisConfig) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Places of the YAML and the column or expression that each names."""
+    log, off = analysis.log, analysis.off_policy
+    if unit is not None:
+        yield ("unit",), unit
+    yield ("analysis", "log", "arm"), log.arm
+    if log.instance is not None:
+        yield ("analysis", "log", "instance"), log.instance
+    if log.version is not None:
+        yield ("analysis", "log", "version"), log.version
+    if log.time is not None:
+        yield ("analysis", "log", "time", "column"), log.time.column
+    if log.where is not None:
+        yield ("analysis", "log", "where"), sql.value(log.where)
+    for name, metric in analysis.metrics.items():
+        at = ("analysis", "metrics", name)
+        for part, text_ in _parts(metric):
+            yield (*at, part), sql.value(text_)
+    for name, text_ in analysis.segments.items():
+        yield ("analysis", "segments", name), sql.value(text_)
+    if off is not None:
+        yield ("analysis", "off_policy", "propensity"), off.propensity
+        yield ("analysis", "off_policy", "action"), off.action
+        for place, name in enumerate(off.context):
+            yield ("analysis", "off_policy", "context", str(place)), name
+
+
+def _parts(metric: object) -> Iterator[tuple[str, str]]:
+    if isinstance(metric, MeanMetric):
+        yield "value", metric.value
+    else:
+        yield "numerator", metric.numerator  # type: ignore[attr-defined]
+        yield "denominator", metric.denominator  # type: ignore[attr-defined]
+
+
+def _features(data: DataConfig, analysis: AnalysisConfig) -> list[tuple[tuple[str, ...], str]]:
+    """Places and names of what is read to prepare the features of the interference panel."""
+    if analysis.interference is None:
+        return []
+    spec = FeatureSpec(data=data, features=analysis.interference.features, tasks={})
+    roots = {"data": ("analysis", "log"), "features": ("analysis", "interference", "features")}
+    return [((*roots[str(path[0])], *map(str, path[1:])), name) for path, name in places(spec)]
+
+
+def _check_shown(analysis: AnalysisConfig, unit: str | None, outcomes: tuple[str, ...]) -> None:
+    """The service calls the unit `unit`, whatever the experiment does."""
+    found = list(interference(analysis, unit, outcomes))
+    if found:
+        raise ConfigError("\n".join(map(str, found)))
+
+
+def _check_columns(wanted: Sequence[tuple[tuple[str, ...], str]], lineage: Lineage) -> None:
+    found: dict[str, Problem] = {}
+    for path, name in wanted:
+        try:
+            lineage.dtype(name)
+        except DataError as error:
+            found.setdefault(str(error), Problem(path, str(error)))
+    if found:
+        raise DataError("\n".join(map(str, found.values())))
+
+
+def _columns(unit: str | None, analysis: AnalysisConfig, lineage: Lineage) -> Iterator[pl.Expr]:
+    log, off = analysis.log, analysis.off_policy
+    who = pl.col("test.index").cast(pl.String) if unit is None else _text(unit, lineage)
+    yield who.alias(UNIT)
+    yield _text(log.arm, lineage).alias(ARM)
+    when = pl.lit(None, pl.Int64)
+    if log.time is not None:
+        when = microseconds(log.time, lineage.dtype(log.time.column))
+    yield when.alias(TIME)
+    for column, name in ((INSTANCE, log.instance), (VERSION, log.version)):
+        value = pl.lit(None, pl.String) if name is None else _text(name, lineage)
+        yield value.alias(column)
+    kept = pl.lit(True)
+    if log.where is not None:
+        kept = pl.col(sql.value(log.where)).cast(pl.Boolean).fill_null(False)
+    yield kept.alias(KEPT)
+    for name, metric in analysis.metrics.items():
+        at = f"analysis.metrics.{name}"
+        parts = dict(_parts(metric))
+        first, *rest = parts
+        yield _number(sql.value(parts[first]), lineage, f"{at}.{first}").alias(numerator(name))
+        for part in rest:
+            value = _number(sql.value(parts[part]), lineage, f"{at}.{part}")
+            yield value.fill_null(0.0).alias(denominator(name))
+    for name, expression in analysis.segments.items():
+        yield _text(sql.value(expression), lineage).fill_null("unknown").alias(segment(name))
+    if off is not None:
+        chance = _number(off.propensity, lineage, "analysis.off_policy.propensity")
+        yield chance.alias(PROPENSITY)
+        yield _text(off.action, lineage).alias(ACTION)
+        context = [_text(name, lineage).fill_null("") for name in off.context]
+        whole = pl.concat_str(context, separator=", ") if context else pl.lit("")
+        yield whole.alias(CONTEXT)
+
+
+def _text(name: str, lineage: Lineage) -> pl.Expr:
+    return text(pl.col(name), lineage.dtype(name))
+
+
+def _number(name: str, lineage: Lineage, place: str) -> pl.Expr:
+    dtype = lineage.dtype(name)
+    if not (dtype.is_numeric() or isinstance(dtype, pl.Boolean | pl.Null)):
+        raise DataError(f"{place}: `{name.removeprefix('=')}` is {dtype}; expected numbers")
+    return pl.col(name).cast(pl.Float64).fill_nan(None)
+
+
+def _here(message: str) -> str:
+    """Columns are followed as in a run, whose `data` is the experiment's `analysis.log`."""
+    return f"analysis.log.{message[5:]}" if message.startswith("data.") else message

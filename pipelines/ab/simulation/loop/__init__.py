@@ -1,0 +1,1 @@
+"""The data-training loop, played many times over."""

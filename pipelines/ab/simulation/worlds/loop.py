@@ -1,0 +1,54 @@
+"""The data-training loop: which design of a test finds the effect of launching a recommender."""
+
+import json
+import os
+from pathlib import Path
+from typing import Literal
+
+from fulcrum.pipelines.ab.simulation.loop.figure import distributions
+from fulcrum.pipelines.ab.simulation.loop.play import LoopConfig, play
+from fulcrum.pipelines.ab.simulation.loop.report import sentences, table
+from fulcrum.pipelines.ab.simulation.loop.study import estimates, study
+from fulcrum.pipelines.ab.simulation.worlds.base import Progress, Simulated, WorldConfig
+from fulcrum.pipelines.figures import run as figures
+
+NUMBERS, PICTURE = "loop.json", "loop.png"
+
+
+class LoopWorld(LoopConfig, WorldConfig):
+    """Many replications of a test in which models learn from the users they serve."""
+
+    kind: Literal["loop"] = "loop"
+
+    def simulate(self, folder: Path, progress: Progress) -> Simulated:
+        """Write the numbers and a picture of the estimates. Raises TrainError where replications
+        live in different regimes."""
+        studies, rows = [], []
+        for share in self.shares:
+            what = f"{share:.0%} treated"
+            outcome = play(
+                self,
+                share,
+                len(os.sched_getaffinity(0)),
+                lambda done, of, what=what: progress(what, done, of),  # type: ignore[misc]
+            )
+            found = study(self, share, outcome)
+            studies.append(found)
+            rows.append((what, found.truth, estimates(self, outcome)))
+        numbers = [found.document() for found in studies]
+        (folder / NUMBERS).write_text(json.dumps(numbers, indent=2), encoding="utf-8")
+        figures.save(distributions(rows), folder / PICTURE)
+        return Simulated(
+            tuple(table(self, found) for found in studies),
+            tuple(
+                f"{found.share:.0%} treated. {sentence}"
+                for found in studies
+                for sentence in sentences(self, found)
+            ),
+            {
+                f"{part}/{line.design}/{line.metric}/{found.share:g}": getattr(line, part)
+                for found in studies
+                for line in found.lines
+                for part in ("bias", "std", "rmse", "rejected")
+            },
+        )

@@ -1,0 +1,1 @@
+"""Statistics of tests whose unit is the user."""

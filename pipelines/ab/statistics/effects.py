@@ -1,0 +1,86 @@
+"""The effect of a treatment on a metric, with the interval that users justify."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fulcrum.pipelines.ab.statistics import tasting
+from fulcrum.pipelines.ab.statistics.users import Users, check
+
+CLEAR = 3.0
+"""Standard errors from 0 beyond which a value's logarithm is nearly normal."""
+
+Relative = tuple[float | None, float | None, float | None]
+"""A relative effect and the ends of its interval, or none of them."""
+UNKNOWN: Relative = (None, None, None)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Of treatment against control."""
+
+    control: float
+    treatment: float
+    difference: float
+    se: float
+    """Standard error of the difference."""
+    low: float
+    high: float
+    p_value: float
+    relative: float | None
+    """difference / control; None, as its interval, where the control's value may well be 0."""
+    relative_low: float | None
+    relative_high: float | None
+    n_control: int
+    """Users."""
+    n_treatment: int
+
+
+def compare(control: Users, treatment: Users, alpha: float = 0.05) -> Effect:
+    """Difference of the arms' values, sum over sum, with its 1 - `alpha` interval.
+
+    Welch's t over users; a ratio by the delta method (Deng, Knoblich and Lu, KDD 2018). The
+    relative effect has an interval on the log scale where both values are clear of 0, and else
+    Fieller's, where that is finite. Raises DataError where an arm says nothing (`users.check`).
+    """
+    check(control, "arm `control`")
+    check(treatment, "arm `treatment`")
+    found = tasting.compare(control, treatment, alpha)
+    difference = treatment.value - control.value
+    errors = control.se, treatment.se
+    values = control.value, treatment.value
+    se = float(np.hypot(*errors))
+    clear = all(abs(v) > CLEAR * e for v, e in zip(values, errors, strict=True))
+    relative: Relative
+    if clear and values[0] * values[1] > 0 and found.relative_low is not None:
+        relative = difference / control.value, found.relative_low, found.relative_high
+    else:
+        relative = fieller(values, errors, (found.high - found.low) / 2 / se)
+    return Effect(
+        *values,
+        difference,
+        se,
+        found.low,
+        found.high,
+        found.p_value,
+        *relative,
+        len(control),
+        len(treatment),
+    )
+
+
+def fieller(values: tuple[float, float], errors: tuple[float, float], quantile: float) -> Relative:
+    """Interval of treatment / control - 1 from independent values and standard errors, control
+    first: all ratios r for which |treatment - r control| is at most `quantile` standard errors
+    (Fieller, JRSS B 1954). None unless that is an interval, which it is when the control's value
+    lies further than `quantile` standard errors from 0."""
+    (control, treatment), (control_variance, treatment_variance) = values, np.square(errors)
+    square = quantile**2
+    a = control**2 - square * control_variance
+    if a <= 0:
+        return UNKNOWN
+    b = control * treatment
+    c = treatment**2 - square * treatment_variance
+    half = np.sqrt(b**2 - a * c)
+    low, high = (b - half) / a - 1, (b + half) / a - 1
+    return treatment / control - 1, float(low), float(high)

@@ -1,0 +1,72 @@
+"""Power: what a test of this size can show, and what size another would need."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.power import NormalIndPower
+
+from fulcrum.features.errors import DataError
+
+POWER = 0.8
+
+
+def detectable(se: float, alpha: float = 0.05, power: float = POWER) -> float:
+    """The true difference that a two-sided test at `alpha` finds with probability `power`:
+    (z_{1-alpha/2} + z_power) se."""
+    return float((stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) * se)
+
+
+def users_needed(
+    deviation: float,
+    effect: float,
+    treated: float = 0.5,
+    alpha: float = 0.05,
+    power: float = POWER,
+) -> int:
+    """Users, all arms together, to find a difference of `effect` with probability `power`.
+
+    deviation: standard deviation over users, for a ratio of its linear form (`Users.residuals`);
+    treated: share of the users in treatment, the others being in control. Raises DataError unless
+    deviation and effect are finite and not 0.
+    """
+    if not (np.isfinite(effect) and effect != 0):
+        raise DataError(f"an effect of {effect:g} needs no test; expected a number other than 0")
+    if not (np.isfinite(deviation) and deviation > 0):
+        raise DataError("the metric is constant; without variation no number of users can be given")
+    control = NormalIndPower().solve_power(
+        effect_size=abs(effect) / deviation,
+        alpha=alpha,
+        power=power,
+        ratio=treated / (1 - treated),
+    )
+    return int(np.ceil(float(np.squeeze(control)) / (1 - treated)))
+
+
+@dataclass(frozen=True)
+class Days:
+    """How long until so many users have come."""
+
+    days: int
+    beyond: bool
+    """More users than the log has: the days after its end are a guess, at the rate of its second
+    half, and too few where newcomers become rarer."""
+
+
+def days_needed(users: int, growth: Sequence[int], traffic: float = 1.0) -> Days | None:
+    """Days until `users` have been seen, of which `traffic` take part.
+
+    growth: different users seen until the end of each day of a historic log. None when the log ends
+    too early and gains no users in its second half.
+    """
+    seen = np.asarray(growth, dtype=float) * traffic
+    if len(seen) == 0:
+        raise DataError("the log has no days")
+    if seen[-1] >= users:
+        return Days(int(np.argmax(seen >= users)) + 1, beyond=False)
+    half = len(seen) // 2
+    rate = (seen[-1] - seen[half - 1]) / (len(seen) - half) if half else seen[-1]
+    if rate <= 0:
+        return None
+    return Days(len(seen) + int(np.ceil((users - seen[-1]) / rate)), beyond=True)

@@ -1,0 +1,108 @@
+"""What is wrong with a configuration, in words: path, value, expectation, nearest spelling."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from fulcrum.features.errors import nearest
+from fulcrum.features.spec import Problem
+from fulcrum.pipelines.config import annotations as shape
+from fulcrum.pipelines.config.yaml_text import Path, dump
+
+EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a map",
+    "model_type": "a map",
+    "model_attributes_type": "a map",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "too_short": "at least {min_length} entries",
+    "string_too_short": "text of {min_length} or more characters",
+    "string_pattern_mismatch": "text that matches {pattern}",
+}
+"""By pydantic's type of error, what should have stood there."""
+
+
+def dotted(path: Path) -> str:
+    """`features.user_id.min_count`."""
+    return ".".join(map(str, path))
+
+
+def from_pydantic(errors: Sequence[ErrorDetails], annotation: Any, data: Any) -> list[Problem]:
+    """One problem a path: the members of a union that a value fits none of are told together."""
+    messages: dict[Path, list[str]] = {}
+    values: dict[Path, Any] = {}
+    for error in errors:
+        path, holder, inside = shape.locate(annotation, data, error["loc"])
+        value, union = error["input"], shape.below(holder, inside, path[-1])
+        if error["type"].startswith("union_tag"):
+            name = str(shape.tag(union))
+            path, value = (*path, name), value.get(name)
+        message = _message(error, path, holder, inside, union)
+        values[path] = value
+        messages.setdefault(path, []).append(message)
+    return [Problem(path, _join(messages[path], values.get(path))) for path in messages]
+
+
+def _message(error: ErrorDetails, path: Path, holder: Any, inside: Any, annotation: Any) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        keys = shape.keys(holder, inside)
+        return (
+            f"unknown key{nearest(str(path[-1]), keys) or f'; the keys here are {_listing(keys)}'}"
+        )
+    if kind == "missing":
+        model = shape.chosen(holder, inside)
+        about = model.model_fields[str(path[-1])].description if model else None
+        return f"missing{f' ({_sentence(about)})' if about else ''}"
+    if kind == "union_tag_not_found":
+        return f"missing; expected one of {_listing(shape.tags(annotation))}"
+    if kind == "union_tag_invalid":
+        return _choice(shape.tags(annotation), context["tag"])
+    if kind == "literal_error":
+        return _choice(shape.literals(annotation), error["input"])
+    if kind in EXPECTED:
+        return f"expected {EXPECTED[kind].format(**context)}"
+    text = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return text if text == error["msg"] or kind == "value_error" else f"expected {text}"
+
+
+def _choice(choices: Iterable[Any], value: Any) -> str:
+    return f"expected one of {_listing(choices)}{nearest(str(value), map(str, choices))}"
+
+
+def _join(messages: list[str], value: Any) -> str:
+    """`is 3, expected text or a list`."""
+    unique = list(dict.fromkeys(messages))
+    if all(m.startswith("expected ") for m in unique):
+        wanted = " or ".join(m.removeprefix("expected ") for m in unique)
+        return f"is {shown(value)}; expected {wanted}"
+    return "; ".join(unique)
+
+
+def shown(value: Any) -> str:
+    """A value as the YAML would write it, cut short."""
+    text = repr(value) if isinstance(value, str) else dump(value, inline=True)
+    text = text.removesuffix("...\n")
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _listing(names: Iterable[Any]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "none"
+
+
+def _sentence(about: str) -> str:
+    return " ".join(about.split()).rstrip(".")

@@ -1,0 +1,84 @@
+"""What can be wrong between the parts of a run, each part being right by itself."""
+
+from collections.abc import Iterator
+
+from fulcrum.features.errors import nearest
+from fulcrum.features.spec import FeatureSpec, Problem
+from fulcrum.features.spec import problems as feature_problems
+from fulcrum.models.chains import ESMMConfig
+from fulcrum.models.weightings import Declared
+from fulcrum.pipelines.config.run import RunConfig
+from fulcrum.pipelines.quality.metrics import BY_KIND
+
+
+def spec(config: RunConfig) -> FeatureSpec:
+    """The part of a run that says what a prepared row is."""
+    return FeatureSpec(data=config.data, features=config.features, tasks=config.tasks)
+
+
+def problems(config: RunConfig) -> list[Problem]:
+    """Everything that is wrong without looking at data."""
+    return [
+        *feature_problems(spec(config)),
+        *_model(config),
+        *_chain(config),
+        *_weighting(config),
+        *_weighting_by(config),
+        *_pretrain(config),
+        *_early_stopping(config),
+    ]
+
+
+def metric_names(config: RunConfig) -> list[str]:
+    """Every metric that the run's tasks have: `auc/click`, and `auc` for the mean over tasks."""
+    names = [f"loss/{task}" for task in config.tasks]
+    for task, settings in config.tasks.items():
+        names += [f"{metric}/{task}" for metric in BY_KIND[settings.kind]]
+    return [*dict.fromkeys(name.partition("/")[0] for name in names), *names]
+
+
+def _model(config: RunConfig) -> Iterator[Problem]:
+    for path, message in config.model.problems(config.features, config.tasks):
+        yield Problem(("model", *path), message)
+
+
+def _chain(config: RunConfig) -> Iterator[Problem]:
+    chained = any(task.kind == "binary" and task.given for task in config.tasks.values())
+    if config.model.chain != ESMMConfig() and not chained:
+        message = "there is no chain: no task is `given` another one; say so in `tasks`"
+        yield Problem(("model", "chain"), message)
+
+
+def _weighting(config: RunConfig) -> Iterator[Problem]:
+    binary = {n: t for n, t in config.tasks.items() if t.kind == "binary"}
+    declared = Declared(
+        {name: task.kind for name, task in config.tasks.items()},
+        chained=[name for name, task in binary.items() if task.given],
+        sessions=config.data.session is not None,
+        valid="valid" in config.data.split.names,
+    )
+    for path, message in config.weighting.problems(declared):
+        yield Problem(("weighting", *path), message)
+
+
+def _weighting_by(config: RunConfig) -> Iterator[Problem]:
+    if config.weighting_by is not None:
+        for path, message in config.weighting_by.problems(spec(config)):
+            yield Problem(("weighting_by", *path), message)
+
+
+def _pretrain(config: RunConfig) -> Iterator[Problem]:
+    first = config.train.pretrain
+    for place, task in enumerate(first.tasks if first else ()):
+        if task not in config.tasks:
+            message = f"there is no task `{task}`{nearest(task, config.tasks)}"
+            yield Problem(("train", "pretrain", "tasks", place), message)
+
+
+def _early_stopping(config: RunConfig) -> Iterator[Problem]:
+    stopping = config.train.early_stopping
+    names = metric_names(config)
+    if stopping is not None and stopping.metric not in names:
+        hint = nearest(stopping.metric, names) or f"; the metrics are {', '.join(names)}"
+        message = f"is {stopping.metric!r}, which the tasks do not have{hint}"
+        yield Problem(("train", "early_stopping", "metric"), message)

@@ -1,0 +1,124 @@
+"""One run: data, features, tasks, model, weighting, training, tracking, serving."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from fulcrum.features.config import Config
+from fulcrum.features.declared.data import DataConfig
+from fulcrum.features.declared.task import TaskConfig
+from fulcrum.features.kinds import FeatureConfig
+from fulcrum.models.objectives.masked import DivideBy
+from fulcrum.models.regularisers import NoRegulariserConfig, RegulariserChoice
+from fulcrum.models.trunks import ModelConfig
+from fulcrum.models.trunks.mmoe import MMoEConfig
+from fulcrum.models.weightings import StaticConfig, WeightingChoice
+from fulcrum.pipelines.designs import DesignChoice
+from fulcrum.serving.bundle.config import ServingConfig
+
+
+class DenseOptimizerConfig(Config):
+    """Adam for everything outside the tables."""
+
+    lr: float = Field(1e-3, gt=0)
+    """Peak learning rate."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Decoupled weight decay (AdamW)."""
+
+
+class SparseOptimizerConfig(Config):
+    """The optimizer fused into the tables' backward pass."""
+
+    kind: Literal["rowwise_adagrad", "adam"] = "rowwise_adagrad"
+    """Row-wise Adagrad keeps one number per row, Adam two per element."""
+    lr: float = Field(0.02, gt=0)
+    """Peak learning rate."""
+    weight_decay: float = Field(0.0, ge=0)
+    """L2 weight decay on the rows that a batch touches."""
+
+
+class EarlyStoppingConfig(Config):
+    """Stop when the validation split no longer improves, and keep the best weights."""
+
+    metric: str = "auc"
+    """`auc` (mean over binary tasks), `log_loss`, or one task's, for example `auc/click`."""
+    patience: int = Field(2, ge=1)
+    """Evaluations without improvement before stopping."""
+
+
+class PretrainConfig(Config):
+    """A first phase that learns some tasks alone; the training of all tasks goes on from its
+    weights, with learning rates that start anew."""
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    """Tasks to learn first: those with much data."""
+    epochs: int = Field(1, ge=1)
+    """Passes over the training split."""
+    keep_optimizer: bool = False
+    """Go on with the optimizers' moments, too, which start anew otherwise."""
+
+
+class TrainConfig(Config):
+    """The training loop."""
+
+    epochs: int = Field(5, ge=1)
+    """Passes over the training split at most."""
+    batch_size: int = Field(1024, ge=1)
+    """Rows per step, summed over processes."""
+    seed: int = 0
+    """Reaches initialisation, shuffling and dropout."""
+    precision: Literal["fp32", "bf16", "auto"] = "auto"
+    """Of the dense part; `auto` is bf16 where the processor has instructions for it, else fp32.
+    Tables, optimizers and export are always fp32."""
+    dense: DenseOptimizerConfig = DenseOptimizerConfig()
+    sparse: SparseOptimizerConfig = SparseOptimizerConfig()
+    warmup: float = Field(0.05, ge=0, le=1)
+    """Share of all steps over which learning rates rise linearly from 0."""
+    decay: Literal["none", "linear", "cosine"] = "cosine"
+    """How learning rates fall to 0 from the end of warm-up to the last step."""
+    early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
+    """Leave it out for the default; `null` trains all epochs and keeps the last weights."""
+    evaluate_every: int | None = Field(None, ge=1)
+    """Steps between evaluations; once an epoch when left out."""
+    checkpoint_every: int | None = Field(None, ge=1)
+    """Steps between checkpoints; once an epoch when left out."""
+    divide_by: DivideBy = Field("weights", exclude_if=lambda value: value == "weights")
+    """A task's loss is the weighted sum over its observed rows by the sum of their weights, or by
+    their number, as the theory of weighted training has it; equal where weights are 1."""
+    pretrain: PretrainConfig | None = None
+    """Some tasks first, then all."""
+
+
+class TrackingConfig(Config):
+    """MLflow."""
+
+    uri: str = "sqlite:///mlruns.db"
+    """Tracking and registry store."""
+    experiment: str = "fulcrum"
+    """Experiment of the run."""
+    model: str | None = None
+    """Registered model's name; the run's name when left out."""
+
+
+class RunConfig(Config):
+    """A whole run, one YAML file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.+-]+$")
+    """Name of the run."""
+    workspace: str = ".fulcrum"
+    """Folder for prepared data sets and checkpoints."""
+    data: DataConfig
+    features: dict[str, FeatureConfig] = Field(min_length=1)
+    """What the network sees, by name."""
+    tasks: dict[str, TaskConfig] = Field(min_length=1)
+    """What the network predicts, by name."""
+    model: ModelConfig = MMoEConfig()
+    weighting: WeightingChoice = StaticConfig()
+    """How the task losses become one step."""
+    weighting_by: DesignChoice | None = Field(None, exclude_if=lambda design: design is None)
+    """Which rows of an A/B test train an arm's model, and what they weigh."""
+    regulariser: RegulariserChoice = NoRegulariserConfig()
+    """What is done beside the weighting, for flat minima or a better representation."""
+    train: TrainConfig = TrainConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    serving: ServingConfig = ServingConfig()

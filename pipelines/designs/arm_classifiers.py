@@ -1,0 +1,85 @@
+"""Classifiers that tell the arm of a row, stopped and calibrated on units they have not seen."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+if TYPE_CHECKING:
+    from fulcrum.pipelines.designs.propensity import PropensityConfig
+
+BATCH, RATE, PATIENCE = 256, 3e-3, 3
+"""Rows of a step, Adam's learning rate, and passes without a gain before the network stops."""
+PARTS = 3
+"""One part in so many of the units that classifiers may see is held out from each, in turn: it
+stops and calibrates the classifier."""
+
+
+def deal(arm: np.ndarray, unit: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """`(n,)` number of each row's fold: units whole, each arm's spread evenly."""
+    from sklearn.model_selection import GroupKFold
+
+    fold = np.empty(len(arm), np.int64)
+    for own in np.unique(arm):
+        rows = np.flatnonzero(arm == own)
+        parts = GroupKFold(folds, shuffle=True, random_state=seed).split(rows, groups=unit[rows])
+        for number, (_, held) in enumerate(parts):
+            fold[rows[held]] = number
+    return fold
+
+
+def calibrated(
+    inputs: csr_matrix, arm: np.ndarray, unit: np.ndarray, config: "PropensityConfig", seed: int
+) -> list[Any]:
+    """Classifiers of most of the units, each calibrated on the others."""
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.linear_model import LogisticRegression
+
+    fewest = min(len(np.unique(unit[arm == own])) for own in np.unique(arm))
+    parts = min(PARTS, fewest)
+    part = deal(arm, unit, parts, seed + 1)
+    models = []
+    for number in range(parts):
+        seen, held = part != number, part == number
+        if config.kind == "logistic":
+            model = LogisticRegression(max_iter=1000).fit(inputs[seen], arm[seen])
+        else:
+            data = inputs[seen], arm[seen], inputs[held], arm[held]
+            model = _network(*data, config, seed + number)
+        tuned = CalibratedClassifierCV(FrozenEstimator(model), method=config.calibrate)
+        models.append(tuned.fit(inputs[held], arm[held]))
+    return models
+
+
+def _network(
+    inputs: csr_matrix,
+    arm: np.ndarray,
+    held_inputs: csr_matrix,
+    held_arm: np.ndarray,
+    config: "PropensityConfig",
+    seed: int,
+) -> Any:
+    """A network as it was when it told the held-out rows' arms best: one that goes on learning
+    rows by heart is calibrated towards the shares, and weighted training towards pooling."""
+    from sklearn.metrics import log_loss
+    from sklearn.neural_network import MLPClassifier
+
+    random = np.random.RandomState(seed)
+    batch = min(BATCH, len(arm))
+    model = MLPClassifier(
+        config.hidden, batch_size=batch, learning_rate_init=RATE, random_state=random
+    )
+    arms, best, waited = np.unique(arm), np.inf, 0
+    kept: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for _ in range(config.epochs):
+        model.partial_fit(inputs, arm, classes=arms)
+        loss = log_loss(held_arm, model.predict_proba(held_inputs), labels=arms)
+        waited += 1
+        if loss < best:
+            best, waited = loss, 0
+            kept = [w.copy() for w in model.coefs_], [b.copy() for b in model.intercepts_]
+        if waited == PATIENCE:
+            break
+    model.coefs_, model.intercepts_ = kept
+    return model

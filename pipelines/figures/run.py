@@ -1,0 +1,368 @@
+"""Pictures of a run as matplotlib figures: plain numbers in, nothing written but by `save`."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import EngFormatter
+
+from fulcrum.pipelines.quality.experts import ALARMS, LevelHealth
+
+PALETTE = ("#2a6f97", "#e07a1f", "#3a8f5c", "#b5404a", "#7a5ba6", "#8a6d4b", "#c2679b", "#5f6b76")
+INK, FAINT = "#2b2f33", "#c9ced3"
+STYLE = {
+    "axes.edgecolor": FAINT,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.labelcolor": INK,
+    "axes.prop_cycle": cycler(color=PALETTE),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "figure.titlesize": 13,
+    "figure.titleweight": "bold",
+    "font.size": 10,
+    "grid.color": "#e8ebee",
+    "legend.frameon": False,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+MODERATE, STRONG = 0.1, 0.25
+"""Usual reading of the population stability index: below 0.1 stable, above 0.25 a shift."""
+
+Point = tuple[int, Mapping[str, float]]
+"""A step and the metrics measured after it."""
+Interval = tuple[float, float | None, float | None]
+"""A value and the ends of its interval, None where there is none."""
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a picture in the format that the name ends in."""
+    figure.savefig(path, dpi=130, facecolor="white")
+    return path
+
+
+@matplotlib.rc_context(STYLE)
+def training_curves(history: Sequence[Point], best: int | None = None) -> Figure:
+    """One panel a kind of metric (the part of its name before `/`), one line a task; the mean over
+    tasks in black, the step whose weights were kept as a dotted line."""
+    names = list(dict.fromkeys(name for _, metrics in history for name in metrics))
+    kinds = list(dict.fromkeys(name.partition("/")[0] for name in names))
+    tasks = list(dict.fromkeys(filter(None, (name.partition("/")[2] for name in names))))
+    colors = {task: PALETTE[i % len(PALETTE)] for i, task in enumerate(tasks)} | {"": INK}
+    figure, panels = _grid(len(kinds), width=4.6, height=3.3)
+    for panel, kind in zip(panels, kinds, strict=True):
+        for name in (name for name in names if name.partition("/")[0] == kind):
+            steps, values = zip(*((s, m[name]) for s, m in history if name in m), strict=True)
+            task = name.partition("/")[2]
+            panel.plot(
+                steps,
+                values,
+                marker="o",
+                markersize=3,
+                linewidth=1.6,
+                color=colors[task],
+                label=task or "all tasks",
+            )
+        if best is not None:
+            panel.axvline(best, color=INK, linestyle=":", linewidth=1.2)
+        panel.set(title=_title(kind), xlabel="optimizer step")
+        panel.margins(x=0.03)
+    _one_legend(figure, panels)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def calibration(
+    scores: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+    weights: Mapping[str, np.ndarray],
+    bins: int = 10,
+) -> Figure:
+    """Per task, the observed rate against the mean score in bins of equal count, with 95 % Wilson
+    intervals. Perfect calibration lies on the diagonal."""
+    figure, panels = _grid(len(scores), width=3.5, height=3.5)
+    for panel, (task, score) in zip(panels, scores.items(), strict=True):
+        label, weight = labels[task], weights[task]
+        mean, rate, low, high = reliability(score, label, weight, bins)
+        panel.errorbar(
+            mean, rate, yerr=(rate - low, high - rate), fmt="o-", markersize=4, elinewidth=1
+        )
+        ends = np.array([min(mean.min(), low.min()), max(mean.max(), high.max())])
+        pad = 0.05 * (ends[1] - ends[0])
+        limits = (max(ends[0] - pad, 0.0), min(ends[1] + pad, 1.0))
+        panel.plot(limits, limits, color=INK, linestyle=":", linewidth=1.2)
+        panel.set(xlim=limits, ylim=limits, title=task, xlabel="mean score", ylabel="observed rate")
+        panel.set_aspect("equal")
+        ratio = (score * weight).sum() / max((label * weight).sum(), 1e-9)
+        panel.text(
+            0.04, 0.95, f"Σ score / Σ label = {ratio:.3f}", transform=panel.transAxes, va="top"
+        )
+    return figure
+
+
+def reliability(
+    score: np.ndarray, label: np.ndarray, weight: np.ndarray, bins: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Weighted mean score, observed rate and its 95 % Wilson interval, by ascending score, in up to
+    `bins` bins of equally many rows that have a weight. The interval is that of (sum w)^2 / sum w^2
+    rows (Kish, "Survey Sampling", 1965)."""
+    order = np.argsort(score, kind="stable")
+    order = order[weight[order] > 0]
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    count = np.array([weight[part].sum() ** 2 / (weight[part] ** 2).sum() for part in parts])
+    mean = np.array([np.average(score[part], weights=weight[part]) for part in parts])
+    rate = np.array([np.average(label[part], weights=weight[part]) for part in parts])
+    z = 1.96
+    middle = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * np.sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2))
+    return mean, rate, np.minimum(middle - half, rate), np.maximum(middle + half, rate)
+
+
+@matplotlib.rc_context(STYLE)
+def gain(metric: str, tasks: Sequence[str], models: Mapping[str, Sequence[float]]) -> Figure:
+    """One line a task and model, from the first model's value (the baseline) to the model's own."""
+    figure = Figure(figsize=(7.5, 1.3 + 0.28 * len(tasks) * len(models)), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(axis="y", visible=False)
+    (name, baseline), *others = models.items()
+    axes.scatter(baseline, range(len(tasks)), marker="|", s=260, color=INK, label=name, zorder=3)
+    for row, (model, values) in enumerate(others):
+        places = np.arange(len(tasks)) + (row - (len(others) - 1) / 2) * 0.6 / len(others)
+        color = PALETTE[row % len(PALETTE)]
+        axes.hlines(places, baseline, values, color=color, linewidth=2)
+        axes.scatter(values, places, color=color, s=36, label=model, zorder=3)
+        for value, place in zip(values, places, strict=True):
+            axes.annotate(
+                f"{value:.3f}", (value, place), (7, 0), textcoords="offset points", va="center"
+            )
+    axes.set_yticks(range(len(tasks)), tasks)
+    axes.set_ylim(len(tasks) - 0.5, -0.5)
+    axes.margins(x=0.12)
+    axes.set_title(f"{_title(metric)} by task, on the test split")
+    figure.legend(loc="outside lower center", ncols=4)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def seesaw(tasks: Sequence[str], networks: Mapping[str, Mapping[str, Interval]]) -> Figure:
+    """A panel a network, a bar a task: its gain over single-task in per cent, with the interval.
+    Blue rises, red falls, grey may be either."""
+    figure, panels = _grid(len(networks), width=3.6, height=1.0 + 0.3 * len(tasks))
+    known = [v for bars in networks.values() for bar in bars.values() for v in bar if v is not None]
+    reach = 1.1 * max(map(abs, known), default=0.0) or 1.0
+    for panel, (network, bars) in zip(panels, networks.items(), strict=True):
+        panel.grid(axis="y", visible=False)
+        for place, task in enumerate(tasks):
+            if task not in bars:
+                panel.text(0, place, "not defined", ha="center", va="center", fontsize=8)
+                continue
+            value, low, high = bars[task]
+            up, down = low is not None and low > 0, high is not None and high < 0
+            color = PALETTE[0] if up else PALETTE[3] if down else "#a9b0b7"
+            panel.barh(place, value, color=color, height=0.62)
+            if low is not None and high is not None:
+                panel.hlines(place, low, high, color=INK, linewidth=1.2)
+        panel.axvline(0, color=INK, linewidth=1)
+        panel.set_yticks(range(len(tasks)), tasks)
+        panel.set(title=network, xlim=(-reach, reach), ylim=(len(tasks) - 0.5, -0.5))
+        panel.label_outer(remove_inner_ticks=True)
+    figure.supxlabel("gain over single-task, % of its value", fontsize=10)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def front(points: Mapping[str, tuple[float, float]], best: Collection[str]) -> Figure:
+    """Mean gain in per cent against operations per row, by network; `best` are on the front."""
+    figure = Figure(figsize=(7.5, 4.6), layout="constrained")
+    axes = figure.subplots()
+    costs = [flops for flops, _ in points.values()]
+    axes.set_xscale("log" if max(costs) > 20 * min(costs) else "linear")
+    axes.xaxis.set_major_formatter(EngFormatter())
+    line = sorted(point for name, point in points.items() if name in best)
+    axes.step(*zip(*line, strict=True), where="post", color=PALETTE[0], linewidth=1.2, alpha=0.6)
+    for name, (flops, gain) in points.items():
+        color = PALETTE[0] if name in best else PALETTE[-1]
+        axes.scatter(flops, gain, color=color, s=36, zorder=3)
+    axes.axhline(0, color=INK, linestyle=":", linewidth=1.2)
+    axes.margins(x=0.14, y=0.1)
+    axes.set(
+        title="Mean gain over single-task against cost",
+        xlabel="operations per row scored",
+        ylabel="mean gain, % of single-task's value",
+    )
+    _label_apart(figure, points, best)
+    return figure
+
+
+def _label_apart(
+    figure: Figure, points: Mapping[str, tuple[float, float]], best: Collection[str]
+) -> None:
+    """A name beside each point, moved up until it lies on no other name."""
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    width, height = 5.6, 11.0
+    taken: list[tuple[float, float, float]] = []
+    for name, point in sorted(points.items(), key=lambda item: item[1][1]):
+        x, y = axes.transData.transform(point) * 72 / figure.dpi
+        end = x + 8 + width * len(name)
+        free = y
+        for left, right, used in sorted(taken, key=lambda label: label[2]):
+            if left < end and x < right and abs(free - used) < height:
+                free = used + height
+        taken.append((x, end, free))
+        axes.annotate(
+            name,
+            point,
+            (7, free - y),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            weight="bold" if name in best else "normal",
+            path_effects=[withStroke(linewidth=3, foreground="white")],
+        )
+
+
+@matplotlib.rc_context(STYLE)
+def drift(psi: Mapping[str, float], top: int = 30) -> Figure:
+    """The features that moved most between two splits, by population stability index."""
+    ranked = sorted(psi.items(), key=lambda item: -item[1])
+    shown = ranked[:top]
+    figure = Figure(figsize=(7.5, 1.4 + 0.24 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(axis="y", visible=False)
+    colors = [
+        PALETTE[3] if v > STRONG else PALETTE[1] if v > MODERATE else PALETTE[0] for _, v in shown
+    ]
+    bars = axes.barh(range(len(shown)), [v for _, v in shown], color=colors, height=0.7)
+    halo = [withStroke(linewidth=3, foreground="white")]
+    axes.bar_label(bars, fmt="%.3f", padding=3, fontsize=8, path_effects=halo)
+    axes.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=9)
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    highest = max([v for _, v in shown], default=0.0)
+    axes.set_xlim(0, max(highest * 1.15, MODERATE * 1.2))
+    for line in (MODERATE, STRONG):
+        if line < axes.get_xlim()[1]:
+            axes.axvline(line, color=INK, linestyle=":", linewidth=1.2)
+    more = f" (top {top} of {len(ranked)})" if len(ranked) > top else ""
+    axes.set(title=f"Drift from training to test{more}", xlabel="population stability index")
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def health(levels: Sequence[LevelHealth]) -> Figure:
+    """A row a level: mean gate weights, each expert's share of what reaches an output, zero rates
+    and sizes of experts. What is beyond its alarm is red."""
+    widest = max(len(level.owners) for level in levels)
+    tallest = [max(1.9, 1.3 + 0.3 * len(level.outputs)) for level in levels]
+    figure = Figure(figsize=(4.5 + 4 * min(0.4 * widest, 6.0), sum(tallest)), layout="constrained")
+    rows = figure.subplots(len(levels), 4, squeeze=False, height_ratios=tallest)
+    for level, (gates, contributions, zeros, sizes) in zip(levels, rows, strict=True):
+        _matrix(gates, level.gate, level, f"Level {level.number}: gate weight")
+        reach = level.contribution / np.maximum(level.contribution.sum(1, keepdims=True), 1e-30)
+        _matrix(contributions, reach, level, "Contribution")
+        contributions.tick_params(left=False, labelleft=False)
+        limit = ALARMS["zero_rate"]
+        _bars(zeros, level.zero_rate, level.zero_rate > limit, level, "Zero rate")
+        zeros.axhline(limit, color=INK, linestyle=":", linewidth=1.2)
+        zeros.set_ylim(0, 1)
+        small = level.size * ALARMS["scale_ratio"] < level.size.max()
+        _bars(sizes, level.size, small, level, "Mean |output|")
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def affinity(tasks: Sequence[str], cosines: np.ndarray, groups: Sequence[Sequence[int]]) -> Figure:
+    """A matrix with the tasks of a group (their places) side by side, groups framed; agreement
+    blue, conflict red, NaN white."""
+    order = [task for members in groups for task in members]
+    shown = cosines[np.ix_(order, order)]
+    side = 1.8 + 0.55 * len(order)
+    figure = Figure(figsize=(side + 1.6, side), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(visible=False)
+    drawn = axes.imshow(np.ma.masked_invalid(shown), cmap="RdBu", vmin=-1, vmax=1)
+    for row, column in np.argwhere(~np.isnan(shown)):
+        value = shown[row, column]
+        color = "white" if abs(value) > 0.6 else INK
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8)
+    start = -0.5
+    for members in groups:
+        corner, size = (start, start), len(members)
+        axes.add_patch(Rectangle(corner, size, size, fill=False, edgecolor=INK, linewidth=2))
+        start += size
+    names = [tasks[task] for task in order]
+    axes.set_xticks(range(len(order)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(order)), names)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(drawn, ax=axes, label="mean cosine", shrink=0.8)
+    return figure
+
+
+def _matrix(axes: Axes, shares: np.ndarray, level: LevelHealth, title: str) -> None:
+    """Shares that sum to 1 by row, an expert out of sight left white."""
+    axes.grid(visible=False)
+    high = max(float(shares.max()), 2 / shares.shape[1])
+    axes.imshow(
+        np.ma.masked_where(~level.visible, shares), cmap="Blues", vmin=0, vmax=high, aspect="auto"
+    )
+    if shares.shape[1] <= 12:
+        for row, column in np.argwhere(level.visible):
+            value = shares[row, column]
+            color = "white" if value > 0.6 * high else INK
+            axes.text(
+                column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8
+            )
+    axes.set_yticks(range(len(level.outputs)), level.outputs)
+    axes.spines[:].set_visible(False)
+    _expert_ticks(axes, level)
+    axes.set_title(title)
+
+
+def _bars(axes: Axes, heights: np.ndarray, red: np.ndarray, level: LevelHealth, title: str) -> None:
+    axes.grid(axis="x", visible=False)
+    colors = [PALETTE[3] if flag else PALETTE[0] for flag in red]
+    axes.bar(range(len(heights)), heights, color=colors, width=0.7)
+    axes.set_xlim(-0.6, len(heights) - 0.4)
+    _expert_ticks(axes, level)
+    axes.set_title(title)
+
+
+def _expert_ticks(axes: Axes, level: LevelHealth) -> None:
+    size = 8 if len(level.owners) <= 12 else 6
+    axes.set_xticks(range(len(level.owners)), level.experts, rotation=90, fontsize=size)
+
+
+def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    columns = min(count, 3)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for empty in panels[count:]:
+        empty.remove()
+    return figure, panels[:count]
+
+
+def _one_legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    handles = {
+        label: handle
+        for panel in panels
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 7)
+    )
+
+
+def _title(metric: str) -> str:
+    names = {"auc": "AUC", "grouped_auc": "Grouped AUC", "rmse": "RMSE", "mae": "MAE"}
+    return names.get(metric, metric.replace("_", " ").capitalize())

@@ -1,0 +1,208 @@
+"""How good the scores of a split are, per task.
+
+Every metric weighs rows by `row.weight` and looks at rows where the task is observed. A metric that
+is not defined on the rows at hand (AUC with one class, no rows at all) is None.
+
+auc                 area under the ROC curve, exact, ties count half; binary tasks
+grouped_auc         mean of the AUC within each group that has both classes, each group counting by
+                    the weight of its rows (impressions); GAUC of Zhu et al., KDD 2017, equation 1;
+                    not defined where all rows are one group, as they are without `data.group`
+log_loss            mean negative log likelihood in nats; binary and multiclass tasks
+s_log_loss          mean over sessions of the mean log loss within each, a session counting once
+                    however long it is; S-LogLoss of Liu et al., RMTL, WWW 2023; not defined where
+                    all rows are one session, as they are without `data.session`; binary tasks
+normalised_entropy  log loss over the entropy of the rows' own positive rate; He et al., ADKDD 2014,
+                    equation 1; below 1 is better than predicting the rate
+calibration         mean score over mean label; 1 is unbiased; binary and regression tasks
+rmse, mae           in the label's own unit; regression tasks
+accuracy            share of rows whose most likely class is the right one; multiclass tasks
+loss                mean of the task's training loss
+
+A name is `<metric>/<task>`; `<metric>` alone is its mean over the tasks that have it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fulcrum.features.layout import Layout, TaskSpec
+
+Metrics = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Scored rows, in file order."""
+
+    layout: Layout
+    scores: np.ndarray
+    """`(rows, score columns)`, final: probabilities, or values in the label's unit."""
+    losses: np.ndarray
+    """`(rows, tasks)`, each row's own training loss, 0 where not observed."""
+    labels: np.ndarray
+    """`(rows, tasks)`."""
+    observed: np.ndarray
+    """`(rows, tasks)` bool."""
+    weight: np.ndarray
+    """`(rows,)`."""
+    group: np.ndarray
+    """`(rows,)`."""
+    session: np.ndarray
+    """`(rows,)`."""
+
+
+@dataclass(frozen=True)
+class TaskRows:
+    """The observed rows of one task, in float64."""
+
+    task: TaskSpec
+    scores: np.ndarray
+    """`(rows,)`, or `(rows, classes)` for multiclass tasks."""
+    losses: np.ndarray
+    labels: np.ndarray
+    weight: np.ndarray
+    group: np.ndarray
+    session: np.ndarray
+
+
+def measure(predictions: Predictions) -> Metrics:
+    """Every metric of every task, and the mean of each metric over its tasks."""
+    metrics: Metrics = {}
+    for rows in by_task(predictions):
+        for name in ("loss", *BY_KIND[rows.task.kind]):
+            metrics[f"{name}/{rows.task.name}"] = METRICS[name](rows) if rows.weight.sum() else None
+    means: Metrics = {}
+    for name in METRICS:
+        values = [v for key, v in metrics.items() if key.startswith(f"{name}/") and v is not None]
+        if any(key.startswith(f"{name}/") for key in metrics):
+            means[name] = float(np.mean(values)) if values else None
+    return means | metrics
+
+
+def by_task(predictions: Predictions) -> list[TaskRows]:
+    """The observed rows of each task."""
+    out, column = [], 0
+    for index, task in enumerate(predictions.layout.tasks):
+        width = len(task.classes) or 1
+        seen = predictions.observed[:, index]
+        scores = predictions.scores[seen, column : column + width].astype(np.float64)
+        out.append(
+            TaskRows(
+                task,
+                scores if task.classes else scores[:, 0],
+                predictions.losses[seen, index].astype(np.float64),
+                predictions.labels[seen, index].astype(np.float64),
+                predictions.weight[seen].astype(np.float64),
+                predictions.group[seen],
+                predictions.session[seen],
+            )
+        )
+        column += width
+    return out
+
+
+def group_aucs(
+    scores: np.ndarray, labels: np.ndarray, weight: np.ndarray, group: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """AUC within each group and the weight of its rows, for groups with both classes.
+
+    The Mann-Whitney statistic: the weight of pairs of a positive and a negative row that are in
+    order, a tie counting half, over the weight of all such pairs. Sorted once, no loop over groups.
+    """
+    order = np.lexsort((scores, group))
+    scores, group = scores[order], group[order]
+    positive = np.where(labels[order] > 0, weight[order], 0.0)
+    negative = np.where(labels[order] > 0, 0.0, weight[order])
+    new_group = np.append(True, group[1:] != group[:-1])
+    first = np.flatnonzero(new_group)
+    tied = np.flatnonzero(new_group | np.append(True, scores[1:] != scores[:-1]))
+    owner = np.cumsum(new_group)[tied] - 1
+    positive_tied, negative_tied = np.add.reduceat(positive, tied), np.add.reduceat(negative, tied)
+    positives, negatives = np.add.reduceat(positive, first), np.add.reduceat(negative, first)
+    below = np.cumsum(negative_tied) - negative_tied
+    below -= below[np.searchsorted(tied, first)][owner]
+    pairs = np.bincount(owner, positive_tied * (below + 0.5 * negative_tied), len(first))
+    both = (positives > 0) & (negatives > 0)
+    return (pairs[both] / (positives * negatives)[both], (positives + negatives)[both])
+
+
+def auc(rows: TaskRows) -> float | None:
+    one_group = np.zeros(len(rows.labels), np.int64)
+    areas, _ = group_aucs(rows.scores, rows.labels, rows.weight, one_group)
+    return float(areas[0]) if len(areas) else None
+
+
+def grouped_auc(rows: TaskRows) -> float | None:
+    if len(np.unique(rows.group)) < 2:
+        return None
+    areas, weight = group_aucs(rows.scores, rows.labels, rows.weight, rows.group)
+    return float(np.average(areas, weights=weight)) if len(areas) else None
+
+
+def loss(rows: TaskRows) -> float:
+    return _mean(rows, rows.losses)
+
+
+def s_log_loss(rows: TaskRows) -> float | None:
+    sessions, number = np.unique(rows.session, return_inverse=True)
+    if len(sessions) < 2:
+        return None
+    weight = np.bincount(number, rows.weight)
+    total = np.bincount(number, rows.weight * rows.losses)
+    return float(np.mean(total[weight > 0] / weight[weight > 0]))
+
+
+def normalised_entropy(rows: TaskRows) -> float | None:
+    rate = _mean(rows, rows.labels)
+    if not 0 < rate < 1:
+        return None
+    return loss(rows) / float(-rate * np.log(rate) - (1 - rate) * np.log(1 - rate))
+
+
+def calibration(rows: TaskRows) -> float | None:
+    mean = _mean(rows, rows.labels)
+    return _mean(rows, rows.scores) / mean if mean else None
+
+
+def rmse(rows: TaskRows) -> float:
+    return float(np.sqrt(_mean(rows, (rows.scores - rows.labels) ** 2)))
+
+
+def mae(rows: TaskRows) -> float:
+    return _mean(rows, np.abs(rows.scores - rows.labels))
+
+
+def accuracy(rows: TaskRows) -> float:
+    return _mean(rows, rows.scores.argmax(1) == rows.labels)
+
+
+def _mean(rows: TaskRows, values: np.ndarray) -> float:
+    return float(np.average(values, weights=rows.weight))
+
+
+METRICS: dict[str, Callable[[TaskRows], float | None]] = {
+    "auc": auc,
+    "grouped_auc": grouped_auc,
+    "log_loss": loss,
+    "s_log_loss": s_log_loss,
+    "normalised_entropy": normalised_entropy,
+    "calibration": calibration,
+    "rmse": rmse,
+    "mae": mae,
+    "accuracy": accuracy,
+    "loss": loss,
+}
+BY_KIND: dict[str, tuple[str, ...]] = {
+    "binary": (
+        "auc",
+        "grouped_auc",
+        "log_loss",
+        "s_log_loss",
+        "normalised_entropy",
+        "calibration",
+    ),
+    "regression": ("rmse", "mae", "calibration"),
+    "multiclass": ("accuracy", "log_loss"),
+}
+HIGHER_IS_BETTER = frozenset({"auc", "grouped_auc", "accuracy"})

@@ -1,0 +1,1 @@
+"""A whole run, from raw files to a registered model."""

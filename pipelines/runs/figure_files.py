@@ -1,0 +1,93 @@
+"""Draws a finished run from what it left, and keeps the pictures with it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.pipelines.figures import balance as balance_figures
+from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.quality.experts import Health
+from fulcrum.pipelines.quality.metrics import Metrics, Predictions, by_task
+from fulcrum.pipelines.tracking.protocol import Tracker
+from fulcrum.pipelines.training.trainer import TrainResult
+from fulcrum.pipelines.training.weight_history import COSINE, WEIGHT, lines
+
+CURVES = ("auc", "grouped_auc", "log_loss", "normalised_entropy", "rmse", "accuracy")
+"""Metrics whose course is drawn."""
+
+
+def draw(
+    dataset: PreparedDataset,
+    folder: Path,
+    result: TrainResult,
+    predictions: Predictions,
+    health: Health,
+    models: Mapping[str, Metrics],
+    tracker: Tracker,
+) -> None:
+    """Write every picture that the run has something to show for into `folder/figures`."""
+    pictures = {
+        "training_curves": _curves(result),
+        "weights": _weights(result),
+        "conflicts": _conflicts(result),
+        "calibration": _calibration(predictions),
+        "gain": _gain(models),
+        "drift": _drift(dataset),
+        "health": figures.health(health.levels) if health.levels else None,
+    }
+    target = folder / "figures"
+    target.mkdir(exist_ok=True)
+    for name, figure in pictures.items():
+        if figure is not None:
+            tracker.log_artifact(figures.save(figure, target / f"{name}.png"), "figures")
+
+
+def _curves(result: TrainResult) -> figures.Figure | None:
+    history = [
+        (step, {k: v for k, v in metrics.items() if v is not None and k.split("/")[0] in CURVES})
+        for step, metrics in result.history
+    ]
+    drawn = any(metrics for _, metrics in history)
+    return figures.training_curves(history, result.step) if drawn else None
+
+
+def _weights(result: TrainResult) -> figures.Figure | None:
+    """Unless they stay what they were; means of equal weights differ in their last digits."""
+    course = lines(result.course, WEIGHT)
+    moves = any(
+        not np.isclose(v, course[0][1][n], 1e-3) for _, own in course for n, v in own.items()
+    )
+    return balance_figures.weights(course) if moves else None
+
+
+def _conflicts(result: TrainResult) -> figures.Figure | None:
+    course = lines(result.course, COSINE)
+    return balance_figures.conflicts(course) if course else None
+
+
+def _calibration(predictions: Predictions) -> figures.Figure | None:
+    binary = [r for r in by_task(predictions) if r.task.kind == "binary" and r.weight.any()]
+    scores = {rows.task.name: rows.scores for rows in binary}
+    labels = {rows.task.name: rows.labels for rows in binary}
+    weights = {rows.task.name: rows.weight for rows in binary}
+    return figures.calibration(scores, labels, weights) if binary else None
+
+
+def _gain(models: Mapping[str, Metrics]) -> figures.Figure | None:
+    """AUC by task, from the constant predictor's to each network's."""
+    names = [name for name in next(iter(models.values())) if name.startswith("auc/")]
+    values = {m: [metrics.get(n) for n in names] for m, metrics in reversed([*models.items()])}
+    if not names:
+        return None
+    tasks = [name.removeprefix("auc/") for name in names]
+    numbers = {m: [np.nan if v is None else v for v in row] for m, row in values.items()}
+    return figures.gain("auc", tasks, numbers)
+
+
+def _drift(dataset: PreparedDataset) -> figures.Figure | None:
+    *_, last = dataset.drift.columns
+    if not last.startswith("psi."):
+        return None
+    return figures.drift(dict(dataset.drift.select("feature", last).iter_rows()))

@@ -1,0 +1,108 @@
+"""From a trained run to a version of a registered model."""
+
+import logging
+from pathlib import Path
+
+import polars as pl
+
+from fulcrum.features.errors import ConfigError
+from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.features.raw.conform import conform
+from fulcrum.features.raw.source import scan
+from fulcrum.pipelines.config.load import fingerprint, load
+from fulcrum.pipelines.config.run import RunConfig
+from fulcrum.pipelines.quality.metrics import Metrics
+from fulcrum.pipelines.tracking.mlflow import FoundRun, MlflowTracker
+from fulcrum.pipelines.training.checkpoint import load_weights
+from fulcrum.pipelines.training.trainer import TrainResult
+from fulcrum.serving.bundle.bundle import Bundle
+from fulcrum.serving.publishing.export import export
+from fulcrum.serving.publishing.registry import Registry
+
+log = logging.getLogger(__name__)
+
+MODEL = "model"
+"""Name of the model among those that a run has logged."""
+VERSION = "fulcrum.version"
+"""Tag of the run: the registered version that it became."""
+HELD_OUT_ROWS, EXAMPLE_ROWS = 1024, 3
+
+
+def publish(
+    config: RunConfig,
+    dataset: PreparedDataset,
+    folder: Path,
+    result: TrainResult,
+    metrics: Metrics,
+    tracker: MlflowTracker,
+) -> str:
+    """Export, check parity, log the bundle as the run's model, and register it.
+
+    The new version gets the alias `candidate`, and `champion` when the model never had one: the
+    first model of a name can be served at once, every later one waits for `fulcrum register
+    --alias champion`. Gives `models:/<name>/<version>`; a run that has a version keeps it. Raises
+    ModelError, and registers nothing, when ONNX Runtime and torch disagree.
+    """
+    if known := tracker.tag(VERSION):
+        return f"models:/{known}"
+    bundle = make_bundle(config, dataset, folder, result.checkpoint)
+    registry = Registry(tracker.uri)
+    known_metrics = {f"test/{name}": v for name, v in metrics.items() if v is not None}
+    uri = registry.log(bundle, tracker.run_id, MODEL, result.step, known_metrics)
+    name = config.tracking.model or config.name
+    version = registry.register(uri, name)
+    tracker.log_tags({VERSION: f"{name}/{version}"})
+    registry.set_alias(name, "candidate", version)
+    if not registry.moves(name, "champion"):
+        registry.set_alias(name, "champion", version)
+    return f"models:/{name}/{version}"
+
+
+def register_run(run: FoundRun, uri: str, alias: str | None) -> tuple[str, int]:
+    """The registered version of a finished run, made when there is none yet, with an alias moved
+    to it; gives name and version.
+
+    Raises ConfigError when the run has no model yet.
+    """
+    registry, tracker = Registry(uri), MlflowTracker(uri, run.id)
+    known = tracker.tag(VERSION)
+    if known is None:
+        config = load(run.folder / "config.yaml")
+        name = config.tracking.model or config.name
+        if not tracker.has_model():
+            raise ConfigError(
+                f"run {run.name} has no model yet: finish it with `fulcrum train --resume {run.id}`"
+            )
+        known = f"{name}/{registry.register(f'runs:/{run.id}/{MODEL}', name)}"
+        tracker.log_tags({VERSION: known})
+    name, _, version = known.rpartition("/")
+    if alias is not None:
+        registry.set_alias(name, alias, int(version))
+    return name, int(version)
+
+
+def make_bundle(
+    config: RunConfig, dataset: PreparedDataset, folder: Path, checkpoint: Path
+) -> Bundle:
+    """The served model in `folder/bundle`, checked against torch on held-out rows."""
+    state = dataset.state
+    inputs = [source.name for source in state.layout.inputs]
+    held_out = pl.scan_parquet(dataset.shards(measured_split(dataset))).select(inputs)
+    events = scan(config.data.events).frame
+    columns = dict.fromkeys([*state.row_columns, *state.keys])
+    example = conform(events, state.row_columns, "data.events").select(list(columns))
+    return export(
+        folder / "bundle",
+        state=state,
+        model=config.model,
+        weights=load_weights(checkpoint),
+        config=config.model_dump(mode="json"),
+        config_fingerprint=fingerprint(config),
+        held_out=held_out.head(HELD_OUT_ROWS).collect(),
+        example=example.head(EXAMPLE_ROWS).collect(),
+    )
+
+
+def measured_split(dataset: PreparedDataset) -> str:
+    """The split that a finished run is measured on: test, else validation, else training."""
+    return next(split for split in ("test", "valid", "train") if dataset.rows(split))

@@ -1,0 +1,262 @@
+"""A whole run, step by step: prepare, train, measure, export, register, draw.
+
+Everything that a run leaves lies in `<workspace>/runs/<run id>`: `config.yaml`, `checkpoints/`,
+`bundle/`, `figures/`, `results.json`, `run.log`, and `health.json` for a network with gates. A run
+that was stopped goes on from there.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.features.staging import full_disk
+from fulcrum.models.regularisers import NoRegulariserConfig
+from fulcrum.models.trunks import TrunkConfig
+from fulcrum.models.trunks.single_task import SingleTaskConfig
+from fulcrum.models.weightings import StaticConfig
+from fulcrum.pipelines.config.load import fingerprint, load, to_yaml
+from fulcrum.pipelines.config.run import RunConfig
+from fulcrum.pipelines.console.progress import for_console
+from fulcrum.pipelines.console.terminal import LOG, as_text, log_file
+from fulcrum.pipelines.designs import report as propensity_report
+from fulcrum.pipelines.quality.experts import Health
+from fulcrum.pipelines.quality.metrics import Metrics, Predictions, measure
+from fulcrum.pipelines.runs import tables as report
+from fulcrum.pipelines.runs.arm_leaks import cautions
+from fulcrum.pipelines.runs.figure_files import draw
+from fulcrum.pipelines.runs.prepare import prepare_dataset
+from fulcrum.pipelines.runs.register import measured_split, publish
+from fulcrum.pipelines.tracking import mlflow as tracking
+from fulcrum.pipelines.tracking.mlflow import FoundRun, MlflowTracker, start_run
+from fulcrum.pipelines.tracking.protocol import SilentTracker, Tracker
+from fulcrum.pipelines.training.launch import launch
+from fulcrum.pipelines.training.predict import constant, evaluate, examine, predict, restored
+from fulcrum.pipelines.training.trainer import TrainResult, read_result, train
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to carry a run out; none of it changes what is learned."""
+
+    nproc: int
+    """Processes that train together."""
+    reference: bool
+    """Also train the single-task networks."""
+    console: Console
+    """Where progress is shown."""
+    parent: str | None = None
+    """The comparison's run that this one belongs to; such a run is neither exported nor
+    registered."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is told at the end."""
+
+    title: str
+    tasks: tuple[str, ...]
+    metrics: dict[str, Metrics]
+    """By model: the run's own first, the constant predictor last."""
+    health: Health
+    """Of the experts, on the first rows of the split."""
+    model: str | None = None
+    """`models:/<name>/<version>`."""
+
+
+def start(config: RunConfig, options: Options) -> Outcome:
+    """A new run from its config."""
+    dataset = prepare_dataset(config, options.console)
+    uri = config.tracking.uri
+    run_id = start_run(uri, config.tracking.experiment, config.name, options.parent)
+    folder = Path(config.workspace, "runs", run_id)
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    log.info("run %s (%s)", config.name, run_id)
+    with MlflowTracker(uri, run_id) as tracker, _kept(folder, tracker):
+        _describe(config, dataset, folder, tracker)
+        if config.weighting_by is not None:
+            _describe_weights(config, dataset, tracker)
+        return _carry_out(config, dataset, folder, tracker, options)
+
+
+def take_up(run: FoundRun, uri: str, options: Options) -> Outcome:
+    """Go on with a run, with the config it was started with."""
+    config = load(run.folder / "config.yaml")
+    dataset = prepare_dataset(config, options.console)
+    with MlflowTracker(uri, run.id) as tracker, _kept(run.folder, tracker):
+        return _carry_out(config, dataset, run.folder, tracker, options)
+
+
+def measure_run(run: FoundRun, split: str, console: Console) -> Outcome:
+    """Measure a finished run's best weights on a split."""
+    config = load(run.folder / "config.yaml")
+    dataset = prepare_dataset(config, console)
+    result = read_result(run.folder / "checkpoints")
+    predictions, health = _look(config, dataset, result.checkpoint, split)
+    return _outcome(config, dataset, split, _measured(config.name, dataset, predictions), health)
+
+
+def _carry_out(
+    config: RunConfig,
+    dataset: PreparedDataset,
+    folder: Path,
+    tracker: MlflowTracker,
+    options: Options,
+) -> Outcome:
+    result = _train(config, dataset, folder / "checkpoints", tracker, options)
+    split = measured_split(dataset)
+    predictions, health = _look(config, dataset, result.checkpoint, split)
+    models = _measured(config.name, dataset, predictions)
+    _log(tracker, split, models[config.name], result.step)
+    model = None
+    if options.parent is None:
+        model = publish(config, dataset, folder, result, models[config.name], tracker)
+    if options.reference:
+        models = _with_reference(config, dataset, folder, split, models, options)
+        _log(tracker, f"reference/{split}", models["single-task"], result.step)
+    results = folder / "results.json"
+    results.write_text(json.dumps({"split": split, "metrics": models}, indent=1))
+    tracker.log_artifact(results)
+    if health.levels:
+        experts = folder / "health.json"
+        experts.write_text(json.dumps({"split": split, **health.document()}, indent=1))
+        tracker.log_artifact(experts)
+    draw(dataset, folder, result, predictions, health, models, tracker)
+    return _outcome(config, dataset, split, models, health, model)
+
+
+LOGGED = {"model", "weighting", "weighting_by", "regulariser", "train"}
+"""Parts of the config that become the run's parameters."""
+
+
+@contextmanager
+def _kept(folder: Path, tracker: Tracker) -> Iterator[None]:
+    """Keep the messages of the block with the run, however it ends; a full disk is told as such."""
+    path = folder / LOG
+    try:
+        with log_file(path), full_disk(folder):
+            yield
+    except KeyboardInterrupt:
+        log.info("stopped; `fulcrum train --resume %s` goes on", folder.name)
+        raise
+    finally:
+        tracker.log_artifact(path)
+
+
+def _train(
+    config: RunConfig, dataset: PreparedDataset, folder: Path, tracker: Tracker, options: Options
+) -> TrainResult:
+    """In this process, or in several that torchrun starts; goes on where `folder` ends."""
+    if options.nproc > 1:
+        return launch(config, dataset, folder, options.nproc, tracker)
+    progress = for_console(options.console)
+    return train(config, dataset, folder, tracker=tracker, progress=progress, resume=True)
+
+
+def _with_reference(
+    config: RunConfig,
+    dataset: PreparedDataset,
+    folder: Path,
+    split: str,
+    models: dict[str, Metrics],
+    options: Options,
+) -> dict[str, Metrics]:
+    """Train one network per task under the same budget, and put its metrics before the constant
+    predictor's."""
+    log.info("training the single-task networks to compare with")
+    alone = config.model_copy(update={"model": single_task(config.model)} | PLAIN)
+    result = _train(alone, dataset, folder / "reference", SilentTracker(), options)
+    metrics = measure(evaluate(alone, dataset, result.checkpoint, split))
+    own, last = models[config.name], models["constant"]
+    return {config.name: own, "single-task": metrics, "constant": last}
+
+
+PLAIN = {"weighting": StaticConfig(), "regulariser": NoRegulariserConfig()}
+"""Of the single-task controls."""
+
+
+def single_task(model: TrunkConfig) -> SingleTaskConfig:
+    """One network per task, each as deep and wide as what a task passes in `model`."""
+    kept = set(TrunkConfig.model_fields) - {"bottom", "chain"}
+    return SingleTaskConfig(**{name: getattr(model, name) for name in kept}, hidden=model.path)
+
+
+def _look(
+    config: RunConfig, dataset: PreparedDataset, checkpoint: Path, split: str
+) -> tuple[Predictions, Health]:
+    """Score a split, look at the experts, and warn of those that are not healthy."""
+    with restored(config, dataset, checkpoint) as (model, process):
+        predictions = predict(model, dataset, split, process)
+        health = examine(model, dataset, split, process)
+    for warning in health.warnings():
+        log.warning("%s", warning)
+    return predictions, health
+
+
+def _measured(name: str, dataset: PreparedDataset, predictions: Predictions) -> dict[str, Metrics]:
+    return {name: measure(predictions), "constant": measure(constant(dataset, predictions))}
+
+
+def _log(tracker: Tracker, prefix: str, metrics: Metrics, step: int) -> None:
+    tracker.log_metrics({f"{prefix}/{k}": v for k, v in metrics.items() if v is not None}, step)
+
+
+def _describe(
+    config: RunConfig, dataset: PreparedDataset, folder: Path, tracker: MlflowTracker
+) -> None:
+    """What is known before training: config, data, features."""
+    tracker.log_tags(
+        {
+            tracking.FOLDER: folder.resolve(),
+            tracking.CONFIG: fingerprint(config),
+            tracking.DATA: dataset.fingerprint,
+        }
+    )
+    facts = config.model_dump(mode="json", include=LOGGED)
+    counts = {"features": len(config.features), "tasks": ", ".join(config.tasks)}
+    tracker.log_params({**facts, **counts, "split": config.data.split.kind})
+    tracker.log_artifact(folder / "config.yaml")
+    tracker.log_artifact(dataset.folder / "manifest.json", "data")
+    tables = report.splits(dataset.manifest), report.features(dataset.drift)
+    tracker.log_text(as_text(*tables), "data/features.txt")
+    manifest = dataset.manifest
+    rows = {split: facts.rows for split, facts in manifest.splits.items()}
+    tracker.log_dataset(
+        config.name, manifest.fingerprint, str(dataset.folder.resolve()), manifest.columns, rows
+    )
+
+
+def _describe_weights(config: RunConfig, dataset: PreparedDataset, tracker: MlflowTracker) -> None:
+    """The design of an A/B test: its weights in numbers, words and pictures, and what leaks."""
+    report = dataset.folder / propensity_report.FOLDER
+    warned = cautions(config, dataset)
+    for line in warned:
+        log.warning("%s", line)
+    tracker.log_metrics(propensity_report.metrics(propensity_report.read(report)), 0)
+    words = (report / propensity_report.WORDS).read_text(encoding="utf-8")
+    tracker.log_text(
+        "\n".join([words.rstrip(), *warned]), f"{report.name}/{propensity_report.WORDS}"
+    )
+    for path in sorted(report.iterdir()):
+        if path.name != propensity_report.WORDS:
+            tracker.log_artifact(path, report.name)
+
+
+def _outcome(
+    config: RunConfig,
+    dataset: PreparedDataset,
+    split: str,
+    models: dict[str, Metrics],
+    health: Health,
+    model: str | None = None,
+) -> Outcome:
+    title = f"{config.name} on the {dataset.rows(split):,} rows of the {split} split"
+    return Outcome(title, tuple(config.tasks), models, health, model)

@@ -1,0 +1,272 @@
+"""Runs in MLflow. No other file speaks to MLflow about runs; `publishing.registry` does about
+models.
+
+Rank 0 alone holds an `MlflowTracker`, made before any worker starts: MLflow creates its SQLite
+schema on first use, and processes that race to do so fail.
+"""
+
+import difflib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from sqlalchemy.exc import SQLAlchemyError
+
+from fulcrum.features.errors import ConfigError, ResourceError
+from fulcrum.serving.publishing.registry import absolute
+
+FLUSH_POINTS, FLUSH_SECONDS = 200, 10.0
+"""Metrics wait until there are so many, or the first has waited so long: one call of MLflow costs
+about as much as 200 points in one call."""
+BATCH = 100
+"""Parameters that MLflow takes in one call."""
+SAMPLING_SECONDS = 5
+"""Between two samples of processor, memory, disk and network."""
+FOLDER, CONFIG, DATA = "fulcrum.folder", "fulcrum.config", "fulcrum.data"
+"""Tags: the run's folder, the fingerprints of its config and of its prepared data."""
+PARENT = "mlflow.parentRunId"
+"""Tag of a run that is shown below another one."""
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A run of the store."""
+
+    id: str
+    name: str
+    folder: Path
+    """Where its checkpoints and its config are."""
+    finished: bool
+    """Whether it came to its end."""
+    page: str
+    """Where MLflow shows it, below the address of its pages."""
+
+
+class MlflowTracker:
+    """A run that is being made. Ends as finished, killed or failed when the `with` block does."""
+
+    def __init__(self, uri: str, run_id: str) -> None:
+        """Go on with a run that `start_run` made, or that an earlier process left."""
+        self.uri, self.run_id = uri, run_id
+        self._client = client(uri)
+        self._points: list[Metric] = []
+        self._waiting_since = time.monotonic()
+        self._monitor: SystemMetricsMonitor | None = None
+
+    def __enter__(self) -> "MlflowTracker":
+        with answering(self.uri):
+            self._client.update_run(self.run_id, status="RUNNING")
+            self._monitor = SystemMetricsMonitor(
+                self.run_id,
+                sampling_interval=SAMPLING_SECONDS,
+                resume_logging=True,
+                tracking_uri=absolute(self.uri),
+            )
+            self._monitor.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
+        status = "KILLED" if stopped else "FAILED" if kind else "FINISHED"
+        if self._monitor:
+            self._monitor.finish()
+        with answering(self.uri):
+            self.flush()
+            self._client.set_terminated(self.run_id, status)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Keep numbers measured after `step` optimizer steps; they reach the store in batches."""
+        if not self._points:
+            self._waiting_since = time.monotonic()
+        now = int(time.time() * 1000)
+        self._points += [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        waited = time.monotonic() - self._waiting_since
+        if len(self._points) >= FLUSH_POINTS or waited > FLUSH_SECONDS:
+            self.flush()
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Keep a file, under `folder` of the run when given."""
+        with answering(self.uri):
+            self._client.log_artifact(self.run_id, str(path), folder)
+
+    def log_text(self, text: str, name: str) -> None:
+        """Keep a text as the file `name`."""
+        with answering(self.uri):
+            self._client.log_text(self.run_id, text, name)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Keep what people filter runs on: nested keys are joined by dots. Those that the run has
+        already stay as they are, so a resumed run may log them again."""
+        flat = [Param(key, _short(value)) for key, value in flatten(params)]
+        with answering(self.uri):
+            known = self._client.get_run(self.run_id).data.params
+            new = [param for param in flat if param.key not in known]
+            for start in range(0, len(new), BATCH):
+                self._client.log_batch(self.run_id, params=new[start : start + BATCH])
+
+    def log_tags(self, tags: Mapping[str, Any]) -> None:
+        """Label the run; an older value is replaced."""
+        with answering(self.uri):
+            self._client.log_batch(
+                self.run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()]
+            )
+
+    def tag(self, name: str) -> str | None:
+        """The value of a tag of the run, if it has it."""
+        with answering(self.uri):
+            value: str | None = self._client.get_run(self.run_id).data.tags.get(name)
+        return value
+
+    def has_model(self) -> bool:
+        """Whether a model was logged for the run."""
+        with answering(self.uri):
+            outputs = self._client.get_run(self.run_id).outputs
+        return bool(outputs and outputs.model_outputs)
+
+    def log_dataset(
+        self, name: str, fingerprint: str, source: str, schema: Any, profile: Mapping[str, Any]
+    ) -> None:
+        """Record what the run trained on: a digest and counts, never the rows."""
+        dataset = Dataset(
+            name=name,
+            digest=fingerprint[:36],
+            source_type="local",
+            source=json.dumps({"uri": source}),
+            schema=json.dumps(schema)[:60_000],
+            profile=json.dumps(profile),
+        )
+        tag = InputTag("mlflow.data.context", "training")
+        with answering(self.uri):
+            self._client.log_inputs(self.run_id, [DatasetInput(dataset, [tag])])
+
+    def flush(self) -> None:
+        """Send the waiting metrics."""
+        points, self._points = self._points, []
+        with answering(self.uri):
+            for start in range(0, len(points), 1000):
+                self._client.log_batch(self.run_id, metrics=points[start : start + 1000])
+
+
+def start_run(uri: str, experiment: str, name: str, parent: str | None = None) -> str:
+    """Make the store if there is none, and a run in it, below `parent` if given; gives the run's
+    id."""
+    tags = {} if parent is None else {PARENT: parent}
+    with answering(uri):
+        store = client(uri)
+        run = store.create_run(_experiment(store, uri, experiment), run_name=name, tags=tags)
+        store.update_run(run.info.run_id, status="SCHEDULED")
+        return str(run.info.run_id)
+
+
+def find_run(uri: str, run: str) -> FoundRun:
+    """The run with that id, or the newest with that name.
+
+    Raises ConfigError with the nearest names when there is none.
+    """
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise ConfigError(f"no run {run!r}: there is no store {uri} (see --tracking)")
+    with answering(uri):
+        store = client(uri)
+        experiments = [e.experiment_id for e in store.search_experiments()]
+        newest = store.search_runs(experiments, order_by=["attributes.start_time DESC"])
+    for found in newest:
+        if run in (found.info.run_id, found.info.run_name) and FOLDER in found.data.tags:
+            return _found(found)
+    names = sorted({str(found.info.run_name) for found in newest})
+    near = difflib.get_close_matches(run, names, n=3, cutoff=0.5) or names[:10]
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; it holds no runs"
+    raise ConfigError(f"no run {run!r} in {uri}{hint}")
+
+
+def find_tagged(uri: str, tags: Mapping[str, str]) -> list[FoundRun]:
+    """The runs with these tags whose folder is still there: finished ones first, then the newest.
+    Makes the store if there is none."""
+    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    with answering(uri):
+        store = client(uri)
+        experiments = [e.experiment_id for e in store.search_experiments()]
+        newest = store.search_runs(experiments, wanted, order_by=["attributes.start_time DESC"])
+    runs = [_found(run) for run in newest if FOLDER in run.data.tags]
+    return sorted((run for run in runs if run.folder.is_dir()), key=lambda run: not run.finished)
+
+
+def history(uri: str, run: str, metric: str) -> list[float]:
+    """Every value of a metric that a run has logged."""
+    with answering(uri):
+        return [point.value for point in client(uri).get_metric_history(run, metric)]
+
+
+def check_store(uri: str) -> None:
+    """Read from the store and write a harmless tag. Raises ResourceError when either fails."""
+    with answering(uri):
+        store = client(uri)
+        first = store.search_experiments(max_results=1)[0]
+        store.set_experiment_tag(first.experiment_id, "fulcrum.checked", str(int(time.time())))
+
+
+def client(uri: str) -> MlflowClient:
+    """A client of a store or a server. Makes the SQLite schema where there is none yet."""
+    return MlflowClient(tracking_uri=absolute(uri), registry_uri=absolute(uri))
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`{"a": {"b": 1}}` as `("a.b", 1)`."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Turn MLflow's errors inside the block into a ResourceError that names the store."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        message = str(getattr(error, "message", error)).splitlines()[0]
+        raise ResourceError(f"MLflow at {uri} does not work: {message}") from error
+
+
+def _found(run: Run) -> FoundRun:
+    info = run.info
+    return FoundRun(
+        info.run_id,
+        info.run_name,
+        Path(run.data.tags[FOLDER]),
+        info.status == "FINISHED",
+        f"#/experiments/{info.experiment_id}/runs/{info.run_id}",
+    )
+
+
+def _experiment(store: MlflowClient, uri: str, name: str) -> str:
+    """The experiment's id; a new one in a SQLite store keeps its files beside the store."""
+    found = store.get_experiment_by_name(name)
+    if found:
+        return str(found.experiment_id)
+    location = None
+    if uri.startswith("sqlite:///"):
+        location = (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlruns").as_uri()
+    try:
+        return str(store.create_experiment(name, artifact_location=location))
+    except MlflowException:
+        found = store.get_experiment_by_name(name)  # another process may have been faster
+        if not found:
+            raise
+        return str(found.experiment_id)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value) if isinstance(value, list | tuple) else str(value)
+    return text if len(text) <= 500 else f"{text[:497]}..."

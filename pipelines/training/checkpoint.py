@@ -1,0 +1,201 @@
+"""Complete, sharded checkpoints that are there whole or not at all.
+
+A checkpoint is a folder `step-<n>` beside the others of its run:
+
+    *.distcp, .metadata   model and optimizers, one file a process (torch.distributed.checkpoint)
+    state.json            step, reader position, early stopping, fingerprints, metric history
+    random-<rank>.json    states of that process's random generators
+
+It is written under a temporary name and renamed when every process has finished. Read only
+checkpoints that you wrote: torch's metadata file is a pickle. What travels is the exported bundle.
+"""
+
+import base64
+import json
+import logging
+import os
+import random
+import re
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
+from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+
+from fulcrum.features.errors import ResourceError, StateError
+from fulcrum.pipelines.training.processes import Process
+
+log = logging.getLogger(__name__)
+
+NAME = re.compile(r"step-(\d+)")
+SHORT_WRITE = re.compile(r"unexpected pos \d+ vs \d+")
+"""All that torch says when its writer runs out of space."""
+MODEL = "model"
+
+
+def save(
+    folder: Path, step: int, parts: dict[str, Any], state: dict[str, Any], process: Process
+) -> Path:
+    """Write `step-<step>` of the run. Every process calls it.
+
+    `parts` holds the state dicts of model (under `model`) and optimizers, `state` what JSON can
+    say. Raises ResourceError when the disk refuses; what was there before stays as it was.
+    """
+    target, temporary = path(folder, step), folder / f".step-{step}.tmp"
+    if process.main:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    process.wait()
+    try:
+        dcp.save(parts, storage_writer=FileSystemWriter(temporary))
+        _write(temporary / f"random-{process.rank}.json", random_state())
+        if process.main:
+            _write(temporary / "state.json", state)
+    except (OSError, CheckpointException) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise ResourceError(f"{target}: could not write the checkpoint: {_reason(error)}") from None
+    process.wait()
+    if process.main:
+        os.replace(temporary, target)
+    process.wait()
+    return target
+
+
+def load(checkpoint: Path, parts: dict[str, Any], process: Process) -> dict[str, Any]:
+    """Fill the tensors of `parts` in place, set this process's random generators, give `state`.
+
+    Raises StateError when the checkpoint is damaged or of other shapes.
+    """
+    _fill(checkpoint, parts)
+    try:
+        set_random_state(_read(checkpoint / f"random-{process.rank}.json"))
+    except (OSError, ValueError, KeyError) as error:
+        raise StateError(f"{checkpoint}: not a usable checkpoint: {error}") from None
+    return read_state(checkpoint)
+
+
+def load_model(checkpoint: Path, model: nn.Module) -> None:
+    """Fill a model's weights in place, sharded in whatever way it is."""
+    load_parts(checkpoint, {MODEL: model.state_dict()})
+
+
+def load_parts(checkpoint: Path, parts: dict[str, Any]) -> None:
+    """Fill the tensors of some parts in place, and nothing else."""
+    _fill(checkpoint, parts)
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """What the checkpoint says of itself, without reading a tensor."""
+    try:
+        return _read(checkpoint / "state.json")
+    except (OSError, ValueError) as error:
+        raise StateError(f"{checkpoint}: not a usable checkpoint: {error}") from None
+
+
+def load_weights(checkpoint: Path) -> dict[str, Tensor]:
+    """Whole, unsharded weights under the names of `Network.state_dict()`, in this process alone,
+    however many processes wrote them."""
+    try:
+        stored = FileSystemReader(checkpoint).read_metadata().state_dict_metadata
+    except Exception as error:
+        raise StateError(f"{checkpoint}: not a usable checkpoint: {error}") from None
+    weights = {
+        name: torch.empty(part.size, dtype=part.properties.dtype)
+        for name, part in stored.items()
+        if name.startswith(f"{MODEL}.") and isinstance(part, TensorStorageMetadata)
+    }
+    _fill(checkpoint, weights, alone=True)
+    return {name.removeprefix(f"{MODEL}."): tensor for name, tensor in weights.items()}
+
+
+def path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / f"step-{step}"
+
+
+def latest(folder: Path) -> Path | None:
+    """The checkpoint with most steps, if there is any."""
+    return max(_checkpoints(folder), key=_step, default=None)
+
+
+def prune(folder: Path, keep: set[int]) -> None:
+    """Remove the checkpoints of other steps, and what unfinished writes left."""
+    for checkpoint in _checkpoints(folder):
+        if _step(checkpoint) not in keep:
+            shutil.rmtree(checkpoint)
+    for unfinished in folder.glob(".step-*.tmp"):
+        shutil.rmtree(unfinished)
+
+
+def random_state() -> dict[str, Any]:
+    """States of the random generators of Python, NumPy, torch and, where there is one, the GPU."""
+    version, words, gauss = random.getstate()
+    numbers = np.random.get_state(legacy=False)
+    return {
+        "python": [version, list(words), gauss],
+        "numpy": numbers
+        | {"state": {k: np.asarray(v).tolist() for k, v in numbers["state"].items()}},
+        "torch": _encode(torch.get_rng_state()),
+        "cuda": _encode(torch.cuda.get_rng_state()) if torch.cuda.is_available() else None,
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Take up what `random_state` gave."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    key = np.array(state["numpy"]["state"]["key"], np.uint32)
+    np.random.set_state(state["numpy"] | {"state": state["numpy"]["state"] | {"key": key}})
+    torch.set_rng_state(_decode(state["torch"]))
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(_decode(state["cuda"]))
+
+
+def _fill(checkpoint: Path, tensors: dict[str, Any], alone: bool = False) -> None:
+    try:
+        with warnings.catch_warnings():  # of a load outside a process group, of ShardedTensor
+            warnings.simplefilter("ignore")
+            dcp.load(tensors, storage_reader=FileSystemReader(checkpoint), no_dist=alone)
+    except (Exception, CheckpointException) as error:
+        raise StateError(f"{checkpoint}: not a usable checkpoint: {_reason(error)}") from None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return [found for found in folder.glob("step-*") if NAME.fullmatch(found.name)]
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def _encode(state: Tensor) -> str:
+    return base64.b64encode(state.numpy().tobytes()).decode()
+
+
+def _decode(text: str) -> Tensor:
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=1, allow_nan=False))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text())
+
+
+def _reason(error: BaseException) -> str:
+    """The first failure of any process, without torch's traces."""
+    failures = getattr(error, "failures", None)
+    if failures:
+        error = next(iter(failures.values()))[0]
+    if SHORT_WRITE.search(str(error)):
+        return "no space left to write"
+    return str(error) or type(error).__name__

@@ -1,0 +1,42 @@
+"""When to stop, and which weights to keep."""
+
+from dataclasses import dataclass
+
+from fulcrum.pipelines.config.run import EarlyStoppingConfig
+from fulcrum.pipelines.quality.metrics import HIGHER_IS_BETTER
+
+
+@dataclass
+class EarlyStopping:
+    """Follows one metric of the validation split. Without a config nothing stops and nothing is
+    best. An evaluation where the metric is not defined counts neither way."""
+
+    config: EarlyStoppingConfig | None
+    best: float | None = None
+    best_step: int | None = None
+    waited: int = 0
+    """Evaluations since the best one."""
+
+    def update(self, value: float | None, step: int) -> bool:
+        """Whether this evaluation is the best so far."""
+        if self.config is None or value is None:
+            return False
+        higher = self.config.metric.partition("/")[0] in HIGHER_IS_BETTER
+        if self.best is None or (value > self.best if higher else value < self.best):
+            self.best, self.best_step, self.waited = value, step, 0
+            return True
+        self.waited += 1
+        return False
+
+    @property
+    def over(self) -> bool:
+        """Whether training should stop."""
+        return self.config is not None and self.waited >= self.config.patience
+
+    def state_dict(self) -> dict[str, float | int | None]:
+        return {"best": self.best, "best_step": self.best_step, "waited": self.waited}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.best, self.best_step, self.waited = (
+            state[name] for name in ("best", "best_step", "waited")
+        )

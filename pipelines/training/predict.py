@@ -1,0 +1,173 @@
+"""Scores of a whole split and the health of experts, from a network in training or a checkpoint."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+from torchrec.distributed.model_parallel import get_unwrapped_module
+
+from fulcrum.features.errors import DataError
+from fulcrum.features.layout import Layout, TaskSpec
+from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.features.reading.reader import Reader
+from fulcrum.models.network import Network
+from fulcrum.pipelines.config.run import RunConfig
+from fulcrum.pipelines.quality.experts import Health, Tally
+from fulcrum.pipelines.quality.metrics import Predictions
+from fulcrum.pipelines.training import checkpoint
+from fulcrum.pipelines.training.optimizer import distribute
+from fulcrum.pipelines.training.processes import Process, process_group
+
+BATCH_ROWS = 8192
+"""Rows per step and process; nothing is learned, so it changes speed alone."""
+HEALTH_STEPS, HEALTH_STEP_ROWS = 16, 1024
+"""Experts are looked at on the first 16,384 rows of a split: few steps, since each keeps the output
+of every expert."""
+
+
+@contextmanager
+def restored(
+    run: RunConfig, dataset: PreparedDataset, folder: Path
+) -> Iterator[tuple[nn.Module, Process]]:
+    """The network with the weights of a checkpoint, however many processes wrote it."""
+    with process_group() as process:
+        network = Network(dataset.state.layout, run.model)
+        model = distribute(network, run.train.sparse, process)
+        checkpoint.load_model(folder, model)
+        yield model, process
+
+
+def evaluate(
+    run: RunConfig, dataset: PreparedDataset, folder: Path, split: str = "test"
+) -> Predictions:
+    """Score a split with the weights of a checkpoint."""
+    with restored(run, dataset, folder) as (model, process):
+        return predict(model, dataset, split, process)
+
+
+def predict(
+    model: nn.Module, dataset: PreparedDataset, split: str, process: Process
+) -> Predictions:
+    """Score a split in file order; every process calls it and gets all rows. Leaves the network in
+    eval mode."""
+    reader = Reader(
+        dataset,
+        split,
+        BATCH_ROWS * process.world,
+        rank=process.rank,
+        world=process.world,
+        pin_memory=process.device.type == "cuda",
+    )
+    model.eval()
+    parts: list[tuple[Tensor, ...]] = []
+    with torch.no_grad():
+        for batch in reader:
+            _, out = model(batch.to(process.device, non_blocking=True))
+            scored = (out["scores"], out["row_losses"], batch.labels, batch.observed)
+            of_rows = (batch.weight, batch.group, batch.session)
+            parts.append(tuple(t.cpu() for t in (*scored, *of_rows)))
+    columns = (process.gather(torch.cat(column)) for column in zip(*parts, strict=True))
+    return Predictions(reader.layout, *(column.numpy() for column in columns))
+
+
+def examine(model: nn.Module, dataset: PreparedDataset, split: str, process: Process) -> Health:
+    """The health of the experts on the first rows of a split. Leaves the network in eval mode.
+
+    Every process calls it and looks at the same rows, for tables that lie on several are asked by
+    all of them: the numbers are the same on every process, and for every number of them.
+    """
+    network = cast(Network, get_unwrapped_module(model))
+    reader = Reader(dataset, split, HEALTH_STEP_ROWS, pin_memory=process.device.type == "cuda")
+    model.eval()
+    tally, rows = Tally(), 0
+    with torch.no_grad(), closing(iter(reader)) as batches:
+        for batch in islice(batches, HEALTH_STEPS):
+            if not tally.add(network.diagnostics(batch.to(process.device, non_blocking=True))):
+                break
+            rows += len(batch)
+    rates = {task.name: task.rate for task in reader.layout.tasks if task.rate is not None}
+    return tally.health(rows, rates)
+
+
+def constant(dataset: PreparedDataset, predictions: Predictions) -> Predictions:
+    """The same rows scored by a predictor that knows only the training split: the positive rate,
+    the mean label, or the share of each class."""
+    layout = dataset.state.layout
+    train = pl.scan_parquet(dataset.shards("train"))
+    row = train.select(_constant(task) for task in layout.tasks).collect()
+    values = np.concatenate([np.ravel(row[task.name].to_list()) for task in layout.tasks])
+    if not np.isfinite(values).all():
+        raise DataError("the training split has a task without any observed row")
+    scores = np.broadcast_to(values, (len(predictions.weight), len(values)))
+    losses = np.where(predictions.observed, row_losses(layout, scores, predictions.labels), 0.0)
+    return Predictions(
+        layout,
+        scores,
+        losses,
+        predictions.labels,
+        predictions.observed,
+        predictions.weight,
+        predictions.group,
+        predictions.session,
+    )
+
+
+def row_losses(layout: Layout, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """`(rows, tasks)` training loss of final scores."""
+    losses, column = [], 0
+    for index, task in enumerate(layout.tasks):
+        width = len(task.classes) or 1
+        losses.append(_row_loss(task, scores[:, column : column + width], labels[:, index]))
+        column += width
+    return np.stack(losses, 1)
+
+
+def to_frame(predictions: Predictions, dataset: PreparedDataset, split: str) -> pl.DataFrame:
+    """Row keys, labels (null where not observed) and scores, in file order."""
+    layout = predictions.layout
+    rows = pl.scan_parquet(dataset.shards(split))
+    keys = [name for name in rows.collect_schema().names() if name.startswith("row.key.")]
+    frame = rows.select(pl.col(k).alias(k.removeprefix("row.key.")) for k in keys).collect()
+    labels = [
+        pl.Series(f"label.{task.name}", label).set(pl.Series(~seen), None)
+        for task, label, seen in zip(
+            layout.tasks, predictions.labels.T, predictions.observed.T, strict=True
+        )
+    ]
+    scores = [
+        pl.Series(name, column)
+        for name, column in zip(layout.score_columns, predictions.scores.T, strict=True)
+    ]
+    return frame.with_columns(*labels, *scores) if keys else pl.DataFrame([*labels, *scores])
+
+
+def _constant(task: TaskSpec) -> pl.Expr:
+    label, seen = pl.col(f"label.{task.name}"), pl.col(f"observed.{task.name}")
+    weight = pl.col("row.weight").cast(pl.Float64).filter(seen)
+
+    def mean(values: pl.Expr) -> pl.Expr:
+        return (values.cast(pl.Float64).filter(seen) * weight).sum() / weight.sum()
+
+    if task.kind == "multiclass":
+        shares = [mean(label == index) for index in range(len(task.classes))]
+        return pl.concat_list(shares).alias(task.name)
+    return mean(label).alias(task.name)
+
+
+def _row_loss(task: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    tiny = 1e-12
+    if task.kind == "multiclass":
+        own = np.take_along_axis(scores, labels.astype(np.int64)[:, None], 1)[:, 0]
+        return -np.log(np.maximum(own, tiny))
+    score = scores[:, 0]
+    if task.kind == "binary":
+        return -np.log(np.maximum(np.where(labels > 0, score, 1 - score), tiny))
+    if task.transform == "log1p":
+        score, labels = np.log1p(score), np.log1p(labels)
+    return ((score - labels) / task.std) ** 2

@@ -1,0 +1,1 @@
+"""The served model as one folder."""

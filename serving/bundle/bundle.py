@@ -1,0 +1,192 @@
+"""The served model as one folder: graph, feature state, config and an example, all checksummed."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+from pydantic import ValidationError
+
+from fulcrum.features.errors import ModelError, StateError
+from fulcrum.features.staging import full_disk
+from fulcrum.features.transform.state import FeatureState
+from fulcrum.serving.bundle.config import ServingConfig
+
+FORMAT = 1
+FACTS = "bundle.json"
+PACKAGES = ("fulcrum-recsys", "torch", "polars", "onnx", "onnxruntime", "onnxruntime-gpu")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder that holds all that scoring needs, and nothing that runs when it is read.
+
+    `model.onnx` (and `model.onnx.data` when the tables are large), `state/`, `config.yaml`,
+    `example.json` (the body of a `POST /score`) and `bundle.json` (versions, fingerprints, score
+    columns, checksums).
+    """
+
+    folder: Path
+    state: FeatureState
+    config: dict[str, Any]
+    """The resolved run config, as in `config.yaml`."""
+    serving: ServingConfig
+    """Its section on serving."""
+    facts: dict[str, Any]
+    """What `bundle.json` says."""
+
+    @property
+    def graph(self) -> Path:
+        """The ONNX file."""
+        return self.folder / "model.onnx"
+
+    @property
+    def name(self) -> str:
+        """Name of the run that made the model."""
+        return str(self.facts["name"])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the checksums of every file: two bundles with the same one score alike."""
+        return fingerprint(self.facts["files"])
+
+    @property
+    def example(self) -> list[dict[str, Any]]:
+        """A few raw rows, as `POST /score` takes them."""
+        rows: list[dict[str, Any]] = json.loads((self.folder / "example.json").read_text())["rows"]
+        return rows
+
+    @classmethod
+    def load(cls, folder: Path) -> "Bundle":
+        """Read a bundle and check that it is whole.
+
+        Raises ModelError where there is no bundle, StateError where a file is damaged, missing or
+        belongs to another model.
+        """
+        facts = _read_facts(folder)
+        for name, checksum in facts["files"].items():
+            path = folder / name
+            if not path.is_file():
+                raise StateError(f"{path}: missing, although {FACTS} lists it")
+            if sha256(path) != checksum:
+                raise StateError(f"{path}: damaged (its checksum is not the one in {FACTS})")
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        state = FeatureState.load(folder / "state")
+        if state.fingerprint != facts["state"]:
+            raise StateError(
+                f"{folder / 'state'}: belongs to another model (fingerprint {state.fingerprint}, "
+                f"expected {facts['state']})"
+            )
+        try:
+            serving = ServingConfig.model_validate(config.get("serving", {}))
+        except ValidationError as error:
+            raise StateError(f"{folder / 'config.yaml'}: serving: {error}") from error
+        return cls(folder, state, config, serving, facts)
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    state: FeatureState,
+    config: Mapping[str, Any],
+    config_fingerprint: str,
+    example: pl.DataFrame,
+    write_graph: Callable[[Path], Mapping[str, Any]],
+) -> Bundle:
+    """Write a bundle under a temporary name, then rename; an older one of that name is replaced.
+
+    `write_graph(path)` writes `model.onnx` and gives the facts to keep about it; when it raises,
+    nothing is left behind. Raises ResourceError when the disk is full.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    with full_disk(folder):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            graph_facts = write_graph(partial / "model.onnx")
+            state.save(partial / "state")
+            _write_text(partial / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+            rows = json.loads(example.select(list(state.row_columns)).write_json())
+            _write_text(partial / "example.json", _json({"rows": rows}))
+            facts = {
+                "format": FORMAT,
+                "name": config["name"],
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "config": config_fingerprint,
+                "state": state.fingerprint,
+                "keys": list(state.keys),
+                "scores": list(state.layout.score_columns),
+                "rows": {name: str(dtype) for name, dtype in state.row_columns.items()},
+                "past": {name: str(dtype) for name, dtype in state.past_columns.items()},
+                "versions": _versions(),
+                **graph_facts,
+                "files": _checksums(partial),
+            }
+            _write_text(partial / FACTS, _json(facts))
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return Bundle.load(folder)
+
+
+def fingerprint(files: Mapping[str, str]) -> str:
+    """SHA-256 of names and checksums, in the order of the names."""
+    return hashlib.sha256(json.dumps(dict(sorted(files.items()))).encode()).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    path = folder / FACTS
+    if not path.is_file():
+        raise ModelError(f"{folder}: not a Fulcrum model ({FACTS} is missing)")
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        files, state = dict(facts["files"]), str(facts["state"])
+        found = facts["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StateError(f"{path}: damaged ({type(error).__name__}: {error})") from error
+    if found != FORMAT:
+        raise StateError(f"{path}: format {found}, this version of Fulcrum reads format {FORMAT}")
+    for name in files:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise StateError(f"{path}: lists a file outside the model: {name}")
+    needed = {"model.onnx", "config.yaml", "example.json"}
+    if missing := needed - files.keys():
+        raise StateError(f"{path}: no checksum for {', '.join(sorted(missing))}")
+    return {**facts, "files": files, "state": state}
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,21 @@
+"""Limits of the scorers."""
+
+from pydantic import Field
+
+from fulcrum.features.config import Config
+
+
+class ServingConfig(Config):
+    """Batch and online scoring."""
+
+    batch_size: int = Field(4096, ge=1)
+    """Rows per call of the graph in batch scoring; the last call is padded to it."""
+    max_rows: int = Field(1000, ge=1)
+    """Rows that one HTTP request may carry."""
+    max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
+    """Size of one HTTP request."""
+    event_key: tuple[str, ...] = ()
+    """Columns that make an event unique in the service's store; the time and all past columns when
+    left out."""
+    threads: int = Field(2, ge=1)
+    """Threads that one call of the graph may use."""

@@ -1,0 +1,141 @@
+"""The models that answer for an experiment's arms, and new versions of them as aliases move."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from fulcrum.features.errors import ConfigError, FulcrumError, ModelError
+from fulcrum.serving.experiments.experiment import ExperimentConfig
+from fulcrum.serving.scoring.onnx_session import Device
+from fulcrum.serving.scoring.scorer import Scorer
+
+if TYPE_CHECKING:
+    from fulcrum.serving.publishing.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ArmModel:
+    """What answers the users of one instance of an arm."""
+
+    name: str
+    """Registered name."""
+    version: str
+    scorer: Scorer
+
+
+class ArmModels:
+    """Every instance of every arm. Instances of one URI share one scorer."""
+
+    def __init__(
+        self,
+        experiment: ExperimentConfig,
+        registry: "Registry",
+        device: Device = "auto",
+        batch_size: int | None = None,
+    ) -> None:
+        """Load them all. Raises ConfigError for an arm without a model, ModelError, with the arm,
+        for one that cannot be found or that reads a column in another type than others do."""
+        self._registry, self._device, self._batch_size = registry, device, batch_size
+        self._uris: dict[tuple[str, int], str] = {}
+        self._by_uri: dict[str, ArmModel] = {}
+        self._refused: dict[str, str] = {}
+        self._said: dict[str, str] = {}
+        for arm, config in experiment.arms.items():
+            if not config.models:
+                raise ConfigError(f"arms.{arm}.models: an arm needs a model to be served")
+            for number, uri in enumerate(config.models):
+                self._uris[arm, number] = uri
+                if uri not in self._by_uri:
+                    try:
+                        self._by_uri[uri] = self._load(uri)
+                    except ModelError as error:
+                        raise ModelError(f"arms.{arm}.models: {error}") from error
+        self.control = self[experiment.control, 0]
+        states = [model.scorer.state for model in self._by_uri.values()]
+        self.row_columns = _union([state.row_columns for state in states])
+        """Columns that a row needs, whichever arm it is of."""
+        self.past_columns = _union([state.past_columns for state in states])
+        """Columns that a past event needs."""
+        self.keys = tuple(dict.fromkeys(key for state in states for key in state.keys))
+        self.scores = tuple(
+            dict.fromkeys(name for state in states for name in state.layout.score_columns)
+        )
+        """Names of the tasks' scores, each given by one arm at least."""
+
+    def __getitem__(self, place: tuple[str, int]) -> ArmModel:
+        """By arm and number of the instance."""
+        return self._by_uri[self._uris[place]]
+
+    @property
+    def all(self) -> list[ArmModel]:
+        """Each once."""
+        return list(self._by_uri.values())
+
+    def unknown(self) -> Counter[str]:
+        """Ids that the vocabularies of the present models did not hold, by feature."""
+        counts: Counter[str] = Counter()
+        for model in self.all:
+            counts.update(dict(model.scorer.unknown))
+        return counts
+
+    def follow(self) -> None:
+        """Load what the aliases mean by now. A version that cannot be loaded, or that needs other
+        columns than the service asks for, is said once and not taken."""
+        for uri, model in list(self._by_uri.items()):
+            if "@" not in uri:
+                continue
+            try:
+                version = self._registry.version(uri)
+                if version in (model.version, self._refused.get(uri)):
+                    continue
+                self._refused[uri] = version
+                new = self._load(uri)
+                self._check(new, uri)
+                new.scorer.warm_up()
+            except FulcrumError as error:
+                # The same words once, not with every look.
+                if self._said.get(uri) != str(error):
+                    self._said[uri] = str(error)
+                    logger.warning("%s stays at version %s: %s", uri, model.version, error)
+                continue
+            self._by_uri[uri] = new
+            del self._refused[uri]
+            logger.info("%s is version %s from now on, was %s", uri, new.version, model.version)
+
+    def _load(self, uri: str) -> ArmModel:
+        found = self._registry.resolve(uri)
+        scorer = Scorer(found.bundle, self._device, self._batch_size)
+        return ArmModel(found.name, found.version, scorer)
+
+    def _check(self, new: ArmModel, uri: str) -> None:
+        state = new.scorer.state
+        for given, known in (
+            (state.row_columns, self.row_columns),
+            (state.past_columns, self.past_columns),
+            (dict.fromkeys(state.layout.score_columns), dict.fromkeys(self.scores)),
+        ):
+            for name, dtype in given.items():
+                if name not in known or known[name] != dtype:
+                    raise ModelError(
+                        f"version {new.version} has `{name}`, which is new or of another type; "
+                        "restart the service to take it over"
+                    )
+
+
+def _union(schemas: Sequence[Mapping[str, pl.DataType]]) -> dict[str, pl.DataType]:
+    """All columns. Raises ModelError where two models read one in two types."""
+    columns: dict[str, pl.DataType] = {}
+    for schema in schemas:
+        for name, dtype in schema.items():
+            if columns.setdefault(name, dtype) != dtype:
+                raise ModelError(
+                    f"the arms' models read `{name}` as {columns[name]} and as {dtype}; models of "
+                    "one experiment have to agree"
+                )
+    return columns

@@ -1,0 +1,257 @@
+"""The online scorer of an experiment: every row is answered by its unit's arm, and logged."""
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import polars as pl
+
+from fulcrum.features.errors import DataError, nearest
+from fulcrum.serving.bundle.config import ServingConfig
+from fulcrum.serving.experiments.arm_models import ArmModel, ArmModels
+from fulcrum.serving.experiments.assignment import assign, instance, unit_texts
+from fulcrum.serving.experiments.columns import EXPOSURE, SCORE, TIME, Schema, logged_name
+from fulcrum.serving.experiments.experiment import ExperimentConfig
+from fulcrum.serving.experiments.exposure_log import ExposureLog
+from fulcrum.serving.http.app import Work
+from fulcrum.serving.http.body import RequestError, decode_object
+from fulcrum.serving.http.event_store import EventStore
+from fulcrum.serving.http.metrics import ExperimentMetrics
+from fulcrum.serving.scoring.json_rows import parse_rows
+
+LONGEST_REQUEST_ID = 200
+
+
+class ExperimentService:
+    """The arms' models with their log.
+
+    Units outside `traffic` are answered by the control's model, as if there were no experiment, and
+    not logged."""
+
+    def __init__(
+        self,
+        experiment: ExperimentConfig,
+        unit: str,
+        models: ArmModels,
+        log: ExposureLog,
+        store: EventStore | None,
+    ) -> None:
+        """`unit` is the column that says who is assigned; `store` is needed exactly when a model
+        looks back."""
+        self.experiment = experiment
+        self.unit = unit
+        self.models = models
+        self.log = log
+        self.store = store
+        self.version = experiment.name
+        self.limits: ServingConfig = models.control.scorer.bundle.serving
+        self.metrics = ExperimentMetrics(models.unknown)
+        self.ready = False
+
+    @property
+    def posts(self) -> Mapping[str, Work]:
+        """What answers the body of a POST, by route."""
+        return {
+            "/score": self.score,
+            "/assign": self.assign,
+            "/outcomes": self.add_outcomes,
+            "/events": self.add_events,
+        }
+
+    def open(self) -> None:
+        """Warm up; answers are given from here on."""
+        for model in self.models.all:
+            model.scorer.warm_up()
+        self.ready = True
+        self.metrics.ready.set(1)
+
+    def score(self, body: bytes) -> dict[str, Any]:
+        """Answer `POST /score`: `{"rows": [...], "request": "...", "events": [...]}`. The rows and
+        their arms are in the log before the answer goes out; a request whose `request` is there
+        already is answered and not logged again."""
+        request = decode_object(body)
+        name = _request_id(request)
+        rows = parse_rows(request.get("rows"), self.models.row_columns)
+        given: list[dict[str, Any]] = request["rows"]
+        self._limit("rows", rows.height)
+        past = None
+        if self.store is not None and request.get("events") is not None:
+            past = parse_rows(request["events"], self.models.past_columns, "events").lazy()
+        answered = self._answer(rows, self._deal(self._units(given)), past)
+        content = hash(json.dumps(given, sort_keys=True))
+        logged = answered.filter(pl.col("arm").is_not_null())
+        new = self.log.expose(name, self._exposures(name, given, rows, logged), content)
+        if new is not None:
+            self._count(new, answered)
+        told = answered.select("arm", "model", "version", *self.models.scores)
+        scores = [
+            {key: row.get(key) for key in self.models.keys} | answer
+            for row, answer in zip(given, told.to_dicts(), strict=True)
+        ]
+        return {"request": name, "experiment": self.experiment.name, "scores": scores}
+
+    def assign(self, body: bytes) -> dict[str, Any]:
+        """Answer `POST /assign`: `{"units": [...]}`. Logged as assigned, not as exposed; `arm` is
+        null outside the experiment."""
+        units = decode_object(body).get("units")
+        if not isinstance(units, list):
+            raise DataError("units: expected a list of texts or numbers")
+        self._limit("units", len(units))
+        dealt = self._deal(unit_texts(units, "units[{}]"))
+        inside = dealt.filter(pl.col("arm").is_not_null()).with_columns(_now())
+        self._count_assigned(self.log.assign(inside))
+        told = dealt.select(
+            "unit", "arm", pl.when(pl.col("arm").is_not_null()).then("instance").alias("instance")
+        )
+        return {"experiment": self.experiment.name, "assignments": told.to_dicts()}
+
+    def add_outcomes(self, body: bytes) -> dict[str, Any]:
+        """Answer `POST /outcomes`: `{"outcomes": [{"request": "...", "row": 0, "click": 1}]}`. The
+        last value of an outcome counts."""
+        outcomes = decode_object(body).get("outcomes")
+        names = self.experiment.outcomes
+        if not isinstance(outcomes, list):
+            raise DataError("outcomes: expected a list of objects")
+        self._limit("outcomes", len(outcomes))
+        for place, outcome in enumerate(outcomes):
+            if not isinstance(outcome, dict):
+                raise DataError(f"outcomes[{place}]: expected an object")
+            for field in outcome.keys() - {"request", "row", *names}:
+                raise DataError(
+                    f"outcomes[{place}]: the experiment has no outcome `{field[:80]}`"
+                    f"{nearest(field, names)} (it has {', '.join(names) or 'none'})"
+                )
+            for field in ("request", "row"):
+                if outcome.get(field) is None:
+                    raise DataError(f"outcomes[{place}].{field}: missing")
+        whole = [{**dict.fromkeys(names), **outcome} for outcome in outcomes]
+        columns: Schema = {
+            "request": pl.String(),
+            "row": pl.Int32(),
+            **dict.fromkeys(names, pl.Float64()),
+        }
+        self.log.add_outcomes(parse_rows(whole, columns, "outcomes").with_columns(_now()))
+        self.metrics.outcomes.inc(len(outcomes))
+        return {"added": len(outcomes)}
+
+    def add_events(self, body: bytes) -> dict[str, Any]:
+        """Answer `POST /events`: `{"events": [...]}`; those already stored are ignored."""
+        if self.store is None:
+            raise RequestError(422, "events: these models do not look at past events")
+        events = parse_rows(decode_object(body).get("events"), self.store.columns, "events")
+        added = self.store.append(events)
+        self.metrics.events.inc(added)
+        return {"added": added, "ignored": events.height - added}
+
+    def _count_assigned(self, assigned: pl.DataFrame) -> None:
+        for arm in assigned["arm"]:
+            self.metrics.assignments.labels(arm).inc()
+
+    def _limit(self, what: str, count: int) -> None:
+        if count > self.limits.max_rows:
+            raise RequestError(
+                422, f"{what}: {count} in one request, at most {self.limits.max_rows} allowed"
+            )
+
+    def _units(self, rows: list[dict[str, Any]]) -> pl.Series:
+        for place, row in enumerate(rows):
+            if row.get(self.unit) is None:
+                near = "" if self.unit in row else nearest(self.unit, row)
+                raise DataError(
+                    f"rows[{place}].{self.unit}: missing; it says which arm answers{near}"
+                )
+        return unit_texts([row[self.unit] for row in rows], f"rows[{{}}].{self.unit}")
+
+    def _deal(self, units: pl.Series) -> pl.DataFrame:
+        """Unit, arm (null outside), the arm that answers (`by`), and its instance."""
+        unit, by = pl.col("unit"), pl.col("by")
+        dealt = pl.DataFrame({"unit": units}).with_columns(arm=assign(unit, self.experiment))
+        dealt = dealt.with_columns(by=pl.col("arm").fill_null(self.experiment.control))
+        return dealt.with_columns(instance=instance(unit, by, self.experiment))
+
+    def _answer(
+        self, rows: pl.DataFrame, dealt: pl.DataFrame, past: pl.LazyFrame | None
+    ) -> pl.DataFrame:
+        """Row, unit, arm, instance, model, version and scores, in the order of the rows; null where
+        a model has no such score or its number is not finite."""
+        columns = dict.fromkeys(self.models.scores, pl.Float32())
+        facts = {name: pl.String() for name in ("model", "version")}
+        parts = [pl.DataFrame(schema={"row": pl.Int32(), **dealt.schema, **facts, **columns})]
+        numbered = dealt.with_row_index("row").cast({"row": pl.Int32})
+        for part in numbered.partition_by("by", "instance", maintain_order=True):
+            by, number = part.select("by", "instance").row(0)
+            model, own = self.models[by, number], rows[part["row"]]
+            started = time.perf_counter()
+            stored = self._past_of(own, model) if past is None else past
+            scores = model.scorer.predict(own, stored)
+            self.metrics.scoring.labels(by).observe(time.perf_counter() - started)
+            finite = scores.select(pl.when(pl.col(n).is_finite()).then(n) for n in scores.columns)
+            named = part.with_columns(model=pl.lit(model.name), version=pl.lit(model.version))
+            parts.append(named.hstack(finite))
+        return pl.concat(parts, how="diagonal").sort("row")
+
+    def _past_of(self, rows: pl.DataFrame, model: ArmModel) -> pl.LazyFrame | None:
+        looks_back = bool(model.scorer.state.past_columns)
+        return self.store.past_of(rows) if self.store is not None and looks_back else None
+
+    def _exposures(
+        self, name: str, given: list[dict[str, Any]], rows: pl.DataFrame, logged: pl.DataFrame
+    ) -> pl.DataFrame:
+        """Rows of the log."""
+        own = rows[logged["row"]]
+        keys = [
+            pl.Series(key, [_key_text(given[row].get(key)) for row in logged["row"]], pl.String)
+            for key in self.models.keys
+            if key not in rows.columns
+        ]
+        outcomes = self.experiment.outcomes
+        raw = own.hstack(keys).rename(lambda column: logged_name(column, outcomes))
+        scores = logged.select(
+            pl.col(n).cast(pl.Float64).alias(f"{SCORE}{n}") for n in self.models.scores
+        )
+        facts = logged.with_columns(_now(), request=pl.lit(name)).select(*EXPOSURE)
+        return facts.hstack(raw).hstack(scores)
+
+    def _count(self, assigned: pl.DataFrame, answered: pl.DataFrame) -> None:
+        self._count_assigned(assigned)
+        self.metrics.rows.inc(answered.height)
+        labels = ("arm", "instance", "model", "version")
+        for *values, rows in answered.group_by(labels).len().iter_rows():
+            if values[0] is None:
+                self.metrics.outside.inc(rows)
+            else:
+                self.metrics.exposures.labels(*values).inc(rows)
+
+
+def logged_columns(models: ArmModels, experiment: ExperimentConfig) -> Schema:
+    """Columns of the log that come from the requests and the models; a key that no model reads is
+    text."""
+    given = {
+        **models.row_columns,
+        **{k: pl.String() for k in models.keys if k not in models.row_columns},
+    }
+    raw = {logged_name(name, experiment.outcomes): dtype for name, dtype in given.items()}
+    return raw | {f"{SCORE}{name}": pl.Float64() for name in models.scores}
+
+
+def _request_id(request: Mapping[str, Any]) -> str:
+    """The client's, or a new one."""
+    name = request.get("request")
+    if name is None:
+        return uuid4().hex
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_REQUEST_ID or not name.isascii():
+        raise DataError(f"request: expected an id of 1 to {LONGEST_REQUEST_ID} ASCII characters")
+    return name
+
+
+def _key_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value)
+
+
+def _now() -> pl.Expr:
+    return pl.lit(datetime.now(UTC), TIME).alias("time")

@@ -1,0 +1,324 @@
+"""Models in MLflow: log, register, alias, resolve. No other file speaks to MLflow about models."""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from hashlib import sha256 as new_hash
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import mlflow.artifacts
+import mlflow.onnx
+import numpy as np
+import onnx
+from mlflow.entities import LoggedModelOutput, Metric
+from mlflow.entities.logged_model import LoggedModel
+from mlflow.entities.model_registry import RegisteredModel
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+from fulcrum.features.errors import ModelError, nearest
+from fulcrum.features.layout import DenseInput, IdInput, Input
+from fulcrum.features.staging import full_disk
+from fulcrum.serving.bundle.bundle import FACTS, Bundle
+from fulcrum.serving.scoring.scorer import example_arrays
+
+MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
+CACHE = Path(".fulcrum", "models")
+"""Where files of a remote server are kept."""
+REQUIREMENTS = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu")
+"""What `mlflow.pyfunc` needs to run the graph on tensors."""
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model URI turned into a bundle on this machine."""
+
+    bundle: Bundle
+    name: str
+    """Registered name; the bundle's own name for other URIs."""
+    version: str
+    """Registered version; the first part of the bundle's fingerprint for other URIs."""
+
+
+@dataclass(frozen=True)
+class AliasMove:
+    """One change of an alias."""
+
+    previous: int | None
+    """Version that had the alias before."""
+    version: int
+    time: str
+    """UTC, ISO 8601."""
+
+
+def absolute(uri: str) -> str:
+    """The URI of a store, meaning the same in every working directory: MLflow keeps one engine for
+    each URI that it has seen."""
+    file = uri.removeprefix("sqlite:///")
+    return uri if file == uri else f"sqlite:///{Path(file).absolute()}"
+
+
+class Registry:
+    """The models of one MLflow tracking server or store."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    @cached_property
+    def _client(self) -> mlflow.MlflowClient:
+        """Made when first needed: a model in a local folder needs no store."""
+        uri = absolute(self.uri)
+        return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+    def log(
+        self,
+        bundle: Bundle,
+        run_id: str,
+        name: str = "model",
+        step: int = 0,
+        metrics: dict[str, float] | None = None,
+    ) -> str:
+        """Log a bundle as a model of a run; gives its URI, `models:/m-...`.
+
+        The folder is an MLflow model with the `onnx` flavour, so `mlflow.onnx` and `mlflow.pyfunc`
+        load it for tensors, and holds the bundle's files unchanged beside `MLmodel`. `metrics`
+        become the model's own, by which MLflow ranks models.
+        """
+        with self._answering():
+            run = self._client.get_run(run_id)
+            model = self._client.create_logged_model(
+                run.info.experiment_id,
+                name=name,
+                source_run_id=run_id,
+                tags={"fulcrum.fingerprint": bundle.fingerprint},
+            )
+            with tempfile.TemporaryDirectory() as temporary:
+                folder = Path(temporary, "model")
+                _save(bundle, folder, model, run_id)
+                self._client.log_model_artifacts(model.model_id, str(folder))
+            self._client.finalize_logged_model(model.model_id, "READY")
+            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=step)])
+            now = int(datetime.now(UTC).timestamp() * 1000)
+            self._client.log_batch(
+                run_id,
+                metrics=[
+                    Metric(key, value, now, step, model_id=model.model_id, run_id=run_id)
+                    for key, value in (metrics or {}).items()
+                ],
+            )
+        return f"models:/{model.model_id}"
+
+    def register(self, uri: str, name: str) -> int:
+        """Make a logged model (`models:/m-...` or `runs:/<run>/<model>`) a version of `name`."""
+        model = self._logged_model(uri)
+        with self._answering():
+            try:
+                self._client.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            created = self._client.create_model_version(
+                name,
+                source=model.artifact_location,
+                run_id=model.source_run_id,
+                model_id=model.model_id,
+            )
+        return int(created.version)
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Point `alias` at a version, and record on the registered model what it pointed at."""
+        previous = self._registered(name).aliases.get(alias)
+        if str(previous) == str(version):
+            return
+        time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        move = {"from": int(previous) if previous else None, "to": version, "time": time}
+        with self._answering():
+            self._client.set_registered_model_alias(name, alias, str(version))
+            self._client.set_registered_model_tag(name, f"alias.{alias}.{time}", json.dumps(move))
+
+    def moves(self, name: str, alias: str) -> list[AliasMove]:
+        """Every move of an alias, oldest first."""
+        tags = self._registered(name).tags
+        found = (json.loads(tags[tag]) for tag in sorted(tags) if tag.startswith(f"alias.{alias}."))
+        return [AliasMove(move["from"], move["to"], move["time"]) for move in found]
+
+    def resolve(self, uri: str, cache: Path = CACHE) -> ResolvedModel:
+        """The bundle behind `models:/name@alias`, `models:/name/3`, `models:/m-...`,
+        `runs:/<run>/<model>` or a local folder.
+
+        Files of a remote server are kept in `cache`. Raises ModelError, naming the nearest models,
+        when there is none.
+        """
+        if not uri.startswith(("models:", "runs:")):
+            return _described(self._local(uri))
+        if uri.startswith("runs:") or MODEL_ID.fullmatch(uri.removeprefix("models:/")):
+            return _described(self._download(self._logged_model(uri).artifact_location, cache))
+        name, version = self._version(uri)
+        with self._answering():
+            location = self._client.get_model_version_download_uri(name, version)
+        return ResolvedModel(Bundle.load(self._download(location, cache)), name, version)
+
+    def version(self, uri: str) -> str:
+        """The version that `models:/name@alias` means now; raises as `resolve` does."""
+        return self._version(uri)[1]
+
+    def _local(self, uri: str) -> Path:
+        folder = Path(uri)
+        if (folder / FACTS).is_file():
+            return folder
+        with self._answering():
+            known = [f"models:/{name}" for name in self._names()]
+        if folder.exists():
+            raise ModelError(f"{uri}: not a Fulcrum model ({FACTS} is missing)")
+        raise ModelError(f"{uri}: no such folder{nearest(uri, known)}")
+
+    def _version(self, uri: str) -> tuple[str, str]:
+        """Name and version behind `models:/name@alias` or `models:/name/version`."""
+        path = uri.removeprefix("models:/").strip("/")
+        name, at, alias = path.partition("@")
+        if not at:
+            name, _, alias = path.rpartition("/")
+        if not name or not alias:
+            raise ModelError(f"{uri}: expected models:/<name>@<alias> or models:/<name>/<version>")
+        aliases = self._registered(name).aliases
+        if at and alias not in aliases:
+            known = [f"models:/{name}@{a}" for a in aliases]
+            raise ModelError(f"{uri}: no such alias{nearest(uri, known)}")
+        number = str(aliases[alias]) if at else alias
+        with self._answering():
+            versions = self._client.search_model_versions(f"name='{name}'")
+            known = [f"models:/{name}/{version.version}" for version in versions]
+            if f"models:/{name}/{number}" not in known:
+                raise ModelError(f"{uri}: no such version{nearest(uri, known)}")
+        return name, number
+
+    def _logged_model(self, uri: str) -> LoggedModel:
+        path = uri.partition(":/")[2]
+        with self._answering():
+            if uri.startswith("runs:/"):
+                return self._model_of_run(uri, *path.strip("/").partition("/")[::2])
+            if not MODEL_ID.fullmatch(path):
+                raise ModelError(f"{uri}: expected models:/m-<id> or runs:/<run>/<model>")
+            try:
+                return self._client.get_logged_model(path)
+            except MlflowException as error:
+                raise ModelError(f"{uri}: no such model in {self.uri}") from error
+
+    def _model_of_run(self, uri: str, run_id: str, name: str) -> LoggedModel:
+        """The run's model of that name with the largest step; any name when it is empty."""
+        try:
+            run = self._client.get_run(run_id)
+        except MlflowException as error:
+            raise ModelError(f"{uri}: no such run in {self.uri}") from error
+        outputs = run.outputs.model_outputs if run.outputs else []
+        models = [
+            self._client.get_logged_model(output.model_id)
+            for output in sorted(outputs, key=lambda output: -output.step)
+        ]
+        for model in models:
+            if name in ("", model.name):
+                return model
+        known = [f"runs:/{run_id}/{model.name}" for model in models]
+        raise ModelError(f"{uri}: the run has no such model{nearest(uri, known)}")
+
+    def _download(self, location: str, cache: Path) -> Path:
+        """The artifacts as a local folder: where they are, or a copy in `cache`."""
+        place = urlparse(location)
+        if place.scheme in ("", "file"):
+            return self._checked(Path(unquote(place.path)), location)
+        kept = cache / new_hash(location.encode()).hexdigest()[:32]
+        if not kept.exists():
+            with full_disk(cache):
+                cache.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=cache) as partial, self._answering():
+                    found = mlflow.artifacts.download_artifacts(
+                        location,
+                        dst_path=partial,
+                        tracking_uri=absolute(self.uri),
+                        registry_uri=absolute(self.uri),
+                    )
+                    self._checked(Path(found), location).rename(kept)
+        return kept
+
+    def _checked(self, folder: Path, location: str) -> Path:
+        if not (folder / FACTS).is_file():
+            raise ModelError(f"{location}: not logged by Fulcrum ({FACTS} is missing)")
+        return folder
+
+    def _names(self) -> list[str]:
+        return [model.name for model in self._client.search_registered_models()]
+
+    def _registered(self, name: str) -> RegisteredModel:
+        with self._answering():
+            try:
+                return self._client.get_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                message = f"no registered model named {name!r} in {self.uri}"
+                raise ModelError(message + nearest(name, self._names())) from error
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except MlflowException as error:
+            raise ModelError(f"MLflow at {self.uri}: {error.message}") from error
+
+
+def _save(bundle: Bundle, folder: Path, model: LoggedModel, run_id: str) -> None:
+    """Write the MLflow model: the flavour's own files, then the bundle's over them, byte for byte.
+
+    The large tables stay outside: the graph is saved with references to its data file."""
+    layout = bundle.state.layout
+    mlflow.onnx.save_model(
+        onnx.load(str(bundle.graph), load_external_data=False),
+        str(folder),
+        mlflow_model=Model(
+            artifact_path=model.artifact_location,
+            run_id=run_id,
+            model_uuid=model.model_id,
+            model_id=model.model_id,
+        ),
+        signature=ModelSignature(
+            Schema([_tensor(source) for source in layout.inputs]),
+            Schema([TensorSpec(np.dtype("float32"), (-1,), n) for n in layout.score_columns]),
+        ),
+        input_example=example_arrays(bundle),
+        pip_requirements=_requirements(),
+        onnx_execution_providers=["CPUExecutionProvider"],
+        save_as_external_data=False,
+        metadata={key: bundle.facts[key] for key in ("config", "state", "keys", "scores")},
+    )
+    shutil.copytree(bundle.folder, folder, dirs_exist_ok=True)
+
+
+def _tensor(source: Input) -> TensorSpec:
+    if isinstance(source, DenseInput):
+        return TensorSpec(np.dtype("float32"), (-1,), source.name)
+    shape = (-1,) if isinstance(source, IdInput) else (-1, source.max_length)
+    return TensorSpec(np.dtype("int64"), shape, source.name)
+
+
+def _requirements() -> list[str]:
+    pins = []
+    for package in REQUIREMENTS:
+        try:
+            pins.append(f"{package}=={version(package)}")
+        except PackageNotFoundError:
+            continue
+    return pins
+
+
+def _described(folder: Path) -> ResolvedModel:
+    bundle = Bundle.load(folder)
+    return ResolvedModel(bundle, bundle.name, bundle.fingerprint[:12])

@@ -1,0 +1,1 @@
+"""Raw rows to scores, in files and in memory."""

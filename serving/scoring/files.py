@@ -1,0 +1,177 @@
+"""Score files: one output file per input file, restartable, in bounded memory."""
+
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fulcrum.features.errors import DataError, StateError
+from fulcrum.features.raw.conform import conform
+from fulcrum.features.raw.source import scan
+from fulcrum.features.staging import full_disk
+from fulcrum.features.transform.transform import Gathered
+from fulcrum.serving.bundle.bundle import Bundle, sha256
+from fulcrum.serving.scoring.history import History
+from fulcrum.serving.scoring.onnx_session import Device
+from fulcrum.serving.scoring.scorer import Scorer
+from fulcrum.serving.scoring.slices import slices
+
+logger = logging.getLogger(__name__)
+
+NOTE = b"fulcrum"
+"""Key, in the footer of each output file, of the note that says what made it."""
+
+
+@dataclass(frozen=True)
+class ScoreReport:
+    """What `score_files` did."""
+
+    files: int
+    """Output files in the folder, those made by an earlier run included."""
+    skipped: int
+    """Of which were already done."""
+    rows: int
+    unknown: dict[str, int]
+    """Ids that the vocabulary does not hold, by feature."""
+
+
+Progress = Callable[[Path, int], None]
+"""Called with an input file and the number of its rows scored so far."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """What made an output file."""
+
+    model: str
+    """Fingerprint of the bundle."""
+    input: str
+    """SHA-256 of the input file."""
+    past: str | None
+    """Fingerprint of the history."""
+    rows: int = 0
+    unknown: Mapping[str, int] = field(default_factory=dict)
+
+    def difference(self, other: "Note") -> str | None:
+        """In what another making differs, in words."""
+        for name, words in (
+            ("model", "another model"),
+            ("input", "another input file"),
+            ("past", "another history"),
+        ):
+            if getattr(self, name) != getattr(other, name):
+                return words
+        return None
+
+
+def score_files(
+    bundle: Bundle,
+    inputs: str | Sequence[str],
+    output: Path,
+    *,
+    history: str | Sequence[str] | None = None,
+    device: Device = "auto",
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> ScoreReport:
+    """Score every input file (Parquet or CSV, by path, folder or glob) into `output`.
+
+    An output file (keys, then scores) appears under its name when it is complete. One that is
+    already there and was made from the same input and history by the same model is not made again.
+    Raises StateError, before anything is scored, when it was made otherwise; DataError for inputs
+    that cannot be read or lack a column; ResourceError when the disk is full.
+    """
+    source = scan(inputs, "--input")
+    keys = {key: source.schema.get(key, pl.Null()) for key in bundle.state.keys}
+    conform(source.frame, {**keys, **bundle.state.row_columns}, "the files of --input")
+    past = History(history, bundle.state) if history and bundle.state.past_columns else None
+    if past is None and bundle.state.past_columns:
+        logger.warning("no history given: every row is scored as if nothing had happened before it")
+    note = Note(bundle.fingerprint, "", past.fingerprint if past else None)
+    targets = _targets(source.files, output)
+    notes = {file: replace(note, input=sha256(file)) for file in targets}
+    done = {f: found for f, target in targets.items() if (found := _finished(target, notes[f]))}
+    scorer = Scorer(bundle, device, batch_size)
+    with ExitStack() as stack:
+        events = stack.enter_context(past.gathered()) if past and len(done) < len(targets) else None
+        for file, target in targets.items():
+            if file in done:
+                notes[file] = done[file]
+            else:
+                notes[file] = _score_file(scorer, file, target, events, notes[file], progress)
+    unknown: Counter[str] = sum((Counter(one.unknown) for one in notes.values()), Counter())
+    rows = sum(one.rows for one in notes.values())
+    return ScoreReport(len(notes), len(done), rows, dict(unknown))
+
+
+def _targets(files: Sequence[Path], output: Path) -> dict[Path, Path]:
+    """Output file by input file: the same place below `output` as below their common folder."""
+    common = Path(os.path.commonpath([file.resolve().parent for file in files]))
+    targets: dict[Path, Path] = {}
+    for file in files:
+        target = output / file.resolve().relative_to(common).with_suffix(".parquet")
+        if target in targets.values():
+            raise DataError(f"two input files would both be scored into {target}; rename one")
+        if target.resolve() == file.resolve():
+            raise DataError(f"{target}: the scores would replace their own input")
+        targets[file] = target
+    return targets
+
+
+def _finished(target: Path, wanted: Note) -> Note | None:
+    """The note of a finished output file; None when it is not there."""
+    if not target.exists():
+        return None
+    try:
+        found = Note(**json.loads((pq.read_metadata(target).metadata or {})[NOTE]))
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
+        raise StateError(f"{target}: not scores by Fulcrum; give another --output") from error
+    if difference := found.difference(wanted):
+        raise StateError(f"{target}: made from {difference}; remove it or give another --output")
+    return found
+
+
+def _score_file(
+    scorer: Scorer,
+    file: Path,
+    target: Path,
+    past: Gathered | None,
+    note: Note,
+    progress: Progress | None,
+) -> Note:
+    before, rows = Counter(scorer.unknown), 0
+    partial = target.with_name(f".{target.name}.partial")
+    with ExitStack() as stack:
+        stack.enter_context(full_disk(target))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stack.callback(partial.unlink, missing_ok=True)
+        with partial.open("wb") as stream:
+            writer: pq.ParquetWriter | None = None
+            for part in slices(file, scorer.columns, "--input"):
+                table = _table(scorer.score(part, past))
+                writer = writer or stack.enter_context(pq.ParquetWriter(stream, table.schema))
+                writer.write_table(table)
+                rows += part.height
+                if progress is not None:
+                    progress(file, rows)
+            assert writer is not None
+            unknown = dict(scorer.unknown - before)
+            note = replace(note, rows=rows, unknown=unknown)
+            writer.add_key_value_metadata({NOTE: json.dumps(asdict(note)).encode()})
+            writer.close()
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, target)
+    return note
+
+
+def _table(scores: pl.DataFrame) -> pa.Table:
+    return scores.to_arrow(compat_level=pl.CompatLevel.oldest())

@@ -1,0 +1,135 @@
+"""Rows as JSON values into a typed frame, with an error that names the field."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+import polars as pl
+
+from fulcrum.features.errors import DataError
+
+Columns = Mapping[str, pl.DataType]
+
+
+def parse_rows(rows: Any, columns: Columns, what: str = "rows") -> pl.DataFrame:
+    """A frame with exactly `columns` from a list of JSON objects; other fields are ignored.
+
+    Every field must be there, null where unknown. Raises DataError naming the row and the field."""
+    if not isinstance(rows, list):
+        raise DataError(f"{what}: expected a list of objects, got {_kind(rows)}")
+    for i, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise DataError(f"{what}[{i}]: expected an object, got {_kind(row)}")
+        if missing := [name for name in columns if name not in row]:
+            raise DataError(f"{what}[{i}].{missing[0]}: missing (null when unknown)")
+    values = {name: [row[name] for row in rows] for name in columns}
+    return parse_columns(values, columns, lambda name, i: f"{what}[{i}].{name}")
+
+
+def parse_columns(values: Mapping[str, Sequence[Any]], columns: Columns, at: Any) -> pl.DataFrame:
+    """A frame with exactly `columns` from a list of JSON values each; `at(name, i)` says in an
+    error where the value stood."""
+    series = []
+    for name, dtype in columns.items():
+        parsed = []
+        for i, value in enumerate(values[name]):
+            try:
+                parsed.append(_value(value, dtype))
+            except ValueError as error:
+                raise DataError(f"{at(name, i)}: {error}") from None
+        try:
+            series.append(pl.Series(name, parsed, dtype=dtype, strict=True))
+        except (pl.exceptions.PolarsError, ArithmeticError, TypeError, ValueError) as error:
+            raise DataError(f"{name}: not of type {dtype}: {error}") from error
+    return pl.DataFrame(series)
+
+
+def _value(value: Any, dtype: pl.DataType) -> Any:
+    """The value as Polars takes it for `dtype`; ValueError says what was expected."""
+    # A column in which training saw no value has none of its own type.
+    if value is None or dtype == pl.Null:
+        return None
+    if isinstance(dtype, pl.List | pl.Array):
+        if not isinstance(value, list):
+            raise _expected("a list", value)
+        return [_value(item, _inner(dtype)) for item in value]
+    if dtype.is_integer():
+        return _whole(value, dtype)
+    if dtype.is_float():
+        return _number(value)
+    if dtype == pl.Boolean:
+        if not isinstance(value, bool):
+            raise _expected("true or false", value)
+        return value
+    if dtype.is_temporal():
+        return _moment(value, dtype)
+    return _text(value)
+
+
+def _inner(dtype: pl.List | pl.Array) -> pl.DataType:
+    inner = dtype.inner
+    return inner() if isinstance(inner, type) else inner
+
+
+def _whole(value: Any, dtype: pl.DataType) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _expected("a whole number", value)
+    bits = int("".join(c for c in str(dtype) if c.isdigit()))
+    low, high = (
+        (0, 2**bits) if str(dtype).startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1))
+    )
+    if not low <= value < high:
+        raise ValueError(f"expected a whole number of type {dtype}, got one outside its range")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _expected("a number", value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError("expected a finite number (null when unknown)")
+    return number
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _expected("a string", value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("the string is not valid Unicode") from None
+    return value
+
+
+def _moment(value: Any, dtype: pl.DataType) -> datetime | date | time:
+    """Text in ISO 8601; a time with a zone becomes UTC where the column has none."""
+    if not isinstance(value, str):
+        raise _expected("a time in ISO 8601", value)
+    try:
+        if dtype == pl.Date:
+            return date.fromisoformat(value)
+        if dtype == pl.Time:
+            return time.fromisoformat(value)
+        moment = datetime.fromisoformat(value)
+        zone = getattr(dtype, "time_zone", None)
+        if zone is None:
+            return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"expected a time in ISO 8601, got {value[:40]!r}") from None
+
+
+def _expected(what: str, value: Any) -> ValueError:
+    return ValueError(f"expected {what}, got {_kind(value)}")
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
+    return "null" if value is None else names.get(type(value), "a number")

@@ -1,0 +1,153 @@
+"""ONNX Runtime. No other file imports it."""
+
+import logging
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnxruntime as ort
+
+from fulcrum.features.errors import ModelError, ResourceError
+from fulcrum.features.layout import PADDING, UNKNOWN, DenseInput, IdInput, Input, Layout
+
+Device = Literal["auto", "cpu", "cuda"]
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+logger = logging.getLogger(__name__)
+
+
+class Session:
+    """A graph on a device, fed with batches of one fixed size through buffers made once.
+
+    The fixed size keeps the memory arena of a GPU from growing with each new shape; the last batch
+    is padded and its padding cut off again. Calls from several threads take turns.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        layout: Layout,
+        device: Device = "auto",
+        batch_size: int = 4096,
+        threads: int = 2,
+    ) -> None:
+        """Raises ResourceError when CUDA was asked for and does not work, ModelError when the graph
+        cannot be read or has other inputs than the layout."""
+        self.layout = layout
+        self.batch_size = batch_size
+        self._session = _open(path, device, threads)
+        names = [source.name for source in self._session.get_inputs()]
+        if names != [source.name for source in layout.inputs]:
+            raise ModelError(f"{path}: the graph's inputs are not those of its feature state")
+        self.device = "cuda" if self._session.get_providers()[0] == CUDA else "cpu"
+        self.facts: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self._rows = {table.name: table.rows for table in layout.tables}
+        self._lock = threading.Lock()
+        self._bind()
+
+    def _bind(self) -> None:
+        self._host = {source.name: self._empty(source) for source in self.layout.inputs}
+        self._inputs = {
+            name: ort.OrtValue.ortvalue_from_numpy(array, self.device)
+            for name, array in self._host.items()
+        }
+        self._outputs = {
+            name: ort.OrtValue.ortvalue_from_shape_and_type(
+                [self.batch_size], np.float32, self.device
+            )
+            for name in self.layout.score_columns
+        }
+        self._binding = self._session.io_binding()
+        for name, value in self._inputs.items():
+            self._binding.bind_ortvalue_input(name, value)
+        for name, value in self._outputs.items():
+            self._binding.bind_ortvalue_output(name, value)
+
+    def _empty(self, source: Input) -> np.ndarray:
+        if isinstance(source, DenseInput):
+            return np.zeros(self.batch_size, np.float32)
+        if isinstance(source, IdInput):
+            return np.zeros(self.batch_size, np.int64)
+        return np.full((self.batch_size, source.max_length), PADDING, np.int64)
+
+    def warm_up(self) -> None:
+        """Run one batch of nulls, so that the first real one finds everything allocated."""
+        with self._lock:
+            self._session.run_with_iobinding(self._binding)
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Scores `(rows,)` float32 by score column, from one array per layout input."""
+        rows = len(next(iter(arrays.values())))
+        scores = {name: np.empty(rows, np.float32) for name in self._outputs}
+        for start in range(0, rows, self.batch_size):
+            stop = min(start + self.batch_size, rows)
+            with self._lock:
+                for source in self.layout.inputs:
+                    self._fill(source, arrays[source.name][start:stop])
+                self._session.run_with_iobinding(self._binding)
+                for name, value in self._outputs.items():
+                    scores[name][start:stop] = value.numpy()[: stop - start]
+        return scores
+
+    def _fill(self, source: Input, array: np.ndarray) -> None:
+        host = self._host[source.name]
+        host[: len(array)] = array if isinstance(source, DenseInput) else self._known(source, array)
+        self._inputs[source.name].update_inplace(host)
+
+    def _known(self, source: Input, ids: np.ndarray) -> np.ndarray:
+        """No id may leave its table: a CPU raises, CUDA reads foreign memory, -1 the last row."""
+        assert not isinstance(source, DenseInput)
+        lowest = 0 if isinstance(source, IdInput) else PADDING
+        outside = (ids < lowest) | (ids >= self._rows[source.table])
+        return np.where(outside, UNKNOWN, ids) if outside.any() else ids
+
+
+def _open(path: Path, device: Device, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    if device != "cpu" and CUDA in ort.get_available_providers():
+        # Finds the CUDA libraries that torch's wheels brought along.
+        ort.preload_dlls()
+        session = _session(path, options, [CUDA, CPU])
+        # The runtime falls back to the CPU by itself; what it built tells the truth.
+        if session.get_providers()[0] == CUDA:
+            return session
+        logger.warning("CUDA is there but does not start")
+    if device == "cuda":
+        raise ResourceError(
+            "device cuda: ONNX Runtime cannot use CUDA on this machine "
+            f"(providers that it has: {', '.join(ort.get_available_providers())}). "
+            "Install onnxruntime-gpu in place of onnxruntime, or use --device cpu"
+        )
+    return _session(path, options, [CPU])
+
+
+def _session(path: Path, options: ort.SessionOptions, providers: list[str]) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # the runtime's own exception classes are not public
+        raise ModelError(f"{path}: ONNX Runtime cannot read the graph: {error}") from error
+
+
+def probe(graph: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, bool]:
+    """Whether each provider that the runtime lists really runs a graph: the list says only what was
+    compiled in, and what a provider cannot run goes silently to the CPU."""
+    if CUDA in ort.get_available_providers():
+        ort.preload_dlls()
+    works = {}
+    for provider in ort.get_available_providers():
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        if provider != CPU:
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        try:
+            session = ort.InferenceSession(graph, options, providers=[provider])
+            session.run(None, dict(inputs))
+            works[provider] = session.get_providers()[0] == provider
+        except Exception:  # the runtime's own exception classes are not public
+            works[provider] = False
+    return works

@@ -1,0 +1,101 @@
+"""Raw rows to scores: the transform of training, then the graph."""
+
+import threading
+from collections import Counter
+
+import numpy as np
+import polars as pl
+
+from fulcrum.features.errors import DataError, StateError, nearest
+from fulcrum.features.layout import UNKNOWN, DenseInput, IdInput
+from fulcrum.features.reading.arrays import to_arrays
+from fulcrum.features.transform.transform import Gathered, encode, gather
+from fulcrum.serving.bundle.bundle import Bundle
+from fulcrum.serving.scoring.json_rows import parse_rows
+from fulcrum.serving.scoring.onnx_session import Device, Session
+
+
+class Scorer:
+    """A bundle on a device. Safe to call from several threads."""
+
+    def __init__(
+        self, bundle: Bundle, device: Device = "auto", batch_size: int | None = None
+    ) -> None:
+        """Raises StateError when the graph was made for another feature state, ResourceError when
+        the device is missing."""
+        self.bundle = bundle
+        self.state = bundle.state
+        self.columns = tuple(dict.fromkeys((*self.state.keys, *self.state.row_columns)))
+        """Columns that `score` reads."""
+        self.unknown: Counter[str] = Counter()
+        """Ids that the vocabularies do not hold, by feature, over all rows scored so far."""
+        self._lock = threading.Lock()
+        self._batch_size = batch_size or bundle.serving.batch_size
+        self._session = Session(
+            bundle.graph, self.state.layout, device, self._batch_size, bundle.serving.threads
+        )
+        if self._session.facts.get("state") != self.state.fingerprint:
+            raise StateError(f"{bundle.graph}: not exported for the feature state beside it")
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `cuda`."""
+        return self._session.device
+
+    def warm_up(self) -> None:
+        """Score the bundle's example once."""
+        self._session.run(example_arrays(self.bundle))
+
+    def score(
+        self, rows: pl.DataFrame, past: pl.LazyFrame | Gathered | None = None
+    ) -> pl.DataFrame:
+        """The key columns, then one Float32 column per score, in the order of `rows`.
+
+        `past` are raw events of any time and order; only those strictly before a row count for it.
+        Raises DataError when a column is missing or does not hold what training saw."""
+        for key in self.state.keys:
+            if key not in rows.columns:
+                raise DataError(f"the rows have no column `{key}`{nearest(key, rows.columns)}")
+        return pl.DataFrame([*(rows[key] for key in self.state.keys), *self.predict(rows, past)])
+
+    def predict(
+        self, rows: pl.DataFrame, past: pl.LazyFrame | Gathered | None = None
+    ) -> pl.DataFrame:
+        """`score` without the keys, which the rows then need not have."""
+        try:
+            if isinstance(past, pl.LazyFrame):
+                past = gather(past, self.state) if self.state.past_columns else None
+            encoded = encode(rows.lazy(), self.state, past).collect()
+        except pl.exceptions.PolarsError as error:
+            first_line = str(error).strip().splitlines()[0]
+            raise DataError(f"the rows do not fit the features: {first_line}") from error
+        self._count_unknown(encoded)
+        # Arrays are padded to the longest list, so they are made for one batch at a time.
+        parts = [
+            self._session.run(to_arrays(part, self.state.layout))
+            for part in (encoded.iter_slices(self._batch_size) if encoded.height else [encoded])
+        ]
+        return pl.DataFrame(
+            {
+                n: np.concatenate([part[n] for part in parts])
+                for n in self.state.layout.score_columns
+            }
+        )
+
+    def _count_unknown(self, encoded: pl.DataFrame) -> None:
+        counts = {}
+        for source in self.state.layout.inputs:
+            if isinstance(source, DenseInput):
+                continue
+            ids = encoded[source.name]
+            if not isinstance(source, IdInput):
+                ids = ids.explode()
+            counts[source.name] = int((ids == UNKNOWN).sum())
+        with self._lock:
+            self.unknown.update(counts)
+
+
+def example_arrays(bundle: Bundle) -> dict[str, np.ndarray]:
+    """The bundle's example as the graph takes it."""
+    rows = parse_rows(bundle.example, bundle.state.row_columns, "example")
+    return to_arrays(encode(rows.lazy(), bundle.state).collect(), bundle.state.layout)

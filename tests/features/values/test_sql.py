@@ -1,0 +1,72 @@
+import polars as pl
+import pytest
+
+from fulcrum.features.errors import ConfigError, DataError
+from fulcrum.features.values import sql
+
+TYPES = {"x": pl.Int64(), "y": pl.Int64(), "name": pl.String(), "tags": pl.List(pl.String())}
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("x", ("x",)),
+        ("1", ()),
+        ("x >= 0.7 * y", ("x", "y")),
+        ("(x // 3600000 + 8) % 24", ("x",)),
+        ("LEAST(x / NULLIF(y, 0), 3.0)", ("x", "y")),
+        ("name IN ('a', 'b')", ("name",)),
+        ("name LIKE 'a%'", ("name",)),
+        ("name LIKE 'over%' AND x // 2 = 1", ("name", "x")),
+        ("CASE WHEN x > 0 THEN y END", ("x", "y")),
+        ("ARRAY_LENGTH(tags)", ("tags",)),
+        ('"x" + 1', ("x",)),
+    ],
+)
+def test_mentions_the_columns_it_reads(text: str, columns: tuple[str, ...]) -> None:
+    sql.check(text)
+    assert sql.mentions(text) == columns
+    assert sql.reads(text, TYPES)[0] == columns
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x >", "no SQL expression"),
+        ("x, y", "no SQL expression"),
+        ("x) AS z, (y", "no SQL expression"),
+        ("nonsense(x)", "unsupported function 'nonsense'"),
+        ("user = 1", 'write "user" in double quotes'),
+        ("AVG(x)", "more than one row"),
+        ("x - AVG(x)", "more than one row"),
+        ("COUNT(*)", "more than one row"),
+        ("SUM(x) OVER (PARTITION BY y)", "uses OVER"),
+        ("x IN (SELECT y FROM self)", "uses SELECT"),
+        ("UNNEST(tags)", "uses UNNEST"),
+    ],
+)
+def test_refuses_what_is_no_expression_over_one_row(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        sql.check(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x + z", "no column `z`"),
+        ("nam = 'a'", "no column `nam`; did you mean `name`"),
+        ("name + 1", r"does not fit its columns \(name String\)"),
+        ("name > 1", "does not fit its columns"),
+    ],
+)
+def test_names_the_column_or_type_that_does_not_fit(text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        sql.reads(text, TYPES)
+
+
+def test_values_become_columns_named_by_the_expression() -> None:
+    text = 'x // 2 + "odd name"'
+    frame = pl.LazyFrame({"x": [3, None, 8], "odd name": [1, 1, 2]})
+    added = sql.evaluate(frame, {sql.value(text): text}).collect()
+    assert added[sql.value(text)].to_list() == [3 // 2 + 1, None, 8 // 2 + 2]
+    assert added.columns[:2] == ["x", "odd name"]

@@ -1,0 +1,238 @@
+"""From rows to units: what is summed, what is refused, and in which words."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fulcrum.features.errors import ConfigError, DataError
+from fulcrum.pipelines.ab.log.experiment import Experiment
+from fulcrum.pipelines.ab.log.gather import gather
+from fulcrum.pipelines.ab.log.staged import ARM, UNIT, numerator, segment, stage
+from fulcrum.pipelines.ab.log.units import FIRST, ROWS, Units
+from tests.pipelines.ab.logs import BEGAN, experiment, log
+
+
+def units(rows: pl.DataFrame, folder: Path, test: Experiment | None = None) -> Units:
+    file = folder / "log.parquet"
+    rows.write_parquet(file)
+    test = test or experiment()
+    return gather(stage([str(file)], test, folder), test)
+
+
+def test_a_unit_is_one_row_with_the_sums_of_its_rows(tmp_path: Path) -> None:
+    rows = log(users=300)
+    found = units(rows, tmp_path)
+    by_hand = rows.group_by("user_id").agg(
+        pl.col("click").sum(), pl.len(), pl.col("time").min().dt.epoch("us").alias("first")
+    )
+    both = found.frame.with_columns(pl.col(UNIT).cast(pl.Int64)).join(
+        by_hand, left_on=UNIT, right_on="user_id"
+    )
+    assert len(both) == len(found.frame) == 300
+    assert (both[numerator("ctr")] == both["click"]).all()
+    assert (both[ROWS] == both["len"]).all()
+    assert (both[FIRST] == both["first"]).all()
+    assert found.frame[FIRST].is_sorted()
+    assert found.rows == len(rows)
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 1000), parts=st.integers(1, 4))
+def test_order_of_rows_and_files_changes_nothing(seed: int, parts: int, tmp_path: Path) -> None:
+    rows = log(users=60)
+    test = experiment(segments={"country": "country"})
+    shuffled = rows.sample(fraction=1, shuffle=True, seed=seed)
+    folder = tmp_path / f"{seed}-{parts}"
+    folder.mkdir()
+    files = [folder / f"{i}.parquet" for i in range(parts)]
+    for i, file in enumerate(files):
+        shuffled[i::parts].write_parquet(file)
+    out = tmp_path / "out"
+    out.mkdir(exist_ok=True)
+    again = gather(stage([str(file) for file in files], test, out), test)
+    whole = units(rows, tmp_path, test)
+    assert again.frame.equals(whole.frame)
+    assert again.daily.equals(whole.daily)
+
+
+def test_order_changes_nothing_where_rows_are_the_units(tmp_path: Path) -> None:
+    rows = log(users=100)
+    test = experiment().model_copy(update={"unit": None})
+    plain = units(rows, tmp_path, test).frame.drop(UNIT)
+    shuffled = units(rows.sample(fraction=1, shuffle=True, seed=1), tmp_path, test).frame.drop(UNIT)
+    assert len(plain) == len(rows)
+    assert plain.equals(shuffled)
+
+
+def test_where_and_derived_columns_are_as_in_a_run(tmp_path: Path) -> None:
+    rows = log(users=200)
+    test = experiment(
+        log={
+            "time": {"column": "time"},
+            "derive": {"long": "watch > 20"},
+            "where": "country <> 'jp'",
+        },
+        metrics={"long": {"kind": "mean", "value": "long", "role": "primary"}},
+    )
+    found = units(rows, tmp_path, test)
+    kept = rows.filter(pl.col("country") != "jp")
+    assert found.frame[numerator("long")].sum() == (kept["watch"] > 20).sum()
+    assert found.filtered == len(rows) - len(kept)
+    assert sum(found.dealt.values()) == 200  # before the filter
+
+
+def test_side_tables_say_what_rows_lack(tmp_path: Path) -> None:
+    rows = log(users=100).drop("country")
+    table = tmp_path / "users.csv"
+    pl.DataFrame({"user_id": range(50), "plan": ["free", "paid"] * 25}).write_csv(table)
+    test = experiment(
+        log={
+            "time": {"column": "time"},
+            "tables": {"users": {"path": str(table), "key": "user_id"}},
+        },
+        segments={"plan": "plan"},
+    )
+    counts = dict(units(rows, tmp_path, test).frame[segment("plan")].value_counts().iter_rows())
+    assert counts == {"free": 25, "paid": 25, "unknown": 50}
+
+
+def test_rows_before_the_test_are_the_past_of_units(tmp_path: Path) -> None:
+    rows = log(users=200, before=7)
+    test = experiment(pre_period={"until": BEGAN})
+    found = units(rows, tmp_path, test)
+    past = rows.filter(pl.col("time") < pl.lit(BEGAN).str.to_datetime())
+    here = set(rows.filter(pl.col("time") >= pl.lit(BEGAN).str.to_datetime())["user_id"])
+    assert found.before == len(past)
+    assert set(found.frame[UNIT].cast(pl.Int64)) == here
+    clicks = past.filter(pl.col("user_id").is_in(list(here)))["click"].sum()
+    assert found.frame[f"before.{numerator('ctr')}"].sum() == clicks
+    users = found.users("ctr", found.arm("control"))
+    assert users.before is not None
+    with_past = set(past["user_id"])
+    alone = [int(u) not in with_past for u in found.arm("control")[UNIT]]
+    assert (np.isnan(users.before) == alone).all()
+
+
+def test_a_total_is_cut_off_at_the_quantile_of_both_arms(tmp_path: Path) -> None:
+    rows = log(users=300)
+    metric = {"kind": "mean", "value": "watch", "role": "primary"}
+    plain = units(rows, tmp_path, experiment(metrics={"watch": metric}))
+    cut = units(rows, tmp_path, experiment(metrics={"watch": metric | {"winsorise": 0.9}}))
+    totals = plain.frame[numerator("watch")]
+    limit = totals.quantile(0.9, "higher")
+    assert cut.frame[numerator("watch")].max() == limit
+    assert cut.frame[numerator("watch")].sum() == totals.clip(upper_bound=limit).sum()
+
+
+def test_units_in_both_arms_are_counted_and_left_out(tmp_path: Path) -> None:
+    rows = log(users=100)
+    other = pl.when(pl.col("user_id") < 3).then(pl.lit("control")).otherwise(pl.col("arm"))
+    extra = rows.group_by("user_id").first().with_columns(other.alias("arm"))
+    both = pl.concat([rows, extra.select(rows.columns)])
+    crossers = (both.group_by("user_id").agg(pl.col("arm").n_unique())["arm"] > 1).sum()
+    found = units(both, tmp_path)
+    assert found.crossed == crossers > 0
+    assert len(found.frame) == 100 - crossers
+    assert found.test.select(pl.len()).collect().item() == found.rows == found.frame[ROWS].sum()
+
+
+def test_rows_without_an_arm_are_outside_the_test(tmp_path: Path) -> None:
+    rows = log(users=100)
+    outside = rows.with_columns(
+        pl.col("user_id") + 1000, pl.lit(None, pl.String).alias("arm"), click=99.0
+    )
+    found = units(pl.concat([rows, outside]), tmp_path)
+    assert found.outside == len(rows)
+    assert found.frame.equals(units(rows, tmp_path).frame)
+
+
+def wrong(name: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """The log with one thing that is not right."""
+    later = pl.col("time") + pl.duration(days=30)
+    treated = pl.col("arm") == "treatment"
+    changes: dict[str, Any] = {
+        "no such column": rows.rename({"click": "clicks"}),
+        "arm column": rows.rename({"arm": "arms"}),
+        "unnamed arm": rows.with_columns(pl.col("arm").replace("treatment", "treatmen")),
+        "empty arm": rows.filter(~treated),
+        "in both arms": rows.with_columns(
+            pl.Series("arm", ["control", "treatment"] * (len(rows) // 2 + 1))[: len(rows)]
+        ),
+        "no time": rows.with_columns(pl.when(pl.col("click") == 0).then("time")),
+        "one after the other": rows.with_columns(pl.when(treated).then(later).otherwise("time")),
+        "text": rows.with_columns(pl.col("click").cast(pl.String) + "!"),
+    }
+    return changes[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "no such column",
+            "analysis.metrics.ctr.numerator: `click`: there is no column `click`; did you mean "
+            "`clicks`?",
+        ),
+        ("arm column", "analysis.log.arm: there is no column `arm`; did you mean `arms`?"),
+        (
+            "unnamed arm",
+            "the log has an arm `treatmen` that the experiment does not name; expected one of "
+            "control, treatment; did you mean `treatment`?",
+        ),
+        ("empty arm", "arm `treatment` has no row in the log; expected rows of each arm"),
+        ("no time", "rows of the test have no time in `time`"),
+        ("one after the other", "never at the same time, so that times, not arms, would be"),
+        ("text", "analysis.metrics.ctr.numerator: `click` is String; expected numbers"),
+    ],
+)
+def test_bad_rows_get_one_clear_message(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as error:
+        units(wrong(name, log(users=100)), tmp_path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_log_most_of_whose_units_are_in_both_arms_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"\d+ of 100 units are in several arms, for example '\d+'"):
+        units(wrong("in both arms", log(users=100)), tmp_path)
+
+
+def test_an_arm_that_the_filter_empties_is_told(tmp_path: Path) -> None:
+    test = experiment(log={"time": {"column": "time"}, "where": "arm = 'control'"})
+    with pytest.raises(DataError, match=r"no row in the log that meets `analysis\.log\.where`"):
+        units(log(users=50), tmp_path, test)
+
+
+def test_a_test_that_begins_after_its_log_is_told(tmp_path: Path) -> None:
+    test = experiment(pre_period={"until": "2030-01-01"})
+    with pytest.raises(DataError, match="arm `control` has no row in the log since the test began"):
+        units(log(users=50), tmp_path, test)
+
+
+def test_a_beginning_that_is_no_time_is_told(tmp_path: Path) -> None:
+    test = experiment(pre_period={"until": "last week"})
+    with pytest.raises(DataError, match="'last week' is no time; expected ISO 8601"):
+        units(log(users=50), tmp_path, test)
+
+
+def test_a_segment_that_is_no_property_of_units_is_told(tmp_path: Path) -> None:
+    test = experiment(segments={"item": "item"})
+    with pytest.raises(DataError, match=r"segments.item: `item` has several values for \d+ of 50"):
+        units(log(users=50), tmp_path, test)
+
+
+def test_an_experiment_without_an_analysis_is_told(tmp_path: Path) -> None:
+    test = experiment().model_copy(update={"analysis": None})
+    with pytest.raises(ConfigError, match="the experiment has no `analysis`"):
+        stage(["nowhere"], test, tmp_path)
+
+
+def test_every_unit_of_an_arm_is_its_own(tmp_path: Path) -> None:
+    found = units(log(users=80), tmp_path)
+    assert sum(len(found.arm(arm)) for arm in ("control", "treatment")) == len(found.frame)
+    assert found.arm("control")[ARM].unique().to_list() == ["control"]

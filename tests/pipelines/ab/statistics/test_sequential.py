@@ -1,0 +1,124 @@
+"""Looking after every user is safe, and says in the end what looking once says."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fulcrum.features.errors import DataError
+from fulcrum.pipelines.ab.statistics import effects, sequential
+from fulcrum.pipelines.ab.statistics.users import Users
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def arrivals(
+    seed: int, users: int = 300, effect: float = 0.0, share: float = 0.5
+) -> tuple[Users, np.ndarray]:
+    """Clicks over impressions in treatment and control, in the order in which users came."""
+    rng = np.random.default_rng(seed)
+    treated = rng.random(users) < share
+    rows = 1 + rng.poisson(3, users)
+    clicks = rng.binomial(rows, rng.beta(2, 8, users)) + effect * treated * rows
+    return Users(clicks.astype(float), rows.astype(float)), treated
+
+
+def part(users: Users, chosen: np.ndarray) -> Users:
+    return Users(users.numerator[chosen], users.denominator[chosen])
+
+
+def test_after_each_user_it_knows_what_those_so_far_say():
+    users, treated = arrivals(0)
+    path = sequential.path(users, treated)
+    assert path.users[-1] == 300
+    for place in (0, 57, -1):
+        so_far = np.arange(300) < path.users[place]
+        effect = effects.compare(part(users, so_far & ~treated), part(users, so_far & treated))
+        assert path.difference[place] == pytest.approx(effect.difference, rel=1e-9)
+        assert path.se[place] == pytest.approx(effect.se, rel=1e-9)
+
+
+def test_it_begins_when_both_arms_have_twenty():
+    users, _ = arrivals(1)
+    treated = np.arange(300) >= 100
+    assert sequential.path(users, treated).users[0] == 120
+    with pytest.raises(DataError, match="100 users in control and 19 in treatment"):
+        few = np.arange(300) < 119
+        sequential.path(part(users, few), treated[few])
+
+
+def test_the_formulas_by_hand():
+    """n = 50 paired differences of variance V."""
+    n, variance, mean, tau, alpha, best = 50, 2.0, 0.6, 0.3, 0.05, 40
+    path = sequential.Path(np.array([n]), np.array([mean]), np.array([np.sqrt(variance / n)]))
+    total = variance + n * tau**2
+    ratio = np.sqrt(variance / total) * np.exp(n**2 * tau**2 * mean**2 / (2 * variance * total))
+    assert sequential.msprt(path, tau=tau) == pytest.approx([1 / ratio], rel=1e-9)
+    rho = (-2 * np.log(alpha) + np.log(-2 * np.log(alpha) + 1)) / best
+    spread = n * rho + 1
+    half = np.sqrt(variance) * np.sqrt(2 * spread / (n**2 * rho) * np.log(np.sqrt(spread) / alpha))
+    low, high = sequential.confidence_sequence(path, alpha, best)
+    assert (low[0], high[0]) == pytest.approx((mean - half, mean + half), rel=1e-9)
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS, st.floats(0, 0.2), st.sampled_from([0.5, 0.2]))
+def test_p_falls_below_alpha_where_the_sequence_first_leaves_zero(seed, effect, share):
+    path = sequential.path(*arrivals(seed, effect=effect, share=share))
+    low, high = sequential.confidence_sequence(path, 0.1, 200)
+    left = np.maximum.accumulate((low > 0) | (high < 0))
+    np.testing.assert_array_equal(sequential.msprt(path, 0.1, 200) < 0.1, left)
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS, st.floats(0, 0.2), st.integers(50, 100_000))
+def test_the_sequence_holds_the_interval_of_one_look(seed, effect, tuned_for):
+    users, treated = arrivals(seed, effect=effect)
+    low, high = sequential.confidence_sequence(sequential.path(users, treated), 0.05, tuned_for)
+    fixed = effects.compare(part(users, ~treated), part(users, treated))
+    assert low[-1] < fixed.low < fixed.high < high[-1]
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS, st.floats(1e-2, 1e2))
+def test_swapping_arms_flips_it_and_scaling_scales_it(seed, factor):
+    users, treated = arrivals(seed, effect=0.1)
+    scaled = Users(factor * users.numerator, users.denominator)
+    path, other = sequential.path(users, treated), sequential.path(scaled, ~treated)
+    np.testing.assert_allclose(other.difference, -factor * path.difference, rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(sequential.msprt(other), sequential.msprt(path), rtol=1e-7)
+
+
+def test_p_never_rises_and_falls_with_more_users():
+    users, treated = arrivals(2, users=4000, effect=0.05)
+    p = sequential.msprt(sequential.path(users, treated))
+    assert (np.diff(p) <= 0).all() and p[0] > 0.5 and p[-1] < 0.01
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2])
+def test_looking_after_every_user_is_wrong_in_less_than_one_of_twenty(share):
+    """2,000 tests of 4,000 users without effect; looking so without it is wrong in two of five."""
+    wrong = np.zeros(4)
+    for seed in range(2000):
+        path = sequential.path(*arrivals(seed, users=4000, share=share))
+        low, high = sequential.confidence_sequence(path, 0.05, 4000)
+        wrong += [
+            sequential.msprt(path, 0.05, 4000)[-1] < 0.05,
+            sequential.msprt(path, tau=0.01)[-1] < 0.05,
+            ((low > 0) | (high < 0)).any(),
+            (np.abs(path.difference) > 1.96 * path.se).any(),
+        ]
+    wrong /= 2000
+    assert wrong[:3].max() < 0.05
+    assert wrong[3] > 0.3
+
+
+def test_the_power_of_looking_grows_with_users():
+    found = []
+    for size in (500, 2000, 8000):
+        seen = 0
+        for seed in range(200):
+            users, treated = arrivals(seed, users=size, effect=0.02)
+            seen += sequential.msprt(sequential.path(users, treated), tuned_for=2000)[-1] < 0.05
+        found.append(seen / 200)
+    assert found[0] < found[1] < found[2] and found[2] > 0.8

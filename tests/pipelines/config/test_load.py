@@ -1,0 +1,372 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fulcrum.features.errors import ConfigError
+from fulcrum.models.weightings import WEIGHTINGS
+from fulcrum.models.weightings.refused import REFUSED
+from fulcrum.pipelines.ab.log.experiment import Experiment
+from fulcrum.pipelines.ab.log.experiment import problems as problems_of_test
+from fulcrum.pipelines.ab.simulation.config import Simulation
+from fulcrum.pipelines.config.load import fingerprint, load, merge, read, schema, to_yaml
+from fulcrum.pipelines.config.rules import problems as problems_of_run
+from fulcrum.pipelines.config.run import RunConfig
+from fulcrum.pipelines.config.yaml_text import dump, parse
+
+SMALL = """\
+name: small
+data:
+  events: logs/*.parquet
+  time: {column: t}
+  outcomes: [click]
+features:
+  user_id: {kind: categorical, min_count: 2}
+  price: {kind: numeric, transform: log1p}
+  seen: {kind: window, key: user_id, statistic: count}
+tasks:
+  click: {kind: binary, label: click}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str, name: str = "run.yaml") -> Path:
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return write
+
+
+def problems(file: Path, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(file, overrides)
+    return str(caught.value)
+
+
+def test_defaults_fill_in(write):
+    config = load(write(SMALL))
+    assert config.model.architecture == "mmoe"
+    assert config.features["user_id"].min_count == 2
+    assert config.data.split.kind == "time"
+
+
+def test_resolved_yaml_loads_to_an_equal_config(write):
+    config = load(write(SMALL), ["train.early_stopping=null", "train.dense.lr=1e-5"])
+    again = load(write(to_yaml(config), "again.yaml"))
+    assert again == config
+    assert fingerprint(again) == fingerprint(config)
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=10)
+
+
+@settings(max_examples=30)
+@given(
+    salt=TEXT,
+    lr=st.floats(min_value=1e-12, max_value=1e12),
+    outcomes=st.lists(TEXT),
+    classes=st.lists(TEXT | st.integers(), min_size=2, unique_by=lambda c: (type(c), c)),
+)
+def test_any_config_round_trips(tmp_path_factory, salt, lr, outcomes, classes):
+    folder = tmp_path_factory.mktemp("round")
+    (folder / "small.yaml").write_text(SMALL)
+    tasks = {"t": {"kind": "multiclass", "label": "price", "classes": classes}}
+    child = {"extends": "small.yaml", "tasks": tasks, "train": {"dense": {"lr": lr}}}
+    split = {"kind": "hash", "key": "user_id", "salt": salt}
+    child["data"] = {"outcomes": [f"after {text}" for text in outcomes], "split": split}
+    (folder / "child.yaml").write_text(dump(child))
+    config = load(folder / "child.yaml")
+    assert config.tasks["t"].classes == tuple(classes)
+    assert config.train.dense.lr == lr
+    assert config.data.split.salt == salt
+    (folder / "resolved.yaml").write_text(to_yaml(config))
+    assert load(folder / "resolved.yaml") == config
+
+
+def test_every_problem_in_one_go_with_file_line_value_and_spelling(write):
+    text = SMALL.replace("min_count: 2", "min_cuont: 2").replace("log1p", "logp")
+    file = write(text + "train:\n  epochs: 0\n  precision: bf61\nmodle: {}\n")
+    assert problems(file).splitlines() == [
+        "5 problems in the configuration",
+        f"  {file}:7: features.user_id.min_cuont: unknown key; did you mean `min_count`?",
+        f"  {file}:8: features.price.transform: is 'logp'; expected one of `standardise`, `log1p`,"
+        " `quantile`, `raw`; did you mean `log1p`?",
+        f"  {file}:13: train.epochs: is 0; expected at least 1",
+        f"  {file}:14: train.precision: is 'bf61'; expected one of `fp32`, `bf16`, `auto`;"
+        " did you mean `bf16`?",
+        f"  {file}:15: modle: unknown key; did you mean `model`?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (("kind: numeric", "kind: numerik"), "features.price.kind: is 'numerik'; expected one of"),
+        (("kind: numeric, ", ""), "features.price.kind: missing; expected one of `categorical`"),
+        (("logs/*.parquet", "3"), "data.events: is 3; expected text or a list"),
+        (("name: small\n", ""), "name: missing (Name of the run)"),
+        (("[click]", "[[click]]"), "data.outcomes.0: is [click]; expected text"),
+        (("min_count: 2", "min_count: {a: 1}"), "min_count: is {a: 1}; expected a whole number"),
+        (("name: small", "name: small\nname: twice"), "name: key given twice, first in line 1"),
+        (("statistic: count", "statistic: [count]"), "features.seen.statistic"),
+    ],
+)
+def test_one_problem_names_its_path(write, change, line):
+    assert line in problems(write(SMALL.replace(*change)))
+
+
+def test_problems_between_the_parts_are_told_with_those_inside_them(write):
+    text = SMALL.replace("label: click", "label: click, given: klick")
+    text = text.replace("price: {kind: numeric", "price: {kind: numeric, column: click")
+    text += "train: {epochs: 0, early_stopping: {metric: auc/clck}}\n"
+    file = write(text + "weighting: {method: static, weights: {clik: 2}}\nodd: 1\n")
+    assert problems(file).splitlines() == [
+        "6 problems in the configuration",
+        f"  {file}:8: features.price.column: reads the outcome `click`, which a row to be scored"
+        " lacks",
+        f"  {file}:11: tasks.click.given: expected a binary task, got `klick`",
+        f"  {file}:12: train.epochs: is 0; expected at least 1",
+        f"  {file}:12: train.early_stopping.metric: is 'auc/clck', which the tasks do not have;"
+        " did you mean `auc/click`?",
+        f"  {file}:13: weighting.weights.clik: there is no task `clik`; did you mean `click`?",
+        f"  {file}:14: odd: unknown key; the keys here are `name`, `workspace`, `data`,"
+        " `features`, `tasks`, `model`, `weighting`, `weighting_by`, `regulariser`, `train`,"
+        " `tracking`, `serving`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("block", "line"),
+    [
+        (
+            "{kind: samm}",
+            "kind: is 'samm'; expected one of `none`, `sam`, `f_mtl`, `samo`, `rep_mtl`",
+        ),
+        ("{kind: sam, rho: -1}", "rho: is -1; expected at least 0"),
+        ("{kind: f_mtl, rh: 1}", "rh: unknown key; did you mean `rho`?"),
+        ("{kind: samo, a: 2}", "a: is 2; expected at most 1"),
+        ("{kind: rep_mtl, rows: 1}", "rows: is 1; expected at least 2"),
+    ],
+)
+def test_a_wrong_setting_of_a_regulariser_is_told(write, block, line):
+    file = write(SMALL + f"regulariser: {block}\n")
+    assert f"{file}:12: regulariser.{line}" in problems(file)
+
+
+@pytest.mark.parametrize("method", REFUSED)
+def test_a_method_that_is_no_weighted_sum_is_told_why(write, method):
+    text = SMALL + f"weighting: {{method: {method}}}\n"
+    assert f"weighting: `{method}` {REFUSED[method]}" in problems(write(text))
+    assert method not in WEIGHTINGS
+
+
+def test_a_chain_needs_a_task_that_is_given_another(write):
+    text = SMALL + "model: {architecture: mmoe, chain: aitm}\n"
+    line = "model.chain: there is no chain: no task is `given` another one; say so in `tasks`"
+    assert line in problems(write(text))
+    chained = text.replace("label: click", "label: click, given: like")
+    assert "model.chain" not in problems(write(chained))
+
+
+@pytest.mark.parametrize("text", ["", "3", "[a]", "a: [", "name: x\n---\nname: y", "\t: x"])
+def test_a_file_that_is_no_map_gives_one_line(write, text):
+    assert len(problems(write(text)).splitlines()) == 1
+
+
+def test_missing_file_names_its_neighbour(write):
+    assert "did you mean `run.yaml`" in problems(write(SMALL).with_name("rum.yaml"))
+
+
+def leaves(node, path=()):
+    if not isinstance(node, dict):
+        return [path]
+    return [leaf for key, value in node.items() for leaf in leaves(value, (*path, key))]
+
+
+RESOLVED = parse(SMALL, "small").data
+
+
+@settings(max_examples=60)
+@given(
+    leaf=st.sampled_from(leaves(RESOLVED)),
+    junk=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2),
+        max_leaves=4,
+    ),
+)
+def test_a_wrong_value_is_refused_by_path_or_accepted_never_a_traceback(
+    tmp_path_factory, leaf, junk
+):
+    data = json.loads(json.dumps(RESOLVED))
+    holder = data
+    for key in leaf[:-1]:
+        holder = holder[key]
+    holder[leaf[-1]] = junk
+    file = tmp_path_factory.mktemp("junk") / "run.yaml"
+    file.write_text(dump(data))
+    try:
+        load(file)
+    except ConfigError as error:
+        assert ".".join(leaf) in str(error)
+
+
+@settings(max_examples=60)
+@given(
+    holder=st.sampled_from(sorted({leaf[:-1] for leaf in leaves(RESOLVED)})),
+    key=st.text(st.characters(codec="utf-8", categories=["L"]), min_size=13),
+)
+def test_a_wrong_key_is_refused_by_path(tmp_path_factory, holder, key):
+    data = json.loads(json.dumps(RESOLVED))
+    inner = data
+    for part in holder:
+        inner = inner[part]
+    inner[key] = 1
+    file = tmp_path_factory.mktemp("key") / "run.yaml"
+    file.write_text(dump(data))
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert ".".join([*holder, key]) in str(caught.value)
+
+
+def test_child_merges_maps_and_replaces_lists(write):
+    write(SMALL, "base.yaml")
+    child = "extends: base.yaml\nname: child\ndata: {outcomes: [a, b]}\ntrain: {epochs: 2}\n"
+    config = load(write(child))
+    assert config.name == "child"
+    assert config.data.outcomes == ("a", "b")
+    assert config.data.events == "logs/*.parquet"
+    assert config.train.epochs == 2
+
+
+def test_grandparent(write):
+    write(SMALL, "a.yaml")
+    write("extends: a.yaml\ntrain: {epochs: 2, seed: 1}\n", "b.yaml")
+    config = load(write("extends: b.yaml\ntrain: {seed: 7}\n", "c.yaml"))
+    assert (config.train.epochs, config.train.seed) == (2, 7)
+
+
+def test_another_architecture_keeps_the_settings_both_have(write):
+    write(SMALL + "model: {architecture: mmoe, embedding_dim: 4, experts: 9}\n", "base.yaml")
+    file = write("extends: base.yaml\nmodel: {architecture: shared_bottom}\n")
+    for config in (
+        load(file),
+        load(file.with_name("base.yaml"), ["model.architecture=shared_bottom"]),
+    ):
+        assert config.model.architecture == "shared_bottom"
+        assert config.model.embedding_dim == 4
+
+
+def test_null_drops_an_entry_that_the_parent_named_and_nothing_else(write):
+    write(SMALL + "train: {early_stopping: {patience: 5}}\n", "base.yaml")
+    file = write("extends: base.yaml\nfeatures: {price: null}\ntrain: {early_stopping: null}\n")
+    config = load(file)
+    assert set(config.features) == {"user_id", "seen"}
+    assert config.train.early_stopping is None
+    empty = write("extends: base.yaml\nfeatures:\n  colour:\n", "empty.yaml")
+    assert "features.colour: is null; expected a map" in problems(empty)
+
+
+def test_cycle_is_refused(write):
+    write("extends: b.yaml\n", "a.yaml")
+    file = write("name: x\nextends: a.yaml\n", "b.yaml")
+    assert problems(file).endswith("a.yaml:1: extends itself: b.yaml -> a.yaml -> b.yaml")
+    assert "extends itself" in problems(write("extends: self.yaml\n", "self.yaml"))
+
+
+def test_a_problem_in_the_parent_is_placed_there(write):
+    base = write(SMALL + "train: {epochs: 0}\n", "base.yaml")
+    text = problems(write("extends: base.yaml\n"))
+    assert text == f"{base}:12: train.epochs: is 0; expected at least 1"
+
+
+def test_another_kind_keeps_what_means_the_same(write):
+    """`valid` is a share of one split and a list of values of the other; `test` is given anew."""
+    write(
+        SMALL.replace("data:", "data:\n  split: {kind: order, valid: 0.25, test: 0.5}"), "base.yaml"
+    )
+    column = "data: {split: {kind: column, column: part, train: [a], test: [b]}}\n"
+    assert load(write(f"extends: base.yaml\n{column}")).data.split.valid == ()
+    hashed = "data: {split: {kind: hash, key: user_id}}\n"
+    assert load(write(f"extends: base.yaml\n{hashed}")).data.split.valid == 0.25
+
+
+def test_overrides_are_yaml_and_the_last_one_wins(write):
+    config = load(
+        write(SMALL),
+        [
+            "train.epochs=3",
+            "train.epochs=4",
+            "train.dense.lr=1e-4",
+            "data.outcomes=[click, like]",
+            "weighting.method=static",
+            "weighting.weights.click=2",
+            "features.genre={kind: multi, separator: '|'}",
+        ],
+    )
+    assert config.train.epochs == 4
+    assert config.train.dense.lr == 1e-4
+    assert config.data.outcomes == ("click", "like")
+    assert config.weighting.weights == {"click": 2.0}
+    assert config.features["genre"].separator == "|"
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("train.epoch=3", "unknown key `epoch`; did you mean `epochs`?"),
+        ("lr=3", "unknown key `lr`; did you mean `train.dense.lr` or `train.sparse.lr`?"),
+        ("features.user.min_count=3", "there is no `features.user`; did you mean `user_id`?"),
+        ("train.epochs.x=3", "`train.epochs` has no keys"),
+        ("train.epochs", "expected path=value"),
+        ("=3", "expected path=value"),
+        ("train.epochs=[", "not valid YAML"),
+        ("train.dense.lr=.inf", "train.dense.lr: is .inf; expected a finite number"),
+        ("train.epochs=few", "train.epochs: is 'few'; expected a whole number"),
+    ],
+)
+def test_a_wrong_override_is_named(write, override, line):
+    text = problems(write(SMALL), override)
+    assert text.startswith(f"--set {override}: ")
+    assert line in text
+
+
+def test_overrides_and_file_are_told_together(write):
+    file = write(SMALL.replace("log1p", "logp"))
+    assert len(problems(file, "train.epoch=3", "train.seed=x").splitlines()) == 4
+
+
+def test_fingerprint_moves_with_any_value_and_not_with_spelling(write):
+    plain = fingerprint(load(write(SMALL)))
+    respelled = dump(dict(reversed(RESOLVED.items())))
+    assert fingerprint(load(write(respelled, "b.yaml"))) == plain
+    assert fingerprint(load(write(SMALL), ["train.seed=1"])) != plain
+    assert fingerprint(load(write(SMALL), ["train.seed=0"])) == plain
+
+
+def test_merge_keeps_its_arguments():
+    parent, child = {"a": {"b": 1}}, {"a": {"c": 2}}
+    assert merge(None, parent, child) == {"a": {"b": 1, "c": 2}}
+    assert (parent, child) == ({"a": {"b": 1}}, {"a": {"c": 2}})
+
+
+def test_schema_needs_data_unless_a_file_extends():
+    document = schema()
+    assert "data" in document["then"]["required"]
+    assert document["if"] == {"not": {"required": ["extends"]}}
+    assert "extends" in document["properties"]
+    assert "oneOf" not in json.dumps(document)
+    assert document["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("file", sorted(Path("configs").glob("*/*.yaml")), ids=str)
+def test_every_shipped_config_loads(file, tmp_path):
+    kinds = {"experiments": (Experiment, problems_of_test), "worlds": (Simulation, lambda _: ())}
+    kind, wrong_in = kinds.get(file.parent.name, (RunConfig, problems_of_run))
+    config = read(kind, file, wrong_in=wrong_in)
+    assert config.name
+    (tmp_path / "again.yaml").write_text(to_yaml(config))
+    assert read(kind, tmp_path / "again.yaml", wrong_in=wrong_in) == config

@@ -1,0 +1,201 @@
+"""A whole run on a small log, from YAML to a registered model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from rich.console import Console
+
+from fulcrum.features.errors import ConfigError, ModelError
+from fulcrum.models.chains import ESMMConfig
+from fulcrum.models.trunks.mmoe import MMoEConfig
+from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
+from fulcrum.pipelines.config.load import load
+from fulcrum.pipelines.quality.experts import ALARMS
+from fulcrum.pipelines.runs import run as runs
+from fulcrum.pipelines.runs.register import register_run
+from fulcrum.pipelines.runs.run import Options, measure_run, single_task, start, take_up
+from fulcrum.pipelines.tracking.mlflow import client, find_run
+from fulcrum.serving.publishing.registry import Registry
+
+YAML = """\
+name: small
+workspace: {folder}/work
+data:
+  events: {folder}/log.parquet
+  time: {{column: t, unit: s}}
+  outcomes: [click, watch]
+  keys: [row]
+  group: user
+features:
+  user: {{kind: categorical}}
+  item: {{kind: categorical}}
+  price: {{kind: numeric}}
+  clicks: {{kind: window, key: user, statistic: count, where: click = 1}}
+tasks:
+  click: {{kind: binary, label: click}}
+  watch: {{kind: regression, label: watch, transform: log1p}}
+model: {{architecture: mmoe, embedding_dim: 4, experts: 2, expert: [8], tower: [4]}}
+train: {{epochs: 2, batch_size: 32, precision: fp32, dense: {{lr: 0.01}}, sparse: {{lr: 0.1}}}}
+tracking: {{uri: "sqlite:///{folder}/store.db", experiment: small}}
+"""
+OPTIONS = Options(nproc=1, reference=True, console=Console(quiet=True))
+
+
+def write_log(path: Path, rows: int = 900) -> None:
+    random = np.random.default_rng(0)
+    user, item = random.integers(0, 20, rows), random.integers(0, 30, rows)
+    click = random.random(rows) < 0.2 + 0.6 * (item % 2)
+    pl.DataFrame(
+        {
+            "row": np.arange(rows),
+            "t": np.sort(random.integers(0, 100_000, rows)),
+            "user": user,
+            "item": item,
+            "price": random.normal(size=rows),
+            "click": click.astype(int),
+            "watch": random.exponential(10, rows) * click,
+        }
+    ).write_parquet(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    write_log(folder / "log.parquet")
+    (folder / "small.yaml").write_text(YAML.format(folder=folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(folder):
+    return f"sqlite:///{folder}/store.db"
+
+
+@pytest.fixture(scope="module")
+def outcome(folder):
+    return start(load(folder / "small.yaml"), OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def run(outcome, store):
+    return find_run(store, "small")
+
+
+def test_the_model_is_measured_beside_single_task_networks_and_a_constant(outcome):
+    assert list(outcome.metrics) == ["small", "single-task", "constant"]
+    assert outcome.metrics["small"]["auc/click"] > 0.65
+    assert outcome.metrics["constant"]["auc/click"] == 0.5
+    small, constant = (outcome.metrics[m]["log_loss/click"] for m in ("small", "constant"))
+    assert small < constant
+    assert outcome.title == "small on the 180 rows of the test split"
+
+
+def test_the_first_version_is_candidate_and_champion(outcome, store):
+    assert outcome.model == "models:/small/1"
+    for uri in ("models:/small@candidate", "models:/small@champion", "models:/small/1"):
+        assert Registry(store).resolve(uri).version == "1"
+
+
+def test_the_run_carries_all_that_the_page_of_a_run_shows(outcome, run, store):
+    found = client(store).get_run(run.id)
+    assert found.info.status == "FINISHED"
+    files = {f.path for f in client(store).list_artifacts(run.id)}
+    assert {"config.yaml", "data", "figures", "results.json", "health.json", "run.log"} <= files
+    data = {f.path for f in client(store).list_artifacts(run.id, "data")}
+    assert data == {"data/manifest.json", "data/features.txt"}
+    figures = {Path(f.path).name for f in client(store).list_artifacts(run.id, "figures")}
+    expected = {"training_curves", "conflicts", "calibration", "gain", "drift", "health"}
+    assert figures == {f"{name}.png" for name in expected}
+    assert found.data.params["model.architecture"] == "mmoe"
+    assert found.data.params["train.batch_size"] == "32"
+    assert {"fulcrum.config", "fulcrum.data", "fulcrum.folder"} <= set(found.data.tags)
+    assert "test/auc/click" in found.data.metrics
+    assert "reference/test/auc/click" in found.data.metrics
+    for name in ("valid/auc/click", "health/level1/zero_rate_max"):
+        assert len(client(store).get_metric_history(run.id, name)) == 2
+    [used] = found.inputs.dataset_inputs
+    assert json.loads(used.dataset.profile)["test"] == 180
+
+
+def test_a_finished_run_may_be_resumed_and_stays_what_it_is(outcome, run, store):
+    again = take_up(run, store, OPTIONS)
+    assert again.metrics == outcome.metrics
+    assert again.model == outcome.model
+    assert Registry(store).resolve("models:/small@candidate").version == "1"
+
+
+def test_a_run_measured_again_gives_the_same(outcome, run):
+    again = measure_run(run, "test", OPTIONS.console)
+    assert again.metrics["small"] == outcome.metrics["small"]
+
+
+def test_unhealthy_experts_are_told_in_words(run, monkeypatch, caplog):
+    assert json.loads((run.folder / "health.json").read_text())["split"] == "test"
+    monkeypatch.setitem(ALARMS, "zero_rate", -1.0)
+    measure_run(run, "test", OPTIONS.console)
+    told = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert [text.partition(" is ")[0] for text in told] == [
+        "level 1: expert 1 of shared",
+        "level 1: expert 2 of shared",
+    ]
+
+
+def test_the_champion_stays_until_it_is_moved(outcome, folder, store):
+    second = start(load(folder / "small.yaml", ["train.seed=1"]), Options(1, False, Console()))
+    assert second.model == "models:/small/2"
+    registry = Registry(store)
+    assert registry.resolve("models:/small@candidate").version == "2"
+    assert registry.resolve("models:/small@champion").version == "1"
+    newest = find_run(store, "small")
+    assert register_run(newest, store, "champion") == ("small", 2)
+    assert registry.resolve("models:/small@champion").version == "2"
+    assert [(m.previous, m.version) for m in registry.moves("small", "champion")] == [
+        (None, 1),
+        (1, 2),
+    ]
+
+
+def test_a_run_stopped_before_its_export_has_no_model_until_it_is_resumed(
+    folder, store, monkeypatch
+):
+    config = load(folder / "small.yaml", ["name=stopped"])
+    monkeypatch.setattr(runs, "publish", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        start(config, Options(1, False, Console(quiet=True)))
+    stopped = find_run(store, "stopped")
+    assert client(store).get_run(stopped.id).info.status == "KILLED"
+    with pytest.raises(ConfigError, match="has no model yet: finish it"):
+        register_run(stopped, store, None)
+    monkeypatch.undo()
+    done = take_up(stopped, store, Options(1, False, Console(quiet=True)))
+    assert done.model == "models:/stopped/1"
+    assert client(store).get_run(stopped.id).info.status == "FINISHED"
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def test_nothing_is_registered_when_the_graph_disagrees(folder, store, monkeypatch):
+    monkeypatch.setattr("fulcrum.serving.publishing.parity.TOLERANCE", -1.0)
+    config = load(folder / "small.yaml", ["name=apart"])
+    with pytest.raises(ModelError):
+        start(config, Options(1, False, Console(quiet=True)))
+    with pytest.raises(ModelError, match="no registered model named 'apart'"):
+        Registry(store).resolve("models:/apart/1")
+    assert client(store).get_run(find_run(store, "apart").id).info.status == "FAILED"
+
+
+def test_the_reference_is_as_wide_as_what_a_task_passes():
+    shared = {"embedding_dim": 3, "tower": (5,), "dropout": 0.25, "history": "mean"}
+    mmoe = single_task(MMoEConfig(experts=9, expert=(7, 6), **shared))
+    bottom = single_task(SharedBottomConfig(hidden=(7, 6), **shared))
+    assert mmoe == bottom
+    assert (mmoe.hidden, mmoe.embedding_dim, mmoe.tower) == ((7, 6), 3, (5,))
+
+
+def test_no_tower_of_the_reference_hands_anything_on():
+    assert single_task(MMoEConfig(chain={"kind": "aitm"})).chain == ESMMConfig()

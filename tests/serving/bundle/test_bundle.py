@@ -1,0 +1,129 @@
+"""Bundles: complete, readable, and refused when anything in them changed."""
+
+import json
+import shutil
+import zipfile
+
+import polars as pl
+import pytest
+
+from fulcrum.features.errors import ModelError, ResourceError, StateError
+from fulcrum.serving.bundle.bundle import Bundle, write_bundle
+from tests.serving.conftest import OUTCOMES
+
+
+@pytest.fixture
+def copy(bundle, tmp_path):
+    return shutil.copytree(bundle.folder, tmp_path / "copy")
+
+
+def test_a_bundle_says_what_it_holds(bundle, state, log):
+    assert bundle.name == "small"
+    assert bundle.serving.batch_size == 64
+    assert bundle.config == {
+        "name": "small",
+        "serving": {"batch_size": 64, "max_rows": 200, "max_body_bytes": 100_000},
+    }
+    facts = bundle.facts
+    assert (facts["config"], facts["state"]) == ("c0ffee", state.fingerprint)
+    assert facts["scores"] == ["click", "long_view", "watch"]
+    assert facts["keys"] == ["user_id", "video_id", "time_ms"]
+    assert facts["rows"].keys() == state.row_columns.keys()
+    assert facts["past"].keys() == state.past_columns.keys()
+    assert facts["versions"]["polars"] == pl.__version__
+    assert max(facts["parity"].values()) < 1e-5
+
+
+def test_nothing_in_a_bundle_can_run(bundle):
+    suffixes = {path.suffix for path in bundle.folder.rglob("*") if path.is_file()}
+    assert suffixes == {".onnx", ".json", ".yaml", ".parquet"}
+    assert not any(zipfile.is_zipfile(path) for path in bundle.folder.rglob("*"))
+
+
+def test_the_example_is_rows_without_outcomes(bundle, log):
+    assert len(bundle.example) == 3
+    assert bundle.example[0]["user_id"] == log["user_id"][0]
+    assert not set(OUTCOMES) & bundle.example[0].keys()
+
+
+def test_a_copy_is_the_same_model_and_another_config_is_not(bundle, copy, other_bundle):
+    assert Bundle.load(copy).fingerprint == bundle.fingerprint
+    (copy / "note.txt").write_text("files beside the model's own do not matter")
+    assert Bundle.load(copy).fingerprint == bundle.fingerprint
+    assert other_bundle.fingerprint != bundle.fingerprint
+
+
+def test_every_file_is_checked(bundle, copy):
+    files = [path for path in copy.rglob("*") if path.is_file() and path.name != "bundle.json"]
+    assert len(files) > 5
+    for path in files:
+        content = path.read_bytes()
+        changed = bytearray(content)
+        changed[len(changed) // 2] ^= 1
+        for broken in (bytes(changed), content[:-1], content + b"\n"):
+            path.write_bytes(broken)
+            with pytest.raises(StateError, match=rf"{path.name}: damaged"):
+                Bundle.load(copy)
+        path.unlink()
+        with pytest.raises(StateError, match=rf"{path.name}: missing"):
+            Bundle.load(copy)
+        path.write_bytes(content)
+    assert Bundle.load(copy).fingerprint == bundle.fingerprint
+
+
+def test_a_vocabulary_of_another_model_is_refused(copy):
+    vocabularies = copy / "state" / "vocabularies"
+    shutil.copy(vocabularies / "user.parquet", vocabularies / "video.parquet")
+    with pytest.raises(StateError, match=r"video\.parquet: damaged"):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda facts: facts.update(state="other"), "state: belongs to another model"),
+        (lambda facts: facts.update(format=2), "format 2, this version of Fulcrum reads format 1"),
+        (lambda facts: facts.pop("files"), "damaged .KeyError"),
+        (lambda facts: facts.update(files={}), "no checksum for"),
+        (lambda facts: facts["files"].update({"../x": "0"}), "outside the model: ../x"),
+        (lambda facts: facts["files"].update({"/etc/passwd": "0"}), "outside the model"),
+    ],
+)
+def test_facts_that_do_not_hold_are_refused(copy, change, error):
+    facts = json.loads((copy / "bundle.json").read_text())
+    change(facts)
+    (copy / "bundle.json").write_text(json.dumps(facts))
+    with pytest.raises(StateError, match=error):
+        Bundle.load(copy)
+
+
+def test_other_folders_are_no_bundles(tmp_path, copy):
+    with pytest.raises(ModelError, match=r"not a Fulcrum model .bundle\.json is missing"):
+        Bundle.load(tmp_path / "nothing")
+    (copy / "bundle.json").write_text("{")
+    with pytest.raises(StateError, match="damaged"):
+        Bundle.load(copy)
+
+
+def test_a_failed_write_leaves_the_older_bundle(bundle, copy, state, log):
+    before = bundle.fingerprint
+    for error, expected in (
+        (ModelError("no parity"), ModelError),
+        (OSError(28, "No space left on device"), ResourceError),
+    ):
+
+        def fail(path, error=error):
+            path.write_bytes(b"half")
+            raise error
+
+        with pytest.raises(expected):
+            write_bundle(
+                copy,
+                state=state,
+                config=bundle.config,
+                config_fingerprint="x",
+                example=log.head(1),
+                write_graph=fail,
+            )
+        assert Bundle.load(copy).fingerprint == before
+        assert [path.name for path in copy.parent.iterdir()] == ["copy"]

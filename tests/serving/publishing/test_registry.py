@@ -1,0 +1,234 @@
+"""Models in a real MLflow: logged whole, registered, aliased with a history, resolved."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import mlflow
+import numpy as np
+import polars as pl
+import pytest
+from mlflow.models import Model
+
+from fulcrum.features.errors import ModelError, StateError
+from fulcrum.serving.bundle.bundle import FACTS, Bundle
+from fulcrum.serving.publishing.registry import Registry
+from fulcrum.serving.scoring.scorer import Scorer, example_arrays
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mlflow")
+    uri = f"sqlite:///{folder}/mlruns.db"
+    mlflow.MlflowClient(uri).create_experiment("tests", artifact_location=str(folder / "artifacts"))
+    return uri
+
+
+def new_run(uri):
+    client = mlflow.MlflowClient(uri)
+    return client.create_run(client.get_experiment_by_name("tests").experiment_id).info.run_id
+
+
+@pytest.fixture(scope="module")
+def registry(store):
+    return Registry(store)
+
+
+@pytest.fixture(scope="module")
+def logged(registry, store, bundle):
+    """A run with one model, registered as version 1 of `ranker`."""
+    run = new_run(store)
+    model = registry.log(bundle, run, step=7, metrics={"auc/click": 0.75})
+    assert registry.register(model, "ranker") == 1
+    return run, model
+
+
+def test_a_logged_model_is_the_bundle_and_an_mlflow_model(registry, store, logged, bundle):
+    run, model = logged
+    found = registry.resolve(model)
+    assert found.bundle.fingerprint == bundle.fingerprint
+    assert (found.name, found.version) == ("small", bundle.fingerprint[:12])
+    described = Model.load(str(found.bundle.folder))
+    assert described.flavors.keys() == {"onnx", "python_function"}
+    assert described.flavors["python_function"]["loader_module"] == "mlflow.onnx"
+    assert not described.flavors["python_function"].get("code")
+    assert {i.name for i in described.signature.inputs} == {
+        source.name for source in bundle.state.layout.inputs
+    }
+    requirements = (found.bundle.folder / "requirements.txt").read_text()
+    assert "onnxruntime==" in requirements
+    suffixes = {path.suffix for path in found.bundle.folder.rglob("*") if path.is_file()}
+    assert not suffixes & {".py", ".pkl", ".pickle", ".pt", ".pth"}
+    client = mlflow.MlflowClient(store)
+    entity = client.get_logged_model(model.removeprefix("models:/"))
+    assert [(m.key, m.value, m.step) for m in entity.metrics] == [("auc/click", 0.75, 7)]
+    assert entity.source_run_id == run
+    assert str(entity.status) == "READY"
+    outputs = client.get_run(run).outputs.model_outputs
+    assert [(o.model_id, o.step) for o in outputs] == [(entity.model_id, 7)]
+
+
+def test_plain_mlflow_scores_tensors(registry, logged, bundle):
+    folder = str(registry.resolve(logged[1]).bundle.folder)
+    arrays = example_arrays(bundle)
+    expected = Scorer(bundle, "cpu").predict(pl.DataFrame(bundle.example), None)
+    found = mlflow.pyfunc.load_model(folder).predict(arrays)
+    for name in bundle.state.layout.score_columns:
+        np.testing.assert_allclose(found[name], expected[name].to_numpy(), atol=1e-5)
+    assert mlflow.onnx.load_model(folder).metadata_props
+
+
+def test_every_uri_leads_to_the_model(registry, logged, bundle, tmp_path):
+    run, model = logged
+    registry.set_alias("ranker", "first", 1)
+    for uri in ("models:/ranker/1", "models:/ranker@first"):
+        found = registry.resolve(uri)
+        assert (found.name, found.version) == ("ranker", "1")
+        assert found.bundle.fingerprint == bundle.fingerprint
+    for uri in (model, f"runs:/{run}/model", f"runs:/{run}", str(bundle.folder)):
+        assert registry.resolve(uri).bundle.fingerprint == bundle.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("uri", "error"),
+    [
+        ("models:/rankr@first", r"no registered model named 'rankr'.*mean `ranker`"),
+        ("models:/ranker@frist", r"no such alias; did you mean `models:/ranker@first`"),
+        ("models:/ranker/9", r"no such version; did you mean `models:/ranker/1`"),
+        ("models:/ranker", r"expected models:/<name>@<alias> or models:/<name>/<version>"),
+        ("models:/m-" + "0" * 32, "no such model in sqlite"),
+        ("runs:/" + "0" * 32 + "/model", "no such run in sqlite"),
+        ("runs:/RUN/modle", "no such model; did you mean `runs:/RUN/model`"),
+        ("models:/ranker@", "expected models:/"),
+        ("ranker", r"no such folder; did you mean `models:/ranker`"),
+    ],
+)
+def test_a_uri_that_leads_nowhere_names_the_nearest(registry, logged, uri, error):
+    registry.set_alias("ranker", "first", 1)
+    run = logged[0]
+    with pytest.raises(ModelError, match=error.replace("RUN", run)):
+        registry.resolve(uri.replace("RUN", run))
+
+
+def test_a_local_folder_needs_no_store(bundle, tmp_path):
+    registry = Registry(f"sqlite:///{tmp_path}/never.db")
+    assert registry.resolve(str(bundle.folder)).bundle.fingerprint == bundle.fingerprint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_model_is_refused(registry, tmp_path):
+    with pytest.raises(ModelError, match="not a Fulcrum model"):
+        registry.resolve(str(tmp_path))
+
+
+def test_aliases_remember_where_they_were(registry, store, logged, bundle):
+    second = registry.log(bundle, new_run(store))
+    assert registry.register(second, "history") == 1
+    assert registry.register(logged[1], "history") == 2
+    for version in (1, 1, 2, 1):
+        registry.set_alias("history", "champion", version)
+        assert registry.resolve("models:/history@champion").version == str(version)
+    registry.set_alias("history", "candidate", 2)
+    moves = registry.moves("history", "champion")
+    assert [(move.previous, move.version) for move in moves] == [(None, 1), (1, 2), (2, 1)]
+    assert [move.time for move in moves] == sorted(move.time for move in moves)
+    assert len(registry.moves("history", "candidate")) == 1
+
+
+def test_an_alias_needs_a_model_and_a_version(registry, logged):
+    with pytest.raises(ModelError, match=r"no registered model named 'ranke'.*mean `ranker`"):
+        registry.set_alias("ranke", "champion", 1)
+    with pytest.raises(ModelError, match="ranker"):
+        registry.set_alias("ranker", "champion", 99)
+    assert registry.moves("ranker", "champion") == []
+
+
+def test_tampering_with_the_store_is_found(registry, store, bundle):
+    model = registry.log(bundle, new_run(store))
+    graph = registry.resolve(model).bundle.graph
+    graph.write_bytes(graph.read_bytes() + b"\0")
+    with pytest.raises(StateError, match="damaged"):
+        registry.resolve(model)
+
+
+def test_models_logged_by_others_are_refused(registry, store):
+    client = mlflow.MlflowClient(store)
+    other = client.create_logged_model(client.get_experiment_by_name("tests").experiment_id)
+    with pytest.raises(ModelError):
+        registry.resolve(f"models:/{other.model_id}")
+
+
+@pytest.mark.slow
+def test_large_tables_stay_beside_the_graph(registry, store, make_bundle, monkeypatch):
+    monkeypatch.setattr("fulcrum.serving.publishing.export.EXTERNAL_BYTES", 100)
+    bundle = make_bundle()
+    assert "model.onnx.data" in bundle.facts["files"]
+    found = registry.resolve(registry.log(bundle, new_run(store))).bundle
+    assert found.fingerprint == bundle.fingerprint
+    plain = mlflow.pyfunc.load_model(str(found.folder)).predict(example_arrays(bundle))
+    expected = Scorer(bundle, "cpu").predict(pl.DataFrame(bundle.example))
+    np.testing.assert_allclose(plain["click"], expected["click"].to_numpy(), atol=1e-5)
+
+
+@pytest.fixture
+def server(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--backend-store-uri",
+            f"sqlite:///{tmp_path}/server.db",
+            "--artifacts-destination",
+            str(tmp_path / "server"),
+            "--workers",
+            "1",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=tmp_path,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
+                break
+            except OSError:
+                assert process.poll() is None
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
+
+
+@pytest.mark.slow
+def test_the_same_over_a_server(server, bundle, tmp_path):
+    client = mlflow.MlflowClient(server)
+    client.create_experiment("tests")
+    registry = Registry(server)
+    run = new_run(server)
+    model = registry.log(bundle, run)
+    version = registry.register(f"runs:/{run}/model", "ranker")
+    registry.set_alias("ranker", "champion", version)
+    cache = tmp_path / "cache"
+    found = registry.resolve("models:/ranker@champion", cache)
+    assert found.bundle.fingerprint == bundle.fingerprint
+    assert found.bundle.folder.parent == cache
+    assert (found.bundle.folder / FACTS).is_file()
+    assert registry.resolve(model, cache).bundle.folder == found.bundle.folder
+    assert Bundle.load(found.bundle.folder).name == "small"
+    with pytest.raises(ModelError, match="did you mean `ranker`"):
+        registry.resolve("models:/rankers@champion", cache)

@@ -1,0 +1,113 @@
+"""Rows from JSON: every type, and an error that names the field."""
+
+import json
+from datetime import date, datetime
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fulcrum.features.errors import DataError
+from fulcrum.serving.scoring.json_rows import parse_rows
+
+COLUMNS = {
+    "user": pl.Int64(),
+    "small": pl.UInt8(),
+    "share": pl.Float32(),
+    "name": pl.String(),
+    "new": pl.Boolean(),
+    "tags": pl.List(pl.String()),
+    "day": pl.Date(),
+    "at": pl.Datetime("ms"),
+}
+ROW = {
+    "user": 7,
+    "small": 255,
+    "share": 0.5,
+    "name": "Zoë",
+    "new": True,
+    "tags": ["a", None],
+    "day": "2024-02-29",
+    "at": "2024-02-29T12:00:00+02:00",
+}
+
+
+def test_a_row_becomes_typed_columns():
+    frame = parse_rows([ROW, dict.fromkeys(COLUMNS)], COLUMNS)
+    assert frame.schema == pl.Schema(COLUMNS)
+    assert frame.row(0, named=True) == {
+        **ROW,
+        "day": date(2024, 2, 29),
+        "at": datetime(2024, 2, 29, 10, 0),
+    }
+    assert frame.row(1) == (None,) * len(COLUMNS)
+
+
+def test_other_fields_are_ignored_and_no_rows_are_fine():
+    assert parse_rows([{**ROW, "outcome": {"deep": []}}], COLUMNS).height == 1
+    assert parse_rows([], COLUMNS).schema == pl.Schema(COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("user", "7", "expected a whole number, got a string"),
+        ("user", 1.5, "expected a whole number"),
+        ("user", True, "expected a whole number, got a boolean"),
+        ("user", 2**63, "outside its range"),
+        ("small", -1, "outside its range"),
+        ("small", 256, "outside its range"),
+        ("share", float("nan"), "expected a finite number"),
+        ("share", float("-inf"), "expected a finite number"),
+        ("share", 10**400, "expected a finite number"),
+        ("share", False, "expected a number, got a boolean"),
+        ("name", 3, "expected a string, got a number"),
+        ("name", "\ud800", "not valid Unicode"),
+        ("new", 1, "expected true or false"),
+        ("tags", "a,b", "expected a list"),
+        ("tags", [["a"]], "expected a string, got a list"),
+        ("day", "yesterday", "expected a time in ISO 8601"),
+        ("at", 1700000000, "expected a time in ISO 8601"),
+        ("at", "0001-01-01T00:00:00+23:59", "expected a time in ISO 8601"),
+    ],
+)
+def test_a_wrong_value_names_row_and_field(field, value, expected):
+    with pytest.raises(DataError, match=rf"^rows\[1\]\.{field}: .*{expected}"):
+        parse_rows([ROW, {**ROW, field: value}], COLUMNS)
+
+
+def test_a_missing_field_is_named():
+    row = {name: value for name, value in ROW.items() if name != "name"}
+    with pytest.raises(DataError, match=r"^rows\[0\]\.name: missing"):
+        parse_rows([row], COLUMNS)
+
+
+@pytest.mark.parametrize("rows", [None, {}, "x", 3, [None], [[]], ["x"]])
+def test_rows_must_be_a_list_of_objects(rows):
+    with pytest.raises(DataError, match=r"^rows(\[0\])?: expected"):
+        parse_rows(rows, COLUMNS)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()))
+    | st.dates().map(str)
+    | st.datetimes().map(str),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(COLUMNS, JSON)))
+def test_any_value_is_taken_or_refused(row):
+    row = json.loads(json.dumps(row))
+    try:
+        frame = parse_rows([row], COLUMNS)
+    except DataError:
+        return
+    assert frame.schema == pl.Schema(COLUMNS)
+    assert all((frame[name][0] is None) == (row[name] is None) for name in COLUMNS)
