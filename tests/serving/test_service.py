@@ -388,7 +388,7 @@ def test_nothing_is_scored_before_the_service_is_ready(bundle):
 
 def test_serving_needs_neither_torch_nor_mlflow():
     code = (
-        "import sys, serving.service, serving.files\n"
+        "import sys, fulcrum.serving.service, fulcrum.serving.scoring.files\n"
         "assert not {'torch', 'mlflow', 'onnx'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

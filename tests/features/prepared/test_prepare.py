@@ -208,7 +208,7 @@ def test_a_full_disk_leaves_earlier_results_alone(tmp_path: Path) -> None:
     program = (
         "import resource\n"
         "from pathlib import Path\n"
-        "from features.errors import ResourceError\n"
+        "from fulcrum.features.errors import ResourceError\n"
         "from tests.features.prepared.test_prepare import spec_for, log, prepare\n"
         f"folder = Path({str(tmp_path)!r})\n"
         "spec = spec_for(folder, log(60_000, seed=2))\n"

@@ -92,7 +92,7 @@ def test_events_survive_a_kill(tmp_path):
         "import os, polars as pl, sys\n"
         "from pathlib import Path\n"
         "from tests.serving.http.test_event_store import A, B, COLUMNS, KEYS, events\n"
-        "from serving.store import EventStore\n"
+        "from fulcrum.serving.http.event_store import EventStore\n"
         "EventStore(Path(sys.argv[1]), COLUMNS, KEYS).append(events(A, B))\n"
         "os.kill(os.getpid(), 9)\n"
     )
