@@ -11,7 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from fulcrum.pipelines.comparison.balance import Balance, worth
 from fulcrum.pipelines.comparison.cost import Cost
 from fulcrum.pipelines.comparison.seesaw import Seesaw
-from fulcrum.pipelines.runs.tables import COLUMNS, signed
+from fulcrum.pipelines.comparison.tables import signed
+from fulcrum.pipelines.runs.tables import COLUMNS
 from fulcrum.pipelines.words import listed
 
 NAMED = 3

@@ -12,7 +12,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter
 
-from fulcrum.pipelines.quality.experts import ALARMS, LevelHealth
+from fulcrum.pipelines.quality.alarms import ALARMS
+from fulcrum.pipelines.quality.experts import LevelHealth
 
 PALETTE = ("#2a6f97", "#e07a1f", "#3a8f5c", "#b5404a", "#7a5ba6", "#8a6d4b", "#c2679b", "#5f6b76")
 INK, FAINT = "#2b2f33", "#c9ced3"

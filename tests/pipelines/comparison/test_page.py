@@ -7,8 +7,8 @@ import pytest
 from fulcrum.pipelines.comparison.cost import Cost
 from fulcrum.pipelines.comparison.page import Facts, amount, render, sentences
 from fulcrum.pipelines.comparison.seesaw import Gain, Seesaw, Standing
+from fulcrum.pipelines.comparison.tables import signed
 from fulcrum.pipelines.figures import run as figures
-from fulcrum.pipelines.runs.tables import signed
 from fulcrum.pipelines.words import listed
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
