@@ -39,7 +39,7 @@ from fulcrum.pipelines.ab.statistics import (
 from fulcrum.pipelines.ab.statistics.effects import Effect
 from fulcrum.pipelines.ab.statistics.users import Users
 from fulcrum.pipelines.console import terminal
-from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.figures.run import FAINT, STYLE, save
 
 DOCS = Path(__file__).parent.parent / "docs"
 ALPHA = 0.05
@@ -268,7 +268,7 @@ def to_rich(found: Sequence[Finding]) -> Table:
     return table
 
 
-@matplotlib.rc_context(figures.STYLE)
+@matplotlib.rc_context(STYLE)
 def picture(found: Sequence[Finding]) -> Figure:
     """Left how often a method is wrong without an effect, right how often it holds a true one."""
     figure = Figure(figsize=(10, 0.9 + 0.32 * len(found)), layout="constrained")
@@ -286,7 +286,7 @@ def draw(
     axes: Axes, found: Sequence[Finding], values: Sequence[float | None], chance: float
 ) -> None:
     """One dot a method over the band in which those that look once should lie."""
-    axes.axvspan(*band(found[0].runs, chance), color=figures.FAINT, lw=0)
+    axes.axvspan(*band(found[0].runs, chance), color=FAINT, lw=0)
     for looks in dict.fromkeys(f.looks for f in found):
         dots = [
             (v, y)
@@ -310,7 +310,7 @@ def main(
         writer = csv.DictWriter(file, [field.name for field in fields(Finding)])
         writer.writeheader()
         writer.writerows(asdict(finding) for finding in found)
-    figures.save(picture(found), output / "ab_validity.png")
+    save(picture(found), output / "ab_validity.png")
 
 
 if __name__ == "__main__":

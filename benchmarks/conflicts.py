@@ -47,7 +47,7 @@ from fulcrum.models.weightings import Setting
 from fulcrum.models.weightings.upgrad import UPGradConfig
 from fulcrum.pipelines.config.load import load
 from fulcrum.pipelines.config.run import RunConfig
-from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.figures.run import STYLE, save
 from fulcrum.pipelines.training.malloc import keep_freed_memory
 
 CONFIG = Path(__file__).parent.parent / "configs" / "kuairand" / "mmoe.yaml"
@@ -199,7 +199,7 @@ def run(
     return found
 
 
-@matplotlib.rc_context(figures.STYLE)
+@matplotlib.rc_context(STYLE)
 def picture(found: Sequence[Finding]) -> Figure:
     """A row per set of features; every training a dot, every batch size a colour."""
     sets = list(dict.fromkeys(f.features for f in found))
@@ -251,7 +251,7 @@ def main(
         writer = csv.writer(file)
         writer.writerow(field.name for field in fields(Finding))
         writer.writerows(astuple(finding) for finding in found)
-    figures.save(picture(found), output / "conflicts.png")
+    save(picture(found), output / "conflicts.png")
 
 
 if __name__ == "__main__":

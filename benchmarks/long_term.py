@@ -41,7 +41,7 @@ from fulcrum.models.step import Rows, Step
 from fulcrum.models.weightings import Setting, StaticConfig, Weighting, WeightingConfig
 from fulcrum.models.weightings.rmtl import RMTLConfig
 from fulcrum.models.weightings.rmtl_mc import RMTLMCConfig
-from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.figures.run import INK, PALETTE, STYLE, save
 
 TASKS = tuple(TaskSpec(name=name, kind="binary", rate=0.5) for name in ("click", "buy"))
 INPUTS, EARLY, SHORTEST, LONGEST = 8, 4, 8, 16
@@ -290,7 +290,7 @@ def rows(results: Results) -> Iterator[tuple[object, ...]]:
         yield from ((network, name, seed, *measures) for seed, measures in enumerate(seeds))
 
 
-@matplotlib.rc_context(figures.STYLE)
+@matplotlib.rc_context(STYLE)
 def picture(results: Results) -> Figure:
     """What every method changes against static weights; a colour per network."""
     names = [name for name in dict.fromkeys(n for _, n in results) if name != BASELINE]
@@ -304,9 +304,9 @@ def picture(results: Results) -> Figure:
                 place + 0.2 * (number - (len(networks) - 1) / 2) for place in range(len(names))
             ]
             means, widths = ([float(pair[i][measure]) for pair in found] for i in (0, 1))
-            color = figures.PALETTE[number]
+            color = PALETTE[number]
             axes.errorbar(means, heights, xerr=widths, fmt="o", color=color, label=network)
-        axes.axvline(0, color=figures.INK, linewidth=1)
+        axes.axvline(0, color=INK, linewidth=1)
         axes.set_title(MEASURES[measure].replace("_", " "))
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()
@@ -326,7 +326,7 @@ def main(
         writer = csv.writer(file)
         writer.writerow(("network", "method", "seed", *MEASURES))
         writer.writerows(rows(results))
-    figures.save(picture(results), output / "long_term.png")
+    save(picture(results), output / "long_term.png")
     table = Table("network", "method", *MEASURES)
     for network, name in results:
         means, (changes, widths) = mean(results, network, name), change(results, network, name)

@@ -36,7 +36,7 @@ from torch import Tensor
 from fulcrum.features.layout import TaskSpec
 from fulcrum.models.step import Rows, Step
 from fulcrum.models.weightings import WEIGHTINGS, Setting, Weighting, WeightingConfig
-from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.figures.run import INK, PALETTE, STYLE, save
 
 CLEAN, NOISY = 0, 1
 TASKS = tuple(TaskSpec(name=n, kind="regression", mean=0.0, std=1.0) for n in ("clean", "noisy"))
@@ -254,7 +254,7 @@ def rows(results: Mapping[str, Tensor]) -> Iterator[tuple[str, int, float, float
         yield from ((name, seed, *pair) for seed, pair in enumerate(errors.tolist()))
 
 
-@matplotlib.rc_context(figures.STYLE)
+@matplotlib.rc_context(STYLE)
 def picture(results: Mapping[str, Tensor]) -> Figure:
     """What each method saves the clean task, and where both tasks end; best method on top."""
     names = sorted((n for n in results if n != EQUAL), key=lambda n: change(results, n)[0])
@@ -262,18 +262,18 @@ def picture(results: Mapping[str, Tensor]) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     for place, name in enumerate([*names, EQUAL]):
         mean, low, high = change(results, name)
-        color = figures.INK if name in (EQUAL, TUNED) else figures.PALETTE[0]
+        color = INK if name in (EQUAL, TUNED) else PALETTE[0]
         left.errorbar(mean, place, xerr=[[mean - low], [high - mean]], marker="o", color=color)
         for task in (CLEAN, NOISY):
-            style = {"color": figures.PALETTE[task], "label": TASKS[task].name if not place else ""}
+            style = {"color": PALETTE[task], "label": TASKS[task].name if not place else ""}
             right.plot(results[name][:, task].mean(), place, "o", **style)
     left.set_yticks(range(len(results)), [*names, EQUAL])
     left.invert_yaxis()
-    left.axvline(0, color=figures.INK, linewidth=1)
+    left.axvline(0, color=INK, linewidth=1)
     left.xaxis.set_major_formatter(PercentFormatter(1))
     # A task that is not trained at all drifts far away; where to, the right panel tells.
     left.set(title="Error of the clean task against equal", xlim=(-1.05, 0.25))
-    right.axvline(1, color=figures.INK, linewidth=1)
+    right.axvline(1, color=INK, linewidth=1)
     right.set(title="Error of both, 1 = nothing learned", xscale="log")
     right.legend()
     return figure
@@ -289,7 +289,7 @@ def main(
         writer = csv.writer(file)
         writer.writerow(("method", "seed", "clean", "noisy"))
         writer.writerows(rows(results))
-    figures.save(picture(results), output / "noisy_task.png")
+    save(picture(results), output / "noisy_task.png")
     table = Table("method", "error of the clean task against equal", "clean", "noisy")
     for name, errors in results.items():
         mean, low, high = change(results, name)

@@ -23,8 +23,7 @@ from rich.console import Console
 from fulcrum.features.declared.task import BinaryTask
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.staging import full_disk
-from fulcrum.pipelines.comparison import page
-from fulcrum.pipelines.comparison import weightings as axis
+from fulcrum.pipelines.comparison import page, weightings
 from fulcrum.pipelines.comparison.balance import MEASURED, Balance, draw, weigh
 from fulcrum.pipelines.comparison.contenders import Lineup, check_rows, differences, line_up
 from fulcrum.pipelines.comparison.cost import Cost, costs, slower
@@ -42,23 +41,27 @@ from fulcrum.pipelines.comparison.seesaw import (
 )
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
-from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.figures import run as run_figures
 from fulcrum.pipelines.quality.metrics import Predictions, by_task
 from fulcrum.pipelines.runs.prepare import prepare_dataset
 from fulcrum.pipelines.runs.register import measured_split
 from fulcrum.pipelines.runs.run import Options, start, take_up
-from fulcrum.pipelines.tracking import mlflow as tracking
 from fulcrum.pipelines.tracking.mlflow import (
+    CONFIG,
+    DATA,
+    FOLDER,
+    PARENT,
     FoundRun,
     MlflowTracker,
     find_tagged,
+    flatten,
     history,
     start_run,
 )
 from fulcrum.pipelines.training.predict import evaluate
 from fulcrum.pipelines.training.trainer import read_result
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,8 @@ def compare(
 ) -> Comparison:
     """Train or find every network with every seed, each with the weightings that `methods` names
     beside its own, and say who rises and who pays."""
-    lineup = line_up(axis.multiply(configs, methods))
-    trunks = axis.trunks(lineup)
+    lineup = line_up(weightings.multiply(configs, methods))
+    trunks = weightings.trunks(lineup)
     everyone = lineup.configs
     datasets = {name: prepare_dataset(config, console) for name, config in everyone.items()}
     check_rows(datasets)
@@ -94,19 +97,19 @@ def compare(
             balance(samples, lineup.single),
             _undefined(predictions),
         )
-        log.info("timing %d networks side by side", len(everyone))
+        logger.info("timing %d networks side by side", len(everyone))
         networks = {name: (everyone[name], datasets[name]) for name in everyone}
         spent = costs(networks, lineup.single, split)
         trained = {name: _train_rate(_uri(lineup), found) for name, found in runs.items()}
         paces = {}
         for trunk, names in trunks:
-            log.info("timing training steps of %d weightings on %s", len(names), trunk)
+            logger.info("timing training steps of %d weightings on %s", len(names), trunk)
             paces[trunk] = slower({name: networks[name] for name in names}, names[0])
         balances = weigh(trunks, seesaw, samples, paces)
         pictures = _draw(seesaw, spent, folder)
         if balances:
             drawn = draw(balances)
-            pictures["balance"] = figures.save(drawn, folder / "balance.svg")
+            pictures["balance"] = run_figures.save(drawn, folder / "balance.svg")
         facts = page.Facts(
             title=", ".join(everyone),
             split=split,
@@ -141,7 +144,7 @@ def _parent(
         for seed in seeds
     ]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    tags = {tracking.CONFIG: digest, tracking.DATA: datasets[lineup.first].fingerprint}
+    tags = {CONFIG: digest, DATA: datasets[lineup.first].fingerprint}
     uri = first.tracking.uri
     found = find_tagged(uri, tags)
     if not found:
@@ -149,7 +152,7 @@ def _parent(
         folder = Path(first.workspace, "runs", run)
         folder.mkdir(parents=True)
         tracker = MlflowTracker(uri, run)
-        tracker.log_tags({**tags, tracking.FOLDER: folder.resolve()})
+        tracker.log_tags({**tags, FOLDER: folder.resolve()})
         tracker.log_params({"networks": list(lineup.configs), "seeds": list(seeds)})
         found = find_tagged(uri, tags)
     return found[0]
@@ -166,7 +169,7 @@ def _train_all(
     """Runs and resampled metrics by network, one a seed; and the predictions of one of them."""
     runs: dict[str, list[FoundRun]] = {name: [] for name in lineup.configs}
     samples: dict[str, list[Samples]] = {name: [] for name in lineup.configs}
-    metrics = MEASURED if axis.trunks(lineup) else METRICS
+    metrics = MEASURED if weightings.trunks(lineup) else METRICS
     jobs = [(seed, name) for seed in lineup.seeds(seeds) for name in lineup.configs]
     for number, (seed, name) in enumerate(jobs, 1):
         config, began = _seeded(lineup.configs[name], seed), time.monotonic()
@@ -176,7 +179,7 @@ def _train_all(
         runs[name].append(run)
         samples[name].append(resample(predictions, metrics=metrics))
         spent = time.monotonic() - began
-        log.info("%d of %d: %s, seed %d, %s, %.0f s", number, len(jobs), name, seed, how, spent)
+        logger.info("%d of %d: %s, seed %d, %s, %.0f s", number, len(jobs), name, seed, how, spent)
     return runs, samples, predictions
 
 
@@ -185,7 +188,7 @@ def finished(
 ) -> tuple[FoundRun, str]:
     """The finished run of a config, and how it came to be."""
     uri, options = config.tracking.uri, Options(1, False, console, parent)
-    tags = {tracking.CONFIG: fingerprint(config), tracking.DATA: dataset.fingerprint}
+    tags = {CONFIG: fingerprint(config), DATA: dataset.fingerprint}
     runs = find_tagged(uri, tags)
     how = "as it was" if runs and runs[0].finished else "resumed" if runs else "trained"
     if how == "trained":
@@ -193,7 +196,7 @@ def finished(
     elif how == "resumed":
         take_up(runs[0], uri, options)
     found = find_tagged(uri, tags)[0]
-    MlflowTracker(uri, found.id).log_tags({tracking.PARENT: parent})
+    MlflowTracker(uri, found.id).log_tags({PARENT: parent})
     return found, how
 
 
@@ -252,10 +255,10 @@ def _draw(seesaw: Seesaw, spent: dict[str, Cost], folder: Path) -> dict[str, Pat
     gains = {name: seesaw.mean_gain(name) for name in seesaw.networks}
     points = {n: (spent[n].flops, gain) for n, gain in gains.items() if gain is not None}
     drawn = {
-        "seesaw": figures.seesaw(list(seesaw.tasks), bars),
-        "front": figures.front(points, _front(seesaw, spent)),
+        "seesaw": run_figures.seesaw(list(seesaw.tasks), bars),
+        "front": run_figures.front(points, _front(seesaw, spent)),
     }
-    return {n: figures.save(figure, folder / f"{n}.svg") for n, figure in drawn.items()}
+    return {n: run_figures.save(figure, folder / f"{n}.svg") for n, figure in drawn.items()}
 
 
 def _table(
@@ -348,7 +351,7 @@ def _protocol(
     """How it was done, in words."""
     first, dataset = lineup.configs[lineup.first], datasets[lineup.first]
     rows = {name: facts.rows for name, facts in dataset.manifest.splits.items()}
-    budget = tracking.flatten(first.train.model_dump(mode="json", exclude={"seed"}))
+    budget = flatten(first.train.model_dump(mode="json", exclude={"seed"}))
     count, _ = units(predictions.group)
     what = "rows" if count == len(predictions.group) else f"groups ({first.data.group})"
     apart = {n: differences(config, first) for n, config in lineup.configs.items()}

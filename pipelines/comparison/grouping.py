@@ -27,10 +27,17 @@ from fulcrum.pipelines.config.load import fingerprint, load
 from fulcrum.pipelines.config.rules import metric_names
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.config.yaml_text import dump
-from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.figures import run as run_figures
 from fulcrum.pipelines.runs.prepare import prepare_dataset
-from fulcrum.pipelines.tracking import mlflow as tracking
-from fulcrum.pipelines.tracking.mlflow import FoundRun, MlflowTracker, find_tagged, start_run
+from fulcrum.pipelines.tracking.mlflow import (
+    CONFIG,
+    DATA,
+    FOLDER,
+    FoundRun,
+    MlflowTracker,
+    find_tagged,
+    start_run,
+)
 from fulcrum.pipelines.training.trainer import read_result
 
 
@@ -55,8 +62,8 @@ def group(config: RunConfig, count: int | None, console: Console) -> Grouping:
                 "they were kept. Train it anew, for example with `--set train.seed=1`"
             )
         found = Grouping(tasks, matrix, affinity.join(matrix, count), parent.folder)
-        picture = figures.affinity(tasks, matrix, found.groups)
-        tracker.log_artifact(figures.save(picture, parent.folder / "affinity.svg"), "figures")
+        picture = run_figures.affinity(tasks, matrix, found.groups)
+        tracker.log_artifact(run_figures.save(picture, parent.folder / "affinity.svg"), "figures")
         table = parent.folder / "affinity.csv"
         pl.DataFrame({"task": tasks, **dict(zip(tasks, matrix, strict=True))}).write_csv(table)
         tracker.log_artifact(table)
@@ -164,10 +171,10 @@ def _check(config: RunConfig, count: int | None) -> None:
 def _parent(config: RunConfig, data: str) -> FoundRun:
     """The grouping's run: the one that looked at the same training before, if there is one."""
     uri, digest = config.tracking.uri, f"group {fingerprint(config)}"
-    tags = {tracking.CONFIG: digest, tracking.DATA: data}
+    tags = {CONFIG: digest, DATA: data}
     if not find_tagged(uri, tags):
         run = start_run(uri, config.tracking.experiment, "group")
         folder = Path(config.workspace, "runs", run)
         folder.mkdir(parents=True)
-        MlflowTracker(uri, run).log_tags({**tags, tracking.FOLDER: folder.resolve()})
+        MlflowTracker(uri, run).log_tags({**tags, FOLDER: folder.resolve()})
     return find_tagged(uri, tags)[0]

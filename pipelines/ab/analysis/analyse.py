@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fulcrum.features.errors import DataError
-from fulcrum.pipelines.ab.analysis import interference, over_time, policies
-from fulcrum.pipelines.ab.analysis import sentences as words
+from fulcrum.pipelines.ab.analysis import interference, over_time, policies, sentences
 from fulcrum.pipelines.ab.analysis.facts import VERSION, Facts, LogFacts, Metric
 from fulcrum.pipelines.ab.analysis.segments import by_segment
 from fulcrum.pipelines.ab.analysis.validity import checks
@@ -19,7 +18,7 @@ from fulcrum.pipelines.ab.log.staged import numerator, stage
 from fulcrum.pipelines.ab.log.units import Units
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def analyse(logs: Sequence[str], experiment: Experiment) -> Facts:
@@ -33,7 +32,7 @@ def analyse(logs: Sequence[str], experiment: Experiment) -> Facts:
 
 
 def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Facts:
-    log.info("reading the log")
+    logger.info("reading the log")
     rows = stage(logs, experiment, scratch)
     units = gather(rows, experiment)
     analysis = experiment.analysis
@@ -44,9 +43,9 @@ def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Fact
     metrics: list[Metric] = []
     courses, days, segments, values, panel = [], [], None, [], None
     if stops:
-        headline = words.withheld(stops)
+        headline = sentences.withheld(stops)
     else:
-        log.info("comparing %d metrics", len(analysis.metrics))
+        logger.info("comparing %d metrics", len(analysis.metrics))
         metrics = judge(units, experiment)
         primary = metrics[0].name
         notes += [f"{m.name} is not compared: {m.problem}." for m in metrics if m.problem]
@@ -59,21 +58,21 @@ def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Fact
             courses = found_courses or []
         days = _or_note(lambda: over_time.daily(units, experiment, primary), "Trend", notes) or []
         if analysis.off_policy is not None:
-            log.info("valuing policies")
+            logger.info("valuing policies")
             rewards = policies.read(units, experiment, primary)
             found_values = _or_note(
                 lambda: policies.values(rewards, experiment), "Policies are not valued", notes
             )
             values = found_values or []
         if analysis.interference is not None:
-            log.info("telling arms apart")
+            logger.info("telling arms apart")
             panel = _or_note(
                 lambda: interference.panel(rows, units, experiment, scratch),
                 "Whether the arms learn from each other is not told",
                 notes,
             )
         doubts = [check for check in found if not check.holds]
-        headline = (words.doubted(doubts) if doubts else "") + " ".join(
+        headline = (sentences.doubted(doubts) if doubts else "") + " ".join(
             effect.sentences[0] for effect in metrics[0].effects
         )
     return Facts(
@@ -110,7 +109,7 @@ def _notes(units: Units, experiment: Experiment) -> list[str]:
     assert experiment.analysis is not None
     notes = []
     if experiment.unit is None:
-        notes.append(words.UNIT_NOTE)
+        notes.append(sentences.UNIT_NOTE)
     period = experiment.analysis.pre_period
     if period is not None and not units.before:
         notes.append(

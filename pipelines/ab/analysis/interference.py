@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fulcrum.features.declared import arms as prepared
+from fulcrum.features.declared.arms import ARM as PREPARED_ARM
+from fulcrum.features.declared.arms import UNIT as PREPARED_UNIT
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.prepared.prepare import prepare
 from fulcrum.pipelines.ab.analysis.facts import Interference, Reliability
 from fulcrum.pipelines.ab.analysis.sentences import percent
-from fulcrum.pipelines.ab.log import impressions as shown
+from fulcrum.pipelines.ab.log import impressions
 from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.staged import ARM, CONTENT, UNIT, Log
 from fulcrum.pipelines.ab.log.units import Units
@@ -52,8 +53,8 @@ def panel(log: Log, units: Units, experiment: Experiment, scratch: Path) -> Inte
     analysis = experiment.analysis
     assert analysis is not None and analysis.interference is not None
     dataset = _prepare(log, units, experiment, scratch)
-    rows = pl.read_parquet(dataset.shards("train"), columns=[prepared.ARM, prepared.UNIT])
-    arms, who = rows[prepared.ARM].to_numpy(), rows[prepared.UNIT].to_numpy()
+    rows = pl.read_parquet(dataset.shards("train"), columns=[PREPARED_ARM, PREPARED_UNIT])
+    arms, who = rows[PREPARED_ARM].to_numpy(), rows[PREPARED_UNIT].to_numpy()
     names = tuple(analysis.interference.features)
     config = PropensityConfig(features=names, folds=analysis.interference.folds, seed=analysis.seed)
     found = fit(design_matrix(dataset, names), arms, who, config)
@@ -61,7 +62,7 @@ def panel(log: Log, units: Units, experiment: Experiment, scratch: Path) -> Inte
     alone = {name: fit(design_matrix(dataset, [name]), arms, who, simple) for name in names}
     told = {name: max(0.0, 1 - one.log_loss / one.entropy) for name, one in alone.items()}
     apart = [name for name, one in alone.items() if one.overlap < 0.5]
-    own = {} if experiment.unit is None else lonely(dataset, names, rows[prepared.UNIT])
+    own = {} if experiment.unit is None else lonely(dataset, names, rows[PREPARED_UNIT])
     order = [experiment.control, *(arm for arm in experiment.arms if arm != experiment.control)]
     return describe(found, who, order, told, apart, [n for n, share in own.items() if share > OWN])
 
@@ -76,7 +77,7 @@ def _prepare(log: Log, units: Units, experiment: Experiment, scratch: Path) -> P
     file = scratch / "test.parquet"
     rows.sink_parquet(file)
     data = log.data.model_copy(update={"events": str(file)})
-    return prepare(shown.spec(data, analysis.interference.features, ARM, UNIT), scratch)
+    return prepare(impressions.spec(data, analysis.interference.features, ARM, UNIT), scratch)
 
 
 def _reliability(found: Propensity, who: np.ndarray, arm: str) -> Reliability:

@@ -4,7 +4,7 @@ import polars as pl
 from scipy import stats
 
 from fulcrum.features.errors import DataError
-from fulcrum.pipelines.ab.analysis import sentences as words
+from fulcrum.pipelines.ab.analysis import sentences
 from fulcrum.pipelines.ab.analysis.facts import PolicyValue
 from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.staged import ACTION, ARM, CONTEXT, PROPENSITY, TIME, UNIT, numerator
@@ -52,7 +52,9 @@ def values(rows: pl.DataFrame, experiment: Experiment) -> list[PolicyValue]:
                 snips(*given, who, analysis.alpha),
                 doubly_robust(*given, *model, who, analysis.alpha),
             )
-            told = words.policy(target, logged, observed, estimates[1], len(other), analysis.alpha)
+            told = sentences.policy(
+                target, logged, observed, estimates[1], len(other), analysis.alpha
+            )
             found.append(PolicyValue(target, logged, len(other), *observed, *estimates, told))
     return found
 

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from fulcrum.features.errors import DataError
-from fulcrum.pipelines.ab.analysis import sentences as words
+from fulcrum.pipelines.ab.analysis import sentences
 from fulcrum.pipelines.ab.analysis.facts import (
     Adjustment,
     ArmValue,
@@ -205,16 +205,16 @@ def _verdict(judged: Judged, adjusted_p: float, alpha: float) -> Verdict:
 
 
 def _told(judged: Judged, control: str, alpha: float) -> Judged:
-    lines = [words.verdict(judged, control, alpha)]
+    lines = [sentences.verdict(judged, control, alpha)]
     if judged.guardrail is not None:
-        lines.insert(0, words.guardrail(judged, alpha))
+        lines.insert(0, sentences.guardrail(judged, alpha))
     if judged.instances is not None:
-        lines.append(words.instances(judged, judged.instances, alpha))
+        lines.append(sentences.instances(judged, judged.instances, alpha))
     if judged.instances_problem is not None:
         lines.append(
             f"{judged.metric}: model instances are not compared, so nothing is known of the chance "
             f"of training: {judged.instances_problem}."
         )
     if not judged.agree:
-        lines.append(words.disagreement(judged))
+        lines.append(sentences.disagreement(judged))
     return replace(judged, sentences=tuple(lines))

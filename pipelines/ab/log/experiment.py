@@ -11,7 +11,7 @@ from fulcrum.features.errors import ConfigError
 from fulcrum.features.kinds import FeatureConfig
 from fulcrum.features.spec import Problem
 from fulcrum.features.values import sql
-from fulcrum.pipelines.ab.log import impressions as shown
+from fulcrum.pipelines.ab.log import impressions
 from fulcrum.serving.experiments.experiment import ExperimentConfig
 
 
@@ -148,8 +148,8 @@ def interference(
     log = analysis.log
     time = log.time or TimeConfig(column="time")
     data = DataConfig(events="", tables=log.tables, time=time, derive=log.derive)
-    spec = shown.spec(data, analysis.interference.features, log.arm, unit)
-    for path, message in shown.problems(spec, (*outcomes, *_values(analysis))):
+    spec = impressions.spec(data, analysis.interference.features, log.arm, unit)
+    for path, message in impressions.problems(spec, (*outcomes, *_values(analysis))):
         yield Problem(("analysis", "interference", *path), message)
 
 

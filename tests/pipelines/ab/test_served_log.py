@@ -10,7 +10,7 @@ from fulcrum.pipelines.ab.analysis.analyse import analyse
 from fulcrum.pipelines.ab.log.experiment import Experiment, problems
 from fulcrum.pipelines.ab.log.sizing import sizes
 from fulcrum.pipelines.ab.log.staged import stage
-from fulcrum.serving.experiments import columns as tables
+from fulcrum.serving.experiments.columns import EXPOSURE
 from fulcrum.serving.experiments.exposure_log import ExposureLog
 from tests.pipelines.ab.logs import experiment, log
 
@@ -39,7 +39,7 @@ def served(tmp_path: Path) -> Path:
     )
     folder = tmp_path / "served"
     written = ExposureLog(folder, shop(), COLUMNS, rotate_bytes=200_000)
-    exposures = rows.select(*tables.EXPOSURE, *COLUMNS)
+    exposures = rows.select(*EXPOSURE, *COLUMNS)
     idle = exposures.head(200).with_columns(
         pl.Series("unit", [f"idle {n}" for n in range(200)]),
         pl.Series("arm", ["control", "treatment"] * 100),

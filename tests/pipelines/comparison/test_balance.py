@@ -13,7 +13,7 @@ from fulcrum.pipelines.comparison.balance import MEASURED, Balance, weigh, worth
 from fulcrum.pipelines.comparison.contenders import line_up
 from fulcrum.pipelines.comparison.seesaw import Gain, Samples, Seesaw, resample, units
 from fulcrum.pipelines.comparison.weightings import methods, multiply, trunks
-from fulcrum.pipelines.figures import balance as balance_figures
+from fulcrum.pipelines.figures.balance import gains as gains_figure
 from fulcrum.pipelines.quality.metrics import Predictions, measure
 from tests.pipelines.comparison.test_page import DOWN, FLAT, UP, standing
 from tests.pipelines.comparison.test_seesaw import KINDS, draws, predictions
@@ -159,7 +159,7 @@ def test_what_a_weighting_is_worth_is_one_sentence(a, b, slower, sentence):
 def test_every_network_has_a_row_and_clear_gains_are_marked():
     bars = {"click": (1.0, 0.5, 1.5), "like": (-1.0, -1.5, -0.5), "watch": (0.1, -0.1, 0.3)}
     trunks = {"mmoe": {"mmoe+upgrad": bars}, "ple": {"ple+upgrad": {"click": (0.0, None, None)}}}
-    first, second = balance_figures.gains(list(bars), trunks).axes
+    first, second = gains_figure(list(bars), trunks).axes
     assert [text.get_text() for text in first.texts] == ["+1.00 ▲", "-1.00 ▼", "+0.10"]
     assert [text.get_text() for text in second.texts] == ["+0.00"]
     assert [label.get_text() for label in second.get_yticklabels()] == ["ple+upgrad"]

@@ -8,7 +8,8 @@ from fulcrum.pipelines.comparison.cost import Cost
 from fulcrum.pipelines.comparison.page import Facts, amount, render, sentences
 from fulcrum.pipelines.comparison.seesaw import Gain, Seesaw, Standing
 from fulcrum.pipelines.comparison.tables import signed
-from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.figures.run import save
+from fulcrum.pipelines.figures.run import seesaw as seesaw_figure
 from fulcrum.pipelines.words import listed
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -118,7 +119,7 @@ def test_chance_is_told():
 @pytest.fixture
 def html(tmp_path):
     found = seesaw(mmoe=(UP, DOWN), odd=(FLAT, Gain(0.0, None, None)))
-    picture = figures.save(figures.seesaw(["click"], {"mmoe": {}}), tmp_path / "a.svg")
+    picture = save(seesaw_figure(["click"], {"mmoe": {}}), tmp_path / "a.svg")
     cost = Cost(tables=1200, dense=34, flops=1.5e6, scored=9e4, pace=0.5)
     facts = Facts(
         title="a & b",

@@ -23,11 +23,9 @@ from fulcrum.features.config import Config
 from fulcrum.pipelines.ab.simulation.estimators import EstimatorChoice
 from fulcrum.pipelines.ab.simulation.estimators.base import Estimator
 from fulcrum.pipelines.ab.simulation.estimators.pooling import PoolingConfig
-from fulcrum.pipelines.ab.simulation.feed import behaviours
+from fulcrum.pipelines.ab.simulation.feed import behaviours, population
 from fulcrum.pipelines.ab.simulation.feed.behaviours import EXPECTED, Luck
 from fulcrum.pipelines.ab.simulation.feed.population import GROUPS, SLOTS, TOPICS, Users, Videos
-from fulcrum.pipelines.ab.simulation.feed.population import users as people
-from fulcrum.pipelines.ab.simulation.feed.population import videos as catalogue
 from fulcrum.pipelines.ab.simulation.loop.play import gradient
 
 WIDTH = GROUPS * TOPICS + 3
@@ -119,7 +117,10 @@ class World:
 def place(config: FeedConfig) -> Place:
     """Users, videos and the deal into arms."""
     random = np.random.default_rng([config.seed, 0])
-    found = people(random, config.users), catalogue(random, config.videos, f"{config.begins}")
+    found = (
+        population.users(random, config.users),
+        population.videos(random, config.videos, f"{config.begins}"),
+    )
     return Place(
         config,
         *found,

@@ -10,7 +10,7 @@ from fulcrum.pipelines.ab.simulation.loop.play import LoopConfig, play
 from fulcrum.pipelines.ab.simulation.loop.report import sentences, table
 from fulcrum.pipelines.ab.simulation.loop.study import estimates, study
 from fulcrum.pipelines.ab.simulation.worlds.base import Progress, Simulated, WorldConfig
-from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.figures.run import save
 
 NUMBERS, PICTURE = "loop.json", "loop.png"
 
@@ -37,7 +37,7 @@ class LoopWorld(LoopConfig, WorldConfig):
             rows.append((what, found.truth, estimates(self, outcome)))
         numbers = [found.document() for found in studies]
         (folder / NUMBERS).write_text(json.dumps(numbers, indent=2), encoding="utf-8")
-        figures.save(distributions(rows), folder / PICTURE)
+        save(distributions(rows), folder / PICTURE)
         return Simulated(
             tuple(table(self, found) for found in studies),
             tuple(

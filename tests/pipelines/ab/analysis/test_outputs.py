@@ -12,7 +12,7 @@ from fulcrum.pipelines.ab.analysis import facts
 from fulcrum.pipelines.ab.analysis.outputs import CONFIG, NUMBERS, PAGE, RUNS, Analysis, analyze
 from fulcrum.pipelines.ab.log.experiment import Experiment, problems
 from fulcrum.pipelines.config.load import read, to_yaml
-from fulcrum.pipelines.tracking import mlflow as tracking
+from fulcrum.pipelines.tracking.mlflow import client
 from tests.pipelines.ab.logs import BEGAN, experiment, log
 from tests.pipelines.comparison.test_page import Parsed
 
@@ -114,10 +114,10 @@ def test_the_experiment_is_kept_as_it_was_read(rich: Analysis) -> None:
 
 
 def test_the_run_holds_numbers_words_and_files(rich: Analysis, store: str) -> None:
-    client = tracking.client(store)
-    found = client.get_experiment_by_name(RUNS)
+    store_client = client(store)
+    found = store_client.get_experiment_by_name(RUNS)
     assert found is not None
-    (run,) = client.search_runs(
+    (run,) = store_client.search_runs(
         [found.experiment_id], "tags.withheld = 'False' and run_name = 'shop'"
     )
     effect = rich.facts.metrics[0].effects[0].effect
@@ -126,9 +126,9 @@ def test_the_run_holds_numbers_words_and_files(rich: Analysis, store: str) -> No
     assert run.data.metrics["low/ctr/treatment"] == effect.low
     assert run.data.metrics["sample_ratio_p"] == rich.facts.checks[0].numbers["p_value"]
     assert run.data.tags["verdict"] == rich.facts.headline
-    files = {item.path for item in client.list_artifacts(run.info.run_id)}
+    files = {item.path for item in store_client.list_artifacts(run.info.run_id)}
     assert {PAGE, NUMBERS, CONFIG, "figures"} <= files
-    pictures = [item.path for item in client.list_artifacts(run.info.run_id, "figures")]
+    pictures = [item.path for item in store_client.list_artifacts(run.info.run_id, "figures")]
     assert sorted(pictures) == [f"figures/{name}.png" for name in FIGURES]
 
 
