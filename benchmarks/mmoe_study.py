@@ -143,10 +143,10 @@ def picture(results: Results) -> Figure:
     correlations = list(results["shared_bottom"])
     reference = losses(results, "shared_bottom")
     for name in results:
-        own = losses(results, name)
-        draw(left, correlations, own, name)
+        errors = losses(results, name)
+        draw(left, correlations, errors, name)
         if name != "shared_bottom":
-            draw(right, correlations, 1 - own / reference, name)
+            draw(right, correlations, 1 - errors / reference, name)
     left.set(title="Held-out squared error", xlabel="correlation of the tasks", ylim=(0, None))
     right.set(title="Error saved over shared_bottom", xlabel="correlation of the tasks")
     right.axhline(0, color=INK, linewidth=1)

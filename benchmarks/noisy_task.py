@@ -138,8 +138,8 @@ class Networks:
     @torch.no_grad()
     def errors(self, w: Tensor) -> Tensor:
         """`(seeds, tasks)` beyond the noise of the labels, 1 for a network that knows nothing."""
-        found = self.u[:, :, None] * self.a[:, None] / SCALE
-        return (found - w).square().sum(1)
+        learned = self.u[:, :, None] * self.a[:, None] / SCALE
+        return (learned - w).square().sum(1)
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,8 @@ def train(config: WeightingConfig, world: World, study: Study) -> Networks:
     random = torch.Generator().manual_seed(2)
     for _ in range(study.epochs):
         for batch in torch.randperm(study.rows, generator=random).split(study.batch_size):
-            seen = x[:, batch], y[:, batch]
-            losses = networks.losses(*seen)
+            rows = x[:, batch], y[:, batch]
+            losses = networks.losses(*rows)
             weights = weigh(weightings, networks, losses)
             optimizer.zero_grad()
             (weights * losses).sum().backward()
@@ -184,7 +184,7 @@ def train(config: WeightingConfig, world: World, study: Study) -> Networks:
             schedule.step()
             rate = schedule.get_last_lr()[0] / study.lr
             for seed, weighting in enumerate(weightings):
-                weighting.after_step(AfterStep(networks, seed, seen, world.valid, rate))
+                weighting.after_step(AfterStep(networks, seed, rows, world.valid, rate))
     return networks
 
 
@@ -236,7 +236,11 @@ def run(study: Study, methods: Mapping[str, WeightingConfig]) -> dict[str, Tenso
 
 def available() -> dict[str, WeightingConfig]:
     """The methods of the study that are registered."""
-    return {name: WEIGHTINGS[name](**own) for name, own in METHODS.items() if name in WEIGHTINGS}
+    return {
+        name: WEIGHTINGS[name](**settings)
+        for name, settings in METHODS.items()
+        if name in WEIGHTINGS
+    }
 
 
 def change(results: Mapping[str, Tensor], name: str) -> tuple[float, float, float]:

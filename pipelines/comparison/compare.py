@@ -100,7 +100,10 @@ def compare(
         logger.info("timing %d networks side by side", len(everyone))
         networks = {name: (everyone[name], datasets[name]) for name in everyone}
         spent = costs(networks, lineup.single, split)
-        trained = {name: _train_rate(_uri(lineup), found) for name, found in runs.items()}
+        trained = {
+            name: _train_rate(_uri(lineup), runs_of_network)
+            for name, runs_of_network in runs.items()
+        }
         paces = {}
         for trunk, names in trunks:
             logger.info("timing training steps of %d weightings on %s", len(names), trunk)
@@ -118,8 +121,8 @@ def compare(
             trained=trained,
             fronts=(_front(seesaw, spent), _undominated(seesaw)),
             runs={
-                name: [(run.id, f"{_pages(_uri(lineup))}/{run.page}") for run in found]
-                for name, found in runs.items()
+                name: [(run.id, f"{_pages(_uri(lineup))}/{run.page}") for run in runs_of_network]
+                for name, runs_of_network in runs.items()
             },
         )
         table, html = folder / "compare.csv", folder / "compare.html"
@@ -146,16 +149,16 @@ def _parent(
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     tags = {CONFIG: digest, DATA: datasets[lineup.first].fingerprint}
     uri = first.tracking.uri
-    found = find_tagged(uri, tags)
-    if not found:
+    earlier = find_tagged(uri, tags)
+    if not earlier:
         run = start_run(uri, first.tracking.experiment, "compare")
         folder = Path(first.workspace, "runs", run)
         folder.mkdir(parents=True)
         tracker = MlflowTracker(uri, run)
         tracker.log_tags({**tags, FOLDER: folder.resolve()})
         tracker.log_params({"networks": list(lineup.configs), "seeds": list(seeds)})
-        found = find_tagged(uri, tags)
-    return found[0]
+        earlier = find_tagged(uri, tags)
+    return earlier[0]
 
 
 def _train_all(
@@ -195,9 +198,9 @@ def finished(
         start(config, options)
     elif how == "resumed":
         take_up(runs[0], uri, options)
-    found = find_tagged(uri, tags)[0]
-    MlflowTracker(uri, found.id).log_tags({PARENT: parent})
-    return found, how
+    run = find_tagged(uri, tags)[0]
+    MlflowTracker(uri, run.id).log_tags({PARENT: parent})
+    return run, how
 
 
 def _seeded(config: RunConfig, seed: int) -> RunConfig:
@@ -283,11 +286,13 @@ def _table(
             "scoring rate over single-task": cost.pace,
         }
         rows += [_fact(network, what, value, None) for what, value in named.items()]
-    for found in balances:
-        rows += _lines(found.seesaw, found.others, runs)
-        for network in found.others:
-            pace = found.slower[network]
-            rows.append(_fact(network, "time of a training step over static", pace, found.control))
+    for comparison in balances:
+        rows += _lines(comparison.seesaw, comparison.others, runs)
+        for network in comparison.others:
+            pace = comparison.slower[network]
+            rows.append(
+                _fact(network, "time of a training step over static", pace, comparison.control)
+            )
     words = dict.fromkeys(("network", "seed", "task", "metric"), pl.String)
     numbers = dict.fromkeys(("value", "single_task", "gain", "low", "high"), pl.Float64)
     schema = {**words, **numbers, "run": pl.String, "over": pl.String}
@@ -305,8 +310,8 @@ def _lines(
             cells = [*zip(seesaw.seeds, s.values, s.single, s.gains, runs[network], strict=True)]
             for seed, value, other, gain, run in [*cells, ("mean", s.mean, single, s.gain, None)]:
                 measured = (value, other, gain.value, gain.low, gain.high)
-                found = None if run is None else run.id
-                rows.append((network, str(seed), task, metric, *measured, found, seesaw.single))
+                run_id = None if run is None else run.id
+                rows.append((network, str(seed), task, metric, *measured, run_id, seesaw.single))
     return rows
 
 
@@ -318,16 +323,16 @@ def _fact(network: str, what: str, value: float | None, over: str | None) -> tup
 
 def _log(tracker: MlflowTracker, seesaw: Seesaw, spent: dict[str, Cost]) -> None:
     """Gains and costs as metrics of the comparison's run, whose names may hold no `+`."""
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for network in seesaw.networks:
         named = network.replace("+", ":")
         for task, standing in seesaw.judged(network).items():
-            found[f"gain/{named}/{task}"] = standing.gain.value
-        found[f"flops_per_row/{named}"] = spent[network].flops
+            metrics[f"gain/{named}/{task}"] = standing.gain.value
+        metrics[f"flops_per_row/{named}"] = spent[network].flops
         mean = seesaw.mean_gain(network)
         if mean is not None:
-            found[f"mean_gain_percent/{named}"] = mean
-    tracker.log_metrics(found, 0)
+            metrics[f"mean_gain_percent/{named}"] = mean
+    tracker.log_metrics(metrics, 0)
 
 
 def _settings(config: RunConfig) -> str:

@@ -37,8 +37,8 @@ def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Fact
     units = gather(rows, experiment)
     analysis = experiment.analysis
     assert analysis is not None
-    found = checks(units, experiment)
-    stops = [check for check in found if check.stops and not check.holds]
+    validity_checks = checks(units, experiment)
+    stops = [check for check in validity_checks if check.stops and not check.holds]
     notes = list(_notes(units, experiment))
     metrics: list[Metric] = []
     courses, days, segments, values, panel = [], [], None, [], None
@@ -52,18 +52,18 @@ def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Fact
         if analysis.segments:
             segments = by_segment(units, experiment, primary)
         if analysis.sequential is not None:
-            found_courses = _or_note(
+            courses_or_none = _or_note(
                 lambda: over_time.courses(units, experiment, primary), "Looking early", notes
             )
-            courses = found_courses or []
+            courses = courses_or_none or []
         days = _or_note(lambda: over_time.daily(units, experiment, primary), "Trend", notes) or []
         if analysis.off_policy is not None:
             logger.info("valuing policies")
             rewards = policies.read(units, experiment, primary)
-            found_values = _or_note(
+            values_or_none = _or_note(
                 lambda: policies.values(rewards, experiment), "Policies are not valued", notes
             )
-            values = found_values or []
+            values = values_or_none or []
         if analysis.interference is not None:
             logger.info("telling arms apart")
             panel = _or_note(
@@ -71,7 +71,7 @@ def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Fact
                 "Whether the arms learn from each other is not told",
                 notes,
             )
-        doubts = [check for check in found if not check.holds]
+        doubts = [check for check in validity_checks if not check.holds]
         headline = (sentences.doubted(doubts) if doubts else "") + " ".join(
             effect.sentences[0] for effect in metrics[0].effects
         )
@@ -85,7 +85,7 @@ def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Fact
         headline,
         bool(stops),
         _log_facts(units, experiment),
-        tuple(found),
+        tuple(validity_checks),
         tuple(metrics),
         segments,
         tuple(courses),

@@ -134,9 +134,9 @@ def problems(experiment: Experiment) -> list[Problem]:
     """Everything that is wrong without looking at data."""
     if experiment.analysis is None:
         return []
-    own = list(_analysis(experiment.analysis))
+    declared = list(_analysis(experiment.analysis))
     features = interference(experiment.analysis, experiment.unit, experiment.outcomes)
-    return own + [problem for problem in features if problem not in own]
+    return declared + [problem for problem in features if problem not in declared]
 
 
 def interference(
@@ -162,8 +162,8 @@ def _values(analysis: AnalysisConfig) -> Iterator[str]:
 def _analysis(analysis: AnalysisConfig) -> Iterator[Problem]:
     primary = [name for name, m in analysis.metrics.items() if m.role == "primary"]
     if len(primary) != 1:
-        found = ", ".join(f"`{name}`" for name in primary) or "none"
-        yield Problem(("analysis", "metrics"), f"expected one primary metric, got {found}")
+        got = ", ".join(f"`{name}`" for name in primary) or "none"
+        yield Problem(("analysis", "metrics"), f"expected one primary metric, got {got}")
     for name, metric in analysis.metrics.items():
         if (metric.role == "guardrail") != (metric.margin is not None):
             message = (

@@ -45,7 +45,7 @@ def test_the_family_is_complete():
 def test_files_and_run_hold_what_came_out(kind, tmp_path):
     uri = f"sqlite:///{tmp_path / 'runs.db'}"
     done = simulate(small(kind), tmp_path / "world", uri, messages)
-    assert done.found.sentences and as_text(*done.found.tables).strip()
+    assert done.result.sentences and as_text(*done.result.tables).strip()
     assert all(file.exists() for file in done.files)
     assert read(Simulation, tmp_path / "world" / CONFIG) == small(kind)
     store_client = client(uri)
@@ -54,7 +54,7 @@ def test_files_and_run_hold_what_came_out(kind, tmp_path):
     (run,) = store_client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
     assert run.data.params["kind"] == kind
-    assert {name.replace(" ", "_") for name in done.found.metrics} <= run.data.metrics.keys()
+    assert {name.replace(" ", "_") for name in done.result.metrics} <= run.data.metrics.keys()
     logged = {file.path for file in store_client.list_artifacts(run.info.run_id)}
     numbers = {"loop": "loop.json", "feed": "truth.json"}[kind]
     assert {CONFIG, numbers} <= logged
