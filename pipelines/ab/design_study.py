@@ -120,16 +120,16 @@ def compare_designs(config: RunConfig, others: Sequence[str], console: Console) 
 
 def table(study: DesignStudy) -> Table:
     """A line for each task, arm and design."""
-    lines_table = Table(
+    grid = Table(
         title=f"Models of each arm by design, on the weighted {study.split} split",
         title_style="bold",
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
     for heading in ("arm", "task", "design"):
-        lines_table.add_column(heading)
+        grid.add_column(heading)
     for heading in ("loss", "minus weighted's (95 %)", "Kendall's tau", f"same top {TOP}"):
-        lines_table.add_column(heading, justify="right")
+        grid.add_column(heading, justify="right")
     tasks = list(dict.fromkeys(line.task for line in study.lines))
     for line in sorted(study.lines, key=lambda line: (line.arm, tasks.index(line.task))):
         apart = (
@@ -138,8 +138,8 @@ def table(study: DesignStudy) -> Table:
             else f"{line.difference:+.4f} ({line.low:+.4f} to {line.high:+.4f})"
         )
         ranks = ("" if v is None else f"{v:.2f}" for v in (line.kendall, line.overlap))
-        lines_table.add_row(line.arm, line.task, line.design, f"{line.loss:.4f}", apart, *ranks)
-    return lines_table
+        grid.add_row(line.arm, line.task, line.design, f"{line.loss:.4f}", apart, *ranks)
+    return grid
 
 
 def _check(config: RunConfig, others: Sequence[str]) -> WeightedConfig:

@@ -100,10 +100,7 @@ def compare(
         logger.info("timing %d networks side by side", len(everyone))
         networks = {name: (everyone[name], datasets[name]) for name in everyone}
         spent = costs(networks, lineup.single, split)
-        trained = {
-            name: _train_rate(_uri(lineup), runs_of_network)
-            for name, runs_of_network in runs.items()
-        }
+        trained = {name: _train_rate(_uri(lineup), members) for name, members in runs.items()}
         paces = {}
         for trunk, names in trunks:
             logger.info("timing training steps of %d weightings on %s", len(names), trunk)
@@ -121,8 +118,8 @@ def compare(
             trained=trained,
             fronts=(_front(seesaw, spent), _undominated(seesaw)),
             runs={
-                name: [(run.id, f"{_pages(_uri(lineup))}/{run.page}") for run in runs_of_network]
-                for name, runs_of_network in runs.items()
+                name: [(run.id, f"{_pages(_uri(lineup))}/{run.page}") for run in members]
+                for name, members in runs.items()
             },
         )
         table, html = folder / "compare.csv", folder / "compare.html"
@@ -286,13 +283,11 @@ def _table(
             "scoring rate over single-task": cost.pace,
         }
         rows += [_fact(network, what, value, None) for what, value in named.items()]
-    for comparison in balances:
-        rows += _lines(comparison.seesaw, comparison.others, runs)
-        for network in comparison.others:
-            pace = comparison.slower[network]
-            rows.append(
-                _fact(network, "time of a training step over static", pace, comparison.control)
-            )
+    for trials in balances:
+        rows += _lines(trials.seesaw, trials.others, runs)
+        for network in trials.others:
+            pace = trials.slower[network]
+            rows.append(_fact(network, "time of a training step over static", pace, trials.control))
     words = dict.fromkeys(("network", "seed", "task", "metric"), pl.String)
     numbers = dict.fromkeys(("value", "single_task", "gain", "low", "high"), pl.Float64)
     schema = {**words, **numbers, "run": pl.String, "over": pl.String}

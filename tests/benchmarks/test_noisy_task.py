@@ -41,10 +41,10 @@ def test_errors_are_those_of_many_rows():
     losses = networks.losses(*world.valid).detach()
     noise = torch.tensor([0.1, 40.0]).square()
     scale = torch.tensor([1.0, 10.0]).square()
-    found = (losses - noise) / scale
+    measured = (losses - noise) / scale
     expected, within = networks.errors(world.w), 5 * (2 / study.valid) ** 0.5
-    torch.testing.assert_close(found[:, CLEAN], expected[:, CLEAN], rtol=within, atol=0)
-    apart = (found - expected)[:, NOISY].abs()
+    torch.testing.assert_close(measured[:, CLEAN], expected[:, CLEAN], rtol=within, atol=0)
+    apart = (measured - expected)[:, NOISY].abs()
     assert (apart < within * losses[:, NOISY] / scale[NOISY]).all()
 
 

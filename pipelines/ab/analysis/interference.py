@@ -107,8 +107,9 @@ def describe(
 ) -> Interference:
     """Numbers and words of P(arm | row).
 
-    who: the unit of each row; order: the arms, control first; told: what each feature takes away
-    of the entropy by itself; apart, own: features that tell the arm, or the unit, by themselves.
+    who: the unit of each row; order: the arms, control first; reductions: what each feature
+    takes away of the entropy by itself; apart, identifying: features that tell the arm, or the
+    unit, by themselves.
     """
     places = [model.names.index(arm) for arm in order]
     weights = model.weights()

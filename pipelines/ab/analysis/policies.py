@@ -20,9 +20,9 @@ def read(units: Units, experiment: Experiment, metric: str) -> pl.DataFrame:
     assert experiment.analysis is not None and experiment.analysis.off_policy is not None
     columns = [UNIT, ARM, ACTION, CONTEXT, PROPENSITY, TIME]
     reward = pl.col(numerator(metric)).fill_null(0.0).alias("reward")
-    chosen = units.test.select(*columns, reward).collect(engine="streaming")
-    _check(chosen, experiment.analysis.off_policy.propensity)
-    return chosen.sort(TIME, ARM, ACTION, CONTEXT, PROPENSITY, "reward", UNIT)
+    impressions = units.test.select(*columns, reward).collect(engine="streaming")
+    _check(impressions, experiment.analysis.off_policy.propensity)
+    return impressions.sort(TIME, ARM, ACTION, CONTEXT, PROPENSITY, "reward", UNIT)
 
 
 def values(rows: pl.DataFrame, experiment: Experiment) -> list[PolicyValue]:

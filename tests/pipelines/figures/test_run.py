@@ -137,9 +137,9 @@ def test_a_row_that_weighs_nothing_is_not_drawn_and_weights_have_no_unit():
     random = np.random.default_rng(0)
     score, label = random.random(40), (random.random(40) < 0.5).astype(float)
     weight = random.choice([0.0, 1.0, 3.0], 40)
-    own = weight > 0
+    weighted = weight > 0
     drawn = run_figures.reliability(score, label, weight, 4)
-    alone = run_figures.reliability(score[own], label[own], 7 * weight[own], 4)
+    alone = run_figures.reliability(score[weighted], label[weighted], 7 * weight[weighted], 4)
     np.testing.assert_allclose(drawn, alone)
     mean, rate, *_ = run_figures.reliability(score, label, weight, 1)
     assert mean[0] == pytest.approx((weight * score).sum() / weight.sum())
@@ -150,7 +150,7 @@ def test_an_affinity_has_groups_side_by_side_and_leaves_unknown_pairs_empty():
     cosines = np.array([[1, -0.5, 0.9], [-0.5, 1, math.nan], [0.9, math.nan, 1]])
     axes = run_figures.affinity(["a", "b", "c"], cosines, [[0, 2], [1]]).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "c", "b"]
-    told = sorted(text.get_text() for text in axes.texts)
-    assert told == sorted(["1.00"] * 3 + ["0.90"] * 2 + ["-0.50"] * 2)
+    texts = sorted(text.get_text() for text in axes.texts)
+    assert texts == sorted(["1.00"] * 3 + ["0.90"] * 2 + ["-0.50"] * 2)
     frames = [(p.get_x(), p.get_y(), p.get_width(), p.get_height()) for p in axes.patches]
     assert frames == [(-0.5, -0.5, 2, 2), (1.5, 1.5, 1, 1)]

@@ -53,8 +53,8 @@ def health_of(*batches: Level) -> LevelHealth:
     tally = Tally()
     for level in batches:
         assert tally.add([level])
-    [found] = tally.health(0, {}).levels
-    return found
+    [level_health] = tally.health(0, {}).levels
+    return level_health
 
 
 def fixed(
@@ -91,8 +91,8 @@ def test_statistics_by_hand() -> None:
     h = torch.tensor([[[3.0, 4.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, -2.0]]])
     a = torch.tensor([[[0.25, 0.75]], [[0.5, 0.5]]])
     w = a + torch.tensor([-1.0, 0.0])  # a native weight of -1 on expert 1
-    seen = torch.ones(1, 2, dtype=torch.bool)
-    level = health_of(Level(w, a, h, seen, ("click",), ("click", SHARED)))
+    visible = torch.ones(1, 2, dtype=torch.bool)
+    level = health_of(Level(w, a, h, visible, ("click",), ("click", SHARED)))
     assert level.mean == pytest.approx([(3 + 4 + 0 + 0) / 4, (0 + 1 + 0 - 2) / 4])
     squares = (3**2 + 4**2) / 4, (1**2 + 2**2) / 4
     assert level.std == pytest.approx(np.sqrt(np.array(squares) - level.mean**2))
@@ -182,16 +182,16 @@ def test_rows_that_go_nowhere_do_not_count(seed: int) -> None:
     level = random_level(seed, rows=9, tasks=3)
     visible = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0], [0, 1, 0, 1]], dtype=torch.bool)
     level = level._replace(visible=visible, used=torch.eye(3, dtype=torch.bool).repeat(3, 1))
-    found = health_of(level)
+    health = health_of(level)
     assert level.gates is not None
     for t in range(3):
-        own = torch.arange(t, 9, 3)
-        alone = health_of(take(level._replace(used=None), own))
+        rows = torch.arange(t, 9, 3)
+        alone = health_of(take(level._replace(used=None), rows))
         for name in ("gate", "weight", "contribution"):
-            assert getattr(found, name)[t] == pytest.approx(getattr(alone, name)[t])
+            assert getattr(health, name)[t] == pytest.approx(getattr(alone, name)[t])
         private = {0: 0, 1: 2, 2: 3}[t]  # the expert that this task alone sees
-        assert found.size[private] == pytest.approx(alone.size[private])
-    assert found.size[1] == pytest.approx(float(level.experts[:, 1].abs().mean()))
+        assert health.size[private] == pytest.approx(alone.size[private])
+    assert health.size[1] == pytest.approx(float(level.experts[:, 1].abs().mean()))
 
 
 def test_scale_of_an_expert_moves_its_contribution_and_not_its_gate_weight() -> None:
@@ -210,8 +210,8 @@ def test_levels_without_a_choice_are_left_out() -> None:
     assert not tally.add([])
     assert not tally.add([level._replace(gates=None), one])
     assert tally.add([level._replace(gates=None), level])
-    [found] = tally.health(12, {}).levels
-    assert found.number == 2
+    [health] = tally.health(12, {}).levels
+    assert health.number == 2
 
 
 # ------------------------------------------------------------------------------ real networks
@@ -240,9 +240,9 @@ class Memory(SilentTracker):
         self.health: dict[int, dict[str, float]] = {}
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        found = {name: value for name, value in metrics.items() if name.startswith("health/")}
-        if found:
-            self.health[step] = found
+        health = {name: value for name, value in metrics.items() if name.startswith("health/")}
+        if health:
+            self.health[step] = health
 
 
 def run() -> RunConfig:

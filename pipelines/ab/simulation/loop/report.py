@@ -23,23 +23,21 @@ def table(config: LoopConfig, study: Study) -> Table:
     treated = (
         f"{study.share:.0%} treated, {study.replications} replications of {config.steps} steps"
     )
-    lines_table = Table(
-        title=treated, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD
-    )
+    grid = Table(title=treated, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD)
     if not config.null:
-        lines_table.caption = NOTE
-    lines_table.add_column("metric")
-    lines_table.add_column("design")
+        grid.caption = NOTE
+    grid.add_column("metric")
+    grid.add_column("design")
     columns = REJECTIONS if config.null else ERRORS
     for heading in columns:
-        lines_table.add_column(heading, justify="right")
+        grid.add_column(heading, justify="right")
     for metric in METRICS:
         lines = [line for line in study.lines if line.metric == metric]
         for line in lines:
             name = metric if line is lines[0] else ""
             cells = [cell(line) for cell in columns.values()]
-            lines_table.add_row(name, line.design, *cells, end_section=line is lines[-1])
-    return lines_table
+            grid.add_row(name, line.design, *cells, end_section=line is lines[-1])
+    return grid
 
 
 def _or_dash(value: float | None, form: str) -> str:

@@ -90,14 +90,14 @@ def _truth(here: Place, treatment: World, control: World, test: World) -> dict[s
 
 def _table(truth: dict[str, Any]) -> Table:
     title = f"What launching the treatment would change, and what {truth['design']} shows of it"
-    lines = Table(title=title, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD)
+    grid = Table(title=title, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD)
     for place_, heading in enumerate(("metric", *PARTS.values())):
-        lines.add_column(heading, justify="right" if place_ else "left")
+        grid.add_column(heading, justify="right" if place_ else "left")
     for name, numbers in truth["metrics"].items():
         signed = ("effect", "in_the_test", "bias")
         cells = (f"{numbers[p]:{'+' if p in signed else ''}.4f}" for p in PARTS)
-        lines.add_row(name, *cells)
-    return lines
+        grid.add_row(name, *cells)
+    return grid
 
 
 PARTS = {

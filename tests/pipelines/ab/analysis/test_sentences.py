@@ -59,6 +59,6 @@ def test_a_relative_effect_is_told_where_there_is_one():
 )
 def test_a_policy_is_valued_with_the_caveat_that_it_needs(low, high, size, caveat):
     value = Value((low + high) / 2, low, high, size, 12.0)
-    told = sentences.policy("new", "old", (0.25, 0.2, 0.31), value, 1000, 0.05)
-    assert told.endswith(caveat)
-    assert f"whose 1,000 rows count as {size:,.0f}" in told
+    sentence = sentences.policy("new", "old", (0.25, 0.2, 0.31), value, 1000, 0.05)
+    assert sentence.endswith(caveat)
+    assert f"whose 1,000 rows count as {size:,.0f}" in sentence

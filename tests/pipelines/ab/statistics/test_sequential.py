@@ -114,11 +114,11 @@ def test_looking_after_every_user_is_wrong_in_less_than_one_of_twenty(share):
 
 
 def test_the_power_of_looking_grows_with_users():
-    found = []
+    powers = []
     for size in (500, 2000, 8000):
-        seen = 0
+        hits = 0
         for seed in range(200):
             users, treated = arrivals(seed, users=size, effect=0.02)
-            seen += sequential.msprt(sequential.path(users, treated), tuned_for=2000)[-1] < 0.05
-        found.append(seen / 200)
-    assert found[0] < found[1] < found[2] and found[2] > 0.8
+            hits += sequential.msprt(sequential.path(users, treated), tuned_for=2000)[-1] < 0.05
+        powers.append(hits / 200)
+    assert powers[0] < powers[1] < powers[2] and powers[2] > 0.8
