@@ -204,7 +204,7 @@ def always(runs: int) -> list[Finding]:
     held = []
     for run in track(range(runs), "looking after every user"):
         null, real = (simulate(np.random.default_rng(run), WATCHED, lift) for lift in (0, LIFT))
-        path = sequential.path(null.watched, null.treated)
+        path = sequential.sample_path(null.watched, null.treated)
         low, high = ends(null)
         names = np.where(null.treated, "treatment", "control")
         deal = sample_ratio.sequential(names, {"control": 0.5, "treatment": 0.5})
@@ -235,11 +235,11 @@ def always(runs: int) -> list[Finding]:
 
 def ends(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
     """Of the confidence sequence of watch time."""
-    path = sequential.path(experiment.watched, experiment.treated)
+    path = sequential.sample_path(experiment.watched, experiment.treated)
     return sequential.confidence_sequence(path, ALPHA, WATCHED)
 
 
-def msprt(path: sequential.Path, tau: float | None) -> np.ndarray:
+def msprt(path: sequential.SamplePath, tau: float | None) -> np.ndarray:
     """After which users there was a significant result."""
     return sequential.msprt(path, ALPHA, WATCHED, tau) < ALPHA
 

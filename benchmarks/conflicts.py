@@ -150,7 +150,10 @@ def findings(
         estimated = cosines(grams)
         correlation = torch.corrcoef(torch.stack([estimated, expected]))[0, 1].item()
         same = share((estimated.sign() == expected.sign()).tolist())
-        hurt = [hurts(g, weights(layout, g_place)) for g, g_place in zip(true, grams, strict=True)]
+        hurt = [
+            hurts(g, upgrad_weights(layout, g_place))
+            for g, g_place in zip(true, grams, strict=True)
+        ]
         yield Finding(*which, place, len(true), correlation, same, share(hurt))
 
 
@@ -161,7 +164,7 @@ def cosines(products: Tensor) -> Tensor:
     return (products / (norms[:, :, None] * norms[:, None]))[:, pairs].flatten()
 
 
-def weights(layout: Layout, products: Tensor) -> Tensor:
+def upgrad_weights(layout: Layout, products: Tensor) -> Tensor:
     """UPGrad's."""
     ones = torch.ones(len(products))
     step = Step(ones, ones > 0, lambda: products, no_rows)

@@ -284,7 +284,7 @@ def change(results: Results, network: str, name: str) -> tuple[Tensor, Tensor]:
     return difference.mean(0), error * stats.t.ppf(0.975, seeds - 1)
 
 
-def rows(results: Results) -> Iterator[tuple[object, ...]]:
+def table_rows(results: Results) -> Iterator[tuple[object, ...]]:
     """Network, method, seed, measures."""
     for (network, name), seeds in results.items():
         yield from ((network, name, seed, *measures) for seed, measures in enumerate(seeds))
@@ -325,7 +325,7 @@ def main(
     with (output / "long_term.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("network", "method", "seed", *MEASURES))
-        writer.writerows(rows(results))
+        writer.writerows(table_rows(results))
     save(picture(results), output / "long_term.png")
     table = Table("network", "method", *MEASURES)
     for network, name in results:

@@ -127,7 +127,7 @@ def run(study: Study, correlations: Sequence[float], names: Sequence[str]) -> Re
     return results
 
 
-def rows(results: Results) -> Iterator[tuple[str, float, int, float]]:
+def table_rows(results: Results) -> Iterator[tuple[str, float, int, float]]:
     """Network, correlation, seed, loss."""
     for name, by_correlation in results.items():
         for correlation, losses in by_correlation.items():
@@ -180,7 +180,7 @@ def main(
     with (output / "mmoe_study.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("network", "correlation", "seed", "loss"))
-        writer.writerows(rows(results))
+        writer.writerows(table_rows(results))
     save(picture(results), output / "mmoe_study.png")
 
 

@@ -252,7 +252,7 @@ def change(results: Mapping[str, Tensor], name: str) -> tuple[float, float, floa
     return float(mean), float(low), float(high)
 
 
-def rows(results: Mapping[str, Tensor]) -> Iterator[tuple[str, int, float, float]]:
+def table_rows(results: Mapping[str, Tensor]) -> Iterator[tuple[str, int, float, float]]:
     """Method, seed, error of the clean task, error of the noisy one."""
     for name, errors in results.items():
         yield from ((name, seed, *pair) for seed, pair in enumerate(errors.tolist()))
@@ -292,7 +292,7 @@ def main(
     with (output / "noisy_task.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("method", "seed", "clean", "noisy"))
-        writer.writerows(rows(results))
+        writer.writerows(table_rows(results))
     save(picture(results), output / "noisy_task.png")
     table = Table("method", "error of the clean task against equal", "clean", "noisy")
     for name, errors in results.items():

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fulcrum.pipelines.comparison.seesaw import METRICS as JUDGED
-from fulcrum.pipelines.comparison.seesaw import Key, Samples, Seesaw, balance
+from fulcrum.pipelines.comparison.seesaw import Key, Samples, Seesaw, standings
 from fulcrum.pipelines.figures import balance as balance_figures
 from fulcrum.pipelines.words import listed
 
@@ -74,7 +74,7 @@ def weigh(
                 names[0],
                 seesaw.seeds,
                 seesaw.tasks,
-                balance({name: samples[name] for name in names}, names[0]),
+                standings({name: samples[name] for name in names}, names[0]),
                 seesaw.undefined,
             ),
             dict(slower[trunk]),

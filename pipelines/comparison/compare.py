@@ -33,9 +33,9 @@ from fulcrum.pipelines.comparison.seesaw import (
     RESAMPLES,
     Samples,
     Seesaw,
-    balance,
     pareto,
     resample,
+    standings,
     undefined,
     units,
 )
@@ -94,7 +94,7 @@ def compare(
             lineup.single,
             lineup.seeds(seeds),
             {rows.task.name: rows.task.kind for rows in by_task(predictions)},
-            balance(samples, lineup.single),
+            standings(samples, lineup.single),
             _undefined(predictions),
         )
         logger.info("timing %d networks side by side", len(everyone))

@@ -61,7 +61,7 @@ def render(
         costs=costs,
         facts=facts,
         sentences=sentences(seesaw),
-        pictures={name: _inline(file) for name, file in pictures.items()},
+        pictures={title: _inline(file) for title, file in pictures.items()},
     )
 
 

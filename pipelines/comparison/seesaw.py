@@ -119,11 +119,9 @@ class Seesaw:
 
     def judged(self, network: str) -> dict[str, Standing]:
         """By task, in the metric that it is judged by; tasks whose metric is defined."""
-        standings = self.standings[network]
+        by_key = self.standings[network]
         return {
-            task: standings[task, metric]
-            for task, metric in self.keys(0)
-            if (task, metric) in standings
+            task: by_key[task, metric] for task, metric in self.keys(0) if (task, metric) in by_key
         }
 
     def best(self, key: Key) -> set[str]:
@@ -155,7 +153,7 @@ class Seesaw:
         return sorted(gains, key=lambda network: -(gains[network] or 0.0))
 
 
-def balance(
+def standings(
     samples: Mapping[str, Sequence[Samples]], single: str
 ) -> dict[str, dict[Key, Standing]]:
     """By network, task and metric; `samples` has one entry a seed, in the same order for all."""

@@ -191,9 +191,9 @@ def front(points: Mapping[str, tuple[float, float]], best: Collection[str]) -> F
     axes.xaxis.set_major_formatter(EngFormatter())
     line = sorted(point for name, point in points.items() if name in best)
     axes.step(*zip(*line, strict=True), where="post", color=PALETTE[0], linewidth=1.2, alpha=0.6)
-    for name, (flops, gain) in points.items():
+    for name, (flops, percent) in points.items():
         color = PALETTE[0] if name in best else PALETTE[-1]
-        axes.scatter(flops, gain, color=color, s=36, zorder=3)
+        axes.scatter(flops, percent, color=color, s=36, zorder=3)
     axes.axhline(0, color=INK, linestyle=":", linewidth=1.2)
     axes.margins(x=0.14, y=0.1)
     axes.set(

@@ -21,8 +21,8 @@ from benchmarks.long_term import (
     change,
     measure,
     picture,
-    rows,
     run,
+    table_rows,
     teach,
 )
 from fulcrum.models.step import Rows
@@ -91,7 +91,7 @@ def test_a_small_study_has_a_table_and_a_picture():
     assert {name for _, name in results} == {*METHODS, TUNED}
     means, widths = change(results, "2 units", BASELINE)
     assert not means.any() and not widths.any()
-    assert len(list(rows(results))) == TINY.seeds * len(results)
+    assert len(list(table_rows(results))) == TINY.seeds * len(results)
     assert len(picture(results).axes) == len(MEASURES)
     assert run(TINY, {"2 units": {"units": 2}}) == results
 

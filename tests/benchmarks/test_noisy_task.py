@@ -14,8 +14,8 @@ from benchmarks.noisy_task import (
     available,
     change,
     picture,
-    rows,
     run,
+    table_rows,
     train,
 )
 from fulcrum.models.weightings import StaticConfig
@@ -78,7 +78,7 @@ def test_a_small_study_has_a_table_and_a_picture():
     results = run(Study(seeds=2, epochs=1), {"upgrad": available()["upgrad"]})
     assert list(results) == [EQUAL, TUNED, "upgrad"]
     assert change(results, EQUAL) == (0, 0, 0)
-    assert [row[:2] for row in rows(results)] == [(n, s) for n in results for s in range(2)]
+    assert [row[:2] for row in table_rows(results)] == [(n, s) for n in results for s in range(2)]
     assert len(picture(results).axes) == 2
 
 

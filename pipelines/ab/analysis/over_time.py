@@ -27,7 +27,7 @@ def courses(units: Units, experiment: Experiment, metric: str) -> list[Course]:
         if arm == experiment.control:
             continue
         both = units.frame.filter(pl.col(ARM).is_in([experiment.control, arm]))
-        path = sequential.path(units.users(metric, both), (both[ARM] == arm).to_numpy())
+        path = sequential.sample_path(units.users(metric, both), (both[ARM] == arm).to_numpy())
         low, high = sequential.confidence_sequence(path, alpha, tuned_for)
         tests = sequential.msprt(path, alpha, tuned_for)
         looks = np.unique(np.linspace(0, len(low) - 1, LOOKS).round().astype(int))

@@ -155,7 +155,7 @@ def doubted(checks: list[Check]) -> str:
 
 
 def policy(
-    policy: str,
+    target: str,
     log: str,
     observed: tuple[float, float, float],
     value: Value,
@@ -180,7 +180,7 @@ def policy(
     else:
         caveat = "The two intervals overlap."
     return (
-        f"{policy} is worth {worth} ({level(alpha)} interval {low} to {high}) by the log of {log}, "
+        f"{target} is worth {worth} ({level(alpha)} interval {low} to {high}) by the log of {log}, "
         f"whose {rows:,} rows count as {value.effective_size:,.0f}; in its own log it earned "
         f"{earnings[0]} ({earnings[1]} to {earnings[2]}). {caveat}"
     )

@@ -14,9 +14,9 @@ from fulcrum.pipelines.comparison import seesaw
 from fulcrum.pipelines.comparison.seesaw import (
     Gain,
     Seesaw,
-    balance,
     pareto,
     resample,
+    standings,
     units,
     weighted_aucs,
 )
@@ -59,7 +59,7 @@ def seesaw_of(**networks: Predictions) -> Seesaw:
     """One seed, the first network being the single-task one."""
     samples = {name: [resample(rows, 40)] for name, rows in networks.items()}
     first = next(iter(networks))
-    return Seesaw(first, (0,), KINDS, balance(samples, first), {})
+    return Seesaw(first, (0,), KINDS, standings(samples, first), {})
 
 
 def draws(count: int, resamples: int) -> list[np.ndarray]:
@@ -170,7 +170,7 @@ def test_seeds_are_averaged_before_the_interval_is_taken():
         for skill in (0.5, 0.6)
     )
     key = ("page", "log_loss")
-    standing = balance({"single": single, "ours": ours}, "single")["ours"][key]
+    standing = standings({"single": single, "ours": ours}, "single")["ours"][key]
     gains = np.mean([b[key] - a[key] for a, b in zip(ours, single, strict=True)], 0)
     assert standing.gain.value == pytest.approx(gains[0], abs=1e-15)
     low, high = np.percentile(gains[1:], [2.5, 97.5])
@@ -197,7 +197,7 @@ def test_intervals_hold_the_true_gain_as_often_as_they_say():
             resample(Predictions(layout, scores[:, None], labels, *rest))
             for scores in (10 + ours, np.full(120, 10.0))
         )
-        gain = balance({"a": [a], "b": [b]}, "b")["a"]["watch", "mae"].gain
+        gain = standings({"a": [a], "b": [b]}, "b")["a"]["watch", "mae"].gain
         held += gain.low <= 0 <= gain.high
     assert 0.89 < held / 300 < 0.98
 
@@ -228,7 +228,7 @@ def test_draws_in_which_a_metric_has_no_meaning_are_left_out():
     labels[:, 0] = whole.group == 3
     values = resample(replace(whole, labels=labels), 50)["click", "auc"]
     assert 0 < np.isnan(values).sum() < 50
-    gain = balance({"a": [{("click", "auc"): values}]}, "a")["a"]["click", "auc"].gain
+    gain = standings({"a": [{("click", "auc"): values}]}, "a")["a"]["click", "auc"].gain
     assert gain == Gain(0.0, 0.0, 0.0)
 
 

@@ -258,8 +258,8 @@ class _Recommenders:
                 rows = bucket[at : at + self.config.batch]
                 inputs = _encoded(here, today.who[rows], what[rows])
                 treated = arm[today.who[rows]]
-                for place, weight in enumerate(self._weights(number, inputs, treated, test)):
-                    models = self.models[number, place]
+                for side, weight in enumerate(self._weights(number, inputs, treated, test)):
+                    models = self.models[number, side]
                     models -= self.config.lr * gradient(inputs, labels[rows], models, weight)
 
     def _weights(
