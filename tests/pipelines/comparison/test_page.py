@@ -7,7 +7,6 @@ import pytest
 from fulcrum.pipelines.comparison.cost import Cost
 from fulcrum.pipelines.comparison.page import Facts, amount, render, sentences
 from fulcrum.pipelines.comparison.seesaw import Gain, Seesaw, Standing
-from fulcrum.pipelines.comparison.tables import signed
 from fulcrum.pipelines.figures.run import save
 from fulcrum.pipelines.figures.run import seesaw as seesaw_figure
 from fulcrum.pipelines.words import listed
@@ -163,8 +162,6 @@ def test_numbers_as_people_read_them():
         "2.34 M",
         "5 G",
     ]
-    assert signed(UP, "auc") == "+0.0100 [+0.0050, +0.0150]"
-    assert signed(Gain(-0.5, None, None), "rmse") == "-0.500"
     assert [listed(w) for w in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
         "",
         "a",
