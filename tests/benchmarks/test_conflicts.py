@@ -19,7 +19,7 @@ from benchmarks.conflicts import (
     look,
     picture,
     run,
-    weights,
+    upgrad_weights,
 )
 from fulcrum.features.prepared.prepare import prepare as prepare_features
 from tests.models.contract import binary_tasks
@@ -33,7 +33,7 @@ def test_an_update_hurts_where_its_cosine_is_negative():
     """g_1 · d = 1 - 2 with equal weights; UPGrad projects until no product is negative."""
     conflict = torch.tensor([[1.0, -2.0], [-2.0, 10.0]]).double()
     assert hurts(conflict, torch.ones(2).double())
-    assert not hurts(conflict, weights(TWO, conflict))
+    assert not hurts(conflict, upgrad_weights(TWO, conflict))
     assert not hurts(conflict.abs(), torch.ones(2).double())
 
 
