@@ -55,7 +55,7 @@ def _course(
     return (
         f"However often one looked: after {users:,.0f} units the effect of {arm} on {metric} lies "
         f"in {ends_text} ({level(alpha)} at all looks together), {p(p_value)} (mSPRT): "
-        f"{'a difference is differs' if differs else 'no difference differs'}."
+        f"{'a difference is shown' if differs else 'no difference shown'}."
     )
 
 
