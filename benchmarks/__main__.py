@@ -32,9 +32,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in BENCHMARKS:
             with console.status(name):
-                found = apart(name, Path(folder))
-            console.print(to_rich(name, found))
-            figures += found
+                measured = apart(name, Path(folder))
+            console.print(to_rich(name, measured))
+            figures += measured
     save(RESULTS / "cpu.md", f"{os.cpu_count()} cores, {platform.machine()}", figures)
     console.print(f"written to {RESULTS / 'cpu.md'}")
 

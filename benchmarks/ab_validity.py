@@ -39,7 +39,7 @@ from fulcrum.pipelines.ab.statistics import (
 from fulcrum.pipelines.ab.statistics.effects import Effect
 from fulcrum.pipelines.ab.statistics.users import Users
 from fulcrum.pipelines.console import terminal
-from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.figures.run import FAINT, STYLE, save
 
 DOCS = Path(__file__).parent.parent / "docs"
 ALPHA = 0.05
@@ -123,8 +123,8 @@ def simulate(rng: np.random.Generator, users: int, lift: float) -> Experiment:
 
 def adjusted(control: Users, treatment: Users) -> Effect:
     """By CUPED."""
-    found = cuped.adjust(control, treatment)
-    return effects.compare(found.control, found.treatment, ALPHA)
+    arms = cuped.adjust(control, treatment)
+    return effects.compare(arms.control, arms.treatment, ALPHA)
 
 
 def by_row(experiment: Experiment, values: np.ndarray) -> Effect:
@@ -183,9 +183,9 @@ def once(method: str, runs: int) -> Finding:
     p, estimates, covered = [], [], 0
     for run in track(range(runs), method):
         p.append(compare(simulate(np.random.default_rng(run), USERS, 0)).p_value)
-        found = compare(simulate(np.random.default_rng(run), USERS, LIFT))
-        estimates.append(found.difference)
-        covered += found.low < truth < found.high
+        effect = compare(simulate(np.random.default_rng(run), USERS, LIFT))
+        estimates.append(effect.difference)
+        covered += effect.low < truth < effect.high
     error = np.std(estimates, ddof=1) / np.sqrt(runs)
     return Finding(
         method,
@@ -204,7 +204,7 @@ def always(runs: int) -> list[Finding]:
     held = []
     for run in track(range(runs), "looking after every user"):
         null, real = (simulate(np.random.default_rng(run), WATCHED, lift) for lift in (0, LIFT))
-        path = sequential.path(null.watched, null.treated)
+        path = sequential.sample_path(null.watched, null.treated)
         low, high = ends(null)
         names = np.where(null.treated, "treatment", "control")
         deal = sample_ratio.sequential(names, {"control": 0.5, "treatment": 0.5})
@@ -235,11 +235,11 @@ def always(runs: int) -> list[Finding]:
 
 def ends(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
     """Of the confidence sequence of watch time."""
-    path = sequential.path(experiment.watched, experiment.treated)
+    path = sequential.sample_path(experiment.watched, experiment.treated)
     return sequential.confidence_sequence(path, ALPHA, WATCHED)
 
 
-def msprt(path: sequential.Path, tau: float | None) -> np.ndarray:
+def msprt(path: sequential.SamplePath, tau: float | None) -> np.ndarray:
     """After which users there was a significant result."""
     return sequential.msprt(path, ALPHA, WATCHED, tau) < ALPHA
 
@@ -249,9 +249,9 @@ def share(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def to_rich(found: Sequence[Finding]) -> Table:
+def to_rich(findings: Sequence[Finding]) -> Table:
     """For the terminal."""
-    runs = found[0].runs
+    runs = findings[0].runs
     (low, high), (least, most) = band(runs, ALPHA), band(runs, 1 - ALPHA)
     table = Table(title=f"{runs:,} experiments")
     for name in ("method", "looks", f"wrong without effect\n(once: {low:.3f} to {high:.3f})"):
@@ -262,19 +262,19 @@ def to_rich(found: Sequence[Finding]) -> Table:
         "off, in SE",
     ):
         table.add_column(name)
-    for f in found:
+    for f in findings:
         off = "" if f.off is None else f"{f.off:+.1f}"
         table.add_row(f.method, f.looks, share(f.rejected), share(f.ks_p), share(f.covered), off)
     return table
 
 
-@matplotlib.rc_context(figures.STYLE)
-def picture(found: Sequence[Finding]) -> Figure:
+@matplotlib.rc_context(STYLE)
+def picture(findings: Sequence[Finding]) -> Figure:
     """Left how often a method is wrong without an effect, right how often it holds a true one."""
-    figure = Figure(figsize=(10, 0.9 + 0.32 * len(found)), layout="constrained")
+    figure = Figure(figsize=(10, 0.9 + 0.32 * len(findings)), layout="constrained")
     left, right = figure.subplots(1, 2)
-    draw(left, found, [f.rejected for f in found], ALPHA)
-    draw(right, found, [f.covered for f in found], 1 - ALPHA)
+    draw(left, findings, [f.rejected for f in findings], ALPHA)
+    draw(right, findings, [f.covered for f in findings], 1 - ALPHA)
     left.set(title="Significant without an effect", xlim=(0, None))
     right.set(title="95 % interval holds the true effect")
     right.set_yticklabels([])
@@ -283,19 +283,19 @@ def picture(found: Sequence[Finding]) -> Figure:
 
 
 def draw(
-    axes: Axes, found: Sequence[Finding], values: Sequence[float | None], chance: float
+    axes: Axes, findings: Sequence[Finding], values: Sequence[float | None], chance: float
 ) -> None:
     """One dot a method over the band in which those that look once should lie."""
-    axes.axvspan(*band(found[0].runs, chance), color=figures.FAINT, lw=0)
-    for looks in dict.fromkeys(f.looks for f in found):
+    axes.axvspan(*band(findings[0].runs, chance), color=FAINT, lw=0)
+    for looks in dict.fromkeys(f.looks for f in findings):
         dots = [
             (v, y)
-            for y, (f, v) in enumerate(zip(found, values, strict=True))
+            for y, (f, v) in enumerate(zip(findings, values, strict=True))
             if v is not None and f.looks == looks
         ]
         axes.plot(*zip(*dots, strict=True), "o", label=f"looked at {looks}")
-    axes.set_yticks(range(len(found)), [f.method for f in found])
-    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.set_yticks(range(len(findings)), [f.method for f in findings])
+    axes.set_ylim(len(findings) - 0.5, -0.5)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
@@ -304,13 +304,13 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder of the picture and the table.")] = DOCS,
 ) -> None:
     """Try every interval where the truth is known."""
-    found = [*(once(method, runs) for method in METHODS), *always(runs)]
-    terminal.results.print(to_rich(found))
+    findings = [*(once(method, runs) for method in METHODS), *always(runs)]
+    terminal.results.print(to_rich(findings))
     with (output / "ab_validity.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Finding)])
         writer.writeheader()
-        writer.writerows(asdict(finding) for finding in found)
-    figures.save(picture(found), output / "ab_validity.png")
+        writer.writerows(asdict(finding) for finding in findings)
+    save(picture(findings), output / "ab_validity.png")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ from fulcrum.models.weightings import Setting
 from fulcrum.models.weightings.upgrad import UPGradConfig
 from fulcrum.pipelines.config.load import load
 from fulcrum.pipelines.config.run import RunConfig
-from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.figures.run import STYLE, save
 from fulcrum.pipelines.training.malloc import keep_freed_memory
 
 CONFIG = Path(__file__).parent.parent / "configs" / "kuairand" / "mmoe.yaml"
@@ -119,7 +119,7 @@ def look(
     network.objective.place = Everywhere(buckets=study.buckets)
     optimizer = torch.optim.Adam(network.parameters(), lr=study.lr)
     reader = Reader(dataset, "train", batch_size, seed=seed, shuffle=True)
-    seen, step = [], 0
+    products, step = [], 0
     while step < study.steps:
         with closing(iter(reader)) as batches:
             for batch in batches:
@@ -130,11 +130,11 @@ def look(
                 loss.backward()
                 optimizer.step()
                 if network.objective.watching:
-                    seen.append(out["products"])
+                    products.append(out["products"])
                 step += 1
                 if step == study.steps:
                     break
-    return torch.stack(seen)
+    return torch.stack(products)
 
 
 def findings(
@@ -146,11 +146,14 @@ def findings(
     equal = [hurts(g, torch.ones(len(g), dtype=g.dtype)) for g in true]
     yield Finding(*which, EQUAL, len(true), None, None, share(equal))
     expected = cosines(true)
-    for place, own in zip(PLACES, products.unbind(1), strict=True):
-        found = cosines(own)
-        correlation = torch.corrcoef(torch.stack([found, expected]))[0, 1].item()
-        same = share((found.sign() == expected.sign()).tolist())
-        hurt = [hurts(g, weights(layout, g_place)) for g, g_place in zip(true, own, strict=True)]
+    for place, grams in zip(PLACES, products.unbind(1), strict=True):
+        estimated = cosines(grams)
+        correlation = torch.corrcoef(torch.stack([estimated, expected]))[0, 1].item()
+        same = share((estimated.sign() == expected.sign()).tolist())
+        hurt = [
+            hurts(g, upgrad_weights(layout, g_place))
+            for g, g_place in zip(true, grams, strict=True)
+        ]
         yield Finding(*which, place, len(true), correlation, same, share(hurt))
 
 
@@ -161,7 +164,7 @@ def cosines(products: Tensor) -> Tensor:
     return (products / (norms[:, :, None] * norms[:, None]))[:, pairs].flatten()
 
 
-def weights(layout: Layout, products: Tensor) -> Tensor:
+def upgrad_weights(layout: Layout, products: Tensor) -> Tensor:
     """UPGrad's."""
     ones = torch.ones(len(products))
     step = Step(ones, ones > 0, lambda: products, no_rows)
@@ -190,26 +193,26 @@ def run(
     seeds: int,
 ) -> list[Finding]:
     """Every data set, batch size and seed."""
-    found: list[Finding] = []
+    trainings: list[Finding] = []
     for which in track(list(product(datasets, studies, range(seeds))), "training"):
         features, batch_size, seed = which
         dataset = datasets[features]
         products = look(dataset, model, batch_size, seed, studies[batch_size])
-        found += findings(dataset.state.layout, products, *which)
-    return found
+        trainings += findings(dataset.state.layout, products, *which)
+    return trainings
 
 
-@matplotlib.rc_context(figures.STYLE)
-def picture(found: Sequence[Finding]) -> Figure:
+@matplotlib.rc_context(STYLE)
+def picture(trainings: Sequence[Finding]) -> Figure:
     """A row per set of features; every training a dot, every batch size a colour."""
-    sets = list(dict.fromkeys(f.features for f in found))
+    sets = list(dict.fromkeys(f.features for f in trainings))
     figure = Figure(figsize=(9, 0.6 + 3.2 * len(sets)), layout="constrained")
     for features, (left, right) in zip(
         sets, figure.subplots(len(sets), 2, squeeze=False), strict=True
     ):
-        own = [f for f in found if f.features == features]
-        draw(left, [(f, f.correlation) for f in own if f.correlation is not None])
-        draw(right, [(f, f.conflicts) for f in own])
+        members = [f for f in trainings if f.features == features]
+        draw(left, [(f, f.correlation) for f in members if f.correlation is not None])
+        draw(right, [(f, f.conflicts) for f in members])
         left.set(title=f"Correlation of cosines, {features} features", xlim=(0, 1.03))
         right.set(title=f"Updates that hurt, {features} features", xlim=(-0.02, None))
         right.set_yticklabels([])
@@ -246,12 +249,12 @@ def main(
     configs = configured()
     with tempfile.TemporaryDirectory() as folder:
         datasets = {name: prepare(config, Path(folder)) for name, config in configs.items()}
-        found = run(datasets, configs["all"].model, STUDIES, seeds)
+        trainings = run(datasets, configs["all"].model, STUDIES, seeds)
     with (output / "conflicts.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(field.name for field in fields(Finding))
-        writer.writerows(astuple(finding) for finding in found)
-    figures.save(picture(found), output / "conflicts.png")
+        writer.writerows(astuple(finding) for finding in trainings)
+    save(picture(trainings), output / "conflicts.png")
 
 
 if __name__ == "__main__":

@@ -45,9 +45,9 @@ def main() -> None:
             lambda: training(folder, CARD),
             lambda: scoring(folder, CARD, "cuda"),
         ):
-            found = measure()
-            console.print(to_rich("", found))
-            figures += found
+            measured = measure()
+            console.print(to_rich("", measured))
+            figures += measured
     save(RESULTS / "gpu.md", torch.cuda.get_device_name(), figures)
 
 

@@ -41,7 +41,7 @@ from fulcrum.models.step import Rows, Step
 from fulcrum.models.weightings import Setting, StaticConfig, Weighting, WeightingConfig
 from fulcrum.models.weightings.rmtl import RMTLConfig
 from fulcrum.models.weightings.rmtl_mc import RMTLMCConfig
-from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.figures.run import INK, PALETTE, STYLE, save
 
 TASKS = tuple(TaskSpec(name=name, kind="binary", rate=0.5) for name in ("click", "buy"))
 INPUTS, EARLY, SHORTEST, LONGEST = 8, 4, 8, 16
@@ -135,7 +135,7 @@ def fit(
     active = torch.ones(len(TASKS)) > 0
     for index in batches:
         losses = row_losses(network, chosen(data, index))
-        rows = seen(network, data, index)
+        rows = row_facts(network, data, index)
         weights = weighting(Step(losses.mean(0), active, no_gramian, lambda rows=rows: rows))
         optimizer.zero_grad()
         (weights * losses).mean(0).sum().backward()
@@ -152,7 +152,7 @@ def chosen(data: Sessions, index: Tensor) -> Sessions:
 
 
 @torch.no_grad()
-def seen(network: nn.Module, data: Sessions, index: Tensor) -> Rows:
+def row_facts(network: nn.Module, data: Sessions, index: Tensor) -> Rows:
     """What a weighting may know of rows."""
     some = chosen(data, index)
     return Rows(
@@ -177,7 +177,7 @@ def teach(weighting: Weighting, network: nn.Module, data: Sessions, study: Study
     while left > 0:
         for some in torch.randperm(sessions, generator=random).split(per_batch)[:left]:
             index = torch.cat([torch.arange(int(starts[s]), int(starts[s + 1])) for s in some])
-            weighting.learn(seen(network, data, index))
+            weighting.learn(row_facts(network, data, index))
             left -= 1
     weighting.taught()
 
@@ -199,8 +199,8 @@ def measure(network: nn.Module, data: Sessions) -> list[float]:
 
 def auc(labels: Tensor, scores: Tensor) -> float:
     """Mean over tasks."""
-    found = [roc_auc_score(y, s) for y, s in zip(labels.T, scores.T, strict=True)]
-    return sum(found) / len(found)
+    areas = [roc_auc_score(y, s) for y, s in zip(labels.T, scores.T, strict=True)]
+    return sum(areas) / len(areas)
 
 
 class DiscountConfig(WeightingConfig):
@@ -259,10 +259,10 @@ def compare(study: Study, seed: int) -> dict[str, list[float]]:
         fit(network, data, weighting, study, study.epochs)
         return network
 
-    found = {name: measure(go_on(config), test) for name, config in METHODS.items()}
+    measures = {name: measure(go_on(config), test) for name, config in METHODS.items()}
     tuned = [go_on(StaticConfig(weights={TASKS[0].name: weight})) for weight in GRID]
-    found[TUNED] = measure(max(tuned, key=lambda network: measure(network, valid)[0]), test)
-    return found
+    measures[TUNED] = measure(max(tuned, key=lambda network: measure(network, valid)[0]), test)
+    return measures
 
 
 def run(study: Study, networks: Mapping[str, Mapping[str, int]] = NETWORKS) -> Results:
@@ -278,19 +278,19 @@ def run(study: Study, networks: Mapping[str, Mapping[str, int]] = NETWORKS) -> R
 def change(results: Results, network: str, name: str) -> tuple[Tensor, Tensor]:
     """`(measures,)` mean difference to static weights on the same seeds, and half the width of its
     95 % t-interval."""
-    own, static = (torch.tensor(results[network, n]).double() for n in (name, BASELINE))
-    difference, seeds = own - static, len(own)
+    method, static = (torch.tensor(results[network, n]).double() for n in (name, BASELINE))
+    difference, seeds = method - static, len(method)
     error = difference.std(0) / seeds**0.5
     return difference.mean(0), error * stats.t.ppf(0.975, seeds - 1)
 
 
-def rows(results: Results) -> Iterator[tuple[object, ...]]:
+def table_rows(results: Results) -> Iterator[tuple[object, ...]]:
     """Network, method, seed, measures."""
     for (network, name), seeds in results.items():
         yield from ((network, name, seed, *measures) for seed, measures in enumerate(seeds))
 
 
-@matplotlib.rc_context(figures.STYLE)
+@matplotlib.rc_context(STYLE)
 def picture(results: Results) -> Figure:
     """What every method changes against static weights; a colour per network."""
     names = [name for name in dict.fromkeys(n for _, n in results) if name != BASELINE]
@@ -299,14 +299,14 @@ def picture(results: Results) -> Figure:
     panels = figure.subplots(1, len(MEASURES), sharey=True)
     for measure, axes in enumerate(panels):
         for number, network in enumerate(networks):
-            found = [change(results, network, name) for name in names]
+            changes = [change(results, network, name) for name in names]
             heights = [
                 place + 0.2 * (number - (len(networks) - 1) / 2) for place in range(len(names))
             ]
-            means, widths = ([float(pair[i][measure]) for pair in found] for i in (0, 1))
-            color = figures.PALETTE[number]
+            means, widths = ([float(pair[i][measure]) for pair in changes] for i in (0, 1))
+            color = PALETTE[number]
             axes.errorbar(means, heights, xerr=widths, fmt="o", color=color, label=network)
-        axes.axvline(0, color=figures.INK, linewidth=1)
+        axes.axvline(0, color=INK, linewidth=1)
         axes.set_title(MEASURES[measure].replace("_", " "))
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()
@@ -325,8 +325,8 @@ def main(
     with (output / "long_term.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("network", "method", "seed", *MEASURES))
-        writer.writerows(rows(results))
-    figures.save(picture(results), output / "long_term.png")
+        writer.writerows(table_rows(results))
+    save(picture(results), output / "long_term.png")
     table = Table("network", "method", *MEASURES)
     for network, name in results:
         means, (changes, widths) = mean(results, network, name), change(results, network, name)

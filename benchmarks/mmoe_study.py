@@ -31,7 +31,7 @@ from fulcrum.models.trunks import TrunkConfig
 from fulcrum.models.trunks.mmoe import MMoEConfig
 from fulcrum.models.trunks.omoe import OMoEConfig
 from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
-from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.figures.run import INK, PALETTE, STYLE, save
 
 INPUTS, SINES, NOISE = 100, 10, 0.1
 CORRELATIONS = (0.0, 0.5, 0.9, 1.0)
@@ -127,14 +127,14 @@ def run(study: Study, correlations: Sequence[float], names: Sequence[str]) -> Re
     return results
 
 
-def rows(results: Results) -> Iterator[tuple[str, float, int, float]]:
+def table_rows(results: Results) -> Iterator[tuple[str, float, int, float]]:
     """Network, correlation, seed, loss."""
     for name, by_correlation in results.items():
         for correlation, losses in by_correlation.items():
             yield from ((name, correlation, seed, loss) for seed, loss in enumerate(losses))
 
 
-@matplotlib.rc_context(figures.STYLE)
+@matplotlib.rc_context(STYLE)
 def picture(results: Results) -> Figure:
     """The loss of every network, and what each saves over shared-bottom on the same tasks; medians
     and quartiles over seeds, since a seed may not learn at all."""
@@ -143,13 +143,13 @@ def picture(results: Results) -> Figure:
     correlations = list(results["shared_bottom"])
     reference = losses(results, "shared_bottom")
     for name in results:
-        own = losses(results, name)
-        draw(left, correlations, own, name)
+        errors = losses(results, name)
+        draw(left, correlations, errors, name)
         if name != "shared_bottom":
-            draw(right, correlations, 1 - own / reference, name)
+            draw(right, correlations, 1 - errors / reference, name)
     left.set(title="Held-out squared error", xlabel="correlation of the tasks", ylim=(0, None))
     right.set(title="Error saved over shared_bottom", xlabel="correlation of the tasks")
-    right.axhline(0, color=figures.INK, linewidth=1)
+    right.axhline(0, color=INK, linewidth=1)
     right.yaxis.set_major_formatter(PercentFormatter(1))
     for axes in (left, right):
         axes.invert_xaxis()
@@ -161,7 +161,7 @@ def draw(axes: Axes, x: Sequence[float], values: Tensor, name: str) -> None:
     """Median over seeds of `values (correlations, seeds)`; quartiles beside each other."""
     low, middle, high = values.quantile(torch.tensor([0.25, 0.5, 0.75]), 1)
     place = list(NETWORKS).index(name)
-    color, beside = figures.PALETTE[place], torch.tensor(x) + 0.012 * (place - 1)
+    color, beside = PALETTE[place], torch.tensor(x) + 0.012 * (place - 1)
     ends = torch.stack([middle - low, high - middle])
     axes.errorbar(beside, middle, ends, marker="o", markersize=4, color=color, label=name)
 
@@ -180,8 +180,8 @@ def main(
     with (output / "mmoe_study.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("network", "correlation", "seed", "loss"))
-        writer.writerows(rows(results))
-    figures.save(picture(results), output / "mmoe_study.png")
+        writer.writerows(table_rows(results))
+    save(picture(results), output / "mmoe_study.png")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from torch import Tensor
 from fulcrum.features.layout import TaskSpec
 from fulcrum.models.step import Rows, Step
 from fulcrum.models.weightings import WEIGHTINGS, Setting, Weighting, WeightingConfig
-from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.figures.run import INK, PALETTE, STYLE, save
 
 CLEAN, NOISY = 0, 1
 TASKS = tuple(TaskSpec(name=n, kind="regression", mean=0.0, std=1.0) for n in ("clean", "noisy"))
@@ -138,8 +138,8 @@ class Networks:
     @torch.no_grad()
     def errors(self, w: Tensor) -> Tensor:
         """`(seeds, tasks)` beyond the noise of the labels, 1 for a network that knows nothing."""
-        found = self.u[:, :, None] * self.a[:, None] / SCALE
-        return (found - w).square().sum(1)
+        learned = self.u[:, :, None] * self.a[:, None] / SCALE
+        return (learned - w).square().sum(1)
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,8 @@ def train(config: WeightingConfig, world: World, study: Study) -> Networks:
     random = torch.Generator().manual_seed(2)
     for _ in range(study.epochs):
         for batch in torch.randperm(study.rows, generator=random).split(study.batch_size):
-            seen = x[:, batch], y[:, batch]
-            losses = networks.losses(*seen)
+            rows = x[:, batch], y[:, batch]
+            losses = networks.losses(*rows)
             weights = weigh(weightings, networks, losses)
             optimizer.zero_grad()
             (weights * losses).sum().backward()
@@ -184,7 +184,7 @@ def train(config: WeightingConfig, world: World, study: Study) -> Networks:
             schedule.step()
             rate = schedule.get_last_lr()[0] / study.lr
             for seed, weighting in enumerate(weightings):
-                weighting.after_step(AfterStep(networks, seed, seen, world.valid, rate))
+                weighting.after_step(AfterStep(networks, seed, rows, world.valid, rate))
     return networks
 
 
@@ -236,7 +236,11 @@ def run(study: Study, methods: Mapping[str, WeightingConfig]) -> dict[str, Tenso
 
 def available() -> dict[str, WeightingConfig]:
     """The methods of the study that are registered."""
-    return {name: WEIGHTINGS[name](**own) for name, own in METHODS.items() if name in WEIGHTINGS}
+    return {
+        name: WEIGHTINGS[name](**settings)
+        for name, settings in METHODS.items()
+        if name in WEIGHTINGS
+    }
 
 
 def change(results: Mapping[str, Tensor], name: str) -> tuple[float, float, float]:
@@ -248,13 +252,13 @@ def change(results: Mapping[str, Tensor], name: str) -> tuple[float, float, floa
     return float(mean), float(low), float(high)
 
 
-def rows(results: Mapping[str, Tensor]) -> Iterator[tuple[str, int, float, float]]:
+def table_rows(results: Mapping[str, Tensor]) -> Iterator[tuple[str, int, float, float]]:
     """Method, seed, error of the clean task, error of the noisy one."""
     for name, errors in results.items():
         yield from ((name, seed, *pair) for seed, pair in enumerate(errors.tolist()))
 
 
-@matplotlib.rc_context(figures.STYLE)
+@matplotlib.rc_context(STYLE)
 def picture(results: Mapping[str, Tensor]) -> Figure:
     """What each method saves the clean task, and where both tasks end; best method on top."""
     names = sorted((n for n in results if n != EQUAL), key=lambda n: change(results, n)[0])
@@ -262,18 +266,18 @@ def picture(results: Mapping[str, Tensor]) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     for place, name in enumerate([*names, EQUAL]):
         mean, low, high = change(results, name)
-        color = figures.INK if name in (EQUAL, TUNED) else figures.PALETTE[0]
+        color = INK if name in (EQUAL, TUNED) else PALETTE[0]
         left.errorbar(mean, place, xerr=[[mean - low], [high - mean]], marker="o", color=color)
         for task in (CLEAN, NOISY):
-            style = {"color": figures.PALETTE[task], "label": TASKS[task].name if not place else ""}
+            style = {"color": PALETTE[task], "label": TASKS[task].name if not place else ""}
             right.plot(results[name][:, task].mean(), place, "o", **style)
     left.set_yticks(range(len(results)), [*names, EQUAL])
     left.invert_yaxis()
-    left.axvline(0, color=figures.INK, linewidth=1)
+    left.axvline(0, color=INK, linewidth=1)
     left.xaxis.set_major_formatter(PercentFormatter(1))
     # A task that is not trained at all drifts far away; where to, the right panel tells.
     left.set(title="Error of the clean task against equal", xlim=(-1.05, 0.25))
-    right.axvline(1, color=figures.INK, linewidth=1)
+    right.axvline(1, color=INK, linewidth=1)
     right.set(title="Error of both, 1 = nothing learned", xscale="log")
     right.legend()
     return figure
@@ -288,8 +292,8 @@ def main(
     with (output / "noisy_task.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("method", "seed", "clean", "noisy"))
-        writer.writerows(rows(results))
-    figures.save(picture(results), output / "noisy_task.png")
+        writer.writerows(table_rows(results))
+    save(picture(results), output / "noisy_task.png")
     table = Table("method", "error of the clean task against equal", "clean", "noisy")
     for name, errors in results.items():
         mean, low, high = change(results, name)

@@ -57,7 +57,9 @@ def memory(folder: Path, size: Size) -> list[Figure]:
         for m in (1, 2, 4)
     }
     return [
-        Figure(f"{name}: kept for backward", f"{kept(config, 512) / 2**10:.1f} KiB per row")
+        Figure(
+            f"{name}: kept for backward", f"{bytes_per_row(config, 512) / 2**10:.1f} KiB per row"
+        )
         for name, config in configs.items()
     ]
 
@@ -116,21 +118,21 @@ def step_layers(config: PLEConfig, rows: int, repeats: int = 4) -> Callable[[], 
     return steps
 
 
-def kept(config: TrunkConfig, rows: int) -> float:
+def bytes_per_row(config: TrunkConfig, rows: int) -> float:
     """Bytes per row that a forward pass holds for backward, parameters left out."""
     trunk, fields = config.build(FIELDS, TASKS), make_fields(config, rows, CPU)
-    own = {p.untyped_storage().data_ptr() for p in trunk.parameters()}
-    seen: dict[int, int] = {}
+    parameters = {p.untyped_storage().data_ptr() for p in trunk.parameters()}
+    sizes: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = storage.nbytes()
+        if storage.data_ptr() not in parameters:
+            sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         z = trunk(fields)
-    held = sum(seen.values())
+    held = sum(sizes.values())
     del z
     return held / rows
 

@@ -52,13 +52,13 @@ def rates(folder: Path, size: Size) -> list[Figure]:
             )
             for method in methods()
         }
-        found = interleave(size.rounds, actions)
+        measured = interleave(size.rounds, actions)
     limit = title(STATIC)
     return [
-        per_second(found, title(method), limit=limit, aim=AIMS[method])
+        per_second(measured, title(method), limit=limit, aim=AIMS[method])
         for method in methods()
         if method != STATIC
-    ] + [per_second(found, limit)]
+    ] + [per_second(measured, limit)]
 
 
 def memory(folder: Path, size: Size) -> list[Figure]:

@@ -38,7 +38,7 @@ from fulcrum.pipelines.words import listed
 
 Z = 1.96
 """Standard errors to either end of a 95 % interval."""
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class DesignStudy:
     @property
     def sentences(self) -> list[str]:
         """Where a design's model is another one."""
-        told = []
+        findings = []
         for design in dict.fromkeys(x.design for x in self.lines if x.difference is not None):
             lines = [x for x in self.lines if x.design == design]
             apart = [
@@ -81,12 +81,12 @@ class DesignStudy:
                 for x in lines
                 if x.low is not None and x.high is not None and (x.low > 0 or x.high < 0)
             ]
-            told.append(
+            findings.append(
                 f"{design}: the held-out loss is not that of weighted training in {listed(apart)}."
                 if apart
                 else f"{design}: no difference in held-out loss to weighted training shown."
             )
-        return told
+        return findings
 
 
 def compare_designs(config: RunConfig, others: Sequence[str], console: Console) -> DesignStudy:
@@ -105,13 +105,13 @@ def compare_designs(config: RunConfig, others: Sequence[str], console: Console) 
     lines: list[Line] = []
     with MlflowTracker(uri, parent) as tracker:
         for arm in arms:
-            own = weighted.model_copy(update={"arm": arm})
-            base, dataset = _trained(_under(config, own), parent, split, console)
+            design_of_arm = weighted.model_copy(update={"arm": arm})
+            base, dataset = _trained(_under(config, design_of_arm), parent, split, console)
             lines += _lines(arm, "weighted", base, None, dataset, split)
             for name in others:
                 design = DESIGNS[name].model_validate({"arm": arm})
-                found, _ = _trained(_under(config, design), parent, split, console)
-                lines += _lines(arm, name, found, base, dataset, split)
+                predictions, _ = _trained(_under(config, design), parent, split, console)
+                lines += _lines(arm, name, predictions, base, dataset, split)
         study = DesignStudy(split, tuple(lines))
         tracker.log_text(json.dumps(asdict(study), indent=2), "designs.json")
         tracker.log_tags({"verdict": " ".join(study.sentences)})
@@ -120,16 +120,16 @@ def compare_designs(config: RunConfig, others: Sequence[str], console: Console) 
 
 def table(study: DesignStudy) -> Table:
     """A line for each task, arm and design."""
-    shown = Table(
+    grid = Table(
         title=f"Models of each arm by design, on the weighted {study.split} split",
         title_style="bold",
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
     for heading in ("arm", "task", "design"):
-        shown.add_column(heading)
+        grid.add_column(heading)
     for heading in ("loss", "minus weighted's (95 %)", "Kendall's tau", f"same top {TOP}"):
-        shown.add_column(heading, justify="right")
+        grid.add_column(heading, justify="right")
     tasks = list(dict.fromkeys(line.task for line in study.lines))
     for line in sorted(study.lines, key=lambda line: (line.arm, tasks.index(line.task))):
         apart = (
@@ -138,8 +138,8 @@ def table(study: DesignStudy) -> Table:
             else f"{line.difference:+.4f} ({line.low:+.4f} to {line.high:+.4f})"
         )
         ranks = ("" if v is None else f"{v:.2f}" for v in (line.kendall, line.overlap))
-        shown.add_row(line.arm, line.task, line.design, f"{line.loss:.4f}", apart, *ranks)
-    return shown
+        grid.add_row(line.arm, line.task, line.design, f"{line.loss:.4f}", apart, *ranks)
+    return grid
 
 
 def _check(config: RunConfig, others: Sequence[str]) -> WeightedConfig:
@@ -169,7 +169,7 @@ def _trained(
 ) -> tuple[Predictions, PreparedDataset]:
     dataset = prepare_dataset(config, console)
     run, how = finished(config, dataset, parent, console)
-    log.info("%s: %s", config.name, how)
+    logger.info("%s: %s", config.name, how)
     checkpoint = read_result(Path(run.folder, "checkpoints")).checkpoint
     return evaluate(config, dataset, checkpoint, split), dataset
 
@@ -177,7 +177,7 @@ def _trained(
 def _lines(
     arm: str,
     design: str,
-    found: Predictions,
+    predictions: Predictions,
     base: Predictions | None,
     dataset: PreparedDataset,
     split: str,
@@ -187,15 +187,15 @@ def _lines(
     weight = rows["row.weight"].to_numpy().astype(np.float64)
     _, unit = np.unique(rows[UNIT].to_numpy(), return_inverse=True)
     lines, column = [], 0
-    for place, task in enumerate(found.layout.tasks):
+    for place, task in enumerate(predictions.layout.tasks):
         width = len(task.classes) or 1
-        counted = weight * found.observed[:, place]
-        loss = float((counted * found.losses[:, place]).sum() / counted.sum())
+        counted = weight * predictions.observed[:, place]
+        loss = float((counted * predictions.losses[:, place]).sum() / counted.sum())
         parts: dict[str, float | None] = dict.fromkeys(
             ("difference", "low", "high", "kendall", "overlap")
         )
         if base is not None:
-            apart = found.losses[:, place] - base.losses[:, place]
+            apart = predictions.losses[:, place] - base.losses[:, place]
             users = Users(np.bincount(unit, counted * apart), np.bincount(unit, counted))
             half = Z * users.se
             parts |= {
@@ -204,7 +204,7 @@ def _lines(
                 "high": users.value + half,
             }
             if width == 1:
-                pair = found.scores[:, column], base.scores[:, column]
+                pair = predictions.scores[:, column], base.scores[:, column]
                 parts["kendall"], parts["overlap"] = rankings(*pair, unit)
         lines.append(Line(arm, design, task.name, loss, **parts))
         column += width

@@ -31,16 +31,16 @@ def compare(
 
     loaded = [load(config, overrides) for config in configs]
 
+    from fulcrum.pipelines.comparison import tables
     from fulcrum.pipelines.comparison.compare import compare as run
     from fulcrum.pipelines.comparison.page import sentences
     from fulcrum.pipelines.comparison.weightings import methods
     from fulcrum.pipelines.console import terminal
-    from fulcrum.pipelines.runs import tables as report
 
     found = run(loaded, seeds, terminal.messages, methods(weightings) if weightings else ())
-    terminal.results.print(report.gains(found.seesaw))
+    terminal.results.print(tables.gains(found.seesaw))
     for balance in found.balances:
-        terminal.results.print(report.balance(balance))
+        terminal.results.print(tables.balance(balance))
     for sentence in sentences(found.seesaw):
         terminal.results.print(sentence)
     terminal.results.print(f"page: {found.page}\ntable: {found.table}")

@@ -33,14 +33,15 @@ def group(
 
     run = load(config, overrides)
 
+    from fulcrum.pipelines.comparison import tables
     from fulcrum.pipelines.comparison.grouping import group as find
     from fulcrum.pipelines.comparison.grouping import orphans, write_groups, write_home
     from fulcrum.pipelines.console import terminal
-    from fulcrum.pipelines.runs import tables as report
     from fulcrum.pipelines.runs.run import Options, start
+    from fulcrum.pipelines.runs.tables import results
 
     found = find(run, groups, terminal.messages)
-    terminal.results.print(report.groups(found))
+    terminal.results.print(tables.groups(found))
     terminal.results.print(f"matrix: {found.folder / 'affinity.svg'}")
     plain = load(config)
     for members in found.names:
@@ -53,5 +54,5 @@ def group(
         terminal.results.print(f"home: {write_home(found, plain, config, home)}")
     for file in files if train else ():
         outcome = start(load(file, overrides), Options(1, False, terminal.messages))
-        terminal.results.print(report.results(outcome.title, outcome.tasks, outcome.metrics))
+        terminal.results.print(results(outcome.title, outcome.tasks, outcome.metrics))
         terminal.results.print(f"registered as {outcome.model}")

@@ -49,13 +49,13 @@ class Grouping:
 
 def mean_cosines(tasks: Sequence[str], course: Sequence[Point]) -> np.ndarray:
     """A `(tasks, tasks)` of what a training tells; NaN for a pair that it does not."""
-    told = [cosines for _, cosines in lines(course, COSINE)]
-    found = np.eye(len(tasks))
+    evaluations = [cosines for _, cosines in lines(course, COSINE)]
+    matrix = np.eye(len(tasks))
     for a, b in combinations(range(len(tasks)), 2):
         pair = f"{tasks[a]}/{tasks[b]}"
-        values = [cosines[pair] for cosines in told if pair in cosines]
-        found[a, b] = found[b, a] = np.mean(values) if values else np.nan
-    return found
+        values = [cosines[pair] for cosines in evaluations if pair in cosines]
+        matrix[a, b] = matrix[b, a] = np.mean(values) if values else np.nan
+    return matrix
 
 
 def join(matrix: np.ndarray, count: int | None = None) -> list[list[int]]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fulcrum.pipelines.comparison.seesaw import METRICS as JUDGED
-from fulcrum.pipelines.comparison.seesaw import Key, Samples, Seesaw, balance
+from fulcrum.pipelines.comparison.seesaw import Key, Samples, Seesaw, standings
 from fulcrum.pipelines.figures import balance as balance_figures
 from fulcrum.pipelines.words import listed
 
@@ -74,7 +74,7 @@ def weigh(
                 names[0],
                 seesaw.seeds,
                 seesaw.tasks,
-                balance({name: samples[name] for name in names}, names[0]),
+                standings({name: samples[name] for name in names}, names[0]),
                 seesaw.undefined,
             ),
             dict(slower[trunk]),
@@ -83,7 +83,7 @@ def weigh(
     ]
 
 
-def draw(found: Sequence[Balance]) -> balance_figures.Figure:
+def draw(comparisons: Sequence[Balance]) -> balance_figures.Figure:
     """The gains over static weights, trunk by trunk."""
     gains = {
         b.trunk: {
@@ -94,19 +94,19 @@ def draw(found: Sequence[Balance]) -> balance_figures.Figure:
             }
             for name in b.others
         }
-        for b in found
+        for b in comparisons
     }
-    return balance_figures.gains(list(found[0].seesaw.tasks), gains)
+    return balance_figures.gains(list(comparisons[0].seesaw.tasks), gains)
 
 
-def worth(found: Balance) -> list[str]:
+def worth(comparison: Balance) -> list[str]:
     """What each weighting is worth on the trunk, in words."""
-    return [_worth(found, name) for name in found.others]
+    return [_worth(comparison, name) for name in comparison.others]
 
 
-def _worth(found: Balance, name: str) -> str:
-    rises, falls = found.seesaw.rises(name), found.seesaw.falls(name)
-    cost = _cost(found.slower.get(name))
+def _worth(comparison: Balance, name: str) -> str:
+    rises, falls = comparison.seesaw.rises(name), comparison.seesaw.falls(name)
+    cost = _cost(comparison.slower.get(name))
     up, down = (
         f"{listed(tasks)} {verb}"
         for tasks, verb in (

@@ -23,8 +23,7 @@ from rich.console import Console
 from fulcrum.features.declared.task import BinaryTask
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.staging import full_disk
-from fulcrum.pipelines.comparison import page
-from fulcrum.pipelines.comparison import weightings as axis
+from fulcrum.pipelines.comparison import page, weightings
 from fulcrum.pipelines.comparison.balance import MEASURED, Balance, draw, weigh
 from fulcrum.pipelines.comparison.contenders import Lineup, check_rows, differences, line_up
 from fulcrum.pipelines.comparison.cost import Cost, costs, slower
@@ -34,31 +33,35 @@ from fulcrum.pipelines.comparison.seesaw import (
     RESAMPLES,
     Samples,
     Seesaw,
-    balance,
     pareto,
     resample,
+    standings,
     undefined,
     units,
 )
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
-from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.figures import run as run_figures
 from fulcrum.pipelines.quality.metrics import Predictions, by_task
 from fulcrum.pipelines.runs.prepare import prepare_dataset
 from fulcrum.pipelines.runs.register import measured_split
 from fulcrum.pipelines.runs.run import Options, start, take_up
-from fulcrum.pipelines.tracking import mlflow as tracking
 from fulcrum.pipelines.tracking.mlflow import (
+    CONFIG,
+    DATA,
+    FOLDER,
+    PARENT,
     FoundRun,
     MlflowTracker,
     find_tagged,
+    flatten,
     history,
     start_run,
 )
 from fulcrum.pipelines.training.predict import evaluate
 from fulcrum.pipelines.training.trainer import read_result
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,8 @@ def compare(
 ) -> Comparison:
     """Train or find every network with every seed, each with the weightings that `methods` names
     beside its own, and say who rises and who pays."""
-    lineup = line_up(axis.multiply(configs, methods))
-    trunks = axis.trunks(lineup)
+    lineup = line_up(weightings.multiply(configs, methods))
+    trunks = weightings.trunks(lineup)
     everyone = lineup.configs
     datasets = {name: prepare_dataset(config, console) for name, config in everyone.items()}
     check_rows(datasets)
@@ -91,22 +94,22 @@ def compare(
             lineup.single,
             lineup.seeds(seeds),
             {rows.task.name: rows.task.kind for rows in by_task(predictions)},
-            balance(samples, lineup.single),
+            standings(samples, lineup.single),
             _undefined(predictions),
         )
-        log.info("timing %d networks side by side", len(everyone))
+        logger.info("timing %d networks side by side", len(everyone))
         networks = {name: (everyone[name], datasets[name]) for name in everyone}
         spent = costs(networks, lineup.single, split)
-        trained = {name: _train_rate(_uri(lineup), found) for name, found in runs.items()}
+        trained = {name: _train_rate(_uri(lineup), members) for name, members in runs.items()}
         paces = {}
         for trunk, names in trunks:
-            log.info("timing training steps of %d weightings on %s", len(names), trunk)
+            logger.info("timing training steps of %d weightings on %s", len(names), trunk)
             paces[trunk] = slower({name: networks[name] for name in names}, names[0])
         balances = weigh(trunks, seesaw, samples, paces)
         pictures = _draw(seesaw, spent, folder)
         if balances:
             drawn = draw(balances)
-            pictures["balance"] = figures.save(drawn, folder / "balance.svg")
+            pictures["balance"] = run_figures.save(drawn, folder / "balance.svg")
         facts = page.Facts(
             title=", ".join(everyone),
             split=split,
@@ -115,8 +118,8 @@ def compare(
             trained=trained,
             fronts=(_front(seesaw, spent), _undominated(seesaw)),
             runs={
-                name: [(run.id, f"{_pages(_uri(lineup))}/{run.page}") for run in found]
-                for name, found in runs.items()
+                name: [(run.id, f"{_pages(_uri(lineup))}/{run.page}") for run in members]
+                for name, members in runs.items()
             },
         )
         table, html = folder / "compare.csv", folder / "compare.html"
@@ -141,18 +144,18 @@ def _parent(
         for seed in seeds
     ]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    tags = {tracking.CONFIG: digest, tracking.DATA: datasets[lineup.first].fingerprint}
+    tags = {CONFIG: digest, DATA: datasets[lineup.first].fingerprint}
     uri = first.tracking.uri
-    found = find_tagged(uri, tags)
-    if not found:
+    earlier = find_tagged(uri, tags)
+    if not earlier:
         run = start_run(uri, first.tracking.experiment, "compare")
         folder = Path(first.workspace, "runs", run)
         folder.mkdir(parents=True)
         tracker = MlflowTracker(uri, run)
-        tracker.log_tags({**tags, tracking.FOLDER: folder.resolve()})
+        tracker.log_tags({**tags, FOLDER: folder.resolve()})
         tracker.log_params({"networks": list(lineup.configs), "seeds": list(seeds)})
-        found = find_tagged(uri, tags)
-    return found[0]
+        earlier = find_tagged(uri, tags)
+    return earlier[0]
 
 
 def _train_all(
@@ -166,7 +169,7 @@ def _train_all(
     """Runs and resampled metrics by network, one a seed; and the predictions of one of them."""
     runs: dict[str, list[FoundRun]] = {name: [] for name in lineup.configs}
     samples: dict[str, list[Samples]] = {name: [] for name in lineup.configs}
-    metrics = MEASURED if axis.trunks(lineup) else METRICS
+    metrics = MEASURED if weightings.trunks(lineup) else METRICS
     jobs = [(seed, name) for seed in lineup.seeds(seeds) for name in lineup.configs]
     for number, (seed, name) in enumerate(jobs, 1):
         config, began = _seeded(lineup.configs[name], seed), time.monotonic()
@@ -176,7 +179,7 @@ def _train_all(
         runs[name].append(run)
         samples[name].append(resample(predictions, metrics=metrics))
         spent = time.monotonic() - began
-        log.info("%d of %d: %s, seed %d, %s, %.0f s", number, len(jobs), name, seed, how, spent)
+        logger.info("%d of %d: %s, seed %d, %s, %.0f s", number, len(jobs), name, seed, how, spent)
     return runs, samples, predictions
 
 
@@ -185,16 +188,16 @@ def finished(
 ) -> tuple[FoundRun, str]:
     """The finished run of a config, and how it came to be."""
     uri, options = config.tracking.uri, Options(1, False, console, parent)
-    tags = {tracking.CONFIG: fingerprint(config), tracking.DATA: dataset.fingerprint}
+    tags = {CONFIG: fingerprint(config), DATA: dataset.fingerprint}
     runs = find_tagged(uri, tags)
     how = "as it was" if runs and runs[0].finished else "resumed" if runs else "trained"
     if how == "trained":
         start(config, options)
     elif how == "resumed":
         take_up(runs[0], uri, options)
-    found = find_tagged(uri, tags)[0]
-    MlflowTracker(uri, found.id).log_tags({tracking.PARENT: parent})
-    return found, how
+    run = find_tagged(uri, tags)[0]
+    MlflowTracker(uri, run.id).log_tags({PARENT: parent})
+    return run, how
 
 
 def _seeded(config: RunConfig, seed: int) -> RunConfig:
@@ -252,10 +255,10 @@ def _draw(seesaw: Seesaw, spent: dict[str, Cost], folder: Path) -> dict[str, Pat
     gains = {name: seesaw.mean_gain(name) for name in seesaw.networks}
     points = {n: (spent[n].flops, gain) for n, gain in gains.items() if gain is not None}
     drawn = {
-        "seesaw": figures.seesaw(list(seesaw.tasks), bars),
-        "front": figures.front(points, _front(seesaw, spent)),
+        "seesaw": run_figures.seesaw(list(seesaw.tasks), bars),
+        "front": run_figures.front(points, _front(seesaw, spent)),
     }
-    return {n: figures.save(figure, folder / f"{n}.svg") for n, figure in drawn.items()}
+    return {n: run_figures.save(figure, folder / f"{n}.svg") for n, figure in drawn.items()}
 
 
 def _table(
@@ -280,11 +283,11 @@ def _table(
             "scoring rate over single-task": cost.pace,
         }
         rows += [_fact(network, what, value, None) for what, value in named.items()]
-    for found in balances:
-        rows += _lines(found.seesaw, found.others, runs)
-        for network in found.others:
-            pace = found.slower[network]
-            rows.append(_fact(network, "time of a training step over static", pace, found.control))
+    for trials in balances:
+        rows += _lines(trials.seesaw, trials.others, runs)
+        for network in trials.others:
+            pace = trials.slower[network]
+            rows.append(_fact(network, "time of a training step over static", pace, trials.control))
     words = dict.fromkeys(("network", "seed", "task", "metric"), pl.String)
     numbers = dict.fromkeys(("value", "single_task", "gain", "low", "high"), pl.Float64)
     schema = {**words, **numbers, "run": pl.String, "over": pl.String}
@@ -302,8 +305,8 @@ def _lines(
             cells = [*zip(seesaw.seeds, s.values, s.single, s.gains, runs[network], strict=True)]
             for seed, value, other, gain, run in [*cells, ("mean", s.mean, single, s.gain, None)]:
                 measured = (value, other, gain.value, gain.low, gain.high)
-                found = None if run is None else run.id
-                rows.append((network, str(seed), task, metric, *measured, found, seesaw.single))
+                run_id = None if run is None else run.id
+                rows.append((network, str(seed), task, metric, *measured, run_id, seesaw.single))
     return rows
 
 
@@ -315,16 +318,16 @@ def _fact(network: str, what: str, value: float | None, over: str | None) -> tup
 
 def _log(tracker: MlflowTracker, seesaw: Seesaw, spent: dict[str, Cost]) -> None:
     """Gains and costs as metrics of the comparison's run, whose names may hold no `+`."""
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for network in seesaw.networks:
         named = network.replace("+", ":")
         for task, standing in seesaw.judged(network).items():
-            found[f"gain/{named}/{task}"] = standing.gain.value
-        found[f"flops_per_row/{named}"] = spent[network].flops
+            metrics[f"gain/{named}/{task}"] = standing.gain.value
+        metrics[f"flops_per_row/{named}"] = spent[network].flops
         mean = seesaw.mean_gain(network)
         if mean is not None:
-            found[f"mean_gain_percent/{named}"] = mean
-    tracker.log_metrics(found, 0)
+            metrics[f"mean_gain_percent/{named}"] = mean
+    tracker.log_metrics(metrics, 0)
 
 
 def _settings(config: RunConfig) -> str:
@@ -348,7 +351,7 @@ def _protocol(
     """How it was done, in words."""
     first, dataset = lineup.configs[lineup.first], datasets[lineup.first]
     rows = {name: facts.rows for name, facts in dataset.manifest.splits.items()}
-    budget = tracking.flatten(first.train.model_dump(mode="json", exclude={"seed"}))
+    budget = flatten(first.train.model_dump(mode="json", exclude={"seed"}))
     count, _ = units(predictions.group)
     what = "rows" if count == len(predictions.group) else f"groups ({first.data.group})"
     apart = {n: differences(config, first) for n, config in lineup.configs.items()}

@@ -90,9 +90,13 @@ def check_rows(datasets: Mapping[str, PreparedDataset]) -> None:
                     f"{name} has {ours:,} rows in its {part} split, {first} has {theirs:,}; give "
                     "both the same `data`"
                 )
-        own = _rows(dataset, split)
-        named = sorted({*rows.columns, *own.columns})
-        wrong = [c for c in named if c not in own or c not in rows or not own[c].equals(rows[c])]
+        candidate = _rows(dataset, split)
+        named = sorted({*rows.columns, *candidate.columns})
+        wrong = [
+            c
+            for c in named
+            if c not in candidate or c not in rows or not candidate[c].equals(rows[c])
+        ]
         if wrong:
             raise ConfigError(
                 f"the {split} rows of {name} are not those of {first}: `{'`, `'.join(wrong)}` "

@@ -27,10 +27,17 @@ from fulcrum.pipelines.config.load import fingerprint, load
 from fulcrum.pipelines.config.rules import metric_names
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.config.yaml_text import dump
-from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.figures import run as run_figures
 from fulcrum.pipelines.runs.prepare import prepare_dataset
-from fulcrum.pipelines.tracking import mlflow as tracking
-from fulcrum.pipelines.tracking.mlflow import FoundRun, MlflowTracker, find_tagged, start_run
+from fulcrum.pipelines.tracking.mlflow import (
+    CONFIG,
+    DATA,
+    FOLDER,
+    FoundRun,
+    MlflowTracker,
+    find_tagged,
+    start_run,
+)
 from fulcrum.pipelines.training.trainer import read_result
 
 
@@ -54,16 +61,16 @@ def group(config: RunConfig, count: int | None, console: Console) -> Grouping:
                 f"run {run.name} ({run.id}) has no cosines of task gradients: it was made before "
                 "they were kept. Train it anew, for example with `--set train.seed=1`"
             )
-        found = Grouping(tasks, matrix, affinity.join(matrix, count), parent.folder)
-        picture = figures.affinity(tasks, matrix, found.groups)
-        tracker.log_artifact(figures.save(picture, parent.folder / "affinity.svg"), "figures")
+        grouping = Grouping(tasks, matrix, affinity.join(matrix, count), parent.folder)
+        picture = run_figures.affinity(tasks, matrix, grouping.groups)
+        tracker.log_artifact(run_figures.save(picture, parent.folder / "affinity.svg"), "figures")
         table = parent.folder / "affinity.csv"
         pl.DataFrame({"task": tasks, **dict(zip(tasks, matrix, strict=True))}).write_csv(table)
         tracker.log_artifact(table)
-    return found
+    return grouping
 
 
-def write_groups(found: Grouping, config: RunConfig, parent: Path, folder: Path) -> list[Path]:
+def write_groups(grouping: Grouping, config: RunConfig, parent: Path, folder: Path) -> list[Path]:
     """A config `group-1.yaml` for each group, which extends `parent` and keeps its tasks only.
 
     Raises ConfigError with the file's problems when what it inherits does not fit its tasks; the
@@ -71,15 +78,15 @@ def write_groups(found: Grouping, config: RunConfig, parent: Path, folder: Path)
     """
     return [
         _write(folder / f"group-{number}.yaml", parent, only(config, members, number))
-        for number, members in enumerate(found.names, 1)
+        for number, members in enumerate(grouping.names, 1)
     ]
 
 
-def write_home(found: Grouping, config: RunConfig, parent: Path, file: Path) -> Path:
+def write_home(grouping: Grouping, config: RunConfig, parent: Path, file: Path) -> Path:
     """A config that extends `parent` with HoME for a network, each group a category of tasks."""
     old = config.model.categories if isinstance(config.model, HoMEConfig) else {}
     categories = dict.fromkeys(old) | {
-        f"group_{number}": members for number, members in enumerate(found.names, 1)
+        f"group_{number}": members for number, members in enumerate(grouping.names, 1)
     }
     model = {"architecture": "home", "categories": categories}
     return _write(file, parent, {"name": f"{config.name}-home-groups", "model": model})
@@ -90,55 +97,59 @@ def only(config: RunConfig, members: Collection[str], number: int) -> dict[str, 
     for what the parent says of them."""
     lost = [task for task in config.tasks if task not in members]
     unchained = {task: {"given": None} for task in orphans(config, members)}
-    said: dict[str, Any] = {
+    document: dict[str, Any] = {
         "name": f"{config.name}-group-{number}",
         "tasks": dict.fromkeys(lost) | unchained,
     }
     chained = [t for t in members if getattr(config.tasks[t], "given", None) in members]
     if not chained and config.model.chain != ESMMConfig():
-        said["model"] = {"chain": {"kind": "esmm"}}
+        document["model"] = {"chain": {"kind": "esmm"}}
     if isinstance(config.model, HoMEConfig) and config.model.categories:
-        kept = {c: [t for t in of if t in members] for c, of in config.model.categories.items()}
-        categories = {"categories": {c: of or None for c, of in kept.items()}}
-        said["model"] = said.get("model", {}) | categories
+        remaining = {
+            c: [t for t in of if t in members] for c, of in config.model.categories.items()
+        }
+        categories = {"categories": {c: of or None for c, of in remaining.items()}}
+        document["model"] = document.get("model", {}) | categories
     weights = {
         name: dict.fromkeys(gone)
         for name, value in config.weighting
         if isinstance(value, dict) and (gone := [task for task in lost if task in value])
     }
     if weights:
-        said["weighting"] = weights
+        document["weighting"] = weights
     train = _train(config, members, lost)
     if train:
-        said["train"] = train
-    return said
+        document["train"] = train
+    return document
 
 
 def orphans(config: RunConfig, members: Collection[str]) -> list[str]:
     """Tasks of a group whose chain is cut: they are `given` a task of another group. Their label
     is that of the whole chain, so they are predicted as well without it."""
-    given = {task: getattr(config.tasks[task], "given", None) for task in members}
-    return [task for task, first in given.items() if first is not None and first not in members]
+    conditions = {task: getattr(config.tasks[task], "given", None) for task in members}
+    return [
+        task for task, first in conditions.items() if first is not None and first not in members
+    ]
 
 
 def _train(config: RunConfig, members: Collection[str], lost: Sequence[str]) -> dict[str, Any]:
     """Of early stopping by a metric that is gone, and of tasks learned first."""
-    said: dict[str, Any] = {}
+    section: dict[str, Any] = {}
     stopping, first = config.train.early_stopping, config.train.pretrain
     tasks = {task: config.tasks[task] for task in members}
     names = metric_names(config.model_copy(update={"tasks": tasks}))
     if stopping is not None and stopping.metric not in names:
-        said["early_stopping"] = {"metric": "loss"}
+        section["early_stopping"] = {"metric": "loss"}
     if first is not None and set(first.tasks) & set(lost):
-        kept = [task for task in first.tasks if task in members]
-        said["pretrain"] = {"tasks": kept} if kept else None
-    return said
+        remaining = [task for task in first.tasks if task in members]
+        section["pretrain"] = {"tasks": remaining} if remaining else None
+    return section
 
 
-def _write(file: Path, parent: Path, said: dict[str, Any]) -> Path:
+def _write(file: Path, parent: Path, document: dict[str, Any]) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     up = os.path.relpath(parent.resolve(), file.parent.resolve())
-    file.write_text(dump({"extends": Path(up).as_posix(), **said}), encoding="utf-8")
+    file.write_text(dump({"extends": Path(up).as_posix(), **document}), encoding="utf-8")
     load(file)
     return file
 
@@ -164,10 +175,10 @@ def _check(config: RunConfig, count: int | None) -> None:
 def _parent(config: RunConfig, data: str) -> FoundRun:
     """The grouping's run: the one that looked at the same training before, if there is one."""
     uri, digest = config.tracking.uri, f"group {fingerprint(config)}"
-    tags = {tracking.CONFIG: digest, tracking.DATA: data}
+    tags = {CONFIG: digest, DATA: data}
     if not find_tagged(uri, tags):
         run = start_run(uri, config.tracking.experiment, "group")
         folder = Path(config.workspace, "runs", run)
         folder.mkdir(parents=True)
-        MlflowTracker(uri, run).log_tags({**tags, tracking.FOLDER: folder.resolve()})
+        MlflowTracker(uri, run).log_tags({**tags, FOLDER: folder.resolve()})
     return find_tagged(uri, tags)[0]

@@ -11,7 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from fulcrum.pipelines.comparison.balance import Balance, worth
 from fulcrum.pipelines.comparison.cost import Cost
 from fulcrum.pipelines.comparison.seesaw import Seesaw
-from fulcrum.pipelines.runs.tables import COLUMNS, signed
+from fulcrum.pipelines.comparison.tables import signed
+from fulcrum.pipelines.runs.tables import COLUMNS
 from fulcrum.pipelines.words import listed
 
 NAMED = 3
@@ -56,11 +57,11 @@ def render(
     environment.filters |= {"short": short, "gain": signed, "amount": amount, "name": name}
     return environment.get_template("comparison/page.html").render(
         seesaw=seesaw,
-        balances=[(found, worth(found)) for found in balances],
+        balances=[(comparison, worth(comparison)) for comparison in balances],
         costs=costs,
         facts=facts,
         sentences=sentences(seesaw),
-        pictures={name: _inline(file) for name, file in pictures.items()},
+        pictures={title: _inline(file) for title, file in pictures.items()},
     )
 
 
@@ -80,7 +81,7 @@ def _winner(seesaw: Seesaw) -> str:
     served = f"{best} is the best on {tasks}, {most}: {listed(wins[best])}"
     if best == seesaw.single:
         return f"{served}. No network that shares serves more."
-    up, down = (listed(found(best)) or "none" for found in (seesaw.rises, seesaw.falls))
+    up, down = (listed(tasks_of(best)) or "none" for tasks_of in (seesaw.rises, seesaw.falls))
     mean = seesaw.mean_gain(best)
     change = "" if mean is None else f", and gains {mean:+.2f} % on average over all tasks"
     return f"{served}. It is clearly above single-task on {up}, clearly below on {down}{change}."
@@ -90,10 +91,10 @@ def _payers(seesaw: Seesaw) -> str:
     fallen = {n: seesaw.falls(n) for n in seesaw.ranked() if seesaw.falls(n)}
     if not fallen:
         return "No task paid for another: none falls clearly below its single-task network."
-    told = list(fallen)[:NAMED]
-    text = "; ".join(_paid(network, fallen[network], seesaw.rises(network)) for network in told)
+    named = list(fallen)[:NAMED]
+    text = "; ".join(_paid(network, fallen[network], seesaw.rises(network)) for network in named)
     sentence = f"{text[0].upper()}{text[1:]}."
-    if told == list(fallen):
+    if named == list(fallen):
         return sentence
     often = Counter(task for tasks in fallen.values() for task in tasks).most_common(1)
     [(task, times)] = often

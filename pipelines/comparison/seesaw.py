@@ -119,8 +119,10 @@ class Seesaw:
 
     def judged(self, network: str) -> dict[str, Standing]:
         """By task, in the metric that it is judged by; tasks whose metric is defined."""
-        own = self.standings[network]
-        return {task: own[task, metric] for task, metric in self.keys(0) if (task, metric) in own}
+        by_key = self.standings[network]
+        return {
+            task: by_key[task, metric] for task, metric in self.keys(0) if (task, metric) in by_key
+        }
 
     def best(self, key: Key) -> set[str]:
         """The networks with the best mean; several where they are equal."""
@@ -151,18 +153,18 @@ class Seesaw:
         return sorted(gains, key=lambda network: -(gains[network] or 0.0))
 
 
-def balance(
+def standings(
     samples: Mapping[str, Sequence[Samples]], single: str
 ) -> dict[str, dict[Key, Standing]]:
     """By network, task and metric; `samples` has one entry a seed, in the same order for all."""
     return {
-        network: {key: _standing(key, own, samples[single]) for key in own[0]}
-        for network, own in samples.items()
+        network: {key: _standing(key, seeds, samples[single]) for key in seeds[0]}
+        for network, seeds in samples.items()
     }
 
 
-def _standing(key: Key, own: Sequence[Samples], single: Sequence[Samples]) -> Standing:
-    ours, theirs = (np.stack([seed[key] for seed in seeds]) for seeds in (own, single))
+def _standing(key: Key, network: Sequence[Samples], single: Sequence[Samples]) -> Standing:
+    ours, theirs = (np.stack([seed[key] for seed in runs]) for runs in (network, single))
     gains = (ours - theirs) * (1 if key[1] in HIGHER_IS_BETTER else -1)
     return Standing(
         tuple(ours[:, 0].tolist()),
@@ -198,17 +200,17 @@ def resample(
     """Every metric of every task on the rows and on draws of them; `metrics` by kind of task."""
     count, unit = units(predictions.group)
     measured = [
-        (rows, unit[seen], metric)
-        for rows, seen in zip(by_task(predictions), predictions.observed.T, strict=True)
+        (rows, unit[observed], metric)
+        for rows, observed in zip(by_task(predictions), predictions.observed.T, strict=True)
         for metric in metrics[rows.task.kind]
         if undefined(rows, metric) is None
     ]
-    found: dict[Key, list[np.ndarray]] = {(m[0].task.name, m[2]): [] for m in measured}
+    values_of: dict[Key, list[np.ndarray]] = {(m[0].task.name, m[2]): [] for m in measured}
     for times in _draws(count, len(unit), resamples):
         for rows, unit_of_row, metric in measured:
             values = _measure(metric, rows, unit_of_row, times)
-            found[rows.task.name, metric].append(values)
-    return {key: np.concatenate(parts) for key, parts in found.items()}
+            values_of[rows.task.name, metric].append(values)
+    return {key: np.concatenate(parts) for key, parts in values_of.items()}
 
 
 def units(group: np.ndarray) -> tuple[int, np.ndarray]:

@@ -18,12 +18,12 @@ CONTROL = "static"
 
 def methods(names: str) -> list[str]:
     """The weightings that a list with commas names, the control first. Raises ConfigError."""
-    found = [CONTROL, *filter(None, (name.strip() for name in names.split(",")))]
-    for name in found:
+    chosen = [CONTROL, *filter(None, (name.strip() for name in names.split(",")))]
+    for name in chosen:
         if name not in WEIGHTINGS:
             hint = nearest(name, WEIGHTINGS) or f"; there are {', '.join(WEIGHTINGS)}"
             raise ConfigError(f"--weightings: there is no weighting `{name}`{hint}")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(chosen))
 
 
 def multiply(configs: Sequence[RunConfig], names: Sequence[str]) -> list[RunConfig]:
@@ -48,14 +48,14 @@ def trunks(lineup: Lineup) -> list[tuple[str, list[str]]]:
             groups.append([name])
         else:
             group.append(name)
-    found = []
+    trials = []
     for group in groups:
         configs = {name: lineup.configs[name] for name in group}
         static = [name for name, config in configs.items() if config.weighting.method == CONTROL]
         if static and len({config.weighting.method for config in configs.values()}) > 1:
             control = next((name for name in static if is_equal(configs[name])), static[0])
-            found.append((group[0], [control, *(name for name in group if name != control)]))
-    return found
+            trials.append((group[0], [control, *(name for name in group if name != control)]))
+    return trials
 
 
 def _takes(config: RunConfig, name: str) -> bool:
@@ -67,8 +67,8 @@ def _with(config: RunConfig, name: str) -> RunConfig:
     run = config.model_copy(update={"name": f"{config.name}+{name}", "weighting": weighting})
     wrong = [problem for problem in problems(run) if problem.path[0] == "weighting"]
     if wrong:
-        told = "; ".join(map(str, wrong))
-        raise ConfigError(f"--weightings: {name} does not fit {config.name}: {told}")
+        reasons = "; ".join(map(str, wrong))
+        raise ConfigError(f"--weightings: {name} does not fit {config.name}: {reasons}")
     return run
 
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fulcrum.pipelines.quality.metrics import Metrics
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -51,7 +51,7 @@ class PlainProgress(SilentProgress):
     """A log line every ten seconds and one for each evaluation."""
 
     def __init__(self) -> None:
-        self.began = self.told = time.monotonic()
+        self.began = self.last_line = time.monotonic()
         self.first_step: int | None = None
         self.last_step = 0
 
@@ -60,12 +60,12 @@ class PlainProgress(SilentProgress):
         if self.first_step is None or step < self.last_step:  # of a new phase
             self.first_step, self.began = step, now
         self.last_step = step
-        if now - self.told < SECONDS_BETWEEN_LINES and step < steps:
+        if now - self.last_line < SECONDS_BETWEEN_LINES and step < steps:
             return
-        self.told = now
+        self.last_line = now
         done = step - self.first_step
         left = (now - self.began) / done * (steps - step) if done else 0.0
-        log.info(
+        logger.info(
             "step %d of %d, loss %.4f, %s rows/s, %.0f s left",
             step,
             steps,
@@ -75,7 +75,7 @@ class PlainProgress(SilentProgress):
         )
 
     def evaluated(self, step: int, metrics: Metrics) -> None:
-        log.info("step %d, valid: %s", step, summary(metrics))
+        logger.info("step %d, valid: %s", step, summary(metrics))
 
 
 class RichProgress(SilentProgress):
@@ -120,5 +120,5 @@ def for_console(console: Console) -> TrainProgress:
 
 def summary(metrics: Metrics) -> str:
     """The means over tasks, and AUC task by task."""
-    shown = {k: v for k, v in metrics.items() if "/" not in k or k.startswith("auc/")}
-    return "  ".join(f"{k} {'-' if v is None else f'{v:.4f}'}" for k, v in shown.items())
+    means = {k: v for k, v in metrics.items() if "/" not in k or k.startswith("auc/")}
+    return "  ".join(f"{k} {'-' if v is None else f'{v:.4f}'}" for k, v in means.items())

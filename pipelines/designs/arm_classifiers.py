@@ -1,18 +1,40 @@
 """Classifiers that tell the arm of a row, stopped and calibrated on units they have not seen."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 from scipy.sparse import csr_matrix
 
-if TYPE_CHECKING:
-    from fulcrum.pipelines.designs.propensity import PropensityConfig
+from fulcrum.features.config import Config
 
 BATCH, RATE, PATIENCE = 256, 3e-3, 3
 """Rows of a step, Adam's learning rate, and passes without a gain before the network stops."""
 PARTS = 3
 """One part in so many of the units that classifiers may see is held out from each, in turn: it
 stops and calibrates the classifier."""
+
+
+class PropensityConfig(Config):
+    """The model of P(arm | row)."""
+
+    features: tuple[str, ...] = Field(min_length=1)
+    """Features of the shown item and of the request, by name: everything that the arms change, and
+    nothing that tells who the user is."""
+    kind: Literal["mlp", "logistic"] = "mlp"
+    """A small network, or logistic regression."""
+    hidden: tuple[int, ...] = Field((64, 64), min_length=1)
+    """Widths of the network's hidden layers."""
+    epochs: int = Field(50, ge=1)
+    """Passes of the network over its rows at most; it stops where it judges held-out units best."""
+    folds: int = Field(5, ge=2)
+    """The rows of each unit are judged by a classifier that was fitted without it, one of so
+    many."""
+    calibrate: Literal["isotonic", "sigmoid"] = "isotonic"
+    """How scores become probabilities, on held-out units: by a rising step function, which needs
+    some thousand rows, or by Platt's sigmoid."""
+    seed: int = 0
+    """Of folds and initial weights."""
 
 
 def deal(arm: np.ndarray, unit: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -29,7 +51,7 @@ def deal(arm: np.ndarray, unit: np.ndarray, folds: int, seed: int) -> np.ndarray
 
 
 def calibrated(
-    inputs: csr_matrix, arm: np.ndarray, unit: np.ndarray, config: "PropensityConfig", seed: int
+    inputs: csr_matrix, arm: np.ndarray, unit: np.ndarray, config: PropensityConfig, seed: int
 ) -> list[Any]:
     """Classifiers of most of the units, each calibrated on the others."""
     from sklearn.calibration import CalibratedClassifierCV
@@ -57,7 +79,7 @@ def _network(
     arm: np.ndarray,
     held_inputs: csr_matrix,
     held_arm: np.ndarray,
-    config: "PropensityConfig",
+    config: PropensityConfig,
     seed: int,
 ) -> Any:
     """A network as it was when it told the held-out rows' arms best: one that goes on learning

@@ -8,7 +8,7 @@ import numpy as np
 
 from fulcrum.features.config import Config
 from fulcrum.features.spec import FeatureSpec
-from fulcrum.pipelines.designs.propensity import PropensityConfig
+from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig
 
 BEFORE = -1
 """Place of the arm of a row that is no part of the test."""

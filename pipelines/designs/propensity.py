@@ -10,46 +10,21 @@ Journal 2018), and probabilities are calibrated on units that the classifier has
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import polars as pl
-from pydantic import Field
 from scipy.sparse import csr_matrix, hstack
 
-from fulcrum.features.config import Config
 from fulcrum.features.declared.split import SPLITS
 from fulcrum.features.errors import DataError, nearest
 from fulcrum.features.layout import DenseInput, Input
 from fulcrum.features.prepared.dataset import PreparedDataset
-from fulcrum.pipelines.designs.arm_classifiers import calibrated, deal
+from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig, calibrated, deal
 
 BUCKETS = 4096
 """Columns of an id in the design matrix at most."""
 DRAWS = 200
 """Of the bootstrap."""
-
-
-class PropensityConfig(Config):
-    """The model of P(arm | row)."""
-
-    features: tuple[str, ...] = Field(min_length=1)
-    """Features of the shown item and of the request, by name: everything that the arms change, and
-    nothing that tells who the user is."""
-    kind: Literal["mlp", "logistic"] = "mlp"
-    """A small network, or logistic regression."""
-    hidden: tuple[int, ...] = Field((64, 64), min_length=1)
-    """Widths of the network's hidden layers."""
-    epochs: int = Field(50, ge=1)
-    """Passes of the network over its rows at most; it stops where it judges held-out units best."""
-    folds: int = Field(5, ge=2)
-    """The rows of each unit are judged by a classifier that was fitted without it, one of so
-    many."""
-    calibrate: Literal["isotonic", "sigmoid"] = "isotonic"
-    """How scores become probabilities, on held-out units: by a rising step function, which needs
-    some thousand rows, or by Platt's sigmoid."""
-    seed: int = 0
-    """Of folds and initial weights."""
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,10 @@ from fulcrum.features.staging import staged
 from fulcrum.features.values.schema import dump_type
 from fulcrum.pipelines.designs import DesignConfig, Logged, overlap
 from fulcrum.pipelines.designs import report as propensity_report
+from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig
 from fulcrum.pipelines.designs.base import BEFORE
 from fulcrum.pipelines.designs.identifying_features import lonely
-from fulcrum.pipelines.designs.propensity import Propensity, PropensityConfig, design_matrix, fit
+from fulcrum.pipelines.designs.propensity import Propensity, design_matrix, fit
 
 VERSION = 1
 """Of what is written here; a data set of another version is made anew."""

@@ -7,9 +7,9 @@ import numpy as np
 
 from fulcrum.features.errors import nearest
 from fulcrum.features.spec import FeatureSpec
+from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig
 from fulcrum.pipelines.designs.base import DesignConfig, Logged
 from fulcrum.pipelines.designs.identifying_features import telling
-from fulcrum.pipelines.designs.propensity import PropensityConfig
 
 
 class WeightedConfig(DesignConfig):

@@ -24,11 +24,13 @@ def weights(course: Sequence[Point]) -> Figure:
     figure = Figure(figsize=(7.5, 3.8), layout="constrained")
     axes = figure.subplots()
     for place, task in enumerate(dict.fromkeys(task for _, values in course for task in values)):
-        steps, own = zip(
+        steps, heights = zip(
             *((s, values[task]) for s, values in course if task in values), strict=True
         )
         style = "-" if place < len(PALETTE) else "--"
-        axes.plot(steps, own, style, color=PALETTE[place % len(PALETTE)], linewidth=1.6, label=task)
+        axes.plot(
+            steps, heights, style, color=PALETTE[place % len(PALETTE)], linewidth=1.6, label=task
+        )
     everything = [v for _, values in course for v in values.values()]
     low = min(everything)
     axes.set_yscale("log" if low > 0 and max(everything) > WIDE * low else "linear")

@@ -12,7 +12,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter
 
-from fulcrum.pipelines.quality.experts import ALARMS, LevelHealth
+from fulcrum.pipelines.quality.alarms import ALARMS
+from fulcrum.pipelines.quality.experts import LevelHealth
 
 PALETTE = ("#2a6f97", "#e07a1f", "#3a8f5c", "#b5404a", "#7a5ba6", "#8a6d4b", "#c2679b", "#5f6b76")
 INK, FAINT = "#2b2f33", "#c9ced3"
@@ -190,9 +191,9 @@ def front(points: Mapping[str, tuple[float, float]], best: Collection[str]) -> F
     axes.xaxis.set_major_formatter(EngFormatter())
     line = sorted(point for name, point in points.items() if name in best)
     axes.step(*zip(*line, strict=True), where="post", color=PALETTE[0], linewidth=1.2, alpha=0.6)
-    for name, (flops, gain) in points.items():
+    for name, (flops, percent) in points.items():
         color = PALETTE[0] if name in best else PALETTE[-1]
-        axes.scatter(flops, gain, color=color, s=36, zorder=3)
+        axes.scatter(flops, percent, color=color, s=36, zorder=3)
     axes.axhline(0, color=INK, linestyle=":", linewidth=1.2)
     axes.margins(x=0.14, y=0.1)
     axes.set(
@@ -211,15 +212,15 @@ def _label_apart(
     figure.draw_without_rendering()
     axes = figure.axes[0]
     width, height = 5.6, 11.0
-    taken: list[tuple[float, float, float]] = []
+    labels: list[tuple[float, float, float]] = []
     for name, point in sorted(points.items(), key=lambda item: item[1][1]):
         x, y = axes.transData.transform(point) * 72 / figure.dpi
         end = x + 8 + width * len(name)
         free = y
-        for left, right, used in sorted(taken, key=lambda label: label[2]):
+        for left, right, used in sorted(labels, key=lambda label: label[2]):
             if left < end and x < right and abs(free - used) < height:
                 free = used + height
-        taken.append((x, end, free))
+        labels.append((x, end, free))
         axes.annotate(
             name,
             point,
@@ -236,19 +237,19 @@ def _label_apart(
 def drift(psi: Mapping[str, float], top: int = 30) -> Figure:
     """The features that moved most between two splits, by population stability index."""
     ranked = sorted(psi.items(), key=lambda item: -item[1])
-    shown = ranked[:top]
-    figure = Figure(figsize=(7.5, 1.4 + 0.24 * len(shown)), layout="constrained")
+    largest = ranked[:top]
+    figure = Figure(figsize=(7.5, 1.4 + 0.24 * len(largest)), layout="constrained")
     axes = figure.subplots()
     axes.grid(axis="y", visible=False)
     colors = [
-        PALETTE[3] if v > STRONG else PALETTE[1] if v > MODERATE else PALETTE[0] for _, v in shown
+        PALETTE[3] if v > STRONG else PALETTE[1] if v > MODERATE else PALETTE[0] for _, v in largest
     ]
-    bars = axes.barh(range(len(shown)), [v for _, v in shown], color=colors, height=0.7)
+    bars = axes.barh(range(len(largest)), [v for _, v in largest], color=colors, height=0.7)
     halo = [withStroke(linewidth=3, foreground="white")]
     axes.bar_label(bars, fmt="%.3f", padding=3, fontsize=8, path_effects=halo)
-    axes.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=9)
-    axes.set_ylim(len(shown) - 0.4, -0.6)
-    highest = max([v for _, v in shown], default=0.0)
+    axes.set_yticks(range(len(largest)), [name for name, _ in largest], fontsize=9)
+    axes.set_ylim(len(largest) - 0.4, -0.6)
+    highest = max([v for _, v in largest], default=0.0)
     axes.set_xlim(0, max(highest * 1.15, MODERATE * 1.2))
     for line in (MODERATE, STRONG):
         if line < axes.get_xlim()[1]:
@@ -285,14 +286,14 @@ def affinity(tasks: Sequence[str], cosines: np.ndarray, groups: Sequence[Sequenc
     """A matrix with the tasks of a group (their places) side by side, groups framed; agreement
     blue, conflict red, NaN white."""
     order = [task for members in groups for task in members]
-    shown = cosines[np.ix_(order, order)]
+    ordered = cosines[np.ix_(order, order)]
     side = 1.8 + 0.55 * len(order)
     figure = Figure(figsize=(side + 1.6, side), layout="constrained")
     axes = figure.subplots()
     axes.grid(visible=False)
-    drawn = axes.imshow(np.ma.masked_invalid(shown), cmap="RdBu", vmin=-1, vmax=1)
-    for row, column in np.argwhere(~np.isnan(shown)):
-        value = shown[row, column]
+    drawn = axes.imshow(np.ma.masked_invalid(ordered), cmap="RdBu", vmin=-1, vmax=1)
+    for row, column in np.argwhere(~np.isnan(ordered)):
+        value = ordered[row, column]
         color = "white" if abs(value) > 0.6 else INK
         axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8)
     start = -0.5

@@ -15,12 +15,9 @@ underfitting    a sparse task that passes its own experts by: their share of gat
                 their share of the experts in sight
 
 Only rows where an output is used count, and for an expert those where an output that sees it is.
-Departures: underfitting alarms where the own experts' share of contribution_g is as low as that of
-the gate, for a native weight or a self-gate serves a task as well; gates agree on an expert only
-where each gives it more than `favourite`, since even gates have a largest entry too.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,18 +28,6 @@ from torch import Tensor
 
 from fulcrum.models.layers.expert_usage import SHARED, Level
 
-ALARMS = {
-    "zero_rate": 0.90,
-    "scale_ratio": 5.0,
-    "gate_entropy": 0.3,
-    "favourite": 2 / 3,
-    "occupancy": 0.8,
-    "own_mass": 0.25,
-    "sparse": 0.05,
-}
-"""Where a warning begins. Those of `gate_entropy` and `own_mass` are lower limits; own mass alarms
-for tasks with a smaller share of positives than `sparse`. Only 0.90 is HoME's, the others are
-choices of this project."""
 CROWD = 3
 """Outputs that must compete for a shared expert before one of them can be said to occupy it."""
 
@@ -67,7 +52,7 @@ class LevelHealth:
     @property
     def scale_ratio(self) -> float:
         """Largest to smallest mean absolute output."""
-        return _ratio(self.size)
+        return ratio(self.size)
 
     @property
     def entropy(self) -> np.ndarray:
@@ -105,25 +90,25 @@ class LevelHealth:
     def own_mass(self) -> dict[str, float]:
         """By output that sees own experts and others: gate weight of its own over their even
         share."""
-        return self._own(self.gate)
+        return self._over_even_share(self.gate)
 
     @property
     def own_contribution(self) -> dict[str, float]:
         """The same of what the experts contribute."""
-        return self._own(self.contribution)
+        return self._over_even_share(self.contribution)
 
-    def _own(self, amounts: np.ndarray) -> dict[str, float]:
+    def _over_even_share(self, amounts: np.ndarray) -> dict[str, float]:
         shares = {}
         for output, amount, visible in zip(self.outputs, amounts, self.visible, strict=True):
-            own = np.array([owner == output for owner in self.owners]) & visible
-            if output != SHARED and own.any() and (visible & ~own).any() and amount.any():
-                shares[output] = float(amount[own].sum() / amount.sum() / own[visible].mean())
+            owned = np.array([owner == output for owner in self.owners]) & visible
+            if output != SHARED and owned.any() and (visible & ~owned).any() and amount.any():
+                shares[output] = float(amount[owned].sum() / amount.sum() / owned[visible].mean())
         return shares
 
     @property
     def experts(self) -> tuple[str, ...]:
         """Names of the experts: `click 2`."""
-        return _numbered(self.owners)
+        return numbered(self.owners)
 
 
 @dataclass(frozen=True)
@@ -137,25 +122,17 @@ class Health:
 
     def metrics(self) -> dict[str, float]:
         """The worst of each statistic by level, and own mass by task; without what is undefined."""
-        found = {
+        statistics = {
             f"health/level{level.number}/{name}": value
             for level in self.levels
             for name, value in self.worst(level).items()
         }
-        return {name: value for name, value in found.items() if np.isfinite(value)}
-
-    def warnings(self) -> list[str]:
-        """What is wrong, in words: a line for each alarm."""
-        return [
-            f"level {level.number}: {text}" for level in self.levels for text in self._alarms(level)
-        ]
+        return {name: value for name, value in statistics.items() if np.isfinite(value)}
 
     def document(self) -> dict[str, Any]:
         """Everything, for JSON; what is undefined is null."""
         return {
             "rows": self.rows,
-            "alarms": ALARMS,
-            "warnings": self.warnings(),
             "positive_rate": dict(self.rates),
             "levels": [self._document(level) for level in self.levels],
         }
@@ -198,11 +175,6 @@ class Health:
             "own_mass_correlation": _plain(self.correlation(level)),
         }
 
-    def _alarms(self, level: LevelHealth) -> Iterator[str]:
-        yield from _collapse(level)
-        yield from _degradation(level)
-        yield from _underfitting(level, self.rates)
-
 
 class Tally:
     """Sums over batches, from which the health of all their rows follows."""
@@ -229,7 +201,7 @@ class Tally:
     def _level(self, number: int) -> LevelHealth:
         level = self.levels[number]
         sums = {name: s.cpu().numpy() for name, s in self.sums[number].items()}
-        per_expert, per_output = sums["heard"], sums["used"][:, None]
+        per_expert, per_output = sums["expert_rows"], sums["output_rows"][:, None]
         mean, square = sums["mean"] / per_expert, sums["square"] / per_expert
         return LevelHealth(
             number,
@@ -246,87 +218,31 @@ class Tally:
         )
 
 
-def _collapse(level: LevelHealth) -> Iterator[str]:
-    experts, gates = _ordinal(level.owners), _named(level.outputs)
-    silent = level.zero_rate > ALARMS["zero_rate"]
-    for e in np.flatnonzero(silent):
-        yield (
-            f"expert {experts[e]} is {level.zero_rate[e]:.0%} zeros (alarm above "
-            f"{ALARMS['zero_rate']:.0%}): it gives its gates nothing to weigh; try "
-            "`architecture: home`, which normalises experts, or a lower train.dense.lr"
-        )
-    heard = np.flatnonzero(~silent)
-    if len(heard) and _ratio(level.size[heard]) > ALARMS["scale_ratio"]:
-        most, least = (heard[pick(level.size[heard])] for pick in (np.argmax, np.argmin))
-        yield (
-            f"what expert {experts[most]} gives is {_ratio(level.size[heard]):.1f} times as large "
-            f"as what expert {experts[least]} gives (alarm above {ALARMS['scale_ratio']:.0f}): "
-            "gates cannot compare them fairly; try `architecture: home`, which normalises experts"
-        )
-    for g in np.flatnonzero(level.entropy < ALARMS["gate_entropy"]):
-        top = level.favourite[g]
-        yield (
-            f"the gate of {gates[g]} puts {level.gate[g, top]:.0%} of its weight on expert "
-            f"{experts[top]} (entropy {level.entropy[g]:.2f} of an even gate's, alarm below "
-            f"{ALARMS['gate_entropy']}): the other experts hardly count; try model.dropout or a "
-            "lower train.dense.lr"
-        )
-    least_weight = float(level.gate.max(1).min())
-    if len(gates) > 1 and level.agreement == 1 and least_weight > ALARMS["favourite"]:
-        yield (
-            f"all gates put {least_weight:.0%} of their weight or more on expert "
-            f"{experts[level.favourite[0]]} (alarm above {ALARMS['favourite']:.0%}): outputs "
-            "hardly differ; try model.dropout, fewer experts or a lower train.dense.lr"
-        )
-
-
-def _degradation(level: LevelHealth) -> Iterator[str]:
-    experts, occupancy = _ordinal(level.owners), level.occupancy
-    for g, e in np.argwhere(occupancy > ALARMS["occupancy"]):
-        yield (
-            f"expert {experts[e]} is occupied by {level.outputs[g]}, from which it has "
-            f"{occupancy[g, e]:.0%} of its gate weight (alarm above {ALARMS['occupancy']:.0%}): it "
-            "is shared in name only; try `architecture: ple`, where tasks have experts of their own"
-        )
-
-
-def _underfitting(level: LevelHealth, rates: Mapping[str, float]) -> Iterator[str]:
-    for task, reach in level.own_contribution.items():
-        mass, rate = level.own_mass[task], rates.get(task, 1.0)
-        if max(mass, reach) < ALARMS["own_mass"] and rate < ALARMS["sparse"]:
-            yield (
-                f"{task} ({rate:.1%} positives) gives its own experts {mass:.2f} of an even gate's "
-                f"weight and gets {reach:.2f} of an even contribution (alarm with both below "
-                f"{ALARMS['own_mass']}, for tasks below {ALARMS['sparse']:.0%}): it leans on the "
-                "experts of others; try `architecture: home`, fewer shared experts or more weight "
-                "for its loss"
-            )
-
-
 def _sums(level: Level, gates: Tensor) -> dict[str, Tensor]:
     """Over the rows of a batch, in float64: `(E,)` or `(G, E)`, and how many rows count."""
     h, w, a = level.experts, level.weights.double().abs(), gates.double()
     used = torch.ones_like(a[:, :, 0]) if level.used is None else level.used.double()
-    heard = (used @ level.visible.double() > 0).double()
+    in_use = (used @ level.visible.double() > 0).double()
 
     def over(units: Tensor) -> Tensor:
-        return (heard * units.mean(2, dtype=torch.float64)).sum(0)
+        return (in_use * units.mean(2, dtype=torch.float64)).sum(0)
 
     size = torch.linalg.vector_norm(h, dim=2, dtype=torch.float64)
     return {
-        "heard": heard.sum(0),
+        "expert_rows": in_use.sum(0),
         "mean": over(h),
         "square": over(h.square()),
         "size": over(h.abs()),
         "zero_rate": over(h <= 0),
-        "used": used.sum(0),
+        "output_rows": used.sum(0),
         "gate": torch.einsum("bg,bge->ge", used, a),
         "weight": torch.einsum("bg,bge->ge", used, w),
         "contribution": torch.einsum("bg,bge,be->ge", used, w, size),
     }
 
 
-def _ratio(size: np.ndarray) -> float:
+def ratio(size: np.ndarray) -> float:
+    """Largest to smallest; infinite where one is 0."""
     return float(size.max() / size.min()) if size.min() > 0 else float("inf")
 
 
@@ -334,22 +250,14 @@ def _known(values: np.ndarray) -> np.ndarray:
     return values[~np.isnan(values)]
 
 
-def _places(names: Sequence[str]) -> list[int]:
+def places(names: Sequence[str]) -> list[int]:
+    """How many of a name stand up to each place: 1, 2 and 1 for a, a and b."""
     return [list(names[: i + 1]).count(name) for i, name in enumerate(names)]
 
 
-def _numbered(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(f"{name} {place}" for name, place in zip(names, _places(names), strict=True))
-
-
-def _ordinal(names: Sequence[str]) -> list[str]:
-    return [f"{place} of {name}" for name, place in zip(names, _places(names), strict=True)]
-
-
-def _named(names: Sequence[str]) -> tuple[str, ...]:
-    """Numbered where a name stands more than once."""
-    pairs = zip(names, _numbered(names), strict=True)
-    return tuple(long if names.count(name) > 1 else name for name, long in pairs)
+def numbered(names: Sequence[str]) -> tuple[str, ...]:
+    """`a 1`, `a 2`, `b 1`."""
+    return tuple(f"{name} {place}" for name, place in zip(names, places(names), strict=True))
 
 
 def _plain(value: np.ndarray | float) -> Any:

@@ -85,17 +85,17 @@ def by_task(predictions: Predictions) -> list[TaskRows]:
     out, column = [], 0
     for index, task in enumerate(predictions.layout.tasks):
         width = len(task.classes) or 1
-        seen = predictions.observed[:, index]
-        scores = predictions.scores[seen, column : column + width].astype(np.float64)
+        observed = predictions.observed[:, index]
+        scores = predictions.scores[observed, column : column + width].astype(np.float64)
         out.append(
             TaskRows(
                 task,
                 scores if task.classes else scores[:, 0],
-                predictions.losses[seen, index].astype(np.float64),
-                predictions.labels[seen, index].astype(np.float64),
-                predictions.weight[seen].astype(np.float64),
-                predictions.group[seen],
-                predictions.session[seen],
+                predictions.losses[observed, index].astype(np.float64),
+                predictions.labels[observed, index].astype(np.float64),
+                predictions.weight[observed].astype(np.float64),
+                predictions.group[observed],
+                predictions.session[observed],
             )
         )
         column += width

@@ -25,6 +25,7 @@ from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.console.progress import for_console
 from fulcrum.pipelines.console.terminal import LOG, as_text, log_file
 from fulcrum.pipelines.designs import report as propensity_report
+from fulcrum.pipelines.quality.alarms import ALARMS, warnings
 from fulcrum.pipelines.quality.experts import Health
 from fulcrum.pipelines.quality.metrics import Metrics, Predictions, measure
 from fulcrum.pipelines.runs import tables as report
@@ -127,7 +128,8 @@ def _carry_out(
     tracker.log_artifact(results)
     if health.levels:
         experts = folder / "health.json"
-        experts.write_text(json.dumps({"split": split, **health.document()}, indent=1))
+        facts = {"split": split, "alarms": ALARMS, "warnings": warnings(health)}
+        experts.write_text(json.dumps({**facts, **health.document()}, indent=1))
         tracker.log_artifact(experts)
     draw(dataset, folder, result, predictions, health, models, tracker)
     return _outcome(config, dataset, split, models, health, model)
@@ -196,7 +198,7 @@ def _look(
     with restored(config, dataset, checkpoint) as (model, process):
         predictions = predict(model, dataset, split, process)
         health = examine(model, dataset, split, process)
-    for warning in health.warnings():
+    for warning in warnings(health):
         log.warning("%s", warning)
     return predictions, health
 

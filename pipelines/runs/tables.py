@@ -17,10 +17,8 @@ from fulcrum.models.interactions import INTERACTIONS, InteractionConfig
 from fulcrum.models.regularisers import REGULARISERS
 from fulcrum.models.trunks import TRUNKS, TrunkConfig
 from fulcrum.models.weightings import WEIGHTINGS
-from fulcrum.pipelines.comparison.affinity import Grouping
-from fulcrum.pipelines.comparison.balance import Balance, worth
-from fulcrum.pipelines.comparison.seesaw import Gain, Seesaw
-from fulcrum.pipelines.quality.experts import ALARMS, Health
+from fulcrum.pipelines.quality.alarms import ALARMS
+from fulcrum.pipelines.quality.experts import Health
 from fulcrum.pipelines.quality.metrics import Metrics
 
 STRONG = 0.25
@@ -53,92 +51,35 @@ def results(title: str, tasks: Sequence[str], models: Mapping[str, Metrics]) -> 
         for metric in COLUMNS
         if any(m.get(f"{metric}/{t}") is not None for m in models.values() for t in tasks)
     ]
-    table = _table(title)
+    table = empty_table(title)
     table.add_column("task")
     table.add_column("model")
     for metric in shown:
         table.add_column(COLUMNS[metric][0], justify="right")
     for task in tasks:
         for row, (model, metrics) in enumerate(models.items()):
-            cells = [_cell(metric, metrics.get(f"{metric}/{task}")) for metric in shown]
+            cells = [metric_cell(metric, metrics.get(f"{metric}/{task}")) for metric in shown]
             style = "bold" if row == 0 else "dim"
             table.add_row(task if row == 0 else "", model, *cells, style=style)
         table.add_section()
     return table
 
 
-def health(found: Health) -> Table:
+def health(experts: Health) -> Table:
     """A line for each gated level: the worst of each statistic, red beyond its alarm."""
-    table = _table(f"Experts on {found.rows:,} rows")
+    table = empty_table(f"Experts on {experts.rows:,} rows")
     for heading in ("level", "experts", *(heading for heading, _, _ in HEALTH.values())):
         table.add_column(heading, justify="right")
-    for level in found.levels:
-        worst = found.worst(level)
+    for level in experts.levels:
+        worst = experts.worst(level)
         cells = [_health_cell(name, worst[name]) for name in HEALTH]
         table.add_row(str(level.number), str(len(level.owners)), *cells)
     return table
 
 
-def gains(seesaw: Seesaw) -> Group:
-    """A line for each network, the best mean gain first: each task's metric, and in brackets the
-    ends of its gain over single-task."""
-    table = _table("Gain over single-task")
-    table.add_column("network")
-    table.add_column("mean\ngain", justify="right")
-    for task, metric in seesaw.keys(0):
-        table.add_column(f"{task}\n{COLUMNS[metric][0]}", justify="right")
-    for network in seesaw.ranked():
-        mean = seesaw.mean_gain(network)
-        cells = [_gain_cell(seesaw, network, key) for key in seesaw.keys(0)]
-        table.add_row(network, "-" if mean is None else f"{mean:+.2f} %", *cells)
-    return Group(table, Text("blue: clearly rises; red: clearly falls", style="dim italic"))
-
-
-def groups(found: Grouping) -> Group:
-    """A line for each group: its tasks, and the mean cosines of their gradients."""
-    table = _table("Groups of tasks")
-    table.add_column("group", justify="right")
-    table.add_column("tasks", overflow="fold")
-    table.add_column("cosine\nwithin", justify="right")
-    table.add_column("cosine\nto others", justify="right")
-    for number, (members, names) in enumerate(zip(found.groups, found.names, strict=True), 1):
-        means = (found.within(members), found.between(members))
-        cells = ["-" if mean is None else f"{mean:+.2f}" for mean in means]
-        table.add_row(str(number), ", ".join(names), *cells)
-    note = "cosines of task gradients, mean over the evaluations of a training"
-    return Group(table, Text(note, style="dim italic"))
-
-
-def balance(found: Balance) -> Group:
-    """A line for each weighting of a trunk, the control first: time of a step, each task's metric,
-    and in brackets the ends of its gain over the control."""
-    table = _table(f"{found.trunk}: gain over static weights")
-    table.add_column("network")
-    table.add_column("mean\ngain", justify="right")
-    table.add_column("time of\na step", justify="right")
-    keys = found.seesaw.keys(0)
-    for task, metric in keys:
-        table.add_column(f"{task}\n{COLUMNS[metric][0]}", justify="right")
-    for network in (found.control, *found.others):
-        mean, pace = found.seesaw.mean_gain(network), found.slower[network]
-        cells = [_gain_cell(found.seesaw, network, key) for key in keys]
-        gain = "control" if network == found.control else "-" if mean is None else f"{mean:+.2f} %"
-        table.add_row(network, gain, "-" if pace is None else f"{pace:.2f} x", *cells)
-    return Group(table, *map(Text, worth(found)))
-
-
-def signed(gain: Gain, metric: str) -> str:
-    """`+0.0012 [+0.0003, +0.0021]`, without the interval where there is none."""
-    form = COLUMNS[metric][1].replace("{:", "{:+")
-    value = form.format(gain.value)
-    if gain.low is None or gain.high is None:
-        return value
-    return f"{value} [{form.format(gain.low)}, {form.format(gain.high)}]"
-
-
 def splits(manifest: Manifest) -> Group:
     """A line for each split: rows, boundary, and the rate of each binary task."""
-    table = _table("Splits")
+    table = empty_table("Splits")
     table.add_column("split")
     table.add_column("rows", justify="right")
     tasks = list(dict.fromkeys(t for facts in manifest.splits.values() for t in facts.positives))
@@ -168,7 +109,7 @@ def features(drift: pl.DataFrame) -> Group:
     if last != "train":
         columns |= {f"{fact}.{last}": f"{fact}\n{last}" for fact in ("null", "unknown")}
         columns[f"psi.{last}"] = f"PSI\n{last}"
-    table = _table("Features")
+    table = empty_table("Features")
     for name, heading in columns.items():
         text = name in ("feature", "kind")
         table.add_column(heading, justify="left" if text else "right", no_wrap=True)
@@ -182,7 +123,7 @@ def features(drift: pl.DataFrame) -> Group:
 
 def families(title: str, members: Mapping[str, tuple[str, str]]) -> Table:
     """A line for each member of a family: name, what it is, where it comes from."""
-    table = _table(title)
+    table = empty_table(title)
     for heading in ("name", "what it is", "source"):
         table.add_column(heading, overflow="fold")
     for name, (summary, source) in members.items():
@@ -211,7 +152,7 @@ def networks() -> Group:
 def weightings() -> Group:
     """What `weighting.method` may name, by what its weights are made from; then what may stand
     beside it, and where gradients may be compared."""
-    methods = _table("weighting.method")
+    methods = empty_table("weighting.method")
     for heading in ("name", "made from", "what it is", "source"):
         methods.add_column(heading, overflow="fold")
     for family in dict.fromkeys(config.family for config in WEIGHTINGS.values()):
@@ -220,7 +161,7 @@ def weightings() -> Group:
                 methods.add_row(f"[bold]{name}[/bold]", family, config.summary, config.source)
         methods.add_section()
     beside = {name: (c.summary, c.source) for name, c in REGULARISERS.items()}
-    places = _table("weighting.gramian.kind")
+    places = empty_table("weighting.gramian.kind")
     for heading in ("name", "what it is"):
         places.add_column(heading, overflow="fold")
     for name, place in GRAMIANS.items():
@@ -228,13 +169,19 @@ def weightings() -> Group:
     return Group(methods, families("regulariser.kind", beside), places)
 
 
-def _table(title: str) -> Table:
+def empty_table(title: str) -> Table:
+    """With the look of all tables of the command line, and no column yet."""
     return Table(
         title=title,
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
     )
+
+
+def metric_cell(metric: str, value: float | None) -> str:
+    """A metric in its own format; a dash where it is undefined."""
+    return "-" if value is None else COLUMNS[metric][1].format(value)
 
 
 def _feature_cell(name: str, value: str | float | None) -> str:
@@ -252,18 +199,3 @@ def _health_cell(name: str, value: float) -> str:
     if not math.isfinite(value):
         return "-"
     return f"[red]{form.format(value)}[/red]" if alarms(value) else form.format(value)
-
-
-def _gain_cell(seesaw: Seesaw, network: str, key: tuple[str, str]) -> Text:
-    standing = seesaw.standings[network].get(key)
-    if standing is None:
-        return Text(seesaw.undefined.get(key, "-"), style="dim")
-    cell = Text(_cell(key[1], standing.mean), style="bold" if network in seesaw.best(key) else "")
-    if network != seesaw.single:
-        colour = "blue" if standing.gain.rises else "red" if standing.gain.falls else "dim"
-        cell.append(f"\n{signed(standing.gain, key[1])}", style=f"not bold {colour}")
-    return cell
-
-
-def _cell(metric: str, value: float | None) -> str:
-    return "-" if value is None else COLUMNS[metric][1].format(value)

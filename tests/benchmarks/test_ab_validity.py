@@ -32,8 +32,8 @@ def experiment(lift: float, users: int = 800):
 def test_the_true_effect_is_what_many_users_show(metric, truth):
     for lift in (0, LIFT):
         many = experiment(lift, 200_000)
-        found = effects.compare(*many.arms(getattr(many, metric)))
-        assert abs(found.difference - truth * lift / LIFT) < 3 * found.se
+        effect = effects.compare(*many.arms(getattr(many, metric)))
+        assert abs(effect.difference - truth * lift / LIFT) < 3 * effect.se
 
 
 def test_treatment_changes_what_users_do_and_nothing_else():
@@ -55,26 +55,26 @@ def test_the_band_is_that_of_a_fair_coin():
 
 
 def test_a_small_study_has_every_method():
-    found = [*(once(method, 4) for method in METHODS), *always(3)]
-    assert [f.method for f in found[: len(METHODS)]] == list(METHODS)
-    assert all(0 <= f.rejected <= 1 for f in found)
-    assert NAIVE in as_text(to_rich(found))
-    assert len(picture(found).axes) == 2
+    findings = [*(once(method, 4) for method in METHODS), *always(3)]
+    assert [f.method for f in findings[: len(METHODS)]] == list(METHODS)
+    assert all(0 <= f.rejected <= 1 for f in findings)
+    assert NAIVE in as_text(to_rich(findings))
+    assert len(picture(findings).axes) == 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", HONEST)
 def test_a_method_is_wrong_as_often_as_it_says(method):
-    found = once(method, RUNS)
+    finding = once(method, RUNS)
     low, high = band(RUNS, ALPHA)
-    assert low <= found.rejected <= high and found.ks_p > 0.001
-    assert 0.93 < found.covered < 0.97 and abs(found.off) < 3
+    assert low <= finding.rejected <= high and finding.ks_p > 0.001
+    assert 0.93 < finding.covered < 0.97 and abs(finding.off) < 3
 
 
 @pytest.mark.slow
 def test_rows_taken_for_users_are_wrong_more_often():
-    found = once(NAIVE, RUNS)
-    assert found.rejected > 0.1 and found.covered < 0.9
+    finding = once(NAIVE, RUNS)
+    assert finding.rejected > 0.1 and finding.covered < 0.9
 
 
 @pytest.mark.slow

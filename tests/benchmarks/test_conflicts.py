@@ -19,7 +19,7 @@ from benchmarks.conflicts import (
     look,
     picture,
     run,
-    weights,
+    upgrad_weights,
 )
 from fulcrum.features.prepared.prepare import prepare as prepare_features
 from tests.models.contract import binary_tasks
@@ -33,7 +33,7 @@ def test_an_update_hurts_where_its_cosine_is_negative():
     """g_1 · d = 1 - 2 with equal weights; UPGrad projects until no product is negative."""
     conflict = torch.tensor([[1.0, -2.0], [-2.0, 10.0]]).double()
     assert hurts(conflict, torch.ones(2).double())
-    assert not hurts(conflict, weights(TWO, conflict))
+    assert not hurts(conflict, upgrad_weights(TWO, conflict))
     assert not hurts(conflict.abs(), torch.ones(2).double())
 
 
@@ -48,11 +48,11 @@ def test_a_place_without_conflicts_in_it_helps_nobody():
     true = torch.tensor([[[1.0, -2.0], [-2.0, 10.0]], [[1.0, 0.5], [0.5, 1.0]]]).double()
     blind = torch.eye(2).double().expand_as(true)
     products = torch.stack([true if place == TRUTH else blind for place in PLACES], 1)
-    found = {f.place: f for f in findings(TWO, products, "all", 512, 0)}
-    assert list(found) == [EQUAL, *PLACES]
-    assert found[EQUAL].conflicts == found["rows"].conflicts == 1 / 2
-    assert found[TRUTH].conflicts == 0 and found[TRUTH].same_sign == 1
-    assert found[TRUTH].correlation == pytest.approx(1)
+    by_place = {f.place: f for f in findings(TWO, products, "all", 512, 0)}
+    assert list(by_place) == [EQUAL, *PLACES]
+    assert by_place[EQUAL].conflicts == by_place["rows"].conflicts == 1 / 2
+    assert by_place[TRUTH].conflicts == 0 and by_place[TRUTH].same_sign == 1
+    assert by_place[TRUTH].correlation == pytest.approx(1)
 
 
 def test_a_small_study_on_any_data(tmp_path):
@@ -64,9 +64,9 @@ def test_a_small_study_on_any_data(tmp_path):
     _, _, dense, rows, sketch, sketch_dense, true = products.unbind(1)
     torch.testing.assert_close(true, rows + dense)
     torch.testing.assert_close(sketch_dense, sketch + dense)
-    found = run({"some": dataset}, model, {16: study}, 2)
-    assert len(found) == 2 * (1 + len(PLACES)) and {f.looks for f in found} == {3}
-    assert len(picture(found).axes) == 2
+    trainings = run({"some": dataset}, model, {16: study}, 2)
+    assert len(trainings) == 2 * (1 + len(PLACES)) and {f.looks for f in trainings} == {3}
+    assert len(picture(trainings).axes) == 2
 
 
 @pytest.mark.slow
@@ -76,11 +76,11 @@ def test_the_sketch_is_near_the_truth_and_rows_alone_are_not(tmp_path):
     dataset = prepare_features(config, tmp_path)
     study = dataclasses.replace(STUDIES[2048], steps=50)
     products = look(dataset, config.model, 2048, 0, study)
-    found: dict[str, Finding] = {
+    by_place: dict[str, Finding] = {
         f.place: f for f in findings(dataset.state.layout, products, "categorical", 2048, 0)
     }
-    correlation = {place: found[place].correlation for place in PLACES}
+    correlation = {place: by_place[place].correlation for place in PLACES}
     assert correlation["sketch + dense"] > 0.99
     assert correlation["sketch"] == pytest.approx(correlation["rows"], abs=0.03)
     assert max(correlation["per_sample"], correlation["batch_sum"]) < correlation["rows"]
-    assert found["sketch + dense"].conflicts <= found["per_sample"].conflicts
+    assert by_place["sketch + dense"].conflicts <= by_place["per_sample"].conflicts

@@ -21,8 +21,8 @@ from benchmarks.long_term import (
     change,
     measure,
     picture,
-    rows,
     run,
+    table_rows,
     teach,
 )
 from fulcrum.models.step import Rows
@@ -44,12 +44,12 @@ def test_labels_follow_the_planted_directions():
     round; the bound is five standard errors."""
     world = World(1)
     data = world.draw(4000)
-    for part, own, other in ((data.place < EARLY, 0, 1), (data.place >= EARLY, 1, 0)):
+    for part, direction, other in ((data.place < EARLY, 0, 1), (data.place >= EARLY, 1, 0)):
         x, y = data.x[part, :-1], data.y[part]
         within = 5 / len(x) ** 0.5
         for task in range(2):
             along = [float(np.corrcoef(x @ world.w[e, :, task], y[:, task])[0, 1]) for e in (0, 1)]
-            assert along[own] > 0.5 and abs(along[other]) < within
+            assert along[direction] > 0.5 and abs(along[other]) < within
 
 
 def test_the_return_by_hand():
@@ -59,28 +59,28 @@ def test_the_return_by_hand():
     data = Sessions(torch.zeros(3, 9), labels[[0, 1, 1]], torch.tensor([0, 0, 1]), place)
     undecided = torch.nn.Linear(9, 2)
     torch.nn.init.zeros_(undecided.bias)
-    found = dict(zip(MEASURES, measure(undecided, data), strict=True))
-    assert found["return"] == pytest.approx(-np.log(2) * (1 + GAMMA + 1) / 2)
-    assert found["log_loss"] == pytest.approx(np.log(2))
-    assert found["auc"] == found["early_auc"] == 0.5
+    measures = dict(zip(MEASURES, measure(undecided, data), strict=True))
+    assert measures["return"] == pytest.approx(-np.log(2) * (1 + GAMMA + 1) / 2)
+    assert measures["log_loss"] == pytest.approx(np.log(2))
+    assert measures["auc"] == measures["early_auc"] == 0.5
 
 
 def test_lessons_are_whole_sessions():
-    seen: list[Rows] = []
+    rows_of_lessons: list[Rows] = []
 
     class Pupil(Weighting):
         def lessons(self, epoch: int) -> int:
             return 2 * epoch
 
         def learn(self, rows: Rows) -> None:
-            seen.append(rows)
+            rows_of_lessons.append(rows)
 
     data = World(2).draw(30)
     pupil = Pupil(StaticConfig(), Setting(()))
     teach(pupil, torch.nn.Linear(data.x.shape[1], 2), data, TINY)
-    index = torch.cat([rows.index for rows in seen])
+    index = torch.cat([rows.index for rows in rows_of_lessons])
     assert torch.equal(index.bincount(), torch.full((len(data.x),), 2))
-    for lesson in seen:
+    for lesson in rows_of_lessons:
         starts = torch.cat([torch.tensor([True]), lesson.session.diff() != 0])
         assert (data.place[lesson.index[starts]] == 0).all()
         assert (lesson.index.diff()[~starts[1:]] == 1).all()
@@ -91,7 +91,7 @@ def test_a_small_study_has_a_table_and_a_picture():
     assert {name for _, name in results} == {*METHODS, TUNED}
     means, widths = change(results, "2 units", BASELINE)
     assert not means.any() and not widths.any()
-    assert len(list(rows(results))) == TINY.seeds * len(results)
+    assert len(list(table_rows(results))) == TINY.seeds * len(results)
     assert len(picture(results).axes) == len(MEASURES)
     assert run(TINY, {"2 units": {"units": 2}}) == results
 

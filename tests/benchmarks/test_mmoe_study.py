@@ -12,9 +12,9 @@ def test_without_sines_labels_correlate_as_planted(correlation):
     rows, seeds = 50_000, 4
     _, y = Tasks(seeds, correlation, sines=0).draw(rows)
     for first, second in y.transpose(1, 2):
-        found = np.corrcoef(first, second)[0, 1]
+        measured = np.corrcoef(first, second)[0, 1]
         noise = 1 + 0.01  # variance of a label: that of w · x and the noise's
-        assert found == pytest.approx(correlation / noise, abs=5 / rows**0.5)
+        assert measured == pytest.approx(correlation / noise, abs=5 / rows**0.5)
 
 
 def test_weights_are_unit_vectors_at_the_planted_angle():

@@ -14,8 +14,8 @@ from benchmarks.noisy_task import (
     available,
     change,
     picture,
-    rows,
     run,
+    table_rows,
     train,
 )
 from fulcrum.models.weightings import StaticConfig
@@ -41,10 +41,10 @@ def test_errors_are_those_of_many_rows():
     losses = networks.losses(*world.valid).detach()
     noise = torch.tensor([0.1, 40.0]).square()
     scale = torch.tensor([1.0, 10.0]).square()
-    found = (losses - noise) / scale
+    measured = (losses - noise) / scale
     expected, within = networks.errors(world.w), 5 * (2 / study.valid) ** 0.5
-    torch.testing.assert_close(found[:, CLEAN], expected[:, CLEAN], rtol=within, atol=0)
-    apart = (found - expected)[:, NOISY].abs()
+    torch.testing.assert_close(measured[:, CLEAN], expected[:, CLEAN], rtol=within, atol=0)
+    apart = (measured - expected)[:, NOISY].abs()
     assert (apart < within * losses[:, NOISY] / scale[NOISY]).all()
 
 
@@ -78,7 +78,7 @@ def test_a_small_study_has_a_table_and_a_picture():
     results = run(Study(seeds=2, epochs=1), {"upgrad": available()["upgrad"]})
     assert list(results) == [EQUAL, TUNED, "upgrad"]
     assert change(results, EQUAL) == (0, 0, 0)
-    assert [row[:2] for row in rows(results)] == [(n, s) for n in results for s in range(2)]
+    assert [row[:2] for row in table_rows(results)] == [(n, s) for n in results for s in range(2)]
     assert len(picture(results).axes) == 2
 
 

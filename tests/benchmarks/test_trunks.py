@@ -31,7 +31,7 @@ def test_the_layers_are_as_much_work_as_the_experts():
     ],
 )
 def test_memory_is_linear_in_the_experts(make):
-    one, two, four = (trunks.kept(make(m), 64) for m in (4, 8, 16))
+    one, two, four = (trunks.bytes_per_row(make(m), 64) for m in (4, 8, 16))
     assert four - two == pytest.approx(2 * (two - one), rel=1e-6)
     assert one < two < four
 

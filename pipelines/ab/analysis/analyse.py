@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fulcrum.features.errors import DataError
-from fulcrum.pipelines.ab.analysis import interference, over_time, policies
-from fulcrum.pipelines.ab.analysis import sentences as words
+from fulcrum.pipelines.ab.analysis import interference, over_time, policies, sentences
 from fulcrum.pipelines.ab.analysis.facts import VERSION, Facts, LogFacts, Metric
 from fulcrum.pipelines.ab.analysis.segments import by_segment
 from fulcrum.pipelines.ab.analysis.validity import checks
@@ -19,7 +18,7 @@ from fulcrum.pipelines.ab.log.staged import numerator, stage
 from fulcrum.pipelines.ab.log.units import Units
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def analyse(logs: Sequence[str], experiment: Experiment) -> Facts:
@@ -33,47 +32,47 @@ def analyse(logs: Sequence[str], experiment: Experiment) -> Facts:
 
 
 def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Facts:
-    log.info("reading the log")
+    logger.info("reading the log")
     rows = stage(logs, experiment, scratch)
     units = gather(rows, experiment)
     analysis = experiment.analysis
     assert analysis is not None
-    found = checks(units, experiment)
-    stops = [check for check in found if check.stops and not check.holds]
+    validity_checks = checks(units, experiment)
+    stops = [check for check in validity_checks if check.stops and not check.holds]
     notes = list(_notes(units, experiment))
     metrics: list[Metric] = []
     courses, days, segments, values, panel = [], [], None, [], None
     if stops:
-        headline = words.withheld(stops)
+        headline = sentences.withheld(stops)
     else:
-        log.info("comparing %d metrics", len(analysis.metrics))
+        logger.info("comparing %d metrics", len(analysis.metrics))
         metrics = judge(units, experiment)
         primary = metrics[0].name
         notes += [f"{m.name} is not compared: {m.problem}." for m in metrics if m.problem]
         if analysis.segments:
             segments = by_segment(units, experiment, primary)
         if analysis.sequential is not None:
-            found_courses = _or_note(
+            courses_or_none = _or_note(
                 lambda: over_time.courses(units, experiment, primary), "Looking early", notes
             )
-            courses = found_courses or []
+            courses = courses_or_none or []
         days = _or_note(lambda: over_time.daily(units, experiment, primary), "Trend", notes) or []
         if analysis.off_policy is not None:
-            log.info("valuing policies")
+            logger.info("valuing policies")
             rewards = policies.read(units, experiment, primary)
-            found_values = _or_note(
+            values_or_none = _or_note(
                 lambda: policies.values(rewards, experiment), "Policies are not valued", notes
             )
-            values = found_values or []
+            values = values_or_none or []
         if analysis.interference is not None:
-            log.info("telling arms apart")
+            logger.info("telling arms apart")
             panel = _or_note(
                 lambda: interference.panel(rows, units, experiment, scratch),
                 "Whether the arms learn from each other is not told",
                 notes,
             )
-        doubts = [check for check in found if not check.holds]
-        headline = (words.doubted(doubts) if doubts else "") + " ".join(
+        doubts = [check for check in validity_checks if not check.holds]
+        headline = (sentences.doubted(doubts) if doubts else "") + " ".join(
             effect.sentences[0] for effect in metrics[0].effects
         )
     return Facts(
@@ -86,7 +85,7 @@ def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Fact
         headline,
         bool(stops),
         _log_facts(units, experiment),
-        tuple(found),
+        tuple(validity_checks),
         tuple(metrics),
         segments,
         tuple(courses),
@@ -110,7 +109,7 @@ def _notes(units: Units, experiment: Experiment) -> list[str]:
     assert experiment.analysis is not None
     notes = []
     if experiment.unit is None:
-        notes.append(words.UNIT_NOTE)
+        notes.append(sentences.UNIT_NOTE)
     period = experiment.analysis.pre_period
     if period is not None and not units.before:
         notes.append(

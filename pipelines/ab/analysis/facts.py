@@ -290,7 +290,7 @@ class Facts:
         return all(check.holds for check in self.checks)
 
     @property
-    def told(self) -> list[str]:
+    def sentences(self) -> list[str]:
         """The verdicts, the headline first."""
         first = {s for m in self.metrics[:1] for e in m.effects for s in e.sentences[:1]}
         failed = [check.sentence for check in self.checks if not check.holds]

@@ -47,10 +47,10 @@ def effects(facts: Facts) -> Figure:
     for panel, metric in zip(panels, metrics, strict=True):
         lines = []
         for judged in metric.effects:
-            shown = judged.verdict != "no difference shown"
+            differs = judged.verdict != "no difference shown"
             if judged.cuped is not None:
-                lines.append((f"{judged.arm}, CUPED", judged.cuped.effect, shown))
-            lines.append((f"{judged.arm}, delta method", judged.raw, shown and not judged.cuped))
+                lines.append((f"{judged.arm}, CUPED", judged.cuped.effect, differs))
+            lines.append((f"{judged.arm}, delta method", judged.raw, differs and not judged.cuped))
             lines.append((f"{judged.arm}, bootstrap", judged.bootstrap, False))
         _forest(panel, lines)
         better = metric.effects[0].better
@@ -64,11 +64,11 @@ def effects(facts: Facts) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
-def segments(found: Sequence[SegmentEffect], alpha: float) -> Figure:
+def segments(segment_effects: Sequence[SegmentEffect], alpha: float) -> Figure:
     """The primary metric's effect by segment."""
-    figure = Figure(figsize=(WIDTH, 0.9 + 0.26 * len(found)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.9 + 0.26 * len(segment_effects)), layout="constrained")
     axes = figure.subplots()
-    several = len({one.arm for one in found}) > 1
+    several = len({one.arm for one in segment_effects}) > 1
     _forest(
         axes,
         [
@@ -77,7 +77,7 @@ def segments(found: Sequence[SegmentEffect], alpha: float) -> Figure:
                 one.effect,
                 one.adjusted_p < alpha,
             )
-            for one in found
+            for one in segment_effects
         ],
     )
     axes.set_xlabel("difference to control")
@@ -108,11 +108,11 @@ def over_time(courses: Sequence[Course]) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
-def days(found: Sequence[Daily]) -> Figure:
+def days(trends: Sequence[Daily]) -> Figure:
     """The effect of each day with its own interval, and the trend."""
     figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
     axes = figure.subplots()
-    for place, (one, color) in enumerate(zip(found, PALETTE, strict=False)):
+    for place, (one, color) in enumerate(zip(trends, PALETTE, strict=False)):
         numbers = np.array([date.fromisoformat(day).toordinal() for day in one.days])
         effect = np.array(one.effects)
         ends = effect - np.array(one.low), np.array(one.high) - effect
@@ -130,29 +130,29 @@ def days(found: Sequence[Daily]) -> Figure:
         middle = numbers.mean()
         line = effect.mean() + one.slope * (numbers - middle)
         axes.plot(numbers, line, color=color, linestyle="--", linewidth=1.2)
-    for day in sorted({day for one in found for day in one.retrained}):
+    for day in sorted({day for one in trends for day in one.retrained}):
         axes.axvline(date.fromisoformat(day).toordinal(), color=GREY, linestyle=":", linewidth=1.2)
     axes.axhline(0, color=INK, linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.xaxis.set_major_formatter(lambda v, _: f"{date.fromordinal(max(int(v), 1)):%-d %b}")
     axes.set_ylabel("difference to control")
-    if len(found) > 1:
+    if len(trends) > 1:
         axes.legend(loc="upper right")
     return figure
 
 
 @matplotlib.rc_context(STYLE)
-def propensity(found: Interference) -> Figure:
+def propensity(panel: Interference) -> Figure:
     """Where the rows lie between the arms, and whether the model says so rightly."""
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    edges = np.linspace(0, 1, len(found.histogram) + 1)
-    left.stairs(found.histogram, edges, fill=True, color=PALETTE[0], alpha=0.8)
-    share = list(found.shares.values())[1]
+    edges = np.linspace(0, 1, len(panel.histogram) + 1)
+    left.stairs(panel.histogram, edges, fill=True, color=PALETTE[0], alpha=0.8)
+    share = list(panel.shares.values())[1]
     left.axvline(share, color=INK, linestyle=":", linewidth=1.2)
-    arm = list(found.shares)[1]
+    arm = list(panel.shares)[1]
     left.set(title="Rows by P(arm | row)", xlabel=f"P({arm} | row)", ylabel="share of rows")
-    curve = found.reliability
+    curve = panel.reliability
     predicted, observed = np.array(curve.predicted), np.array(curve.observed)
     ends = observed - np.array(curve.low), np.array(curve.high) - observed
     right.plot([0, 1], [0, 1], color=INK, linestyle=":", linewidth=1.2)
@@ -164,8 +164,8 @@ def propensity(found: Interference) -> Figure:
 
 def _forest(axes: Axes, lines: Sequence[tuple[str, Effect, bool]]) -> None:
     axes.grid(axis="y", visible=False)
-    for place, (_, effect, shown) in enumerate(lines):
-        color = PALETTE[0] if shown else GREY
+    for place, (_, effect, differs) in enumerate(lines):
+        color = PALETTE[0] if differs else GREY
         axes.hlines(place, effect.low, effect.high, color=color, linewidth=2)
         axes.scatter(effect.difference, place, color=color, s=30, zorder=3)
     axes.axvline(0, color=INK, linewidth=1)

@@ -12,19 +12,21 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fulcrum.features.declared import arms as prepared
+from fulcrum.features.declared.arms import ARM as PREPARED_ARM
+from fulcrum.features.declared.arms import UNIT as PREPARED_UNIT
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.prepared.prepare import prepare
 from fulcrum.pipelines.ab.analysis.facts import Interference, Reliability
 from fulcrum.pipelines.ab.analysis.sentences import percent
-from fulcrum.pipelines.ab.log import impressions as shown
+from fulcrum.pipelines.ab.log import impressions
 from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.staged import ARM, CONTENT, UNIT, Log
 from fulcrum.pipelines.ab.log.units import Units
 from fulcrum.pipelines.ab.statistics.users import Users
+from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig
 from fulcrum.pipelines.designs.identifying_features import lonely
 from fulcrum.pipelines.designs.overlap import LEAST
-from fulcrum.pipelines.designs.propensity import Propensity, PropensityConfig, design_matrix, fit
+from fulcrum.pipelines.designs.propensity import Propensity, design_matrix, fit
 from fulcrum.pipelines.words import listed
 
 MOST = 50_000
@@ -52,18 +54,20 @@ def panel(log: Log, units: Units, experiment: Experiment, scratch: Path) -> Inte
     analysis = experiment.analysis
     assert analysis is not None and analysis.interference is not None
     dataset = _prepare(log, units, experiment, scratch)
-    rows = pl.read_parquet(dataset.shards("train"), columns=[prepared.ARM, prepared.UNIT])
-    arms, who = rows[prepared.ARM].to_numpy(), rows[prepared.UNIT].to_numpy()
+    rows = pl.read_parquet(dataset.shards("train"), columns=[PREPARED_ARM, PREPARED_UNIT])
+    arms, who = rows[PREPARED_ARM].to_numpy(), rows[PREPARED_UNIT].to_numpy()
     names = tuple(analysis.interference.features)
     config = PropensityConfig(features=names, folds=analysis.interference.folds, seed=analysis.seed)
-    found = fit(design_matrix(dataset, names), arms, who, config)
+    model = fit(design_matrix(dataset, names), arms, who, config)
     simple = config.model_copy(update={"kind": "logistic", "calibrate": "sigmoid"})
     alone = {name: fit(design_matrix(dataset, [name]), arms, who, simple) for name in names}
-    told = {name: max(0.0, 1 - one.log_loss / one.entropy) for name, one in alone.items()}
+    reductions = {name: max(0.0, 1 - one.log_loss / one.entropy) for name, one in alone.items()}
     apart = [name for name, one in alone.items() if one.overlap < 0.5]
-    own = {} if experiment.unit is None else lonely(dataset, names, rows[prepared.UNIT])
+    identifying = {} if experiment.unit is None else lonely(dataset, names, rows[PREPARED_UNIT])
     order = [experiment.control, *(arm for arm in experiment.arms if arm != experiment.control)]
-    return describe(found, who, order, told, apart, [n for n, share in own.items() if share > OWN])
+    return describe(
+        model, who, order, reductions, apart, [n for n, share in identifying.items() if share > OWN]
+    )
 
 
 def _prepare(log: Log, units: Units, experiment: Experiment, scratch: Path) -> PreparedDataset:
@@ -76,14 +80,14 @@ def _prepare(log: Log, units: Units, experiment: Experiment, scratch: Path) -> P
     file = scratch / "test.parquet"
     rows.sink_parquet(file)
     data = log.data.model_copy(update={"events": str(file)})
-    return prepare(shown.spec(data, analysis.interference.features, ARM, UNIT), scratch)
+    return prepare(impressions.spec(data, analysis.interference.features, ARM, UNIT), scratch)
 
 
-def _reliability(found: Propensity, who: np.ndarray, arm: str) -> Reliability:
+def _reliability(model: Propensity, who: np.ndarray, arm: str) -> Reliability:
     """Of the chance of an arm, in bins of equally many rows. Intervals are those of the share over
     units: all rows of a unit are of one arm."""
-    place = found.names.index(arm)
-    chance, mine = found.chance[:, place], (found.arm == place).astype(float)
+    place = model.names.index(arm)
+    chance, mine = model.chance[:, place], (model.arm == place).astype(float)
     points = []
     for rows in np.array_split(np.argsort(chance, kind="stable"), min(POINTS, len(chance))):
         _, unit = np.unique(who[rows], return_inverse=True)
@@ -95,47 +99,48 @@ def _reliability(found: Propensity, who: np.ndarray, arm: str) -> Reliability:
 
 
 def describe(
-    found: Propensity,
+    model: Propensity,
     who: np.ndarray,
     order: list[str],
-    told: dict[str, float],
+    reductions: dict[str, float],
     apart: list[str],
-    own: list[str],
+    identifying: list[str],
 ) -> Interference:
     """Numbers and words of P(arm | row).
 
-    who: the unit of each row; order: the arms, control first; told: what each feature takes away
-    of the entropy by itself; apart, own: features that tell the arm, or the unit, by themselves.
+    who: the unit of each row; order: the arms, control first; reductions: what each feature
+    takes away of the entropy by itself; apart, identifying: features that tell the arm, or the
+    unit, by themselves.
     """
-    places = [found.names.index(arm) for arm in order]
-    weights = found.weights()
-    chance = found.chance[:, places[1]]
+    places = [model.names.index(arm) for arm in order]
+    weights = model.weights()
+    chance = model.chance[:, places[1]]
     facts = Interference(
-        features=dict(sorted(told.items(), key=lambda one: -one[1])),
-        rows=len(found.arm),
-        log_loss=found.log_loss,
-        entropy=found.entropy,
-        auc=found.auc,
-        auc_low=found.auc_low,
-        auc_high=found.auc_high,
-        shares={arm: float(found.shares[k]) for arm, k in zip(order, places, strict=True)},
+        features=dict(sorted(reductions.items(), key=lambda one: -one[1])),
+        rows=len(model.arm),
+        log_loss=model.log_loss,
+        entropy=model.entropy,
+        auc=model.auc,
+        auc_low=model.auc_low,
+        auc_high=model.auc_high,
+        shares={arm: float(model.shares[k]) for arm, k in zip(order, places, strict=True)},
         mean_weight={
             arm: float(weights[:, k].mean()) for arm, k in zip(order, places, strict=True)
         },
         largest_weight={
             arm: float(weights[:, k].max()) for arm, k in zip(order, places, strict=True)
         },
-        effective={arm: found.effective(arm) for arm in order},
-        outside=found.outside,
-        overlap=found.overlap,
+        effective={arm: model.effective(arm) for arm in order},
+        outside=model.outside,
+        overlap=model.overlap,
         histogram=tuple((np.histogram(chance, BINS, (0, 1))[0] / len(chance)).tolist()),
-        reliability=_reliability(found, who, order[1]),
+        reliability=_reliability(model, who, order[1]),
         sentences=(),
     )
-    return replace(facts, sentences=tuple(_sentences(facts, apart, own)))
+    return replace(facts, sentences=tuple(_sentences(facts, apart, identifying)))
 
 
-def _sentences(facts: Interference, apart: list[str], own: list[str]) -> Iterator[str]:
+def _sentences(facts: Interference, apart: list[str], identifying: list[str]) -> Iterator[str]:
     alike = facts.log_loss >= facts.entropy
     if facts.auc_low is not None:
         alike = alike or facts.auc_low <= 0.5
@@ -144,7 +149,7 @@ def _sentences(facts: Interference, apart: list[str], own: list[str]) -> Iterato
         yield from _differences(facts)
         yield from _positivity(facts, apart)
         yield from _calibration(facts)
-    for name in own:
+    for name in identifying:
         yield (
             f"Most values of {name} belong to one unit, so it tells who the user is, whose arm "
             "never changes: leave it out of `analysis.interference.features` and ask again."
@@ -152,18 +157,18 @@ def _sentences(facts: Interference, apart: list[str], own: list[str]) -> Iterato
 
 
 def _guess(facts: Interference, alike: bool) -> str:
-    told = (
+    guess = (
         f"A model that looks at what was shown guesses the arm of {facts.rows:,} rows with a "
         f"held-out log loss of {facts.log_loss:.4f} nats; knowing the arms' shares alone gives "
         f"{facts.entropy:.4f}"
     )
     if facts.auc is not None:
         ends = f"{facts.auc_low:.3f} to {facts.auc_high:.3f}"
-        told += f"; AUC {facts.auc:.3f} (95 % interval {ends})"
+        guess += f"; AUC {facts.auc:.3f} (95 % interval {ends})"
     if alike:
-        return f"{told}: the arms are not shown to make different training data."
+        return f"{guess}: the arms are not shown to make different training data."
     return (
-        f"{told}: the arms show different things. Where models are retrained on the rows of both, "
+        f"{guess}: the arms show different things. Where models are retrained on the rows of both, "
         "they learn from each other, and the effect above is not that of launching one of them."
     )
 

@@ -12,7 +12,7 @@ from fulcrum.pipelines.ab.analysis.facts import Facts, to_json
 from fulcrum.pipelines.ab.analysis.page import render
 from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.config.load import to_yaml
-from fulcrum.pipelines.figures import run as pictures
+from fulcrum.pipelines.figures.run import save
 from fulcrum.pipelines.tracking.mlflow import MlflowTracker, start_run
 
 PAGE, NUMBERS, CONFIG = "report.html", "analysis.json", "experiment.yaml"
@@ -49,7 +49,7 @@ def write(facts: Facts, folder: Path) -> None:
     with full_disk(folder):
         (folder / "figures").mkdir()
         files = {
-            name: pictures.save(figure, folder / "figures" / f"{name}.png")
+            name: save(figure, folder / "figures" / f"{name}.png")
             for name, figure in figures.draw(facts).items()
         }
         (folder / PAGE).write_text(render(facts, files), encoding="utf-8")

@@ -22,40 +22,40 @@ def courses(units: Units, experiment: Experiment, metric: str) -> list[Course]:
     if units.frame[FIRST].null_count():
         raise DataError("analysis.sequential: needs `analysis.log.time`, in whose order units came")
     alpha, tuned_for = analysis.sequential.alpha, analysis.sequential.tuned_for
-    found = []
+    arm_courses = []
     for arm in experiment.arms:
         if arm == experiment.control:
             continue
         both = units.frame.filter(pl.col(ARM).is_in([experiment.control, arm]))
-        path = sequential.path(units.users(metric, both), (both[ARM] == arm).to_numpy())
+        path = sequential.sample_path(units.users(metric, both), (both[ARM] == arm).to_numpy())
         low, high = sequential.confidence_sequence(path, alpha, tuned_for)
         tests = sequential.msprt(path, alpha, tuned_for)
-        kept = np.unique(np.linspace(0, len(low) - 1, LOOKS).round().astype(int))
+        looks = np.unique(np.linspace(0, len(low) - 1, LOOKS).round().astype(int))
         ends = float(low[-1]), float(high[-1])
-        found.append(
+        arm_courses.append(
             Course(
                 arm=arm,
-                users=_plain(path.users[kept]),
-                difference=_plain(path.difference[kept]),
-                low=_plain(low[kept]),
-                high=_plain(high[kept]),
-                p=_plain(tests[kept]),
+                users=_plain(path.users[looks]),
+                difference=_plain(path.difference[looks]),
+                low=_plain(low[looks]),
+                high=_plain(high[looks]),
+                p=_plain(tests[looks]),
                 sentence=_course(arm, metric, path.users[-1], ends, float(tests[-1]), alpha),
             )
         )
-    return found
+    return arm_courses
 
 
 def _course(
     arm: str, metric: str, users: float, ends: tuple[float, float], p_value: float, alpha: float
 ) -> str:
     half = (ends[1] - ends[0]) / 2
-    told = f"{number(ends[0], half / 2, True)} to {number(ends[1], half / 2, True)}"
-    shown = p_value < alpha
+    ends_text = f"{number(ends[0], half / 2, True)} to {number(ends[1], half / 2, True)}"
+    differs = p_value < alpha
     return (
         f"However often one looked: after {users:,.0f} units the effect of {arm} on {metric} lies "
-        f"in {told} ({level(alpha)} at all looks together), {p(p_value)} (mSPRT): "
-        f"{'a difference is shown' if shown else 'no difference shown'}."
+        f"in {ends_text} ({level(alpha)} at all looks together), {p(p_value)} (mSPRT): "
+        f"{'a difference is shown' if differs else 'no difference shown'}."
     )
 
 
@@ -63,7 +63,7 @@ def daily(units: Units, experiment: Experiment, metric: str) -> list[Daily]:
     """The effect of each day and its trend, for each arm. Raises DataError below three days."""
     analysis = experiment.analysis
     assert analysis is not None
-    found = []
+    trends = []
     for arm in experiment.arms:
         if arm == experiment.control:
             continue
@@ -77,7 +77,7 @@ def daily(units: Units, experiment: Experiment, metric: str) -> list[Daily]:
             (both[ARM] == arm).to_numpy(),
             analysis.alpha,
         )
-        found.append(
+        trends.append(
             Daily(
                 arm=arm,
                 days=tuple(_date(int(day)) for day in trend.days),
@@ -92,21 +92,21 @@ def daily(units: Units, experiment: Experiment, metric: str) -> list[Daily]:
                 sentence=_daily(arm, metric, trend, analysis.alpha),
             )
         )
-    return found
+    return trends
 
 
 def _daily(arm: str, metric: str, trend: novelty.Trend, alpha: float) -> str:
     slope, low, high = (
         number(value, trend.se, True) for value in (trend.slope, trend.slope_low, trend.slope_high)
     )
-    told = (
+    change = (
         "it is not the same at the end as at the beginning, so its mean is no forecast"
         if trend.p_value < alpha
         else "no trend shown"
     )
     return (
         f"From day to day the effect of {arm} on {metric} changes by {slope} ({level(alpha)} "
-        f"interval {low} to {high}): {told}."
+        f"interval {low} to {high}): {change}."
     )
 
 

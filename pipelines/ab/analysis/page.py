@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from fulcrum.pipelines.ab.analysis import sentences as words
+from fulcrum.pipelines.ab.analysis import sentences
 from fulcrum.pipelines.ab.analysis.facts import Facts
 
 CAPTIONS = {
@@ -27,11 +27,11 @@ def render(facts: Facts, pictures: Mapping[str, Path]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": words.percent, "p": words.p}
+    environment.filters |= {"percent": sentences.percent, "p": sentences.p}
     return environment.get_template("ab/analysis/page.html").render(
         facts=facts,
-        number=words.number,
-        level=words.level(facts.alpha),
+        number=sentences.number,
+        level=sentences.level(facts.alpha),
         captions=CAPTIONS,
         pictures={name: _inline(file) for name, file in pictures.items()},
     )

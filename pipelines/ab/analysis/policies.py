@@ -4,7 +4,7 @@ import polars as pl
 from scipy import stats
 
 from fulcrum.features.errors import DataError
-from fulcrum.pipelines.ab.analysis import sentences as words
+from fulcrum.pipelines.ab.analysis import sentences
 from fulcrum.pipelines.ab.analysis.facts import PolicyValue
 from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.staged import ACTION, ARM, CONTEXT, PROPENSITY, TIME, UNIT, numerator
@@ -20,9 +20,9 @@ def read(units: Units, experiment: Experiment, metric: str) -> pl.DataFrame:
     assert experiment.analysis is not None and experiment.analysis.off_policy is not None
     columns = [UNIT, ARM, ACTION, CONTEXT, PROPENSITY, TIME]
     reward = pl.col(numerator(metric)).fill_null(0.0).alias("reward")
-    found = units.test.select(*columns, reward).collect(engine="streaming")
-    _check(found, experiment.analysis.off_policy.propensity)
-    return found.sort(TIME, ARM, ACTION, CONTEXT, PROPENSITY, "reward", UNIT)
+    impressions = units.test.select(*columns, reward).collect(engine="streaming")
+    _check(impressions, experiment.analysis.off_policy.propensity)
+    return impressions.sort(TIME, ARM, ACTION, CONTEXT, PROPENSITY, "reward", UNIT)
 
 
 def values(rows: pl.DataFrame, experiment: Experiment) -> list[PolicyValue]:
@@ -33,11 +33,11 @@ def values(rows: pl.DataFrame, experiment: Experiment) -> list[PolicyValue]:
     """
     analysis = experiment.analysis
     assert analysis is not None
-    found = []
+    policy_values = []
     for target in experiment.arms:
-        own = rows.filter(pl.col(ARM) == target)
-        observed = _observed(own, analysis.alpha)
-        policy = empirical_policy(own[ACTION].to_numpy(), own[CONTEXT].to_numpy())
+        target_rows = rows.filter(pl.col(ARM) == target)
+        observed = _observed(target_rows, analysis.alpha)
+        policy = empirical_policy(target_rows[ACTION].to_numpy(), target_rows[CONTEXT].to_numpy())
         for logged in experiment.arms:
             if logged == target:
                 continue
@@ -45,16 +45,20 @@ def values(rows: pl.DataFrame, experiment: Experiment) -> list[PolicyValue]:
             actions, contexts = other[ACTION].to_numpy(), other[CONTEXT].to_numpy()
             who = None if experiment.unit is None else other[UNIT].to_numpy()
             rewards = other["reward"].to_numpy()
-            given = rewards, other[PROPENSITY].to_numpy(), policy.of(actions, contexts)
+            weighting = rewards, other[PROPENSITY].to_numpy(), policy.of(actions, contexts)
             model = predict_rewards(rewards, actions, contexts, policy, who, seed=analysis.seed)
             estimates = (
-                ips(*given, who, analysis.alpha),
-                snips(*given, who, analysis.alpha),
-                doubly_robust(*given, *model, who, analysis.alpha),
+                ips(*weighting, who, analysis.alpha),
+                snips(*weighting, who, analysis.alpha),
+                doubly_robust(*weighting, *model, who, analysis.alpha),
             )
-            told = words.policy(target, logged, observed, estimates[1], len(other), analysis.alpha)
-            found.append(PolicyValue(target, logged, len(other), *observed, *estimates, told))
-    return found
+            sentence = sentences.policy(
+                target, logged, observed, estimates[1], len(other), analysis.alpha
+            )
+            policy_values.append(
+                PolicyValue(target, logged, len(other), *observed, *estimates, sentence)
+            )
+    return policy_values
 
 
 def _check(rows: pl.DataFrame, column: str) -> None:

@@ -27,7 +27,7 @@ def by_segment(units: Units, experiment: Experiment, metric: str) -> Segments:
     Benjamini-Hochberg over all of them. Small segments are left out and named."""
     assert experiment.analysis is not None
     alpha = experiment.analysis.alpha
-    found: list[tuple[str, str, str, Effect]] = []
+    raw: list[tuple[str, str, str, Effect]] = []
     left_out: list[str] = []
     for name in experiment.analysis.segments:
         column = segment(name)
@@ -40,24 +40,24 @@ def by_segment(units: Units, experiment: Experiment, metric: str) -> Segments:
                     pair = (experiment.control, arm)
                     effect = _effect(units, metric, (column, value), pair, alpha)
                     if isinstance(effect, Effect):
-                        found.append((name, value, arm, effect))
+                        raw.append((name, value, arm, effect))
                     else:
                         left_out.append(f"{name} {value} ({effect})")
-    adjusted = benjamini_hochberg([effect.p_value for *_, effect in found])
-    told = [SegmentEffect(*one, q) for one, q in zip(found, adjusted, strict=True)]
+    adjusted = benjamini_hochberg([effect.p_value for *_, effect in raw])
+    judged = [SegmentEffect(*one, q) for one, q in zip(raw, adjusted, strict=True)]
     arms = [arm for arm in experiment.arms if arm != experiment.control]
     differ = [
         Heterogeneity(name, arm, q)
         for name in experiment.analysis.segments
         for arm in arms
-        if (q := _cochran([e.effect for e in told if (e.segment, e.arm) == (name, arm)]))
+        if (q := _cochran([e.effect for e in judged if (e.segment, e.arm) == (name, arm)]))
         is not None
     ]
     return Segments(
-        tuple(told),
+        tuple(judged),
         tuple(differ),
         tuple(left_out),
-        tuple(_words(told, differ, metric, experiment)),
+        tuple(_words(judged, differ, metric, experiment)),
     )
 
 
@@ -65,8 +65,8 @@ def _effect(
     units: Units, metric: str, where: tuple[str, str], arms: tuple[str, str], alpha: float
 ) -> Effect | str:
     """The effect, or why there is none."""
-    own = units.frame.filter(units.frame[where[0]] == where[1])
-    sides = [own.filter(own[ARM] == arm) for arm in arms]
+    members = units.frame.filter(units.frame[where[0]] == where[1])
+    sides = [members.filter(members[ARM] == arm) for arm in arms]
     if min(map(len, sides)) < FEWEST:
         sizes = listed([f"{len(s):,} in {arm}" for s, arm in zip(sides, arms, strict=True)])
         return f"too few units: {sizes}; {FEWEST} of each are needed"
@@ -77,32 +77,32 @@ def _effect(
         return str(error)
 
 
-def _cochran(found: Sequence[Effect]) -> float | None:
+def _cochran(estimates: Sequence[Effect]) -> float | None:
     """p-value of Cochran's Q against one effect for all (Cochran, 1954)."""
-    if len(found) < 2:
+    if len(estimates) < 2:
         return None
-    weights = np.array([1 / effect.se**2 for effect in found])
-    differences = np.array([effect.difference for effect in found])
+    weights = np.array([1 / effect.se**2 for effect in estimates])
+    differences = np.array([effect.difference for effect in estimates])
     q = float(weights @ (differences - np.average(differences, weights=weights)) ** 2)
-    return float(stats.chi2.sf(q, len(found) - 1))
+    return float(stats.chi2.sf(q, len(estimates) - 1))
 
 
 def _words(
-    told: Sequence[SegmentEffect],
+    judged: Sequence[SegmentEffect],
     differ: Sequence[Heterogeneity],
     metric: str,
     experiment: Experiment,
 ) -> list[str]:
     assert experiment.analysis is not None
     alpha = experiment.analysis.alpha
-    clear = [e for e in told if e.adjusted_p < alpha]
+    clear = [e for e in judged if e.adjusted_p < alpha]
     lines = [
         f"In {e.segment} {e.value}, {metric} differs between {e.arm} and {experiment.control}: "
         f"{interval(e.effect, alpha)}, {p(e.adjusted_p)} after Benjamini-Hochberg."
         for e in clear
     ]
-    if told and not clear:
-        lines.append(f"No difference shown in {metric} in any of {len(told)} segments.")
+    if judged and not clear:
+        lines.append(f"No difference shown in {metric} in any of {len(judged)} segments.")
     for one in differ:
         does = "differs" if one.p_value < alpha else "is not shown to differ"
         lines.append(

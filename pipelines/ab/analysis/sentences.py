@@ -60,10 +60,10 @@ def verdict(judged: Judged, control: str, alpha: float) -> str:
         f"{number(judged.raw.treatment, effect.se)} against {number(judged.raw.control, effect.se)}"
     )
     adjusted = ", adjusted for the pre-period" if judged.cuped else ""
-    told = f"{values}, difference {interval(effect, alpha)}{adjusted}"
+    change = f"{values}, difference {interval(effect, alpha)}{adjusted}"
     if judged.verdict == "no difference shown":
         return (
-            f"{judged.metric}: no difference shown between {judged.arm} and {control}: {told}. "
+            f"{judged.metric}: no difference shown between {judged.arm} and {control}: {change}. "
             f"{detectable(judged)}"
         )
     multiple = ""
@@ -71,7 +71,8 @@ def verdict(judged: Judged, control: str, alpha: float) -> str:
         name = {"holm": "Holm", "benjamini_hochberg": "Benjamini-Hochberg"}[judged.adjustment]
         multiple = f"; {p(judged.adjusted_p)} after {name}"
     return (
-        f"{judged.metric} is {judged.verdict} in {judged.arm} than in {control}: {told}{multiple}."
+        f"{judged.metric} is {judged.verdict} in {judged.arm} than in {control}: "
+        f"{change}{multiple}."
     )
 
 
@@ -93,20 +94,20 @@ def guardrail(judged: Judged, alpha: float) -> str:
     effect = judged.effect
     bad = effect.low if judged.better == "up" else effect.high
     margin = number(judged.margin, effect.se)
-    told = f"difference {interval(effect, alpha)}"
+    change = f"difference {interval(effect, alpha)}"
     if judged.guardrail == "passes":
         return (
             f"Guard-rail {judged.metric} passes in {judged.arm}: even the bad end of the interval, "
-            f"{number(bad, effect.se, True)}, is less than the margin of {margin} worse; {told}."
+            f"{number(bad, effect.se, True)}, is less than the margin of {margin} worse; {change}."
         )
     if judged.guardrail == "fails":
         return (
             f"Guard-rail {judged.metric} fails in {judged.arm}: the whole interval is more than "
-            f"the margin of {margin} worse; {told}."
+            f"the margin of {margin} worse; {change}."
         )
     return (
         f"Guard-rail {judged.metric} is undecided in {judged.arm}: the interval holds changes on "
-        f"both sides of the margin of {margin}; {told}. {detectable(judged)}"
+        f"both sides of the margin of {margin}; {change}. {detectable(judged)}"
     )
 
 
@@ -121,21 +122,21 @@ def disagreement(judged: Judged) -> str:
     )
 
 
-def instances(judged: Judged, found: Instances, alpha: float) -> str:
+def instances(judged: Judged, replications: Instances, alpha: float) -> str:
     """What instances of the models add to the interval over users."""
-    over = found.replicated
+    over = replications.replicated
     se = over.spread / math.sqrt(over.instances)
     ends = f"{number(over.low, se, True)} to {number(over.high, se, True)}"
-    told = (
+    change = (
         f"{judged.metric}: over {over.instances} instances of each arm's model the difference is "
         f"{number(over.difference, se, True)} ({level(alpha)} interval {ends})"
     )
     if over.low > 0 or over.high < 0:
-        return f"{told}: it is there however the models happened to be trained."
+        return f"{change}: it is there however the models happened to be trained."
     if judged.verdict == "no difference shown":
-        return f"{told}: with the chance of training counted, too, no difference shown."
+        return f"{change}: with the chance of training counted, too, no difference shown."
     return (
-        f"{told}: no difference shown with the chance of training counted. What users show holds "
+        f"{change}: no difference shown with the chance of training counted. What users show holds "
         "for these trained models, and need not for the recommenders behind them."
     )
 
@@ -154,7 +155,7 @@ def doubted(checks: list[Check]) -> str:
 
 
 def policy(
-    policy: str,
+    target: str,
     log: str,
     observed: tuple[float, float, float],
     value: Value,
@@ -163,8 +164,8 @@ def policy(
 ) -> str:
     """A policy's value from the log of another, by SNIPS."""
     se = (value.high - value.low) / 4
-    told, low, high = (number(v, se) for v in (value.value, value.low, value.high))
-    own = [number(v, se) for v in observed]
+    worth, low, high = (number(v, se) for v in (value.value, value.low, value.high))
+    earnings = [number(v, se) for v in observed]
     share = value.effective_size / rows
     if share < SCARCE:
         caveat = (
@@ -179,7 +180,7 @@ def policy(
     else:
         caveat = "The two intervals overlap."
     return (
-        f"{policy} is worth {told} ({level(alpha)} interval {low} to {high}) by the log of {log}, "
+        f"{target} is worth {worth} ({level(alpha)} interval {low} to {high}) by the log of {log}, "
         f"whose {rows:,} rows count as {value.effective_size:,.0f}; in its own log it earned "
-        f"{own[0]} ({own[1]} to {own[2]}). {caveat}"
+        f"{earnings[0]} ({earnings[1]} to {earnings[2]}). {caveat}"
     )

@@ -56,23 +56,23 @@ def _sample_ratio(units: Units, experiment: Experiment) -> Iterator[Check]:
 
 
 def _ratio(name: str, what: str, counts: Mapping[str, int], shares: Mapping[str, float]) -> Check:
-    found = sample_ratio.check(counts, shares)
-    told = [
-        f"{found.counts[arm]:,} in {arm} ({found.expected[arm]:,.0f} due)" for arm in found.counts
+    ratio = sample_ratio.check(counts, shares)
+    sizes = [
+        f"{ratio.counts[arm]:,} in {arm} ({ratio.expected[arm]:,.0f} due)" for arm in ratio.counts
     ]
-    verdict = "as designed" if found.holds else "not as designed: the deal or the log is broken"
+    verdict = "as designed" if ratio.holds else "not as designed: the deal or the log is broken"
     return Check(
         name,
-        found.holds,
+        ratio.holds,
         True,
-        f"Of the {what}, {listed(told)}: {verdict} ({p(found.p_value)}; alarm below "
+        f"Of the {what}, {listed(sizes)}: {verdict} ({p(ratio.p_value)}; alarm below "
         f"{sample_ratio.ALARM:g}).",
-        {"p_value": found.p_value, **{f"units.{arm}": n for arm, n in found.counts.items()}},
+        {"p_value": ratio.p_value, **{f"units.{arm}": n for arm, n in ratio.counts.items()}},
     )
 
 
 def _by(
-    what: str, told: str, parts: Mapping[str, pl.DataFrame], shares: Mapping[str, float]
+    what: str, subject: str, parts: Mapping[str, pl.DataFrame], shares: Mapping[str, float]
 ) -> Check:
     """The same within parts of the units, all at once."""
     adjusted = holm([sample_ratio.check(_counts(part), shares).p_value for part in parts.values()])
@@ -83,7 +83,7 @@ def _by(
         f"sample ratio by {what}",
         not wrong,
         True,
-        f"{told}, {len(parts)} values: {verdict} (smallest {p(least)} after Holm).",
+        f"{subject}, {len(parts)} values: {verdict} (smallest {p(least)} after Holm).",
         {"p_value": least, "values": len(parts)},
     )
 
@@ -157,12 +157,12 @@ def _missing(units: Units, experiment: Experiment) -> Iterator[Check]:
                 continue
             pair = [Users(lost[a], rows[a]) for a in (experiment.control, arm)]
             least = min(least, _p_value(*pair))
-        told = [f"{percent(share, sign=False)} in {arm}" for arm, share in shares.items()]
+        rates = [f"{percent(share, sign=False)} in {arm}" for arm, share in shares.items()]
         yield Check(
             f"missing outcomes of {metric}",
             least >= LOUD,
             False,
-            f"{metric} is missing in {listed(told)} of the rows, which then count as 0: "
+            f"{metric} is missing in {listed(rates)} of the rows, which then count as 0: "
             + ("alike" if least >= LOUD else "the arms differ, so the effect is in doubt")
             + f" ({p(least)}).",
             {"p_value": least, **{f"share.{arm}": share for arm, share in shares.items()}},
@@ -183,10 +183,10 @@ def _balance(units: Units, experiment: Experiment) -> Iterator[Check]:
             if not isinstance(kind, MeanMetric):
                 columns.append(denominator(metric))
             for column in columns:
-                found = [side[f"before.{column}"].fill_null(0).to_numpy() for side in pair]
+                sides = [side[f"before.{column}"].fill_null(0).to_numpy() for side in pair]
                 name = f"{metric} ({arm})"
-                d = standardised(*found)
-                error = math.sqrt(sum(1 / len(side) for side in found))
+                d = standardised(*sides)
+                error = math.sqrt(sum(1 / len(side) for side in sides))
                 loud = 2 * stats.norm.sf(abs(d) / error) < LOUD
                 holds = holds and not (loud and abs(d) >= BALANCED)
                 if abs(d) >= abs(largest.get(name, 0.0)):

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from fulcrum.features.errors import DataError
-from fulcrum.pipelines.ab.analysis import sentences as words
+from fulcrum.pipelines.ab.analysis import sentences
 from fulcrum.pipelines.ab.analysis.facts import (
     Adjustment,
     ArmValue,
@@ -49,9 +49,9 @@ def judge(units: Units, experiment: Experiment) -> list[Metric]:
     order = sorted(analysis.metrics, key=lambda name: list(ADJUSTED).index(_role(analysis, name)))
     metrics = [_metric(units, experiment, analysis, name) for name in order]
     judged = _adjusted([effect for metric in metrics for effect in metric.effects], analysis.alpha)
-    told = [_told(effect, experiment.control, analysis.alpha) for effect in judged]
+    worded = [_worded(effect, experiment.control, analysis.alpha) for effect in judged]
     return [
-        replace(metric, effects=tuple(e for e in told if e.metric == metric.name))
+        replace(metric, effects=tuple(e for e in worded if e.metric == metric.name))
         for metric in metrics
     ]
 
@@ -64,19 +64,19 @@ def _metric(units: Units, experiment: Experiment, analysis: AnalysisConfig, name
     config = analysis.metrics[name]
     arms = {arm: units.users(name, units.arm(arm)) for arm in experiment.arms}
     control = arms[experiment.control]
-    found, problem = [], None
+    comparisons, problem = [], None
     try:
         for arm, users in arms.items():
             check(users, f"arm `{arm}`")
             if arm != experiment.control:
-                found.append(_compare(units, experiment, analysis, name, arm, control, users))
+                comparisons.append(_compare(units, experiment, analysis, name, arm, control, users))
     except DataError as error:
         problem = str(error)
         if config.role == "primary":
             raise DataError(f"analysis.metrics.{name}: {problem}") from error
     values = [_value(arm, users, analysis.alpha) for arm, users in arms.items()]
-    kept = () if problem else tuple(found)
-    return Metric(name, config.kind, config.role, tuple(values), kept, problem)
+    metric_effects = () if problem else tuple(comparisons)
+    return Metric(name, config.kind, config.role, tuple(values), metric_effects, problem)
 
 
 def _value(arm: str, users: Users, alpha: float) -> ArmValue:
@@ -156,21 +156,21 @@ def _instances(
     pairs = sorted(numbers[0] & numbers[1])
     if len(pairs) < 2:
         return None
-    found = {}
+    by_pair = {}
     for pair in pairs:
         control, treatment = (
             units.users(name, side.filter(side[INSTANCE] == pair)) for side in sides
         )
         try:
-            found[pair] = effects.compare(control, treatment, analysis.alpha)
+            by_pair[pair] = effects.compare(control, treatment, analysis.alpha)
         except DataError as error:
             raise DataError(f"instance {pair}: {error}") from error
-    over = replicated([effect.difference for effect in found.values()], analysis.alpha)
-    own = float(np.mean([effect.se**2 for effect in found.values()]))
-    between = max(0.0, over.spread**2 - own)
+    over = replicated([effect.difference for effect in by_pair.values()], analysis.alpha)
+    within = float(np.mean([effect.se**2 for effect in by_pair.values()]))
+    between = max(0.0, over.spread**2 - within)
     return Instances(
         over,
-        {pair: effect.difference for pair, effect in found.items()},
+        {pair: effect.difference for pair, effect in by_pair.items()},
         between,
         float(np.sqrt(raw.se**2 + between / len(pairs))),
     )
@@ -204,17 +204,17 @@ def _verdict(judged: Judged, adjusted_p: float, alpha: float) -> Verdict:
     return "better" if rises == (judged.better == "up") else "worse"
 
 
-def _told(judged: Judged, control: str, alpha: float) -> Judged:
-    lines = [words.verdict(judged, control, alpha)]
+def _worded(judged: Judged, control: str, alpha: float) -> Judged:
+    lines = [sentences.verdict(judged, control, alpha)]
     if judged.guardrail is not None:
-        lines.insert(0, words.guardrail(judged, alpha))
+        lines.insert(0, sentences.guardrail(judged, alpha))
     if judged.instances is not None:
-        lines.append(words.instances(judged, judged.instances, alpha))
+        lines.append(sentences.instances(judged, judged.instances, alpha))
     if judged.instances_problem is not None:
         lines.append(
             f"{judged.metric}: model instances are not compared, so nothing is known of the chance "
             f"of training: {judged.instances_problem}."
         )
     if not judged.agree:
-        lines.append(words.disagreement(judged))
+        lines.append(sentences.disagreement(judged))
     return replace(judged, sentences=tuple(lines))

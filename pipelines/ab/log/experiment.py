@@ -11,7 +11,7 @@ from fulcrum.features.errors import ConfigError
 from fulcrum.features.kinds import FeatureConfig
 from fulcrum.features.spec import Problem
 from fulcrum.features.values import sql
-from fulcrum.pipelines.ab.log import impressions as shown
+from fulcrum.pipelines.ab.log import impressions
 from fulcrum.serving.experiments.experiment import ExperimentConfig
 
 
@@ -134,9 +134,9 @@ def problems(experiment: Experiment) -> list[Problem]:
     """Everything that is wrong without looking at data."""
     if experiment.analysis is None:
         return []
-    own = list(_analysis(experiment.analysis))
+    declared = list(_analysis(experiment.analysis))
     features = interference(experiment.analysis, experiment.unit, experiment.outcomes)
-    return own + [problem for problem in features if problem not in own]
+    return declared + [problem for problem in features if problem not in declared]
 
 
 def interference(
@@ -148,8 +148,8 @@ def interference(
     log = analysis.log
     time = log.time or TimeConfig(column="time")
     data = DataConfig(events="", tables=log.tables, time=time, derive=log.derive)
-    spec = shown.spec(data, analysis.interference.features, log.arm, unit)
-    for path, message in shown.problems(spec, (*outcomes, *_values(analysis))):
+    spec = impressions.spec(data, analysis.interference.features, log.arm, unit)
+    for path, message in impressions.problems(spec, (*outcomes, *_values(analysis))):
         yield Problem(("analysis", "interference", *path), message)
 
 
@@ -162,8 +162,8 @@ def _values(analysis: AnalysisConfig) -> Iterator[str]:
 def _analysis(analysis: AnalysisConfig) -> Iterator[Problem]:
     primary = [name for name, m in analysis.metrics.items() if m.role == "primary"]
     if len(primary) != 1:
-        found = ", ".join(f"`{name}`" for name in primary) or "none"
-        yield Problem(("analysis", "metrics"), f"expected one primary metric, got {found}")
+        got = ", ".join(f"`{name}`" for name in primary) or "none"
+        yield Problem(("analysis", "metrics"), f"expected one primary metric, got {got}")
     for name, metric in analysis.metrics.items():
         if (metric.role == "guardrail") != (metric.margin is not None):
             message = (

@@ -85,10 +85,10 @@ def gather(log: Log, experiment: Experiment) -> Units:
 def _instant(until: str) -> int:
     """Microseconds of a time in ISO 8601. Raises DataError for what is none."""
     column = pl.DataFrame({"at": [until]})
-    found = column.select(microseconds(TimeConfig(column="at"), pl.String())).item()
-    if found is None:
+    instant = column.select(microseconds(TimeConfig(column="at"), pl.String())).item()
+    if instant is None:
         raise DataError(f"analysis.pre_period.until: {until!r} is no time; expected ISO 8601")
-    return int(found)
+    return int(instant)
 
 
 def _per_unit(test: pl.LazyFrame, experiment: Experiment) -> pl.DataFrame:
@@ -172,7 +172,7 @@ def _retrained(test: pl.LazyFrame) -> dict[str, tuple[int, ...]]:
     )
     later = first.filter(pl.col(TIME) > pl.col(TIME).min().over(ARM, INSTANCE))
     days = later.group_by(ARM).agg((pl.col(TIME) // DAY).unique().sort())
-    return {arm: tuple(found) for arm, found in days.sort(ARM).iter_rows()}
+    return {arm: tuple(dates) for arm, dates in days.sort(ARM).iter_rows()}
 
 
 def _dealt(during: pl.LazyFrame) -> dict[str, int]:

@@ -26,17 +26,19 @@ def spec(
     return FeatureSpec(data=data, features=features, tasks={})
 
 
-def problems(found: FeatureSpec, outcomes: Sequence[str]) -> Iterator[Problem]:
+def problems(declared: FeatureSpec, outcomes: Sequence[str]) -> Iterator[Problem]:
     """What is wrong with the features, by itself or because it is no part of what was shown."""
-    yield from (problem for problem in problems_of(found) if problem.path[0] == "features")
-    for name in found.features:
-        for message in filter(None, [telling(name, found), *_outcomes(name, found, outcomes)]):
+    yield from (problem for problem in problems_of(declared) if problem.path[0] == "features")
+    for name in declared.features:
+        for message in filter(
+            None, [telling(name, declared), *_outcomes(name, declared, outcomes)]
+        ):
             yield Problem(("features", name), message)
 
 
-def _outcomes(name: str, found: FeatureSpec, outcomes: Sequence[str]) -> Iterator[str]:
-    behind = made_of(outcomes, found.data)
-    for read in found.features[name].reads(name, found):
+def _outcomes(name: str, declared: FeatureSpec, outcomes: Sequence[str]) -> Iterator[str]:
+    behind = made_of(outcomes, declared.data)
+    for read in declared.features[name].reads(name, declared):
         for source in mentions(read.text) if read.is_sql else (read.text,):
             if read.row and source in behind:
                 yield (

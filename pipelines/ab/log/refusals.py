@@ -29,23 +29,23 @@ def check_times(rows: pl.LazyFrame, log: Log) -> None:
 
 def check_arms(rows: pl.LazyFrame, experiment: Experiment, until: str | None) -> None:
     """Arms that the experiment does not name, and those without rows since `until`."""
-    found = dict(
+    rows_by_arm = dict(
         rows.filter(pl.col(ARM).is_not_null())
         .group_by(ARM)
         .agg(pl.col(KEPT).sum())
         .collect(engine="streaming")
         .iter_rows()
     )
-    for arm in sorted(found):
+    for arm in sorted(rows_by_arm):
         if arm not in experiment.arms:
             raise DataError(
                 f"the log has an arm `{arm}` that the experiment does not name; expected one of "
                 f"{', '.join(experiment.arms)}{nearest(arm, experiment.arms)}"
             )
     for arm in experiment.arms:
-        if not found.get(arm):
+        if not rows_by_arm.get(arm):
             why = ""
-            if arm in found:
+            if arm in rows_by_arm:
                 why = " that meets `analysis.log.where`"
             elif until is not None:
                 why = f" since the test began, {until}"
@@ -72,12 +72,12 @@ def check_clocks(units: pl.DataFrame, experiment: Experiment) -> None:
         .agg(pl.col(FIRST).min(), pl.col(LAST).max())
         .iter_rows()
     }
-    own = spans.get(experiment.control)
+    control_span = spans.get(experiment.control)
     for arm, span in spans.items():
-        if own is None or arm == experiment.control:
+        if control_span is None or arm == experiment.control:
             continue
-        if span[0] > own[1] or own[0] > span[1]:
-            words = [f"{_time(a)} to {_time(b)}" for a, b in (own, span)]
+        if span[0] > control_span[1] or control_span[0] > span[1]:
+            words = [f"{_time(a)} to {_time(b)}" for a, b in (control_span, span)]
             raise DataError(
                 f"arm `{experiment.control}` ran from {words[0]} and arm `{arm}` from {words[1]}: "
                 "never at the same time, so that times, not arms, would be compared"

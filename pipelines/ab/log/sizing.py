@@ -54,7 +54,7 @@ def sizes(
     metrics = experiment.analysis.metrics
     users = _users(logs, experiment)
     growth = _growth(users)
-    found = []
+    answers = []
     for name in sorted(metrics, key=lambda name: metrics[name].role != "primary"):
         role = metrics[name].role
         try:
@@ -63,11 +63,11 @@ def sizes(
             size = effect * totals.value if relative else effect
             number = _number(totals, size, experiment, power)
         except DataError as error:
-            found.append(Size(name, role, problem=str(error)))
+            answers.append(Size(name, role, problem=str(error)))
             continue
         days = days_needed(number, growth, experiment.traffic) if growth else None
-        found.append(Size(name, role, totals.value, size, number, days))
-    return found
+        answers.append(Size(name, role, totals.value, size, number, days))
+    return answers
 
 
 def _users(logs: Sequence[str], experiment: Experiment) -> pl.DataFrame:

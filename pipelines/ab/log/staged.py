@@ -81,11 +81,11 @@ def stage(logs: Sequence[str], experiment: Experiment, folder: Path) -> Log:
     if served is not None:
         unit = "unit"
         time = log.time or TimeConfig(column="time")
-        own = {"instance": log.instance or "instance", "version": log.version or "version"}
-        log = log.model_copy(update={"time": time, **own})
+        names = {"instance": log.instance or "instance", "version": log.version or "version"}
+        log = log.model_copy(update={"time": time, **names})
         analysis = analysis.model_copy(update={"log": log})
     file = folder / "rows.parquet"
-    _check_shown(analysis, unit, experiment.outcomes)
+    _check_interference(analysis, unit, experiment.outcomes)
     data = DataConfig(events=str(file), tables=log.tables, time=log.time, derive=log.derive)
     tables = {
         name: scan(table.path, f"analysis.log.tables.{name}.path").frame
@@ -136,8 +136,8 @@ def _plan(
     rows = complete(events.with_columns(content), needs, data, pruned)
     if unit is None:
         rows = rows.with_row_index("test.index")
-    kept = lineage.needs([name for _, name in raw]).columns
-    return rows.select(*kept, *_columns(unit, analysis, lineage), CONTENT)
+    columns = lineage.needs([name for _, name in raw]).columns
+    return rows.select(*columns, *_columns(unit, analysis, lineage), CONTENT)
 
 
 def _wanted(unit: str | None, analysis: AnalysisConfig) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -184,22 +184,24 @@ def _features(data: DataConfig, analysis: AnalysisConfig) -> list[tuple[tuple[st
     return [((*roots[str(path[0])], *map(str, path[1:])), name) for path, name in places(spec)]
 
 
-def _check_shown(analysis: AnalysisConfig, unit: str | None, outcomes: tuple[str, ...]) -> None:
+def _check_interference(
+    analysis: AnalysisConfig, unit: str | None, outcomes: tuple[str, ...]
+) -> None:
     """The service calls the unit `unit`, whatever the experiment does."""
-    found = list(interference(analysis, unit, outcomes))
-    if found:
-        raise ConfigError("\n".join(map(str, found)))
+    leaks = list(interference(analysis, unit, outcomes))
+    if leaks:
+        raise ConfigError("\n".join(map(str, leaks)))
 
 
 def _check_columns(wanted: Sequence[tuple[tuple[str, ...], str]], lineage: Lineage) -> None:
-    found: dict[str, Problem] = {}
+    problems: dict[str, Problem] = {}
     for path, name in wanted:
         try:
             lineage.dtype(name)
         except DataError as error:
-            found.setdefault(str(error), Problem(path, str(error)))
-    if found:
-        raise DataError("\n".join(map(str, found.values())))
+            problems.setdefault(str(error), Problem(path, str(error)))
+    if problems:
+        raise DataError("\n".join(map(str, problems.values())))
 
 
 def _columns(unit: str | None, analysis: AnalysisConfig, lineage: Lineage) -> Iterator[pl.Expr]:
@@ -214,10 +216,10 @@ def _columns(unit: str | None, analysis: AnalysisConfig, lineage: Lineage) -> It
     for column, name in ((INSTANCE, log.instance), (VERSION, log.version)):
         value = pl.lit(None, pl.String) if name is None else _text(name, lineage)
         yield value.alias(column)
-    kept = pl.lit(True)
+    keep = pl.lit(True)
     if log.where is not None:
-        kept = pl.col(sql.value(log.where)).cast(pl.Boolean).fill_null(False)
-    yield kept.alias(KEPT)
+        keep = pl.col(sql.value(log.where)).cast(pl.Boolean).fill_null(False)
+    yield keep.alias(KEPT)
     for name, metric in analysis.metrics.items():
         at = f"analysis.metrics.{name}"
         parts = dict(_parts(metric))

@@ -20,14 +20,14 @@ from fulcrum.pipelines.tracking.mlflow import MlflowTracker, start_run
 CONFIG = "world.yaml"
 RUNS = "worlds"
 """The experiment of MLflow that simulations are runs of."""
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Played:
     """What is told at the end."""
 
-    found: Simulated
+    result: Simulated
     files: list[Path]
 
 
@@ -46,16 +46,16 @@ def simulate(config: Simulation, output: Path, tracking: str, console: Console) 
     with MlflowTracker(tracking, run) as tracker:
         tracker.log_params(config.world.model_dump(mode="json"))
         with staged(output, replace=True) as folder:
-            with _shown(console) as progress:
-                found = config.world.simulate(folder, progress)
+            with _progress(console) as progress:
+                result = config.world.simulate(folder, progress)
             (folder / CONFIG).write_text(to_yaml(config), encoding="utf-8")
         files = sorted(path for path in output.iterdir() if path.name != CONFIG)
-        tracker.log_tags({"verdict": " ".join(found.sentences)})
-        tracker.log_metrics({name.replace(" ", "_"): v for name, v in found.metrics.items()}, 0)
+        tracker.log_tags({"verdict": " ".join(result.sentences)})
+        tracker.log_metrics({name.replace(" ", "_"): v for name, v in result.metrics.items()}, 0)
         for file in [output / CONFIG, *files]:
             if file.suffix in LOGGED:
                 tracker.log_artifact(file)
-    return Played(found, files)
+    return Played(result, files)
 
 
 LOGGED = {".json", ".png", ".yaml"}
@@ -63,20 +63,20 @@ LOGGED = {".json", ".png", ".yaml"}
 
 
 @contextmanager
-def _shown(console: Console) -> Iterator[Progress]:
+def _progress(console: Console) -> Iterator[Progress]:
     """A bar on a terminal, a line for each step elsewhere."""
     columns = TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn()
     with Bar(
         *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
     ) as bar:
-        shown = bar.add_task("simulate", total=None)
+        task = bar.add_task("simulate", total=None)
         steps: list[str] = []
 
-        def told(what: str, done: int, of: int) -> None:
+        def report(what: str, done: int, of: int) -> None:
             if what not in steps:
                 steps.append(what)
                 if not console.is_terminal:
-                    log.info("simulate: %s", what)
-            bar.update(shown, description=f"simulate: {what}", completed=done, total=of)
+                    logger.info("simulate: %s", what)
+            bar.update(task, description=f"simulate: {what}", completed=done, total=of)
 
-        yield told
+        yield report

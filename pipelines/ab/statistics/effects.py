@@ -45,24 +45,24 @@ def compare(control: Users, treatment: Users, alpha: float = 0.05) -> Effect:
     """
     check(control, "arm `control`")
     check(treatment, "arm `treatment`")
-    found = tasting.compare(control, treatment, alpha)
+    comparison = tasting.compare(control, treatment, alpha)
     difference = treatment.value - control.value
     errors = control.se, treatment.se
     values = control.value, treatment.value
     se = float(np.hypot(*errors))
     clear = all(abs(v) > CLEAR * e for v, e in zip(values, errors, strict=True))
     relative: Relative
-    if clear and values[0] * values[1] > 0 and found.relative_low is not None:
-        relative = difference / control.value, found.relative_low, found.relative_high
+    if clear and values[0] * values[1] > 0 and comparison.relative_low is not None:
+        relative = difference / control.value, comparison.relative_low, comparison.relative_high
     else:
-        relative = fieller(values, errors, (found.high - found.low) / 2 / se)
+        relative = fieller(values, errors, (comparison.high - comparison.low) / 2 / se)
     return Effect(
         *values,
         difference,
         se,
-        found.low,
-        found.high,
-        found.p_value,
+        comparison.low,
+        comparison.high,
+        comparison.p_value,
         *relative,
         len(control),
         len(treatment),

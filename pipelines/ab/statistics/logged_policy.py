@@ -73,14 +73,14 @@ def predict_rewards(
     fold = np.random.default_rng(seed).permutation(owners.max() + 1)[owners] % folds
     predicted, expected = np.zeros(len(rewards)), np.zeros(len(rewards))
     for part in range(folds):
-        own, seen = fold == part, (fold != part) & known
+        held, rest = fold == part, (fold != part) & known
         sums, counts = np.zeros_like(target.chance), np.zeros_like(target.chance)
-        np.add.at(sums, (context[seen], action[seen]), rewards[seen])
-        np.add.at(counts, (context[seen], action[seen]), 1)
-        mean = rewards[seen].mean() if seen.any() else 0.0
+        np.add.at(sums, (context[rest], action[rest]), rewards[rest])
+        np.add.at(counts, (context[rest], action[rest]), 1)
+        mean = rewards[rest].mean() if rest.any() else 0.0
         means = (sums + PSEUDO * mean) / (counts + PSEUDO)
-        predicted[own] = np.where(known[own], means[context[own], action[own]], 0.0)
-        expected[own] = (target.chance * means).sum(axis=1)[context[own]]
+        predicted[held] = np.where(known[held], means[context[held], action[held]], 0.0)
+        expected[held] = (target.chance * means).sum(axis=1)[context[held]]
     return predicted, expected
 
 

@@ -44,17 +44,17 @@ def trend(
     the sum of the squares of these (errors clustered by unit). Normal quantiles. Raises DataError
     below three days, or where nothing varies.
     """
-    found, codes = np.unique(days, return_inverse=True)
+    dates, codes = np.unique(days, return_inverse=True)
     _, owners = np.unique(units, return_inverse=True)
     arms = [~treated, treated]
-    sizes = np.stack([np.bincount(codes[arm], minlength=len(found)) for arm in arms])
+    sizes = np.stack([np.bincount(codes[arm], minlength=len(dates)) for arm in arms])
     keep = np.flatnonzero((sizes >= 2).all(axis=0))
     if len(keep) < 3:
         raise DataError(
             f"{len(keep)} days with two or more users in both arms; a trend needs three or more"
         )
     weights = 1 / (1 / sizes[:, keep]).sum(axis=0)
-    when = found[keep].astype(float)
+    when = dates[keep].astype(float)
     away = when - np.average(when, weights=weights)
     parts = weights * away / (weights @ away**2)
     effects, errors = np.zeros(len(keep)), np.zeros(len(keep))
@@ -64,18 +64,18 @@ def trend(
             chosen = arm & (codes == day)
             users = Users(numerator[chosen], denominator[chosen])
             if users.denominator.sum() == 0:
-                raise DataError(f"day {found[day]}: the metric's denominator is 0 for all users")
+                raise DataError(f"day {dates[day]}: the metric's denominator is 0 for all users")
             effects[place] += sign * users.value
             errors[place] = np.hypot(errors[place], users.se)
-            own = sign * parts[place] * users.residuals / len(users)
-            np.add.at(influence, owners[chosen], own)
+            shares = sign * parts[place] * users.residuals / len(users)
+            np.add.at(influence, owners[chosen], shares)
     se = float(np.sqrt((influence**2).sum()))
     if se == 0:
         raise DataError("the metric is constant; without variation there is no trend")
     slope = float(parts @ effects)
     z = float(stats.norm.ppf(1 - alpha / 2))
     return Trend(
-        found[keep],
+        dates[keep],
         effects,
         effects - z * errors,
         effects + z * errors,

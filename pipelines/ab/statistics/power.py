@@ -60,13 +60,13 @@ def days_needed(users: int, growth: Sequence[int], traffic: float = 1.0) -> Days
     growth: different users seen until the end of each day of a historic log. None when the log ends
     too early and gains no users in its second half.
     """
-    seen = np.asarray(growth, dtype=float) * traffic
-    if len(seen) == 0:
+    arrivals = np.asarray(growth, dtype=float) * traffic
+    if len(arrivals) == 0:
         raise DataError("the log has no days")
-    if seen[-1] >= users:
-        return Days(int(np.argmax(seen >= users)) + 1, beyond=False)
-    half = len(seen) // 2
-    rate = (seen[-1] - seen[half - 1]) / (len(seen) - half) if half else seen[-1]
+    if arrivals[-1] >= users:
+        return Days(int(np.argmax(arrivals >= users)) + 1, beyond=False)
+    half = len(arrivals) // 2
+    rate = (arrivals[-1] - arrivals[half - 1]) / (len(arrivals) - half) if half else arrivals[-1]
     if rate <= 0:
         return None
-    return Days(len(seen) + int(np.ceil((users - seen[-1]) / rate)), beyond=True)
+    return Days(len(arrivals) + int(np.ceil((users - arrivals[-1]) / rate)), beyond=True)

@@ -32,13 +32,13 @@ def check(counts: Mapping[str, int], shares: Mapping[str, float]) -> SampleRatio
     """Pearson's chi-square of the counts against the designed shares; arms left out of `counts`
     have no users. Raises DataError for an arm without a share, or when nobody came."""
     _known(counts, shares)
-    found = {arm: int(counts.get(arm, 0)) for arm in shares}
-    total = sum(found.values())
+    observed = {arm: int(counts.get(arm, 0)) for arm in shares}
+    total = sum(observed.values())
     if total == 0:
         raise DataError("no arm has users")
     due = {arm: total * share / sum(shares.values()) for arm, share in shares.items()}
-    test = stats.chisquare(list(found.values()), list(due.values()))
-    return SampleRatio(found, due, float(test.pvalue))
+    test = stats.chisquare(list(observed.values()), list(due.values()))
+    return SampleRatio(observed, due, float(test.pvalue))
 
 
 def sequential(arms: Iterable[str], shares: Mapping[str, float]) -> np.ndarray:

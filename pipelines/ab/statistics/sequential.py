@@ -20,7 +20,7 @@ FEWEST = 20
 
 
 @dataclass(frozen=True)
-class Path:
+class SamplePath:
     """What was known after each user, from the first on with `FEWEST` in both arms."""
 
     users: np.ndarray
@@ -29,7 +29,7 @@ class Path:
     se: np.ndarray
 
 
-def path(users: Users, treated: np.ndarray) -> Path:
+def sample_path(users: Users, treated: np.ndarray) -> SamplePath:
     """The difference of values, sum over sum, after each user.
 
     users: of both arms, in the order in which they came; treated: `(users,)` bool. Raises DataError
@@ -48,7 +48,7 @@ def path(users: Users, treated: np.ndarray) -> Path:
     )
     se = np.sqrt(c_variance + t_variance)
     enough &= se > 0
-    return Path(
+    return SamplePath(
         (np.flatnonzero(enough) + 1).astype(float),
         (treatment - control)[enough],
         se[enough],
@@ -56,7 +56,7 @@ def path(users: Users, treated: np.ndarray) -> Path:
 
 
 def msprt(
-    path: Path, alpha: float = 0.05, tuned_for: int = 5000, tau: float | None = None
+    path: SamplePath, alpha: float = 0.05, tuned_for: int = 5000, tau: float | None = None
 ) -> np.ndarray:
     """`(looks,)` p-value of the mixture sequential probability ratio test against no difference
     (Johari, Koomen, Pekelis and Walsh, arXiv 1512.04922).
@@ -74,7 +74,7 @@ def msprt(
 
 
 def confidence_sequence(
-    path: Path, alpha: float = 0.05, tuned_for: int = 5000
+    path: SamplePath, alpha: float = 0.05, tuned_for: int = 5000
 ) -> tuple[np.ndarray, np.ndarray]:
     """`(looks,)` low and high ends that hold the difference at all looks at once with probability
     1 - alpha (Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, arXiv 2103.06476, theorem 2.2).

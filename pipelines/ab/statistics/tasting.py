@@ -39,21 +39,21 @@ def compare(control: Users, treatment: Users, alpha: float) -> Comparison:
     )
     relative: tuple[float, float] | None = None
     try:
-        found = metric.analyze_aggregates(_moments(control), _moments(treatment))
-        relative = found.rel_effect_size_ci_lower, found.rel_effect_size_ci_upper
+        result = metric.analyze_aggregates(_moments(control), _moments(treatment))
+        relative = result.rel_effect_size_ci_lower, result.rel_effect_size_ci_upper
         if not np.isfinite(relative).all():
             relative = None
     except (OverflowError, ZeroDivisionError):
         values = abs(control.value) + abs(treatment.value)
         by = FAR * (values + control.se + treatment.se)
-        found = metric.analyze_aggregates(
+        result = metric.analyze_aggregates(
             _moments(_moved(control, by)), _moments(_moved(treatment, by))
         )
     low, high = relative or (None, None)
     return Comparison(
-        float(found.effect_size_ci_lower),
-        float(found.effect_size_ci_upper),
-        float(found.pvalue),
+        float(result.effect_size_ci_lower),
+        float(result.effect_size_ci_upper),
+        float(result.pvalue),
         None if low is None else float(low),
         None if high is None else float(high),
     )

@@ -44,7 +44,7 @@ def analyze(
 
     folder = output or Path(".fulcrum", "ab", config.name)
     found = run(logs, config, folder, tracking)
-    for sentence in found.facts.told:
+    for sentence in found.facts.sentences:
         terminal.results.print(sentence, markup=False, soft_wrap=True)
     terminal.results.print(f"page: {folder / PAGE}\nnumbers: {folder / NUMBERS}", soft_wrap=True)
     if found.facts.withheld:

@@ -31,9 +31,9 @@ def simulate(
 
     folder = output or Path(".fulcrum", "worlds", played.name)
     done = run(played, folder, tracking, terminal.messages)
-    for table in done.found.tables:
+    for table in done.result.tables:
         terminal.results.print(table)
-    for sentence in done.found.sentences:
+    for sentence in done.result.sentences:
         terminal.results.print(sentence, markup=False, soft_wrap=True)
     for file in done.files:
         terminal.results.print(str(file), soft_wrap=True)

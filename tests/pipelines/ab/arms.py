@@ -19,6 +19,6 @@ def ratio_arm(rng: np.random.Generator, users: int = 200, rate: float = 0.2) -> 
 
 def mean_arm(rng: np.random.Generator, users: int = 200, mean: float = 3.0) -> Users:
     """A total a user, and the same before with correlation 1 / 1.25."""
-    own = rng.normal(mean, 1, users)
-    now, before = (own + rng.normal(0, 0.5, users) for _ in range(2))
+    level = rng.normal(mean, 1, users)
+    now, before = (level + rng.normal(0, 0.5, users) for _ in range(2))
     return Users(now, np.ones(users), before)

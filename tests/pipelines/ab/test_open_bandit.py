@@ -21,7 +21,7 @@ QUICK += ["analysis.interference.features.hour=null", "analysis.interference.fol
 
 
 @pytest.fixture
-def found(fulcrum: Any, store: str, tmp_path: Path) -> facts.Facts:
+def bandit_facts(fulcrum: Any, store: str, tmp_path: Path) -> facts.Facts:
     files = ["--output", tmp_path / "out", "--tracking", store]
     sets = [part for text in QUICK for part in ("--set", text)]
     done = fulcrum("ab", "analyze", DATA / "log", "--experiment", CONFIG, *files, *sets)
@@ -32,18 +32,20 @@ def found(fulcrum: Any, store: str, tmp_path: Path) -> facts.Facts:
     return facts.load(tmp_path / "out" / NUMBERS)
 
 
-def test_no_difference_is_shown_and_one_policy_cannot_value_the_other(found: facts.Facts) -> None:
-    assert found.sound and not found.withheld
-    assert [value.value for value in found.metrics[0].arms] == [46 / 10_000, 46 / 10_000]
-    effect = found.judged[0].effect
+def test_no_difference_is_shown_and_one_policy_cannot_value_the_other(
+    bandit_facts: facts.Facts,
+) -> None:
+    assert bandit_facts.sound and not bandit_facts.withheld
+    assert [value.value for value in bandit_facts.metrics[0].arms] == [46 / 10_000, 46 / 10_000]
+    effect = bandit_facts.judged[0].effect
     assert effect.difference == 0
     assert -effect.low == pytest.approx(effect.high)
     assert effect.high / 0.0046 == pytest.approx(0.41, abs=0.005)  # as the README says
-    assert found.segments is not None
-    assert all(one.adjusted_p > 0.05 for one in found.segments.effects)
-    assert found.over_time[0].p[-1] > 0.05
+    assert bandit_facts.segments is not None
+    assert all(one.adjusted_p > 0.05 for one in bandit_facts.segments.effects)
+    assert bandit_facts.over_time[0].p[-1] > 0.05
 
-    values = {(value.policy, value.log): value for value in found.off_policy}
+    values = {(value.policy, value.log): value for value in bandit_facts.off_policy}
     assert set(values) == {("random", "bts"), ("bts", "random")}
     assert {value.observed for value in values.values()} == {46 / 10_000}
     safe, wild = values["bts", "random"], values["random", "bts"]
@@ -53,10 +55,10 @@ def test_no_difference_is_shown_and_one_policy_cannot_value_the_other(found: fac
     assert wild.snips.effective_size < 10
     assert "neither the value nor its interval is to be relied on" in wild.sentence
 
-    assert found.interference is not None and found.interference.auc_low is not None
-    assert found.interference.auc_low > 0.75
-    assert next(iter(found.interference.features)) == "item_id"
-    assert all(0.5 < share < 0.9 for share in found.interference.effective.values())
+    assert bandit_facts.interference is not None and bandit_facts.interference.auc_low is not None
+    assert bandit_facts.interference.auc_low > 0.75
+    assert next(iter(bandit_facts.interference.features)) == "item_id"
+    assert all(0.5 < share < 0.9 for share in bandit_facts.interference.effective.values())
 
 
 def test_item_hashes_that_differ_between_the_files_part_the_arms(tmp_path: Path) -> None:
@@ -73,6 +75,6 @@ def test_item_hashes_that_differ_between_the_files_part_the_arms(tmp_path: Path)
     analysis["interference"]["features"]["item_feature_1"] = {"kind": "categorical"}
     test = Experiment.model_validate(test.model_dump() | {"analysis": analysis})
     log = stage([str(tmp_path / "log.parquet")], test, tmp_path)
-    told = panel(log, gather(log, test), test, tmp_path).sentences
-    [apart] = [sentence for sentence in told if "overlap nowhere" in sentence]
+    lines = panel(log, gather(log, test), test, tmp_path).sentences
+    [apart] = [sentence for sentence in lines if "overlap nowhere" in sentence]
     assert "kept apart by item_feature_1 alone" in apart

@@ -10,7 +10,7 @@ from fulcrum.pipelines.ab.analysis.analyse import analyse
 from fulcrum.pipelines.ab.log.experiment import Experiment, problems
 from fulcrum.pipelines.ab.log.sizing import sizes
 from fulcrum.pipelines.ab.log.staged import stage
-from fulcrum.serving.experiments import columns as tables
+from fulcrum.serving.experiments.columns import EXPOSURE
 from fulcrum.serving.experiments.exposure_log import ExposureLog
 from tests.pipelines.ab.logs import experiment, log
 
@@ -39,7 +39,7 @@ def served(tmp_path: Path) -> Path:
     )
     folder = tmp_path / "served"
     written = ExposureLog(folder, shop(), COLUMNS, rotate_bytes=200_000)
-    exposures = rows.select(*tables.EXPOSURE, *COLUMNS)
+    exposures = rows.select(*EXPOSURE, *COLUMNS)
     idle = exposures.head(200).with_columns(
         pl.Series("unit", [f"idle {n}" for n in range(200)]),
         pl.Series("arm", ["control", "treatment"] * 100),
@@ -57,33 +57,33 @@ def served(tmp_path: Path) -> Path:
 def test_what_the_service_logged_is_analysed_as_it_is(served: Path) -> None:
     """Outcomes came for clicks alone, so the metric says what a missing one means."""
     clicks = {"kind": "ratio", "numerator": "coalesce(click, 0)", "role": "primary"}
-    found = analyse([str(served)], shop(metrics={"ctr": clicks}, sequential={}))
-    assert found.log.rows == len(log(users=800))
-    assert sum(found.log.units.values()) == 800
-    assert found.checks[0].name == "sample ratio of the deal"
-    assert found.checks[0].numbers["units.control"] == found.log.units["control"] + 100
-    assert found.sound
-    effect = found.judged[0]
+    result = analyse([str(served)], shop(metrics={"ctr": clicks}, sequential={}))
+    assert result.log.rows == len(log(users=800))
+    assert sum(result.log.units.values()) == 800
+    assert result.checks[0].name == "sample ratio of the deal"
+    assert result.checks[0].numbers["units.control"] == result.log.units["control"] + 100
+    assert result.sound
+    effect = result.judged[0]
     assert effect.verdict == "better" and effect.raw.low < LIFT < effect.raw.high
     assert effect.instances is not None and effect.instances.replicated.instances == 5
-    assert found.over_time and len(found.days[0].days) == 7
+    assert result.over_time and len(result.days[0].days) == 7
 
 
 def test_outcomes_that_never_came_are_doubted_where_arms_differ(served: Path) -> None:
-    found = analyse([str(served)], shop())
-    assert not found.sound
-    assert "With doubt, because a check failed (missing outcomes of ctr)" in found.headline
+    result = analyse([str(served)], shop())
+    assert not result.sound
+    assert "With doubt, because a check failed (missing outcomes of ctr)" in result.headline
 
 
 def test_neither_name_of_the_unit_may_tell_arms_apart(served: Path) -> None:
-    def asked(column: str) -> Experiment:
+    def reading(column: str) -> Experiment:
         return shop(interference={"features": {"x": {"kind": "categorical", "column": column}}})
 
-    assert problems(asked("item")) == problems(asked("unit")) == []
-    [problem] = problems(asked("user_id"))
+    assert problems(reading("item")) == problems(reading("unit")) == []
+    [problem] = problems(reading("user_id"))
     assert "it reads the unit `user_id`" in problem.message
     with pytest.raises(ConfigError, match="it reads the unit `unit`, whose arm never changes"):
-        stage([str(served)], asked("unit"), served.parent)
+        stage([str(served)], reading("unit"), served.parent)
 
 
 def test_a_size_is_read_off_it(served: Path) -> None:

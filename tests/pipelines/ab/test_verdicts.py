@@ -51,12 +51,12 @@ def test_adjusting_keeps_order_and_never_lowers(p):
 
 def test_instances_have_one_degree_of_freedom_less_than_they_are():
     differences = [1.0, 2.0, 4.0, 3.0, 5.0]
-    found = replicated(differences, 0.1)
+    over_instances = replicated(differences, 0.1)
     half = stats.t.ppf(0.95, 4) * np.sqrt(2.5) / np.sqrt(5)
-    assert found.difference == pytest.approx(3)
-    assert (found.low, found.high) == pytest.approx((3 - half, 3 + half))
-    assert found.spread == pytest.approx(np.sqrt(2.5)) and found.instances == 5
-    assert found.p_value == pytest.approx(2 * stats.t.sf(3 / np.sqrt(2.5 / 5), 4))
+    assert over_instances.difference == pytest.approx(3)
+    assert (over_instances.low, over_instances.high) == pytest.approx((3 - half, 3 + half))
+    assert over_instances.spread == pytest.approx(np.sqrt(2.5)) and over_instances.instances == 5
+    assert over_instances.p_value == pytest.approx(2 * stats.t.sf(3 / np.sqrt(2.5 / 5), 4))
 
 
 @pytest.mark.parametrize("few", [[], [1.0], [1.0, 1.0], [1.0, np.nan]])

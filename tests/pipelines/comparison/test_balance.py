@@ -13,7 +13,7 @@ from fulcrum.pipelines.comparison.balance import MEASURED, Balance, weigh, worth
 from fulcrum.pipelines.comparison.contenders import line_up
 from fulcrum.pipelines.comparison.seesaw import Gain, Samples, Seesaw, resample, units
 from fulcrum.pipelines.comparison.weightings import methods, multiply, trunks
-from fulcrum.pipelines.figures import balance as balance_figures
+from fulcrum.pipelines.figures.balance import gains as gains_figure
 from fulcrum.pipelines.quality.metrics import Predictions, measure
 from tests.pipelines.comparison.test_page import DOWN, FLAT, UP, standing
 from tests.pipelines.comparison.test_seesaw import KINDS, draws, predictions
@@ -35,15 +35,15 @@ def test_an_unknown_weighting_is_refused_with_the_nearest():
 
 
 def test_every_trunk_meets_every_weighting_but_its_own_and_single_task_none():
-    own = RUN.model_copy(update={"weighting": WEIGHTINGS["uncertainty"](method="uncertainty")})
-    found = multiply([own, ALONE], NAMES)
-    assert [(config.name, config.weighting.method) for config in found] == [
+    weighed = RUN.model_copy(update={"weighting": WEIGHTINGS["uncertainty"](method="uncertainty")})
+    configs = multiply([weighed, ALONE], NAMES)
+    assert [(config.name, config.weighting.method) for config in configs] == [
         ("log-mmoe", "uncertainty"),
         ("log-mmoe+static", "static"),
         ("log-mmoe+upgrad", "upgrad"),
         ("log-alone", "static"),
     ]
-    assert found[0] is own and found[-1] is ALONE
+    assert configs[0] is weighed and configs[-1] is ALONE
 
 
 def test_a_weighting_that_does_not_fit_a_run_is_refused(monkeypatch):
@@ -68,45 +68,47 @@ def test_the_control_is_the_one_with_equal_weights():
 
 
 def samples(**networks) -> dict[str, list[Samples]]:
-    return {name: [resample(found, 40, MEASURED)] for name, found in networks.items()}
+    return {name: [resample(rows, 40, MEASURED)] for name, rows in networks.items()}
 
 
 def balanced(**networks) -> Balance:
     """One seed; the first network is the control."""
-    found = samples(**networks)
+    by_network = samples(**networks)
     whole = Seesaw("alone", (0,), KINDS, {}, {})
-    [only] = weigh([("mmoe", list(found))], whole, found, {"mmoe": dict.fromkeys(found, 1.0)})
+    [only] = weigh(
+        [("mmoe", list(by_network))], whole, by_network, {"mmoe": dict.fromkeys(by_network, 1.0)}
+    )
     return only
 
 
 def test_a_weighting_that_is_static_by_another_name_gains_nothing():
     same = predictions()
-    found = balanced(static=same, other=same)
-    gains = [standing.gain for standing in found.seesaw.standings["other"].values()]
+    comparison = balanced(static=same, other=same)
+    gains = [standing.gain for standing in comparison.seesaw.standings["other"].values()]
     assert gains and all(gain == Gain(0.0, 0.0, 0.0) for gain in gains)
-    assert worth(found) == [
+    assert worth(comparison) == [
         "other costs about the same time a step and no task clearly gains: it buys nothing."
     ]
 
 
 def test_a_weighting_gains_its_metric_less_that_of_the_control():
     static, other = predictions(skill=0.3), predictions(skill=0.5, seed=1)
-    found = balanced(static=static, other=other)
+    comparison = balanced(static=static, other=other)
     before, after = measure(static), measure(other)
-    for (task, metric), own in found.seesaw.standings["other"].items():
+    for (task, metric), outcome in comparison.seesaw.standings["other"].items():
         sign = 1 if metric in ("auc", "grouped_auc", "accuracy") else -1
         change = sign * (after[f"{metric}/{task}"] - before[f"{metric}/{task}"])
-        assert own.gain.value == pytest.approx(change, abs=1e-9)
-        assert own.gain.low <= own.gain.value <= own.gain.high
-    assert found.seesaw.rises("other") == ["click", "watch", "page"]
+        assert outcome.gain.value == pytest.approx(change, abs=1e-9)
+        assert outcome.gain.low <= outcome.gain.value <= outcome.gain.high
+    assert comparison.seesaw.rises("other") == ["click", "watch", "page"]
 
 
 def test_session_log_loss_is_told_where_there_are_sessions():
     plain = predictions()
     sessions = replace(plain, session=np.arange(200) // 5)
     assert balanced(static=plain, other=plain).metrics()["click"] == ["auc", "log_loss"]
-    found = balanced(static=sessions, other=sessions)
-    assert found.metrics()["click"] == ["auc", "log_loss", "s_log_loss"]
+    comparison = balanced(static=sessions, other=sessions)
+    assert comparison.metrics()["click"] == ["auc", "log_loss", "s_log_loss"]
 
 
 def test_session_log_loss_of_the_rows_and_of_a_draw_is_the_metric():
@@ -116,10 +118,10 @@ def test_session_log_loss_of_the_rows_and_of_a_draw_is_the_metric():
     session = plain.group * 10 + random.integers(0, 3, 200)
     losses = random.random(plain.losses.shape) * plain.observed
     rows = replace(plain, session=session, losses=losses)
-    found = resample(rows, 3, MEASURED)["click", "s_log_loss"]
-    assert found[0] == pytest.approx(measure(rows)["s_log_loss/click"], abs=1e-12)
+    losses_of_draws = resample(rows, 3, MEASURED)["click", "s_log_loss"]
+    assert losses_of_draws[0] == pytest.approx(measure(rows)["s_log_loss/click"], abs=1e-12)
     count, unit = units(rows.group)
-    for value, drawn in zip(found[1:], draws(count, 3), strict=True):
+    for value, drawn in zip(losses_of_draws[1:], draws(count, 3), strict=True):
         places = np.concatenate([np.flatnonzero(unit == u) for u in drawn])
         copy = np.repeat(np.arange(len(drawn)), [np.sum(unit == u) for u in drawn])
         again = Predictions(
@@ -131,7 +133,7 @@ def test_session_log_loss_of_the_rows_and_of_a_draw_is_the_metric():
         assert value == pytest.approx(measure(again)["s_log_loss/click"], abs=1e-12)
 
 
-def told(a: Gain, b: Gain, slower: float | None) -> str:
+def verdict(a: Gain, b: Gain, slower: float | None) -> str:
     """Of a weighting with these gains on two tasks."""
     alone = {("click", "auc"): standing(0.8), ("like", "auc"): standing(0.8)}
     other = {("click", "auc"): standing(0.8, a), ("like", "auc"): standing(0.8, b)}
@@ -153,13 +155,13 @@ def told(a: Gain, b: Gain, slower: float | None) -> str:
     ],
 )  # fmt: skip
 def test_what_a_weighting_is_worth_is_one_sentence(a, b, slower, sentence):
-    assert told(a, b, slower) == sentence
+    assert verdict(a, b, slower) == sentence
 
 
 def test_every_network_has_a_row_and_clear_gains_are_marked():
     bars = {"click": (1.0, 0.5, 1.5), "like": (-1.0, -1.5, -0.5), "watch": (0.1, -0.1, 0.3)}
     trunks = {"mmoe": {"mmoe+upgrad": bars}, "ple": {"ple+upgrad": {"click": (0.0, None, None)}}}
-    first, second = balance_figures.gains(list(bars), trunks).axes
+    first, second = gains_figure(list(bars), trunks).axes
     assert [text.get_text() for text in first.texts] == ["+1.00 ▲", "-1.00 ▼", "+0.10"]
     assert [text.get_text() for text in second.texts] == ["+0.00"]
     assert [label.get_text() for label in second.get_yticklabels()] == ["ple+upgrad"]

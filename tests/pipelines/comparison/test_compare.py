@@ -80,8 +80,8 @@ def begun(folder, store) -> dict[str, str]:
         assert compared(folder) != 0
     mlflow = client(store)
     parent = find_run(store, "compare").id
-    found = find_tagged(store, {PARENT: parent})
-    states = {run.name: mlflow.get_run(run.id).info.status for run in found}
+    members = find_tagged(store, {PARENT: parent})
+    states = {run.name: mlflow.get_run(run.id).info.status for run in members}
     return {**states, "compare": mlflow.get_run(parent).info.status}
 
 
@@ -129,8 +129,8 @@ def test_a_finished_comparison_trains_nothing(finished, folder, store, monkeypat
     monkeypatch.setattr(compare, "take_up", killed)
     with caplog.at_level(logging.INFO, "fulcrum.pipelines.comparison.compare"):
         assert compared(folder) == 0
-    told = [r.getMessage() for r in caplog.records if " of 4: " in r.getMessage()]
-    assert [line.rpartition(",")[0] for line in told] == [
+    messages = [r.getMessage() for r in caplog.records if " of 4: " in r.getMessage()]
+    assert [line.rpartition(",")[0] for line in messages] == [
         f"{number} of 4: {name}, seed 0, as it was" for number, name in enumerate(LABELS, 1)
     ]
     after = table(finished)
@@ -140,9 +140,9 @@ def test_a_finished_comparison_trains_nothing(finished, folder, store, monkeypat
 
 
 def test_the_table_is_tidy(finished):
-    found = table(finished)
-    assert found["network"].unique(maintain_order=True).to_list() == LABELS
-    metrics = found.filter(pl.col("task").is_not_null())
+    rows = table(finished)
+    assert rows["network"].unique(maintain_order=True).to_list() == LABELS
+    metrics = rows.filter(pl.col("task").is_not_null())
     assert metrics.filter(pl.col("seed") == "0").height == len(LABELS) * 4
     assert metrics.filter(pl.col("seed") == "mean").height == len(LABELS) * 4
     keys = set(metrics.select("task", "metric").iter_rows())
@@ -171,11 +171,11 @@ def test_costs_are_in_the_table(finished):
 
 
 def test_a_network_is_measured_as_the_run_measured_it(finished, store):
-    found = table(finished).filter(pl.col("seed") == "0")
+    rows = table(finished).filter(pl.col("seed") == "0")
     for network in LABELS:
         logged = client(store).get_run(find_run(store, f"log-{network}").id).data.metrics
-        own = found.filter(pl.col("network") == network)
-        for task, metric, value in own.select("task", "metric", "value").iter_rows():
+        cells = rows.filter(pl.col("network") == network)
+        for task, metric, value in cells.select("task", "metric", "value").iter_rows():
             assert value == pytest.approx(logged[f"test/{metric}/{task}"], abs=1e-9)
 
 
@@ -237,19 +237,21 @@ def weighed(folder, finished) -> Path:
 
 
 def test_weightings_are_an_axis(weighed, store):
-    found = table(weighed)
+    rows = table(weighed)
     control, others = "mmoe-equal-weights", {"mmoe", "mmoe+uncertainty", "mmoe+upgrad"}
-    assert set(found["network"]) == others | {control, "alone"}
-    own = found.filter((pl.col("over") == control) & (pl.col("seed") == "mean"))
-    assert set(own["network"]) == others
-    assert set(own["metric"]) == {"auc", "grouped_auc", "log_loss", "rmse", "mae"}
-    value = {(n, t, m): v for n, t, m, v in found.select(*found.columns[:1], *found.columns[2:5])
+    assert set(rows["network"]) == others | {control, "alone"}
+    gains = rows.filter((pl.col("over") == control) & (pl.col("seed") == "mean"))
+    assert set(gains["network"]) == others
+    assert set(gains["metric"]) == {"auc", "grouped_auc", "log_loss", "rmse", "mae"}
+    value = {(n, t, m): v for n, t, m, v in rows.select(*rows.columns[:1], *rows.columns[2:5])
              .filter(pl.col("task").is_not_null()).iter_rows()}  # fmt: skip
-    for network, task, metric, gain in own.select("network", "task", "metric", "gain").iter_rows():
+    for network, task, metric, gain in gains.select(
+        "network", "task", "metric", "gain"
+    ).iter_rows():
         sign = 1 if metric in ("auc", "grouped_auc") else -1
         change = sign * (value[network, task, metric] - value[control, task, metric])
         assert gain == pytest.approx(change, abs=1e-12)
-    paces = found.filter(pl.col("metric") == "time of a training step over static")
+    paces = rows.filter(pl.col("metric") == "time of a training step over static")
     assert set(paces["network"]) == others and paces["value"].min() > 0
     assert find_run(store, "log-mmoe+upgrad").finished
 

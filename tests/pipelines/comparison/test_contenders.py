@@ -26,17 +26,17 @@ def config(name, model=MMOE, weighting=None, **train) -> RunConfig:
 
 
 def test_both_controls_are_made_of_the_first_network():
-    found = line_up([config("log-mmoe", weighting=UNEQUAL), config("log-bottom", BOTTOM, UNEQUAL)])
-    assert list(found.configs) == ["mmoe", "bottom", "mmoe-single-task", "mmoe-equal-weights"]
-    assert (found.first, found.single, found.static) == (
+    lineup = line_up([config("log-mmoe", weighting=UNEQUAL), config("log-bottom", BOTTOM, UNEQUAL)])
+    assert list(lineup.configs) == ["mmoe", "bottom", "mmoe-single-task", "mmoe-equal-weights"]
+    assert (lineup.first, lineup.single, lineup.static) == (
         "mmoe",
         "mmoe-single-task",
         "mmoe-equal-weights",
     )
-    assert found.configs[found.single].model == ALONE
-    assert found.configs[found.static].model == MMOE
-    assert found.configs[found.static].weighting == StaticConfig()
-    assert found.configs[found.first].train == found.configs[found.single].train
+    assert lineup.configs[lineup.single].model == ALONE
+    assert lineup.configs[lineup.static].model == MMOE
+    assert lineup.configs[lineup.static].weighting == StaticConfig()
+    assert lineup.configs[lineup.first].train == lineup.configs[lineup.single].train
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ def test_both_controls_are_made_of_the_first_network():
 )
 def test_controls_that_are_there_are_taken(equal):
     """Equal weights are equal whatever number they are."""
-    given = [
+    configs = [
         config("alone", ALONE, UNEQUAL),
         config("a", weighting=UNEQUAL),
         config("b", MMOE, equal),
     ]
-    found = line_up(given)
-    assert list(found.configs) == ["alone", "a", "b"]
-    assert (found.first, found.single, found.static) == ("a", "alone", "b")
+    lineup = line_up(configs)
+    assert list(lineup.configs) == ["alone", "a", "b"]
+    assert (lineup.first, lineup.single, lineup.static) == ("a", "alone", "b")
 
 
 def test_seeds_follow_the_first_configs():
@@ -69,8 +69,8 @@ def test_seeds_follow_the_first_configs():
 )
 def test_names_lose_what_all_begin_with(names, short):
     models = [MMOE, BOTTOM][: len(names)]
-    found = line_up([config(n, m) for n, m in zip(names, models, strict=True)])
-    assert list(found.configs) == short
+    lineup = line_up([config(n, m) for n, m in zip(names, models, strict=True)])
+    assert list(lineup.configs) == short
 
 
 @pytest.mark.parametrize(

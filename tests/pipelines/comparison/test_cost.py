@@ -63,9 +63,9 @@ def made(config: RunConfig) -> Network:
 def test_operations_are_two_for_each_multiply_add(dataset, config, copies, trunk, fused):
     """Of the number's field, the trunk, the sum over experts and the towers; a network whose sum
     has one term for each task may leave the sum out."""
-    found = flops_per_row(made(config), cost._batch(dataset, "test", 100))
+    flops = flops_per_row(made(config), cost._batch(dataset, "test", 100))
     least = 2 * (copies * D + trunk + TOWERS)
-    assert found in ({least + 2 * fused} if config is MMOE else {least, least + 2 * fused})
+    assert flops in ({least + 2 * fused} if config is MMOE else {least, least + 2 * fused})
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -94,17 +94,17 @@ def test_all_networks_are_timed_side_by_side(dataset, monkeypatch):
     rounds = score_rates(networks, "test")
     assert [list(rates) for rates in rounds] == [["alone", "shared"]] * 2
     assert all(rate > 0 for rates in rounds for rate in rates.values())
-    found = costs(networks, "alone", "test")
-    assert found["alone"].pace == 1
-    assert found["alone"].tables == T * found["shared"].tables
-    assert found["alone"].flops > found["shared"].flops
+    by_network = costs(networks, "alone", "test")
+    assert by_network["alone"].pace == 1
+    assert by_network["alone"].tables == T * by_network["shared"].tables
+    assert by_network["alone"].flops > by_network["shared"].flops
 
 
 def test_training_steps_are_timed_in_whole_periods_of_the_weighting(tmp_path, monkeypatch):
     dataset = prepare(tmp_path, {"train": 200, "test": 20})
-    taken = []
+    steps = []
     step = cost._step
-    monkeypatch.setattr(cost, "_step", lambda *given: (taken.append(1), step(*given)))
+    monkeypatch.setattr(cost, "_step", lambda *arguments: (steps.append(1), step(*arguments)))
     monkeypatch.setattr(cost, "STEP_ROUNDS", 1)
     static = small_run()
     upgrad = static.model_copy(
@@ -112,7 +112,7 @@ def test_training_steps_are_timed_in_whole_periods_of_the_weighting(tmp_path, mo
     )
     networks = {"static": (static, dataset), "upgrad": (upgrad, dataset)}
     [seconds] = cost.step_seconds(networks)
-    assert len(taken) == (1 + 10) + (4 + 12)  # warming up, then at least ten in whole periods
+    assert len(steps) == (1 + 10) + (4 + 12)  # warming up, then at least ten in whole periods
     assert all(value > 0 for value in seconds.values())
-    found = cost.slower(networks, "static")
-    assert found["static"] == 1 and found["upgrad"] is not None
+    ratios = cost.slower(networks, "static")
+    assert ratios["static"] == 1 and ratios["upgrad"] is not None

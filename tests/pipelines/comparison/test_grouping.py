@@ -72,14 +72,14 @@ def test_a_chain_that_is_cut_is_told_and_left_out(shop, tmp_path):
     assert orphans(config, ["buy", "click"]) == []
     _, cut = map(load, write_groups(APART, config, shop, tmp_path))
     assert cut.tasks["buy"] == config.tasks["buy"].model_copy(update={"given": None})
-    kept, _ = map(
+    whole, _ = map(
         load, write_groups(grouping(("click", "buy"), ("spend", "verdict")), config, shop, tmp_path)
     )
-    assert kept.tasks["buy"] == config.tasks["buy"]
+    assert whole.tasks["buy"] == config.tasks["buy"]
 
 
 @pytest.mark.parametrize(
-    "said",
+    "section",
     [
         "model: {chain: {kind: aitm}}",
         "model: {chain: {kind: escm2}}",
@@ -94,10 +94,10 @@ def test_a_chain_that_is_cut_is_told_and_left_out(shop, tmp_path):
     ],
 )
 @pytest.mark.parametrize("groups", [APART, grouping(("click",), ("buy",), ("spend", "verdict"))])
-def test_what_the_parent_says_of_other_tasks_is_taken_back(shop, tmp_path, said, groups):
+def test_what_the_parent_says_of_other_tasks_is_taken_back(shop, tmp_path, section, groups):
     """`load` refuses whatever speaks of a task that is not there."""
     parent = tmp_path / "parent.yaml"
-    parent.write_text(f"extends: shop.yaml\n{said}\n")
+    parent.write_text(f"extends: shop.yaml\n{section}\n")
     files = write_groups(groups, load(parent), parent, tmp_path)
     assert [list(load(file).tasks) for file in files] == groups.names
 
@@ -150,21 +150,21 @@ def test_only_says_nothing_that_need_not_be_said(shop):
 
 
 @pytest.mark.parametrize(
-    "said",
+    "section",
     [
         "weighting: {method: upgrad}",
         "weighting: {method: static, weights: {click: 2}}",
         "regulariser: {kind: sam}",
     ],
 )
-def test_gradients_are_compared_under_equal_weights_alone(shop, said):
+def test_gradients_are_compared_under_equal_weights_alone(shop, section):
     """What the run asks for instead is left out, under another name."""
-    asked = shop.with_name("asked.yaml")
-    asked.write_text(f"extends: shop.yaml\n{said}\n")
+    changed = shop.with_name("asked.yaml")
+    changed.write_text(f"extends: shop.yaml\n{section}\n")
     plain = load(shop)
     assert equal_weights(plain) is plain
     expected = plain.model_copy(update={"name": "shop-equal-weights"})
-    assert equal_weights(load(asked)) == expected
+    assert equal_weights(load(changed)) == expected
 
 
 @pytest.mark.slow

@@ -14,9 +14,9 @@ from fulcrum.pipelines.comparison import seesaw
 from fulcrum.pipelines.comparison.seesaw import (
     Gain,
     Seesaw,
-    balance,
     pareto,
     resample,
+    standings,
     units,
     weighted_aucs,
 )
@@ -48,8 +48,8 @@ def predictions(
     watch = 10 + skill * (labels[:, 1] - 10)
     page = noise.random((rows, 3)) + skill * np.eye(3)[labels[:, 2].astype(int)]
     page /= page.sum(1, keepdims=True)
-    own = np.take_along_axis(page, labels[:, 2:].astype(int), 1)
-    losses = np.concatenate([np.ones((rows, 2)), -np.log(own)], 1) * observed
+    likelihood = np.take_along_axis(page, labels[:, 2:].astype(int), 1)
+    losses = np.concatenate([np.ones((rows, 2)), -np.log(likelihood)], 1) * observed
     scores = np.column_stack([click, watch, page])
     layout = Layout(tables=(), tasks=TASKS)
     return Predictions(layout, scores, losses, labels, observed, weight, group, np.zeros(rows, int))
@@ -57,9 +57,9 @@ def predictions(
 
 def seesaw_of(**networks: Predictions) -> Seesaw:
     """One seed, the first network being the single-task one."""
-    samples = {name: [resample(found, 40)] for name, found in networks.items()}
+    samples = {name: [resample(rows, 40)] for name, rows in networks.items()}
     first = next(iter(networks))
-    return Seesaw(first, (0,), KINDS, balance(samples, first), {})
+    return Seesaw(first, (0,), KINDS, standings(samples, first), {})
 
 
 def draws(count: int, resamples: int) -> list[np.ndarray]:
@@ -81,20 +81,20 @@ def weighted_rows(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @given(weighted_rows())
 def test_areas_under_many_weights_equal_scikit_learn(rows):
     scores, labels, weights = rows
-    for found, weight in zip(weighted_aucs(*rows), weights, strict=True):
+    for area, weight in zip(weighted_aucs(*rows), weights, strict=True):
         if weight[labels > 0].sum() and weight[labels <= 0].sum():
             expected = roc_auc_score(labels, scores, sample_weight=weight)
-            assert found == pytest.approx(expected, abs=1e-12)
+            assert area == pytest.approx(expected, abs=1e-12)
         else:
-            assert np.isnan(found)
+            assert np.isnan(area)
 
 
 @pytest.mark.parametrize("groups", [20, None])
 def test_the_first_value_is_that_of_the_rows(groups):
-    found, whole = resample(predictions(groups=groups), 3), measure(predictions(groups=groups))
+    samples, whole = resample(predictions(groups=groups), 3), measure(predictions(groups=groups))
     expected = JUDGED + [key for key in SECOND if groups or key[1] != "grouped_auc"]
-    assert set(found) == set(expected)
-    for (task, metric), values in found.items():
+    assert set(samples) == set(expected)
+    for (task, metric), values in samples.items():
         assert values[0] == pytest.approx(whole[f"{metric}/{task}"], abs=1e-12)
         assert len(values) == 1 + 3
 
@@ -121,17 +121,17 @@ def test_a_draw_is_the_same_as_repeating_the_rows_of_drawn_users(number, grouped
 def test_grouped_auc_of_a_draw_weighs_each_group_by_how_often_it_was_drawn():
     whole = predictions(rows=80, groups=5)
     count, unit = units(whole.group)
-    seen = whole.observed[:, 0]
+    observed = whole.observed[:, 0]
     areas, weights = {}, {}
     for u in range(count):
-        rows = seen & (unit == u)
+        rows = observed & (unit == u)
         labels, weight = whole.labels[rows, 0], whole.weight[rows]
         areas[u] = roc_auc_score(labels, whole.scores[rows, 0], sample_weight=weight)
         weights[u] = weight.sum()
-    found_on_draws = resample(whole, 4)["click", "grouped_auc"][1:]
-    for drawn, found in zip(draws(count, 4), found_on_draws, strict=True):
+    values = resample(whole, 4)["click", "grouped_auc"][1:]
+    for drawn, value in zip(draws(count, 4), values, strict=True):
         expected = np.average([areas[u] for u in drawn], weights=[weights[u] for u in drawn])
-        assert found == pytest.approx(expected, abs=1e-12)
+        assert value == pytest.approx(expected, abs=1e-12)
 
 
 def test_parts_do_not_change_the_draws(monkeypatch):
@@ -142,25 +142,25 @@ def test_parts_do_not_change_the_draws(monkeypatch):
 
 
 def test_equal_networks_gain_exactly_nothing():
-    found = seesaw_of(single=predictions(), same=predictions())
-    gains = [standing.gain for standing in found.standings["same"].values()]
+    seesaw = seesaw_of(single=predictions(), same=predictions())
+    gains = [standing.gain for standing in seesaw.standings["same"].values()]
     assert len(gains) == 6
     assert set(gains) == {Gain(0.0, 0.0, 0.0)}
-    assert (found.rises("same"), found.falls("same")) == ([], [])
-    assert found.mean_gain("same") == 0
-    assert found.best(("click", "auc")) == {"single", "same"}
+    assert (seesaw.rises("same"), seesaw.falls("same")) == ([], [])
+    assert seesaw.mean_gain("same") == 0
+    assert seesaw.best(("click", "auc")) == {"single", "same"}
 
 
 def test_a_better_network_rises_and_a_worse_one_falls_on_every_task():
-    found = seesaw_of(
+    seesaw = seesaw_of(
         single=predictions(), better=predictions(skill=0.9), worse=predictions(skill=0.1)
     )
     tasks = [task for task, _ in JUDGED]
-    assert (found.rises("better"), found.falls("better")) == (tasks, [])
-    assert (found.rises("worse"), found.falls("worse")) == ([], tasks)
-    assert found.wins("better") == tasks
-    assert found.ranked() == ["better", "single", "worse"]
-    for standing in found.standings["better"].values():  # also where smaller is better
+    assert (seesaw.rises("better"), seesaw.falls("better")) == (tasks, [])
+    assert (seesaw.rises("worse"), seesaw.falls("worse")) == ([], tasks)
+    assert seesaw.wins("better") == tasks
+    assert seesaw.ranked() == ["better", "single", "worse"]
+    for standing in seesaw.standings["better"].values():  # also where smaller is better
         assert standing.gain.low < standing.gain.value < standing.gain.high
 
 
@@ -170,7 +170,7 @@ def test_seeds_are_averaged_before_the_interval_is_taken():
         for skill in (0.5, 0.6)
     )
     key = ("page", "log_loss")
-    standing = balance({"single": single, "ours": ours}, "single")["ours"][key]
+    standing = standings({"single": single, "ours": ours}, "single")["ours"][key]
     gains = np.mean([b[key] - a[key] for a, b in zip(ours, single, strict=True)], 0)
     assert standing.gain.value == pytest.approx(gains[0], abs=1e-15)
     low, high = np.percentile(gains[1:], [2.5, 97.5])
@@ -197,7 +197,7 @@ def test_intervals_hold_the_true_gain_as_often_as_they_say():
             resample(Predictions(layout, scores[:, None], labels, *rest))
             for scores in (10 + ours, np.full(120, 10.0))
         )
-        gain = balance({"a": [a], "b": [b]}, "b")["a"]["watch", "mae"].gain
+        gain = standings({"a": [a], "b": [b]}, "b")["a"]["watch", "mae"].gain
         held += gain.low <= 0 <= gain.high
     assert 0.89 < held / 300 < 0.98
 
@@ -228,7 +228,7 @@ def test_draws_in_which_a_metric_has_no_meaning_are_left_out():
     labels[:, 0] = whole.group == 3
     values = resample(replace(whole, labels=labels), 50)["click", "auc"]
     assert 0 < np.isnan(values).sum() < 50
-    gain = balance({"a": [{("click", "auc"): values}]}, "a")["a"]["click", "auc"].gain
+    gain = standings({"a": [{("click", "auc"): values}]}, "a")["a"]["click", "auc"].gain
     assert gain == Gain(0.0, 0.0, 0.0)
 
 

@@ -14,9 +14,9 @@ from scipy.sparse import csr_matrix
 from fulcrum.features.errors import DataError
 from fulcrum.features.prepared.prepare import prepare
 from fulcrum.pipelines.designs import propensity
+from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig
 from fulcrum.pipelines.designs.propensity import (
     Propensity,
-    PropensityConfig,
     design_matrix,
     effective,
     fit,

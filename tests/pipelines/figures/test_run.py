@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.figures import run as run_figures
 from fulcrum.pipelines.quality.experts import LevelHealth
 from tests.pipelines.quality.test_experts import random_health
 
@@ -22,35 +22,35 @@ HISTORY = [
 @pytest.mark.parametrize(
     "figure",
     [
-        lambda: figures.training_curves(HISTORY, best=20),
-        lambda: figures.calibration(
+        lambda: run_figures.training_curves(HISTORY, best=20),
+        lambda: run_figures.calibration(
             {"click": np.linspace(0, 1, 50)}, {"click": np.ones(50)}, {"click": np.ones(50)}
         ),
-        lambda: figures.calibration(
+        lambda: run_figures.calibration(
             {"click": np.full(3, 0.5)}, {"click": np.zeros(3)}, {"click": np.ones(3)}
         ),
-        lambda: figures.gain("auc", TASKS, {"constant": [0.5, 0.5], "mmoe": [0.7, math.nan]}),
-        lambda: figures.seesaw(
+        lambda: run_figures.gain("auc", TASKS, {"constant": [0.5, 0.5], "mmoe": [0.7, math.nan]}),
+        lambda: run_figures.seesaw(
             TASKS, {"mmoe": {"click": (1.0, 0.5, 1.5), "like": (0, None, None)}}
         ),
-        lambda: figures.seesaw(TASKS, {"mmoe": {"click": (0.0, 0.0, 0.0)}, "ple": {}}),
-        lambda: figures.front({"a": (1e3, 0.0), "b": (1e6, 2.0), "c": (1e6, 2.0)}, {"a", "b"}),
-        lambda: figures.front({"a": (1e3, 0.0)}, {"a"}),
-        lambda: figures.drift({f"feature {i}": i / 100 for i in range(50)}),
-        lambda: figures.drift({"still": 0.0}),
-        lambda: figures.drift({}),
-        lambda: figures.affinity(["a", "b"], np.eye(2), [[0], [1]]),
-        lambda: figures.health([random_health(0, tasks=2, experts=3)]),
-        lambda: figures.health([random_health(s, tasks=30, experts=60) for s in range(2)]),
+        lambda: run_figures.seesaw(TASKS, {"mmoe": {"click": (0.0, 0.0, 0.0)}, "ple": {}}),
+        lambda: run_figures.front({"a": (1e3, 0.0), "b": (1e6, 2.0), "c": (1e6, 2.0)}, {"a", "b"}),
+        lambda: run_figures.front({"a": (1e3, 0.0)}, {"a"}),
+        lambda: run_figures.drift({f"feature {i}": i / 100 for i in range(50)}),
+        lambda: run_figures.drift({"still": 0.0}),
+        lambda: run_figures.drift({}),
+        lambda: run_figures.affinity(["a", "b"], np.eye(2), [[0], [1]]),
+        lambda: run_figures.health([random_health(0, tasks=2, experts=3)]),
+        lambda: run_figures.health([random_health(s, tasks=30, experts=60) for s in range(2)]),
     ],
 )
 def test_every_picture_becomes_a_png(figure, tmp_path):
-    path = figures.save(figure(), tmp_path / "picture.png")
+    path = run_figures.save(figure(), tmp_path / "picture.png")
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_panel_for_each_kind_of_metric_and_a_line_for_each_task():
-    auc, rmse = figures.training_curves(HISTORY, best=20).axes
+    auc, rmse = run_figures.training_curves(HISTORY, best=20).axes
     assert [line.get_label() for line in auc.lines[:3]] == ["all tasks", "click", "like"]
     assert list(auc.lines[1].get_xdata()) == [10, 20]
     assert list(auc.lines[1].get_ydata()) == [0.7, 0.8]
@@ -60,12 +60,12 @@ def test_a_panel_for_each_kind_of_metric_and_a_line_for_each_task():
 
 def test_a_task_has_one_colour_in_all_panels():
     history = [(1, {"auc/click": 0.5, "loss/like": 1.0, "loss/click": 1.0})]
-    auc, loss = figures.training_curves(history).axes
+    auc, loss = run_figures.training_curves(history).axes
     assert auc.lines[0].get_color() == loss.lines[1].get_color() != loss.lines[0].get_color()
 
 
 def test_drift_shows_the_worst_first():
-    axes = figures.drift({"a": 0.01, "b": 0.5, "c": 0.2}, top=2).axes[0]
+    axes = run_figures.drift({"a": 0.01, "b": 0.5, "c": 0.2}, top=2).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "c"]
     assert axes.get_title("left").endswith("(top 2 of 3)")
 
@@ -84,18 +84,18 @@ def test_health_writes_weights_beside_contributions_and_reddens_alarms():
         weight=np.array([[0.25, 0.75], [0.0, 1.0]]),
         contribution=np.array([[1.0, 3.0 * 3], [0.0, 7.0]]),
     )
-    gates, contributions, zeros, sizes = figures.health([level]).axes
+    gates, contributions, zeros, sizes = run_figures.health([level]).axes
     assert [text.get_text() for text in gates.texts] == ["0.25", "0.75", "1.00"]
     assert [text.get_text() for text in contributions.texts] == ["0.10", "0.90", "1.00"]
     assert [label.get_text() for label in gates.get_xticklabels()] == ["click 1", "shared 1"]
-    red = matplotlib.colors.to_rgba(figures.PALETTE[3])
+    red = matplotlib.colors.to_rgba(run_figures.PALETTE[3])
     for panel in (zeros, sizes):  # size 0.1 against 0.6 is a ratio of 6, above 5
         assert [bar.get_facecolor() == red for bar in panel.patches] == [True, False]
 
 
 def test_bars_tell_rises_from_falls():
     bars = {"up": (2.0, 1.0, 3.0), "down": (-2.0, -3.0, -1.0), "either": (1.0, -1.0, 3.0)}
-    axes = figures.seesaw(list(bars), {"mmoe": bars}).axes[0]
+    axes = run_figures.seesaw(list(bars), {"mmoe": bars}).axes[0]
     assert [bar.get_width() for bar in axes.patches] == [2.0, -2.0, 1.0]
     up, down, either = (bar.get_facecolor() for bar in axes.patches)
     assert len({up, down, either}) == 3
@@ -104,7 +104,7 @@ def test_bars_tell_rises_from_falls():
 
 def test_names_of_near_points_lie_apart():
     points = {name: (1e6, 1.0) for name in "abc"}
-    names = figures.front(points, {"a"}).axes[0].texts
+    names = run_figures.front(points, {"a"}).axes[0].texts
     heights = sorted(text.get_position()[1] for text in names)
     assert min(b - a for a, b in pairwise(heights)) >= 10
 
@@ -112,7 +112,7 @@ def test_names_of_near_points_lie_apart():
 def test_reliability_by_hand():
     score = np.array([0.9, 0.1, 0.2, 0.8])
     label = np.array([1.0, 0.0, 1.0, 1.0])
-    mean, rate, low, high = figures.reliability(score, label, np.ones(len(score)), bins=2)
+    mean, rate, low, high = run_figures.reliability(score, label, np.ones(len(score)), bins=2)
     assert mean == pytest.approx([(0.1 + 0.2) / 2, (0.8 + 0.9) / 2])
     assert rate == pytest.approx([1 / 2, 2 / 2])
     # Wilson at rate 1 and n = 2 is [n / (n + z²), 1].
@@ -125,7 +125,7 @@ def test_reliability_by_hand():
 )
 def test_reliability_keeps_totals_and_encloses_rates(score, bins, random):
     label = np.array([float(random.random() < 0.5) for _ in score])
-    mean, rate, low, high = figures.reliability(score, label, np.ones(len(score)), bins)
+    mean, rate, low, high = run_figures.reliability(score, label, np.ones(len(score)), bins)
     assert len(mean) == min(bins, len(score))
     assert np.all(np.diff(mean) >= -1e-12)
     counts = [len(part) for part in np.array_split(score, min(bins, len(score)))]
@@ -137,20 +137,20 @@ def test_a_row_that_weighs_nothing_is_not_drawn_and_weights_have_no_unit():
     random = np.random.default_rng(0)
     score, label = random.random(40), (random.random(40) < 0.5).astype(float)
     weight = random.choice([0.0, 1.0, 3.0], 40)
-    own = weight > 0
-    drawn = figures.reliability(score, label, weight, 4)
-    alone = figures.reliability(score[own], label[own], 7 * weight[own], 4)
+    weighted = weight > 0
+    drawn = run_figures.reliability(score, label, weight, 4)
+    alone = run_figures.reliability(score[weighted], label[weighted], 7 * weight[weighted], 4)
     np.testing.assert_allclose(drawn, alone)
-    mean, rate, *_ = figures.reliability(score, label, weight, 1)
+    mean, rate, *_ = run_figures.reliability(score, label, weight, 1)
     assert mean[0] == pytest.approx((weight * score).sum() / weight.sum())
     assert rate[0] == pytest.approx((weight * label).sum() / weight.sum())
 
 
 def test_an_affinity_has_groups_side_by_side_and_leaves_unknown_pairs_empty():
     cosines = np.array([[1, -0.5, 0.9], [-0.5, 1, math.nan], [0.9, math.nan, 1]])
-    axes = figures.affinity(["a", "b", "c"], cosines, [[0, 2], [1]]).axes[0]
+    axes = run_figures.affinity(["a", "b", "c"], cosines, [[0, 2], [1]]).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "c", "b"]
-    told = sorted(text.get_text() for text in axes.texts)
-    assert told == sorted(["1.00"] * 3 + ["0.90"] * 2 + ["-0.50"] * 2)
+    texts = sorted(text.get_text() for text in axes.texts)
+    assert texts == sorted(["1.00"] * 3 + ["0.90"] * 2 + ["-0.50"] * 2)
     frames = [(p.get_x(), p.get_y(), p.get_width(), p.get_height()) for p in axes.patches]
     assert frames == [(-0.5, -0.5, 2, 2), (1.5, 1.5, 1, 1)]

@@ -1,8 +1,8 @@
-"""The arithmetic of expert health, and planted pathologies that each raise their own warning."""
+"""The arithmetic of expert health, alone and in training."""
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,33 +13,19 @@ from hypothesis import strategies as st
 
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.models.layers.expert_usage import SHARED, Level
-from fulcrum.models.layers.fusion import Fusion, Gate
-from fulcrum.models.network import Network
-from fulcrum.models.trunks import MMoEConfig, TrunkConfig
-from fulcrum.models.trunks.ple import PLEConfig
 from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
 from fulcrum.pipelines.config.run import RunConfig
-from fulcrum.pipelines.quality.experts import ALARMS, Health, LevelHealth, Tally
+from fulcrum.pipelines.quality.alarms import warnings
+from fulcrum.pipelines.quality.experts import Health, LevelHealth, Tally
 from fulcrum.pipelines.tracking.protocol import SilentTracker
 from fulcrum.pipelines.training.checkpoint import path
 from fulcrum.pipelines.training.launch import launch
 from fulcrum.pipelines.training.predict import examine, restored
-from fulcrum.pipelines.training.processes import process_group
 from fulcrum.pipelines.training.trainer import read_result, train
+from tests.pipelines.quality.planted import MMOE, PLE, deaden, looked_at
 from tests.pipelines.small_runs import small_run
-from tests.prepared import LAYOUT, prepare
 
 TASKS = ("click", "like", "watch", "page")
-SPARSE = LAYOUT.model_copy(
-    update={
-        "tasks": tuple(
-            task.model_copy(update={"rate": 0.01}) if task.name == "like" else task
-            for task in LAYOUT.tasks
-        )
-    }
-)
-"""`like` has 1 % positives, below the 5 % where a task is sparse."""
-FOUR = (SHARED,) * 4
 
 
 def random_level(
@@ -67,8 +53,8 @@ def health_of(*batches: Level) -> LevelHealth:
     tally = Tally()
     for level in batches:
         assert tally.add([level])
-    [found] = tally.health(0, {}).levels
-    return found
+    [level_health] = tally.health(0, {}).levels
+    return level_health
 
 
 def fixed(
@@ -105,8 +91,8 @@ def test_statistics_by_hand() -> None:
     h = torch.tensor([[[3.0, 4.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, -2.0]]])
     a = torch.tensor([[[0.25, 0.75]], [[0.5, 0.5]]])
     w = a + torch.tensor([-1.0, 0.0])  # a native weight of -1 on expert 1
-    seen = torch.ones(1, 2, dtype=torch.bool)
-    level = health_of(Level(w, a, h, seen, ("click",), ("click", SHARED)))
+    visible = torch.ones(1, 2, dtype=torch.bool)
+    level = health_of(Level(w, a, h, visible, ("click",), ("click", SHARED)))
     assert level.mean == pytest.approx([(3 + 4 + 0 + 0) / 4, (0 + 1 + 0 - 2) / 4])
     squares = (3**2 + 4**2) / 4, (1**2 + 2**2) / 4
     assert level.std == pytest.approx(np.sqrt(np.array(squares) - level.mean**2))
@@ -196,16 +182,16 @@ def test_rows_that_go_nowhere_do_not_count(seed: int) -> None:
     level = random_level(seed, rows=9, tasks=3)
     visible = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0], [0, 1, 0, 1]], dtype=torch.bool)
     level = level._replace(visible=visible, used=torch.eye(3, dtype=torch.bool).repeat(3, 1))
-    found = health_of(level)
+    health = health_of(level)
     assert level.gates is not None
     for t in range(3):
-        own = torch.arange(t, 9, 3)
-        alone = health_of(take(level._replace(used=None), own))
+        rows = torch.arange(t, 9, 3)
+        alone = health_of(take(level._replace(used=None), rows))
         for name in ("gate", "weight", "contribution"):
-            assert getattr(found, name)[t] == pytest.approx(getattr(alone, name)[t])
+            assert getattr(health, name)[t] == pytest.approx(getattr(alone, name)[t])
         private = {0: 0, 1: 2, 2: 3}[t]  # the expert that this task alone sees
-        assert found.size[private] == pytest.approx(alone.size[private])
-    assert found.size[1] == pytest.approx(float(level.experts[:, 1].abs().mean()))
+        assert health.size[private] == pytest.approx(alone.size[private])
+    assert health.size[1] == pytest.approx(float(level.experts[:, 1].abs().mean()))
 
 
 def test_scale_of_an_expert_moves_its_contribution_and_not_its_gate_weight() -> None:
@@ -224,123 +210,11 @@ def test_levels_without_a_choice_are_left_out() -> None:
     assert not tally.add([])
     assert not tally.add([level._replace(gates=None), one])
     assert tally.add([level._replace(gates=None), level])
-    [found] = tally.health(12, {}).levels
-    assert found.number == 2
+    [health] = tally.health(12, {}).levels
+    assert health.number == 2
 
 
-# ------------------------------------------------------------------- planted in real networks
-
-MMOE = MMoEConfig(embedding_dim=8, experts=4, expert=(16, 32), tower=(8,))
-PLE = PLEConfig(embedding_dim=8, levels=((16, 32),), task_experts=2, shared_experts=2, tower=(8,))
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
-    splits = {"train": 300, "valid": 401, "test": 200}
-    return prepare(tmp_path_factory.mktemp("data"), splits, layout=SPARSE)
-
-
-def fusion(network: Network) -> Fusion:
-    [found] = (m for m in network.objective.predictor.trunk.modules() if isinstance(m, Fusion))
-    return found
-
-
-def bias(network: Network, output: int, **logits: float) -> None:
-    """Set a gate's bias: `e0=3.0` for expert 0."""
-    gate = fusion(network).gate
-    assert isinstance(gate, Gate) and gate.linear.bias is not None
-    with torch.no_grad():
-        for name, value in logits.items():
-            gate.linear.bias[output, int(name[1:])] = value
-
-
-def last_layer(network: Network) -> torch.nn.Module:
-    return fusion(network).experts.mlp.layers[-1]
-
-
-def deaden(network: Network) -> None:
-    with torch.no_grad():
-        last_layer(network).bias[2, :] = -100.0
-
-
-def amplify(network: Network) -> None:
-    with torch.no_grad():
-        last_layer(network).weight[1] *= 10
-        last_layer(network).bias[1] *= 10
-
-
-def fix(network: Network) -> None:
-    bias(network, 3, e0=20.0)
-
-
-def occupy(network: Network) -> None:
-    bias(network, 0, e3=1.5)
-    for other in (1, 2, 3):
-        bias(network, other, e3=-4.0)
-
-
-def agree(network: Network) -> None:
-    for output in range(4):
-        bias(network, output, e1=2.5)
-
-
-def ignore(network: Network) -> None:
-    """Experts of PLE: two of each task, then two shared; `like` is the second task."""
-    bias(network, 1, e2=-4.0, e3=-4.0)
-
-
-def looked_at(
-    dataset: PreparedDataset, model: TrunkConfig, plant: Callable[[Network], None] | None
-) -> Health:
-    torch.manual_seed(0)
-    network = Network(SPARSE, model, tables_device=torch.device("cpu"))
-    if plant is not None:
-        plant(network)
-    with process_group() as process:
-        return examine(network, dataset, "valid", process)
-
-
-@pytest.mark.parametrize(
-    ("model", "plant", "warning"),
-    [
-        (MMOE, deaden, "level 1: expert 3 of shared is 100% zeros (alarm above 90%)"),
-        (MMOE, amplify, "level 1: what expert 2 of shared gives is "),
-        (MMOE, fix, "level 1: the gate of page puts 100% of its weight on expert 1 of shared"),
-        (MMOE, agree, "level 1: all gates put "),
-        (MMOE, occupy, "level 1: expert 4 of shared is occupied by click, from which it has "),
-        (PLE, ignore, "level 1: like (1.0% positives) gives its own experts 0.0"),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_a_planted_pathology_raises_its_own_warning(
-    dataset: PreparedDataset, model: TrunkConfig, plant: Callable[[Network], None], warning: str
-) -> None:
-    assert looked_at(dataset, model, None).warnings() == []
-    [told] = looked_at(dataset, model, plant).warnings()
-    assert told.startswith(warning)
-    assert "try " in told
-
-
-def test_a_task_with_many_positives_may_pass_its_own_experts_by(dataset: PreparedDataset) -> None:
-    def ignore_click(network: Network) -> None:
-        bias(network, 0, e0=-4.0, e1=-4.0)
-
-    health = looked_at(dataset, PLE, ignore_click)
-    assert health.levels[0].own_mass["click"] < ALARMS["own_mass"]
-    assert health.warnings() == []
-
-
-def test_a_task_that_has_its_own_experts_added_does_not_pass_them_by() -> None:
-    gates = torch.tensor([[[0.01, 0.99]]])
-    own = torch.tensor([1.0, 0.0])  # the native weight of AdaTT
-    rates = {"like": 0.01}
-    for weights, alarms in ((gates, 1), (gates + own, 0)):
-        tally = Tally()
-        seen = torch.ones(1, 2, dtype=torch.bool)
-        level = Level(weights, gates, torch.ones(1, 2, 3), seen, ("like",), ("like", SHARED))
-        tally.add([level])
-        told = [text for text in tally.health(1, rates).warnings() if "like (1.0%" in text]
-        assert len(told) == alarms
+# ------------------------------------------------------------------------------ real networks
 
 
 def test_a_dead_expert_leaves_a_document_without_nan(dataset: PreparedDataset) -> None:
@@ -355,7 +229,7 @@ def test_a_dead_expert_leaves_a_document_without_nan(dataset: PreparedDataset) -
 
 def test_a_network_without_gates_has_nothing_to_tell(dataset: PreparedDataset) -> None:
     health = looked_at(dataset, SharedBottomConfig(hidden=(8,), tower=(4,)), None)
-    assert (health.levels, health.metrics(), health.warnings()) == ((), {}, [])
+    assert (health.levels, health.metrics(), warnings(health)) == ((), {}, [])
 
 
 # ------------------------------------------------------------------------------------ training
@@ -366,9 +240,9 @@ class Memory(SilentTracker):
         self.health: dict[int, dict[str, float]] = {}
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        found = {name: value for name, value in metrics.items() if name.startswith("health/")}
-        if found:
-            self.health[step] = found
+        health = {name: value for name, value in metrics.items() if name.startswith("health/")}
+        if health:
+            self.health[step] = health
 
 
 def run() -> RunConfig:

@@ -49,11 +49,11 @@ def scored_rows(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
 @given(scored_rows())
 def test_auc_equals_scikit_learn(rows: tuple[np.ndarray, ...]) -> None:
     scores, labels, weight, group = rows
-    found = measure(binary(scores, labels, weight, group))["auc/click"]
+    area = measure(binary(scores, labels, weight, group))["auc/click"]
     if 0 < labels.sum() < len(labels):
-        assert found == pytest.approx(roc_auc_score(labels, scores, sample_weight=weight))
+        assert area == pytest.approx(roc_auc_score(labels, scores, sample_weight=weight))
     else:
-        assert found is None
+        assert area is None
 
 
 @given(scored_rows())
@@ -61,21 +61,21 @@ def test_group_aucs_equal_counting_pairs(rows: tuple[np.ndarray, ...]) -> None:
     scores, labels, weight, group = rows
     expected = []
     for key in sorted(set(group.tolist())):
-        own = group == key
-        good, bad = np.flatnonzero(own & (labels > 0)), np.flatnonzero(own & (labels == 0))
+        members = group == key
+        good, bad = np.flatnonzero(members & (labels > 0)), np.flatnonzero(members & (labels == 0))
         if len(good) and len(bad):
             order = np.sign(scores[good][:, None] - scores[bad]) * 0.5 + 0.5
             pairs = weight[good][:, None] * weight[bad]
-            expected.append(((order * pairs).sum() / pairs.sum(), weight[own].sum()))
+            expected.append(((order * pairs).sum() / pairs.sum(), weight[members].sum()))
     areas, sizes = group_aucs(scores, labels, weight, group)
     assert areas == pytest.approx([area for area, _ in expected])
     assert sizes == pytest.approx([size for _, size in expected])
-    found = measure(binary(scores, labels, weight, group))["grouped_auc/click"]
+    mean = measure(binary(scores, labels, weight, group))["grouped_auc/click"]
     if expected and len(set(group.tolist())) > 1:
         total = sum(size for _, size in expected)
-        assert found == pytest.approx(sum(area * size for area, size in expected) / total)
+        assert mean == pytest.approx(sum(area * size for area, size in expected) / total)
     else:
-        assert found is None
+        assert mean is None
 
 
 @given(scored_rows())
@@ -102,10 +102,10 @@ def test_no_metric_depends_on_the_order_of_rows_or_on_unobserved_ones(
     expected = measure(binary(scores, labels, weight, group))
     extra = [np.concatenate([part[order], part]) for part in (scores, labels, weight, group)]
     observed = np.repeat([True, False], len(scores))
-    found = measure(binary(*extra, observed=observed))
-    assert found.keys() == expected.keys()
+    shuffled = measure(binary(*extra, observed=observed))
+    assert shuffled.keys() == expected.keys()
     for name, value in expected.items():
-        assert found[name] == (value if value is None else pytest.approx(value))
+        assert shuffled[name] == (value if value is None else pytest.approx(value))
 
 
 @given(scored_rows())

@@ -13,7 +13,7 @@ from fulcrum.models.chains import ESMMConfig
 from fulcrum.models.trunks.mmoe import MMoEConfig
 from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
 from fulcrum.pipelines.config.load import load
-from fulcrum.pipelines.quality.experts import ALARMS
+from fulcrum.pipelines.quality.alarms import ALARMS
 from fulcrum.pipelines.runs import run as runs
 from fulcrum.pipelines.runs.register import register_run
 from fulcrum.pipelines.runs.run import Options, measure_run, single_task, start, take_up

@@ -19,11 +19,11 @@ class Weights(NamedTuple):
 class Estimator:
     """One design for a batch of replications."""
 
-    def weigh(self, shown: np.ndarray, treated: np.ndarray) -> Weights:
+    def weigh(self, videos: np.ndarray, treated: np.ndarray) -> Weights:
         """Weights of the rows that a step has logged; what is learned from them counts from the
         next step on.
 
-        `shown` are the videos `(replications, users, width)`, `treated` is bool.
+        `videos` are those on show, `(replications, users, width)`, `treated` is bool.
         """
         raise NotImplementedError
 

@@ -8,7 +8,7 @@ from fulcrum.pipelines.ab.simulation.estimators.base import Estimator, Estimator
 
 
 class Pooling(Estimator):
-    def weigh(self, shown: np.ndarray, treated: np.ndarray) -> Weights:
+    def weigh(self, videos: np.ndarray, treated: np.ndarray) -> Weights:
         ones = np.ones(treated.shape, np.float32)
         return Weights(ones, ones)
 

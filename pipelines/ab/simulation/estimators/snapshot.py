@@ -8,7 +8,7 @@ from fulcrum.pipelines.ab.simulation.estimators.base import Estimator, Estimator
 
 
 class Snapshot(Estimator):
-    def weigh(self, shown: np.ndarray, treated: np.ndarray) -> Weights:
+    def weigh(self, videos: np.ndarray, treated: np.ndarray) -> Weights:
         zeros = np.zeros(treated.shape, np.float32)
         return Weights(zeros, zeros)
 

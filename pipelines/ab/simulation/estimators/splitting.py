@@ -11,9 +11,9 @@ class Splitting(Estimator):
     def __init__(self, share: float) -> None:
         self.share = np.float32(share)
 
-    def weigh(self, shown: np.ndarray, treated: np.ndarray) -> Weights:
-        own = treated.astype(np.float32)
-        return Weights(own / self.share, (1 - own) / (1 - self.share))
+    def weigh(self, videos: np.ndarray, treated: np.ndarray) -> Weights:
+        treatment = treated.astype(np.float32)
+        return Weights(treatment / self.share, (1 - treatment) / (1 - self.share))
 
 
 class SplittingConfig(EstimatorConfig):

@@ -51,8 +51,8 @@ class Weighted(Estimator):
         self.step = 0
         self.last: dict[str, float] = {}
 
-    def weigh(self, shown: np.ndarray, treated: np.ndarray) -> Weights:
-        x, z = torch.from_numpy(shown), torch.from_numpy(treated.astype(np.float32))
+    def weigh(self, videos: np.ndarray, treated: np.ndarray) -> Weights:
+        x, z = torch.from_numpy(videos), torch.from_numpy(treated.astype(np.float32))
         for update in range(self.config.updates):
             logits = self.classifier(x)
             if update == 0:  # before anything is learned from these very rows

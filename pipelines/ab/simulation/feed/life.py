@@ -23,11 +23,9 @@ from fulcrum.features.config import Config
 from fulcrum.pipelines.ab.simulation.estimators import EstimatorChoice
 from fulcrum.pipelines.ab.simulation.estimators.base import Estimator
 from fulcrum.pipelines.ab.simulation.estimators.pooling import PoolingConfig
-from fulcrum.pipelines.ab.simulation.feed import behaviours
+from fulcrum.pipelines.ab.simulation.feed import behaviours, population
 from fulcrum.pipelines.ab.simulation.feed.behaviours import EXPECTED, Luck
 from fulcrum.pipelines.ab.simulation.feed.population import GROUPS, SLOTS, TOPICS, Users, Videos
-from fulcrum.pipelines.ab.simulation.feed.population import users as people
-from fulcrum.pipelines.ab.simulation.feed.population import videos as catalogue
 from fulcrum.pipelines.ab.simulation.loop.play import gradient
 
 WIDTH = GROUPS * TOPICS + 3
@@ -112,17 +110,19 @@ class World:
     def means(self) -> np.ndarray:
         """`(arms, EXPECTED)`, NaN for an arm without users."""
         with np.errstate(invalid="ignore"):
-            found: np.ndarray = self.sums / self.rows[:, None]
-        return found
+            means: np.ndarray = self.sums / self.rows[:, None]
+        return means
 
 
 def place(config: FeedConfig) -> Place:
     """Users, videos and the deal into arms."""
     random = np.random.default_rng([config.seed, 0])
-    found = people(random, config.users), catalogue(random, config.videos, f"{config.begins}")
+    users = population.users(random, config.users)
+    videos = population.videos(random, config.videos, f"{config.begins}")
     return Place(
         config,
-        *found,
+        users,
+        videos,
         random.permutation(config.users) % config.instances,
         random.random(config.users) < config.share,
     )
@@ -144,17 +144,17 @@ def live(
     for day in range(total):
         test = day >= config.random_days + config.before
         arm = treated if test else np.zeros_like(treated)
-        seen = _day(here, day)
+        today = _day(here, day)
         chance = day < config.random_days
-        what = _shown(here, recommenders, seen, arm, chance)
-        log, expected = behaviours.respond(here.users, here.videos, seen.who, what, seen.luck)
-        keep(_log(here, seen, what, log, arm if test else None, chance))
+        what = _choices(here, recommenders, today, arm, chance)
+        log, expected = behaviours.respond(here.users, here.videos, today.who, what, today.luck)
+        keep(_log(here, today, what, log, arm if test else None, chance))
         if test:
             for number in (0, 1):
-                own = arm[seen.who] == bool(number)
-                sums[number] += expected[own].sum(0)
-                rows[number] += own.sum()
-        recommenders.learn(here, seen, what, log, arm, test, day)
+                members = arm[today.who] == bool(number)
+                sums[number] += expected[members].sum(0)
+                rows[number] += members.sum()
+        recommenders.learn(here, today, what, log, arm, test, day)
         progress(day + 1, total)
     return World(sums, rows)
 
@@ -205,22 +205,22 @@ def _encoded(here: Place, who: np.ndarray, what: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _shown(
-    here: Place, recommenders: "_Recommenders", seen: _Day, arm: np.ndarray, chance: bool
+def _choices(
+    here: Place, recommenders: "_Recommenders", today: _Day, arm: np.ndarray, chance: bool
 ) -> np.ndarray:
     """`(rows,)` the video that each impression shows."""
     if chance:
-        return seen.candidates[:, 0]
+        return today.candidates[:, 0]
     config, parts = here.config, []
     alphas = np.array([config.alpha_control, config.alpha_treatment], np.float32)
-    for at in range(0, len(seen.who), CHUNK):
+    for at in range(0, len(today.who), CHUNK):
         part = slice(at, at + CHUNK)
-        who, offered = seen.who[part], seen.candidates[part]
-        own = arm[who].astype(int)
-        models = recommenders.models[here.instance[who], own]
+        who, offered = today.who[part], today.candidates[part]
+        arms = arm[who].astype(int)
+        models = recommenders.models[here.instance[who], arms]
         predicted = _encoded(here, who[:, None], offered) @ models
-        score = alphas[own][:, None] / (1 + np.exp(-predicted[..., 0])) + predicted[..., 1]
-        best = (score + config.noise * seen.noise[part]).argmax(1)
+        score = alphas[arms][:, None] / (1 + np.exp(-predicted[..., 0])) + predicted[..., 1]
+        best = (score + config.noise * today.noise[part]).argmax(1)
         parts.append(np.take_along_axis(offered, best[:, None], 1)[:, 0])
     return np.concatenate(parts)
 
@@ -241,7 +241,7 @@ class _Recommenders:
     def learn(
         self,
         here: Place,
-        seen: _Day,
+        today: _Day,
         what: np.ndarray,
         log: dict[str, np.ndarray],
         arm: np.ndarray,
@@ -251,34 +251,34 @@ class _Recommenders:
         """One pass over the day's rows in random order."""
         order = np.random.default_rng([self.config.seed, 2, day]).permutation(len(what))
         labels = np.column_stack([log["is_like"], np.log1p(log["play_time_ms"] / 1000)])
-        instance = here.instance[seen.who[order]]
+        instance = here.instance[today.who[order]]
         for number in range(self.config.instances):
-            own = order[instance == number]
-            for at in range(0, len(own), self.config.batch):
-                rows = own[at : at + self.config.batch]
-                shown = _encoded(here, seen.who[rows], what[rows])
-                treated = arm[seen.who[rows]]
-                for place, weight in enumerate(self._weights(number, shown, treated, test)):
-                    models = self.models[number, place]
-                    models -= self.config.lr * gradient(shown, labels[rows], models, weight)
+            bucket = order[instance == number]
+            for at in range(0, len(bucket), self.config.batch):
+                rows = bucket[at : at + self.config.batch]
+                inputs = _encoded(here, today.who[rows], what[rows])
+                treated = arm[today.who[rows]]
+                for side, weight in enumerate(self._weights(number, inputs, treated, test)):
+                    models = self.models[number, side]
+                    models -= self.config.lr * gradient(inputs, labels[rows], models, weight)
 
     def _weights(
-        self, number: int, shown: np.ndarray, treated: np.ndarray, test: bool
+        self, number: int, inputs: np.ndarray, treated: np.ndarray, test: bool
     ) -> Iterator[np.ndarray]:
         """Of the control's models, then of the treatment's."""
         if test and self.designs:
-            weights = self.designs[number].weigh(shown[None], treated[None])
+            weights = self.designs[number].weigh(inputs[None], treated[None])
             yield weights.control[0]
             yield weights.treatment[0]
         else:
-            ones = np.ones(len(shown), np.float32)
+            ones = np.ones(len(inputs), np.float32)
             yield ones
             yield ones
 
 
 def _log(
     here: Place,
-    seen: _Day,
+    today: _Day,
     what: np.ndarray,
     log: dict[str, np.ndarray],
     arm: np.ndarray | None,
@@ -288,22 +288,22 @@ def _log(
     spent = log["play_time_ms"] + log["profile_stay_time"] + log["comment_stay_time"]
     until = np.cumsum(spent + 1000 * BREAK)
     before = until - spent - 1000 * BREAK
-    first = np.searchsorted(seen.session, np.arange(len(seen.starts)))
-    time = 1000 * seen.starts[seen.session] + before - before[first][seen.session]
+    first = np.searchsorted(today.session, np.arange(len(today.starts)))
+    time = 1000 * today.starts[today.session] + before - before[first][today.session]
     here_time = pl.from_epoch(pl.col("time_ms") + 1000 * BEIJING, "ms")
-    own = None if arm is None else np.array(ARMS)[arm[seen.who].astype(int)].tolist()
+    arm_names = None if arm is None else np.array(ARMS)[arm[today.who].astype(int)].tolist()
     return (
-        pl.DataFrame({"user_id": seen.who, "video_id": what, "time_ms": time.astype(np.int64)})
+        pl.DataFrame({"user_id": today.who, "video_id": what, "time_ms": time.astype(np.int64)})
         .with_columns(
             (here_time.dt.strftime("%Y%m%d").cast(pl.Int64)).alias("date"),
             (here_time.dt.hour().cast(pl.Int64) * 100).alias("hourmin"),
             *(pl.Series(name, values) for name, values in log.items()),
             pl.lit(int(chance)).cast(pl.Int64).alias("is_rand"),
             pl.lit(1).cast(pl.Int64).alias("tab"),
-            pl.Series("arm", own, pl.String)
-            if own is not None
+            pl.Series("arm", arm_names, pl.String)
+            if arm_names is not None
             else pl.lit(None, pl.String).alias("arm"),
-            pl.Series("instance", here.instance[seen.who]).cast(pl.Int64),
+            pl.Series("instance", here.instance[today.who]).cast(pl.Int64),
         )
         .select(*COLUMNS, "arm", "instance")
         .sort("time_ms", "user_id")

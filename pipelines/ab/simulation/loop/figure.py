@@ -26,10 +26,10 @@ def distributions(
             panel.axvline(truth[metric], color=INK, linewidth=1.4)
             for height, values in enumerate(estimates.values()):
                 color = PALETTE[height % len(PALETTE)]
-                found = values[:, place]
-                jitter = height + random.uniform(-0.22, 0.22, len(found))
-                panel.plot(found, jitter, ".", color=color, alpha=0.45, markersize=4)
-                panel.plot(found.mean(), height, "|", color=color, markersize=22, mew=2.6)
+                column = values[:, place]
+                jitter = height + random.uniform(-0.22, 0.22, len(column))
+                panel.plot(column, jitter, ".", color=color, alpha=0.45, markersize=4)
+                panel.plot(column.mean(), height, "|", color=color, markersize=22, mew=2.6)
             panel.set_yticks(range(len(estimates)), list(estimates) if place == 0 else [])
             panel.invert_yaxis()
             panel.set_title(f"{metric}, {title}")

@@ -165,43 +165,43 @@ def _warm_up(config: LoopConfig, random: np.random.Generator, replications: int)
     models = np.zeros((replications, WIDTH, 2), np.float32)
     alpha = np.float32(config.alpha_control)
     for step in range(config.random_steps + config.warm_steps):
-        seen = visits(random, (replications, config.users), config.videos)
+        arrivals = visits(random, (replications, config.users), config.videos)
         if step < config.random_steps:
-            shown = seen.videos[:, :, 0]
+            choices = arrivals.videos[:, :, 0]
         else:
-            predicted = seen.videos @ models[:, None]
-            shown = _choose(seen, predicted, alpha, config.noise)
-        labels, _ = _answers(seen, shown)
-        models -= config.lr * gradient(shown, labels, models, np.float32(1))
+            predicted = arrivals.videos @ models[:, None]
+            choices = _choose(arrivals, predicted, alpha, config.noise)
+        labels, _ = _answers(arrivals, choices)
+        models -= config.lr * gradient(choices, labels, models, np.float32(1))
     return models
 
 
 def _choose(
-    seen: Visits, predicted: np.ndarray, alpha: np.ndarray | np.float32, noise: float
+    arrivals: Visits, predicted: np.ndarray, alpha: np.ndarray | np.float32, noise: float
 ) -> np.ndarray:
     """The videos shown, `(..., users, WIDTH)`; `predicted` is `(..., users, videos, heads)`."""
-    score = alpha / (1 + np.exp(-predicted[..., 0])) + predicted[..., 1] + noise * seen.taste
+    score = alpha / (1 + np.exp(-predicted[..., 0])) + predicted[..., 1] + noise * arrivals.taste
     best = score.argmax(-1)
-    return np.take_along_axis(seen.videos, best[..., None, None], -2)[..., 0, :]
+    return np.take_along_axis(arrivals.videos, best[..., None, None], -2)[..., 0, :]
 
 
-def _answers(seen: Visits, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _answers(arrivals: Visits, videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Whether users finish and how long they stay, `(..., users, 2)`, and what was to be
     expected."""
-    expected = np.stack([finish_rate(shown), mean_stay(shown)], -1)
-    realised = np.stack([seen.finish < expected[..., 0], seen.stay * expected[..., 1]], -1)
+    expected = np.stack([finish_rate(videos), mean_stay(videos)], -1)
+    realised = np.stack([arrivals.finish < expected[..., 0], arrivals.stay * expected[..., 1]], -1)
     return realised, expected
 
 
 def gradient(
-    shown: np.ndarray, labels: np.ndarray, models: np.ndarray, weights: np.ndarray | np.float32
+    inputs: np.ndarray, labels: np.ndarray, models: np.ndarray, weights: np.ndarray | np.float32
 ) -> np.ndarray:
     """`(..., width, heads)` of the weighted mean losses of two linear heads: logistic for the
     first, half the square for the second."""
-    predicted = shown @ models
+    predicted = inputs @ models
     predicted[..., 0] = 1 / (1 + np.exp(-predicted[..., 0]))
     errors = (predicted - labels) * np.expand_dims(weights, -1)
-    return np.swapaxes(shown, -1, -2) @ errors.astype(np.float32) / np.float32(shown.shape[-2])
+    return np.swapaxes(inputs, -1, -2) @ errors.astype(np.float32) / np.float32(inputs.shape[-2])
 
 
 class _Test:
@@ -227,47 +227,47 @@ class _Test:
         config = self.config
         size = (self.rows, config.users // config.instances)
         tally = _Tally(self.rows, len(self.names))
-        told: dict[str, list[dict[str, float]]] = {name: [] for name in config.designs}
+        design_facts: dict[str, list[dict[str, float]]] = {name: [] for name in config.designs}
         for _ in range(config.steps):
-            seen = visits(random, size, config.videos)
-            for place, treated in enumerate(self._deal(seen)):
+            arrivals = visits(random, size, config.videos)
+            for place, treated in enumerate(self._deal(arrivals)):
                 alpha = np.where(treated, config.alpha_treatment, config.alpha_control)[..., None]
-                predicted = self._predict(seen, place, treated)
-                shown = _choose(seen, predicted, alpha.astype(np.float32), config.noise)
-                realised, expected = _answers(seen, shown)
-                self._learn(place, shown, realised, treated)
-                tally.add(place, treated, shown, realised, expected)
+                predicted = self._predict(arrivals, place, treated)
+                choices = _choose(arrivals, predicted, alpha.astype(np.float32), config.noise)
+                realised, expected = _answers(arrivals, choices)
+                self._learn(place, choices, realised, treated)
+                tally.add(place, treated, choices, realised, expected)
             for name, design in zip(config.designs, self.designs, strict=True):
-                told[name].append(design.facts())
-        facts = {name: _mean(steps[len(steps) // 2 :]) for name, steps in told.items()}
+                design_facts[name].append(design.facts())
+        facts = {name: _mean(steps[len(steps) // 2 :]) for name, steps in design_facts.items()}
         return tally.outcome(self.shape, facts)
 
-    def _deal(self, seen: Visits) -> list[np.ndarray]:
+    def _deal(self, arrivals: Visits) -> list[np.ndarray]:
         """Who is treated, by world: all, none, then by chance."""
-        chance = seen.arm < self.share
+        chance = arrivals.arm < self.share
         whole = np.ones_like(chance)
         return [whole, ~whole, *(chance for _ in self.designs)]
 
-    def _predict(self, seen: Visits, place: int, treated: np.ndarray) -> np.ndarray:
+    def _predict(self, arrivals: Visits, place: int, treated: np.ndarray) -> np.ndarray:
         """By the model of each user's arm."""
         pair = self.models[:, place]
         both = np.concatenate([pair[:, 0], pair[:, 1]], -1)
-        rows, users, videos, width = seen.videos.shape
-        flat = seen.videos.reshape(rows, users * videos, width) @ both
-        found = flat.reshape(rows, users, videos, 2, 2)
-        return np.where(treated[..., None, None], found[..., 0, :], found[..., 1, :])
+        rows, users, videos, width = arrivals.videos.shape
+        flat = arrivals.videos.reshape(rows, users * videos, width) @ both
+        by_arm = flat.reshape(rows, users, videos, 2, 2)
+        return np.where(treated[..., None, None], by_arm[..., 0, :], by_arm[..., 1, :])
 
     def _learn(
-        self, place: int, shown: np.ndarray, labels: np.ndarray, treated: np.ndarray
+        self, place: int, videos: np.ndarray, labels: np.ndarray, treated: np.ndarray
     ) -> None:
         if place < 2:
-            own = treated.astype(np.float32)
-            weights = (own, 1 - own)
+            treatment = treated.astype(np.float32)
+            weights = (treatment, 1 - treatment)
         else:
-            weights = self.designs[place - 2].weigh(shown, treated)
+            weights = self.designs[place - 2].weigh(videos, treated)
         for arm, weight in enumerate(weights):
             models = self.models[:, place, arm]
-            models -= self.config.lr * gradient(shown, labels, models, weight)
+            models -= self.config.lr * gradient(videos, labels, models, weight)
 
 
 class _Tally:
@@ -281,17 +281,17 @@ class _Tally:
         self,
         place: int,
         treated: np.ndarray,
-        shown: np.ndarray,
+        videos: np.ndarray,
         realised: np.ndarray,
         expected: np.ndarray,
     ) -> None:
-        short = shown[..., -2]
+        short = videos[..., -2]
         did = np.stack([short, realised[..., 1], realised[..., 0]], -1)
         hoped = np.stack([short, expected[..., 1], expected[..., 0]], -1)
         for arm, members in enumerate((treated, ~treated)):
-            kept = members[:, :, None]
+            mask = members[:, :, None]
             for total, values in zip(self.sums, (hoped, did, did**2), strict=True):
-                total[:, place, arm] += (values * kept).sum(1)
+                total[:, place, arm] += (values * mask).sum(1)
             self.users[:, place, arm] += members.sum(1)
 
     def outcome(self, shape: tuple[int, int], facts: dict[str, dict[str, float]]) -> Outcome:
@@ -310,5 +310,5 @@ def _seed(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
-def _mean(told: list[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([facts[name] for facts in told])) for name in told[0]}
+def _mean(steps: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([facts[name] for facts in steps])) for name in steps[0]}

@@ -18,26 +18,26 @@ NOTE = (
 )
 
 
-def table(config: LoopConfig, found: Study) -> Table:
+def table(config: LoopConfig, study: Study) -> Table:
     """A line for each metric and design: how far from the truth, or how often wrong in an A/A."""
     treated = (
-        f"{found.share:.0%} treated, {found.replications} replications of {config.steps} steps"
+        f"{study.share:.0%} treated, {study.replications} replications of {config.steps} steps"
     )
-    shown = Table(title=treated, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD)
+    grid = Table(title=treated, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD)
     if not config.null:
-        shown.caption = NOTE
-    shown.add_column("metric")
-    shown.add_column("design")
+        grid.caption = NOTE
+    grid.add_column("metric")
+    grid.add_column("design")
     columns = REJECTIONS if config.null else ERRORS
     for heading in columns:
-        shown.add_column(heading, justify="right")
+        grid.add_column(heading, justify="right")
     for metric in METRICS:
-        lines = [line for line in found.lines if line.metric == metric]
+        lines = [line for line in study.lines if line.metric == metric]
         for line in lines:
             name = metric if line is lines[0] else ""
             cells = [cell(line) for cell in columns.values()]
-            shown.add_row(name, line.design, *cells, end_section=line is lines[-1])
-    return shown
+            grid.add_row(name, line.design, *cells, end_section=line is lines[-1])
+    return grid
 
 
 def _or_dash(value: float | None, form: str) -> str:
@@ -65,19 +65,19 @@ REJECTIONS: dict[str, Callable[[Line], str]] = {
 """The same in an A/A."""
 
 
-def sentences(config: LoopConfig, found: Study) -> list[str]:
+def sentences(config: LoopConfig, study: Study) -> list[str]:
     """What came out, in words."""
-    return _null(found) if config.null else _effect(found)
+    return _null(study) if config.null else _effect(study)
 
 
-def _effect(found: Study) -> list[str]:
-    told = [_bias(found), _spread(found), _splitting(found), _naive(found)]
-    return [sentence for sentence in told if sentence]
+def _effect(study: Study) -> list[str]:
+    lines = [_bias(study), _spread(study), _splitting(study), _naive(study)]
+    return [sentence for sentence in lines if sentence]
 
 
-def _bias(found: Study) -> str:
+def _bias(study: Study) -> str:
     left = {
-        m: found.line("weighted", m).left for m in METRICS if _has(found, "weighted", "pooling")
+        m: study.line("weighted", m).left for m in METRICS if _has(study, "weighted", "pooling")
     }
     known = {metric: share for metric, share in left.items() if share is not None}
     if not known:
@@ -90,22 +90,22 @@ def _bias(found: Study) -> str:
     )
 
 
-def _spread(found: Study) -> str:
+def _spread(study: Study) -> str:
     """Whether weighting varies less than splitting; few replications do not tell."""
-    if not _has(found, "weighted", "splitting") or found.replications < ENOUGH:
+    if not _has(study, "weighted", "splitting") or study.replications < ENOUGH:
         return ""
-    ratios = [found.line("weighted", m).std / found.line("splitting", m).std for m in METRICS]
+    ratios = [study.line("weighted", m).std / study.line("splitting", m).std for m in METRICS]
     return (
         f"Its estimates vary {min(ratios):.2f} to {max(ratios):.2f} times as much as splitting's."
     )
 
 
-def _splitting(found: Study) -> str:
+def _splitting(study: Study) -> str:
     """Whether splitting does as well as weighting, by root mean square error."""
-    if not _has(found, "weighted", "splitting"):
+    if not _has(study, "weighted", "splitting"):
         return ""
     as_well = [
-        m for m in METRICS if found.line("splitting", m).rmse <= found.line("weighted", m).rmse
+        m for m in METRICS if study.line("splitting", m).rmse <= study.line("weighted", m).rmse
     ]
     if not as_well:
         return "Splitting has the larger root mean square error on every metric."
@@ -116,8 +116,8 @@ def _splitting(found: Study) -> str:
     )
 
 
-def _naive(found: Study) -> str:
-    ratios = [line.std / line.naive_se for line in found.lines]
+def _naive(study: Study) -> str:
+    ratios = [line.std / line.naive_se for line in study.lines]
     return (
         f"The usual standard error is too small: estimates vary {min(ratios):.1f} to "
         f"{max(ratios):.1f} times as much, since models that keep learning are a source of chance, "
@@ -125,27 +125,29 @@ def _naive(found: Study) -> str:
     )
 
 
-def _null(found: Study) -> list[str]:
-    told = []
-    for design in dict.fromkeys(line.design for line in found.lines):
-        lines = [line for line in found.lines if line.design == design]
-        high = _most(found.replications)
+def _null(study: Study) -> list[str]:
+    verdicts = []
+    for design in dict.fromkeys(line.design for line in study.lines):
+        lines = [line for line in study.lines if line.design == design]
+        high = _most(study.replications)
         worst = max(lines, key=lambda line: line.rejected)
         if worst.rejected > high:
-            told.append(
+            verdicts.append(
                 f"{design}: the usual test is wrong. It sees a difference on {worst.metric} in "
                 f"{worst.rejected:.0%} of tests without one; 5 % would be right."
             )
         else:
-            told.append(
+            verdicts.append(
                 f"{design}: the usual test rejects at most {worst.rejected:.0%}, as it may."
             )
         by_instances = [x for x in lines if x.rejected_by_instances is not None]
         if by_instances:
             most = max(x.rejected_by_instances or 0.0 for x in by_instances)
             holds = "holds" if most <= high else "does not hold"
-            told.append(f"{design}: the interval over instances {holds}, with at most {most:.0%}.")
-    return told
+            verdicts.append(
+                f"{design}: the interval over instances {holds}, with at most {most:.0%}."
+            )
+    return verdicts
 
 
 def _most(replications: int) -> float:
@@ -154,5 +156,5 @@ def _most(replications: int) -> float:
     return float(stats.binom.isf(0.001, replications, ALPHA)) / replications
 
 
-def _has(found: Study, *designs: str) -> bool:
-    return set(designs) <= {line.design for line in found.lines}
+def _has(study: Study, *designs: str) -> bool:
+    return set(designs) <= {line.design for line in study.lines}

@@ -97,7 +97,7 @@ def study(config: LoopConfig, share: float, outcome: Outcome) -> Study:
     lines = []
     for place, design in enumerate(worlds(config)[2:], 2):
         hoped = expected[:, place, 0] - expected[:, place, 1]
-        found = realised[:, place, 0] - realised[:, place, 1]
+        measured = realised[:, place, 0] - realised[:, place, 1]
         variance = squared[:, place] - realised[:, place] ** 2
         se = np.sqrt((variance / users[:, place, :, None]).sum(1))
         bias = (hoped - effects).mean(0)
@@ -110,11 +110,11 @@ def study(config: LoopConfig, share: float, outcome: Outcome) -> Study:
                     float(truth[m]),
                     float(bias[m]),
                     float((hoped - effects)[:, m].std(ddof=1) / np.sqrt(len(hoped))),
-                    float(found[:, m].std(ddof=1)),
-                    float(np.sqrt(((found[:, m] - truth[m]) ** 2).mean())),
+                    float(measured[:, m].std(ddof=1)),
+                    float(np.sqrt(((measured[:, m] - truth[m]) ** 2).mean())),
                     float(se[:, m].mean()),
                     None,
-                    float((2 * stats.norm.sf(np.abs(found[:, m]) / se[:, m]) < ALPHA).mean()),
+                    float((2 * stats.norm.sf(np.abs(measured[:, m]) / se[:, m]) < ALPHA).mean()),
                     _by_instances(outcome.realised[:, place, ..., m]),
                     paper[0][m] if paper else None,
                     paper[1][m] if paper else None,
@@ -146,8 +146,8 @@ def _means(parts: np.ndarray, users: np.ndarray) -> np.ndarray:
     without users, such as the control where all are treated, has none."""
     with np.errstate(invalid="ignore"):
         share = (users / users.sum(2, keepdims=True))[..., None]
-        found: np.ndarray = (parts * share).sum(2)
-    return found
+        means: np.ndarray = (parts * share).sum(2)
+    return means
 
 
 def _by_instances(means: np.ndarray) -> float | None:
@@ -155,8 +155,8 @@ def _by_instances(means: np.ndarray) -> float | None:
     0."""
     if means.shape[1] < 2:
         return None
-    found = stats.ttest_1samp(means[..., 0] - means[..., 1], 0, axis=1)
-    return float((found.pvalue < ALPHA).mean())
+    test = stats.ttest_1samp(means[..., 0] - means[..., 1], 0, axis=1)
+    return float((test.pvalue < ALPHA).mean())
 
 
 def _with_share_of_pooling(lines: Sequence[Line]) -> list[Line]:

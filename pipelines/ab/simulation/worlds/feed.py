@@ -32,24 +32,24 @@ class FeedWorld(FeedConfig, WorldConfig):
         """Write a log a day with KuaiRand's columns and `arm`, tables of users and videos, and
         `truth.json`: what launching the treatment would change, from two worlds without a test."""
         here = place(self)
-        treatment = live(here, everyone(here, True), None, progress=_told(progress, TREATED))
-        control = live(here, everyone(here, False), None, progress=_told(progress, CONTROL))
+        treatment = live(here, everyone(here, True), None, progress=_titled(progress, TREATED))
+        control = live(here, everyone(here, False), None, progress=_titled(progress, CONTROL))
         (folder / LOG).mkdir()
 
         def keep(day: pl.DataFrame) -> None:
             day.write_parquet(folder / LOG / f"log_standard_{day['date'][0]}.parquet")
 
-        test = live(here, here.treated, self.design, keep, _told(progress, TEST))
+        test = live(here, here.treated, self.design, keep, _titled(progress, TEST))
         here.users.table.write_parquet(folder / "user_features.parquet")
         here.videos.table.write_parquet(folder / "video_features_basic.parquet")
-        found = _truth(here, treatment, control, test)
-        (folder / TRUTH).write_text(json.dumps(found, indent=2), encoding="utf-8")
+        truth = _truth(here, treatment, control, test)
+        (folder / TRUTH).write_text(json.dumps(truth, indent=2), encoding="utf-8")
         return Simulated(
-            (_table(found),),
-            (_sentence(found),),
+            (_table(truth),),
+            (_sentence(truth),),
             {
                 f"{part}/{name}": numbers[part]
-                for name, numbers in found["metrics"].items()
+                for name, numbers in truth["metrics"].items()
                 for part in ("effect", "bias")
             },
         )
@@ -58,7 +58,7 @@ class FeedWorld(FeedConfig, WorldConfig):
 TREATED, CONTROL, TEST = "all treated", "none treated", "the test"
 
 
-def _told(progress: Progress, what: str) -> Any:
+def _titled(progress: Progress, what: str) -> Any:
     return lambda done, of: progress(what, done, of)
 
 
@@ -70,10 +70,10 @@ def _truth(here: Place, treatment: World, control: World, test: World) -> dict[s
             "control": c,
             "treatment": t,
             "effect": t - c,
-            "in_the_test": seen_t - seen_c,
-            "bias": (seen_t - seen_c) - (t - c),
+            "in_the_test": test_t - test_c,
+            "bias": (test_t - test_c) - (t - c),
         }
-        for name, t, c, seen_t, seen_c in zip(
+        for name, t, c, test_t, test_c in zip(
             EXPECTED, *map(np.ndarray.tolist, worlds), strict=True
         )
     }
@@ -88,16 +88,16 @@ def _truth(here: Place, treatment: World, control: World, test: World) -> dict[s
     }
 
 
-def _table(found: dict[str, Any]) -> Table:
-    title = f"What launching the treatment would change, and what {found['design']} shows of it"
-    shown = Table(title=title, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD)
+def _table(truth: dict[str, Any]) -> Table:
+    title = f"What launching the treatment would change, and what {truth['design']} shows of it"
+    grid = Table(title=title, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD)
     for place_, heading in enumerate(("metric", *PARTS.values())):
-        shown.add_column(heading, justify="right" if place_ else "left")
-    for name, numbers in found["metrics"].items():
+        grid.add_column(heading, justify="right" if place_ else "left")
+    for name, numbers in truth["metrics"].items():
         signed = ("effect", "in_the_test", "bias")
         cells = (f"{numbers[p]:{'+' if p in signed else ''}.4f}" for p in PARTS)
-        shown.add_row(name, *cells)
-    return shown
+        grid.add_row(name, *cells)
+    return grid
 
 
 PARTS = {
@@ -110,10 +110,10 @@ PARTS = {
 """Key of `truth.json` to heading."""
 
 
-def _sentence(found: dict[str, Any]) -> str:
-    users = found["users"]
+def _sentence(truth: dict[str, Any]) -> str:
+    users = truth["users"]
     return (
-        f"{found['impressions']:,} impressions of the test, by {users['control']:,} users in "
+        f"{truth['impressions']:,} impressions of the test, by {users['control']:,} users in "
         f"control and {users['treatment']:,} in treatment. The bias holds which users were dealt "
         "to which arm, too; `kind: loop` plays many tests and tells the two apart."
     )

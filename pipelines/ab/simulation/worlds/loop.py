@@ -10,7 +10,7 @@ from fulcrum.pipelines.ab.simulation.loop.play import LoopConfig, play
 from fulcrum.pipelines.ab.simulation.loop.report import sentences, table
 from fulcrum.pipelines.ab.simulation.loop.study import estimates, study
 from fulcrum.pipelines.ab.simulation.worlds.base import Progress, Simulated, WorldConfig
-from fulcrum.pipelines.figures import run as figures
+from fulcrum.pipelines.figures.run import save
 
 NUMBERS, PICTURE = "loop.json", "loop.png"
 
@@ -32,23 +32,23 @@ class LoopWorld(LoopConfig, WorldConfig):
                 len(os.sched_getaffinity(0)),
                 lambda done, of, what=what: progress(what, done, of),  # type: ignore[misc]
             )
-            found = study(self, share, outcome)
-            studies.append(found)
-            rows.append((what, found.truth, estimates(self, outcome)))
-        numbers = [found.document() for found in studies]
+            result = study(self, share, outcome)
+            studies.append(result)
+            rows.append((what, result.truth, estimates(self, outcome)))
+        numbers = [result.document() for result in studies]
         (folder / NUMBERS).write_text(json.dumps(numbers, indent=2), encoding="utf-8")
-        figures.save(distributions(rows), folder / PICTURE)
+        save(distributions(rows), folder / PICTURE)
         return Simulated(
-            tuple(table(self, found) for found in studies),
+            tuple(table(self, result) for result in studies),
             tuple(
-                f"{found.share:.0%} treated. {sentence}"
-                for found in studies
-                for sentence in sentences(self, found)
+                f"{result.share:.0%} treated. {sentence}"
+                for result in studies
+                for sentence in sentences(self, result)
             ),
             {
-                f"{part}/{line.design}/{line.metric}/{found.share:g}": getattr(line, part)
-                for found in studies
-                for line in found.lines
+                f"{part}/{line.design}/{line.metric}/{result.share:g}": getattr(line, part)
+                for result in studies
+                for line in result.lines
                 for part in ("bias", "std", "rmse", "rejected")
             },
         )

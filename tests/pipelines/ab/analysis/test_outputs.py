@@ -12,7 +12,7 @@ from fulcrum.pipelines.ab.analysis import facts
 from fulcrum.pipelines.ab.analysis.outputs import CONFIG, NUMBERS, PAGE, RUNS, Analysis, analyze
 from fulcrum.pipelines.ab.log.experiment import Experiment, problems
 from fulcrum.pipelines.config.load import read, to_yaml
-from fulcrum.pipelines.tracking import mlflow as tracking
+from fulcrum.pipelines.tracking.mlflow import client
 from tests.pipelines.ab.logs import BEGAN, experiment, log
 from tests.pipelines.comparison.test_page import Parsed
 
@@ -65,27 +65,30 @@ def test_the_planted_effect_is_found(rich: Analysis) -> None:
 
 
 def test_every_part_says_something(rich: Analysis) -> None:
-    found = rich.facts
-    assert [metric.name for metric in found.metrics] == ["ctr", "watch", "rows", "nothing"]
-    assert found.metrics[2].effects[0].guardrail == "passes"
-    assert found.metrics[3].problem is not None
-    assert found.sound and not found.withheld
-    assert found.segments is not None and len(found.segments.effects) == 3
-    assert found.over_time[0].p[-1] < 0.05
-    assert len(found.days[0].days) == 7
-    assert found.days[0].retrained == ("2024-03-08",)
-    assert len(found.off_policy) == 2
-    assert found.interference is not None
+    answers = rich.facts
+    assert [metric.name for metric in answers.metrics] == ["ctr", "watch", "rows", "nothing"]
+    assert answers.metrics[2].effects[0].guardrail == "passes"
+    assert answers.metrics[3].problem is not None
+    assert answers.sound and not answers.withheld
+    assert answers.segments is not None and len(answers.segments.effects) == 3
+    assert answers.over_time[0].p[-1] < 0.05
+    assert len(answers.days[0].days) == 7
+    assert answers.days[0].retrained == ("2024-03-08",)
+    assert len(answers.off_policy) == 2
+    assert answers.interference is not None
 
 
 def test_what_is_told_is_told_once_and_holds_every_part(rich: Analysis) -> None:
-    told, found = rich.facts.told, rich.facts
-    assert len(told) == len(set(told))
-    assert told[0].startswith("ctr is better in treatment than in control: ")
-    assert found.interference is not None
-    for sentence in (*[v.sentence for v in found.off_policy], *found.interference.sentences):
-        assert sentence in told
-    assert any("nothing is not compared: " in line and "constant" in line for line in told)
+    lines, answers = rich.facts.sentences, rich.facts
+    assert len(lines) == len(set(lines))
+    assert lines[0].startswith("ctr is better in treatment than in control: ")
+    assert answers.interference is not None
+    for sentence in (
+        *[v.sentence for v in answers.off_policy],
+        *answers.interference.sentences,
+    ):
+        assert sentence in lines
+    assert any("nothing is not compared: " in line and "constant" in line for line in lines)
 
 
 def test_numbers_round_trip_through_json(rich: Analysis) -> None:
@@ -105,7 +108,7 @@ def test_the_page_is_whole_and_needs_nothing_else(rich: Analysis) -> None:
     assert html.count("<img ") == html.count('" alt="') == len(FIGURES)
     assert {"nan", "None", "inf", "True", "False"}.isdisjoint(page.words)
     text = " ".join(page.words)
-    for sentence in rich.facts.told:
+    for sentence in rich.facts.sentences:
         assert " ".join(sentence.split()) in text
 
 
@@ -114,11 +117,11 @@ def test_the_experiment_is_kept_as_it_was_read(rich: Analysis) -> None:
 
 
 def test_the_run_holds_numbers_words_and_files(rich: Analysis, store: str) -> None:
-    client = tracking.client(store)
-    found = client.get_experiment_by_name(RUNS)
-    assert found is not None
-    (run,) = client.search_runs(
-        [found.experiment_id], "tags.withheld = 'False' and run_name = 'shop'"
+    store_client = client(store)
+    runs = store_client.get_experiment_by_name(RUNS)
+    assert runs is not None
+    (run,) = store_client.search_runs(
+        [runs.experiment_id], "tags.withheld = 'False' and run_name = 'shop'"
     )
     effect = rich.facts.metrics[0].effects[0].effect
     assert run.info.status == "FINISHED"
@@ -126,9 +129,9 @@ def test_the_run_holds_numbers_words_and_files(rich: Analysis, store: str) -> No
     assert run.data.metrics["low/ctr/treatment"] == effect.low
     assert run.data.metrics["sample_ratio_p"] == rich.facts.checks[0].numbers["p_value"]
     assert run.data.tags["verdict"] == rich.facts.headline
-    files = {item.path for item in client.list_artifacts(run.info.run_id)}
+    files = {item.path for item in store_client.list_artifacts(run.info.run_id)}
     assert {PAGE, NUMBERS, CONFIG, "figures"} <= files
-    pictures = [item.path for item in client.list_artifacts(run.info.run_id, "figures")]
+    pictures = [item.path for item in store_client.list_artifacts(run.info.run_id, "figures")]
     assert sorted(pictures) == [f"figures/{name}.png" for name in FIGURES]
 
 
@@ -157,8 +160,8 @@ def test_a_broken_deal_withholds_effects(fulcrum: Any, written: Write, tmp_path:
     assert done.stdout.startswith("Stop: sample ratio, ")
     assert "not as designed: the deal or the log is broken" in done.stdout
     assert "interval" not in done.stdout
-    found = facts.load(tmp_path / "out" / NUMBERS)
-    assert found.withheld and found.judged == [] and found.segments is None and not found.days
+    result = facts.load(tmp_path / "out" / NUMBERS)
+    assert result.withheld and result.judged == [] and result.segments is None and not result.days
     text = " ".join(Parsed((tmp_path / "out" / PAGE).read_text()).words)
     assert "Effects are withheld" in text
     assert "difference" not in text
@@ -185,7 +188,7 @@ def bad(name: str) -> tuple[pl.DataFrame, Experiment]:
     policy = {"off_policy": {"propensity": "chance", "action": "item"}}
     later = pl.when(treated).then(pl.col("time") + pl.duration(days=30)).otherwise("time")
     alternating = pl.Series("arm", ["control", "treatment"] * len(rows))[: len(rows)]
-    found: dict[str, tuple[pl.DataFrame, Experiment]] = {
+    cases: dict[str, tuple[pl.DataFrame, Experiment]] = {
         "users in both arms": (rows.with_columns(alternating), experiment()),
         "an arm without rows": (rows.filter(~treated), experiment()),
         "a constant metric": (rows.with_columns(click=1.0), experiment()),
@@ -203,7 +206,7 @@ def bad(name: str) -> tuple[pl.DataFrame, Experiment]:
             experiment(interference={"features": {"user_id": {"kind": "categorical"}}}),
         ),
     }
-    return found[name]
+    return cases[name]
 
 
 @pytest.mark.parametrize(

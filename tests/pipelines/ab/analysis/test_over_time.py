@@ -24,9 +24,9 @@ def units(rows: pl.DataFrame, folder: Path, test: Experiment = SEQUENTIAL) -> Un
 
 
 def test_the_course_ends_at_the_effect_of_all_units(tmp_path: Path) -> None:
-    found = units(log(users=600, lift=0.2), tmp_path)
-    [course] = over_time.courses(found, SEQUENTIAL, "ctr")
-    arms = [found.users("ctr", found.arm(arm)) for arm in ("control", "treatment")]
+    gathered = units(log(users=600, lift=0.2), tmp_path)
+    [course] = over_time.courses(gathered, SEQUENTIAL, "ctr")
+    arms = [gathered.users("ctr", gathered.arm(arm)) for arm in ("control", "treatment")]
     whole = compare(*arms)
     assert course.users[-1] == 600
     assert course.difference[-1] == pytest.approx(whole.difference)
@@ -61,10 +61,10 @@ def test_an_effect_that_grows_is_a_trend(tmp_path: Path) -> None:
     day = (pl.col("time").dt.day() - 4).cast(pl.Float64)
     grown = pl.when(arm="treatment").then(pl.col("click") + 0.05 * day).otherwise("click")
     test = experiment()
-    [found] = over_time.daily(units(rows.with_columns(click=grown), tmp_path, test), test, "ctr")
-    assert found.days == tuple(f"2024-03-{day:02d}" for day in range(4, 11))
-    assert found.slope_low < 0.05 < found.slope_high
-    assert "it is not the same at the end as at the beginning" in found.sentence
+    [daily] = over_time.daily(units(rows.with_columns(click=grown), tmp_path, test), test, "ctr")
+    assert daily.days == tuple(f"2024-03-{day:02d}" for day in range(4, 11))
+    assert daily.slope_low < 0.05 < daily.slope_high
+    assert "it is not the same at the end as at the beginning" in daily.sentence
 
 
 def test_days_of_new_models_are_marked(tmp_path: Path) -> None:
@@ -72,20 +72,20 @@ def test_days_of_new_models_are_marked(tmp_path: Path) -> None:
     rows = log(users=300)
     newer = (pl.col("arm") == "treatment") & (pl.col("time").dt.day() >= 6)
     version = pl.when(newer).then(2).otherwise(1) + 10 * (pl.col("user_id") % 2)
-    own = {"time": {"column": "time"}, "version": "version", "instance": "half"}
-    test = experiment(log=own)
+    columns = {"time": {"column": "time"}, "version": "version", "instance": "half"}
+    test = experiment(log=columns)
     rows = rows.with_columns(version=version, half=pl.col("user_id") % 2)
-    [found] = over_time.daily(units(rows, tmp_path, test), test, "ctr")
-    assert found.retrained == ("2024-03-06",)
+    [marked] = over_time.daily(units(rows, tmp_path, test), test, "ctr")
+    assert marked.retrained == ("2024-03-06",)
     [plain] = over_time.daily(units(rows, tmp_path, experiment()), experiment(), "ctr")
     assert plain.retrained == ()
 
 
 def test_a_steady_effect_shows_no_trend(tmp_path: Path) -> None:
     test = experiment()
-    [found] = over_time.daily(units(log(users=600, lift=0.1), tmp_path, test), test, "ctr")
-    assert found.p_value > 0.05
-    assert found.sentence.endswith(": no trend shown.")
+    [daily] = over_time.daily(units(log(users=600, lift=0.1), tmp_path, test), test, "ctr")
+    assert daily.p_value > 0.05
+    assert daily.sentence.endswith(": no trend shown.")
 
 
 def test_what_needs_more_is_told_in_notes_beside_all_else(tmp_path: Path) -> None:

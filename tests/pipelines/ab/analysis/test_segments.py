@@ -13,7 +13,7 @@ from fulcrum.pipelines.ab.statistics.multiplicity import benjamini_hochberg
 from tests.pipelines.ab.logs import experiment, log
 
 
-def asked(rows: pl.DataFrame, folder: Path, alpha: float = 0.05) -> Segments:
+def effects_by_country(rows: pl.DataFrame, folder: Path, alpha: float = 0.05) -> Segments:
     rows.write_parquet(folder / "log.parquet")
     test = experiment(segments={"country": "country"}, alpha=alpha)
     return segments.by_segment(
@@ -30,42 +30,46 @@ def mixed() -> pl.DataFrame:
 
 
 def test_an_effect_of_one_segment_is_found_there_only(tmp_path: Path) -> None:
-    found = asked(mixed(), tmp_path)
-    by_value = {one.value: one for one in found.effects}
+    result = effects_by_country(mixed(), tmp_path)
+    by_value = {one.value: one for one in result.effects}
     assert list(by_value) == ["de", "fr", "jp"]
     assert by_value["jp"].effect.low < 0.3 < by_value["jp"].effect.high
     assert [value for value, one in by_value.items() if one.adjusted_p < 0.05] == ["jp"]
-    [differ] = found.heterogeneity
+    [differ] = result.heterogeneity
     assert differ.p_value < 1e-6
-    assert found.sentences[0].startswith("In country jp, ctr differs between treatment and control")
-    assert found.sentences[-1].startswith(
+    assert result.sentences[0].startswith(
+        "In country jp, ctr differs between treatment and control"
+    )
+    assert result.sentences[-1].startswith(
         "The effect of treatment differs between values of country"
     )
 
 
 def test_p_values_are_adjusted_over_all_segments(tmp_path: Path) -> None:
-    found = asked(mixed(), tmp_path)
-    raw = [one.effect.p_value for one in found.effects]
-    assert [one.adjusted_p for one in found.effects] == pytest.approx(benjamini_hochberg(raw))
+    result = effects_by_country(mixed(), tmp_path)
+    raw = [one.effect.p_value for one in result.effects]
+    assert [one.adjusted_p for one in result.effects] == pytest.approx(benjamini_hochberg(raw))
 
 
 def test_no_effect_anywhere_is_said_so(tmp_path: Path) -> None:
-    found = asked(log(users=600), tmp_path)
-    assert found.sentences[0] == "No difference shown in ctr in any of 3 segments."
-    assert "is not shown to differ between values of country" in found.sentences[1]
+    result = effects_by_country(log(users=600), tmp_path)
+    assert result.sentences[0] == "No difference shown in ctr in any of 3 segments."
+    assert "is not shown to differ between values of country" in result.sentences[1]
 
 
 def test_a_segment_with_three_users_is_left_out_by_name(tmp_path: Path) -> None:
     few = pl.when(pl.col("user_id") < 3).then(pl.lit("li")).otherwise("country").alias("country")
-    found = asked(log(users=400).with_columns(few), tmp_path)
-    assert [one.value for one in found.effects] == ["de", "fr", "jp"]
-    [left_out] = found.left_out
+    result = effects_by_country(log(users=400).with_columns(few), tmp_path)
+    assert [one.value for one in result.effects] == ["de", "fr", "jp"]
+    [left_out] = result.left_out
     assert left_out.startswith("country li (too few units: ")
     assert left_out.endswith("30 of each are needed)")
 
 
 def test_intervals_have_the_declared_level(tmp_path: Path) -> None:
-    wide, narrow = (asked(log(users=600), tmp_path, alpha).effects[0] for alpha in (0.01, 0.2))
+    wide, narrow = (
+        effects_by_country(log(users=600), tmp_path, alpha).effects[0] for alpha in (0.01, 0.2)
+    )
     ends = [one.effect.high - one.effect.low for one in (wide, narrow)]
     assert ends[0] / ends[1] == pytest.approx(2.5758 / 1.2816, rel=0.02)
 
@@ -74,6 +78,6 @@ def test_only_the_largest_of_many_values_are_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segments, "MOST", 2)
-    found = asked(log(users=601), tmp_path)  # 201 in de, 200 in fr and in jp
-    assert [one.value for one in found.effects] == ["de", "fr"]
-    assert found.left_out == ("1 smaller values of country",)
+    result = effects_by_country(log(users=601), tmp_path)  # 201 in de, 200 in fr and in jp
+    assert [one.value for one in result.effects] == ["de", "fr"]
+    assert result.left_out == ("1 smaller values of country",)

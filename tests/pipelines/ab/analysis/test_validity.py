@@ -17,13 +17,13 @@ def checks(rows: pl.DataFrame, folder: Path, test: Experiment | None = None) -> 
     return {check.name: check for check in analysed(rows, folder, test).checks}
 
 
-def failing(found: dict[str, Check]) -> list[str]:
-    return [name for name, check in found.items() if not check.holds]
+def failing(results: dict[str, Check]) -> list[str]:
+    return [name for name, check in results.items() if not check.holds]
 
 
 def test_a_fair_test_passes_them_all(tmp_path: Path) -> None:
-    found = checks(log(users=1000, before=7), tmp_path, experiment(pre_period={"until": BEGAN}))
-    assert list(found) == [
+    results = checks(log(users=1000, before=7), tmp_path, experiment(pre_period={"until": BEGAN}))
+    assert list(results) == [
         "sample ratio",
         "sample ratio by day",
         "sample ratio along the way",
@@ -31,23 +31,23 @@ def test_a_fair_test_passes_them_all(tmp_path: Path) -> None:
         "repeated rows",
         "balance before the test",
     ]
-    assert failing(found) == []
+    assert failing(results) == []
 
 
 def test_units_that_are_lost_are_a_broken_deal(tmp_path: Path) -> None:
     rows = log(users=2000).filter(~TREATED | (pl.col("user_id") % 4 > 0))
-    found = checks(rows, tmp_path)
-    assert "sample ratio" in failing(found)
-    assert found["sample ratio"].stops
-    assert found["sample ratio"].numbers["p_value"] < 0.001
+    results = checks(rows, tmp_path)
+    assert "sample ratio" in failing(results)
+    assert results["sample ratio"].stops
+    assert results["sample ratio"].numbers["p_value"] < 0.001
 
 
 def test_a_filter_that_loses_units_of_one_arm_is_seen_after_it(tmp_path: Path) -> None:
     where = "arm = 'control' or country <> 'jp'"
     test = experiment(log={"time": {"column": "time"}, "where": where})
-    found = checks(log(users=2000), tmp_path, test)
-    assert found["sample ratio"].holds
-    assert not found["sample ratio after filters"].holds
+    results = checks(log(users=2000), tmp_path, test)
+    assert results["sample ratio"].holds
+    assert not results["sample ratio after filters"].holds
 
 
 def test_one_day_of_a_broken_deal_is_named(tmp_path: Path) -> None:
@@ -56,9 +56,9 @@ def test_one_day_of_a_broken_deal_is_named(tmp_path: Path) -> None:
     other = pl.when(pl.col("user_id") % 5 == 0, ~TREATED).then(1).otherwise(0)
     wrong = rows.filter(~((pl.col("user_id") % 5 == 0) & TREATED))
     wrong = wrong.with_columns(pl.col("time") + other * pl.duration(days=1))
-    found = checks(wrong, tmp_path)
-    assert "not as designed in " in found["sample ratio by day"].sentence
-    assert "2024-03-05" in found["sample ratio by day"].sentence
+    results = checks(wrong, tmp_path)
+    assert "not as designed in " in results["sample ratio by day"].sentence
+    assert "2024-03-05" in results["sample ratio by day"].sentence
 
 
 def test_a_segment_of_a_broken_deal_is_named(tmp_path: Path) -> None:
@@ -66,9 +66,9 @@ def test_a_segment_of_a_broken_deal_is_named(tmp_path: Path) -> None:
     rows = log(users=9000, days=1)
     lost = TREATED & (pl.col("user_id") % 12 == 2)
     test = experiment(segments={"country": "country"})
-    found = checks(rows.filter(~lost), tmp_path, test)
-    assert "sample ratio by country" in failing(found)
-    assert found["sample ratio by country"].sentence.startswith(
+    results = checks(rows.filter(~lost), tmp_path, test)
+    assert "sample ratio by country" in failing(results)
+    assert results["sample ratio by country"].sentence.startswith(
         "By country, 3 values: not as designed in jp (smallest p "
     )
     assert failing(checks(rows, tmp_path, test)) == []
@@ -86,26 +86,26 @@ def test_shares_that_were_declared_are_those_that_count(tmp_path: Path) -> None:
 def test_repeated_rows_are_counted_and_doubted(tmp_path: Path) -> None:
     rows = log(users=300)
     twice = pl.concat([rows, rows.head(len(rows) // 10)])
-    found = checks(twice, tmp_path)
-    assert failing(found) == ["repeated rows"]
-    assert found["repeated rows"].numbers["rows"] == len(rows) // 10
-    assert not found["repeated rows"].stops
+    results = checks(twice, tmp_path)
+    assert failing(results) == ["repeated rows"]
+    assert results["repeated rows"].numbers["rows"] == len(rows) // 10
+    assert not results["repeated rows"].stops
 
 
 def test_outcomes_that_one_arm_loses_are_doubted(tmp_path: Path) -> None:
     rows = log(users=600)
     lost = pl.when(TREATED, pl.col("item") < 5).then(None).otherwise("click").alias("click")
-    found = checks(rows.with_columns(lost), tmp_path)
-    assert failing(found) == ["missing outcomes of ctr"]
+    results = checks(rows.with_columns(lost), tmp_path)
+    assert failing(results) == ["missing outcomes of ctr"]
     share = rows.filter(TREATED).select((pl.col("item") < 5).mean()).item()
-    assert found["missing outcomes of ctr"].numbers["share.treatment"] == pytest.approx(share)
+    assert results["missing outcomes of ctr"].numbers["share.treatment"] == pytest.approx(share)
 
 
 def test_outcomes_that_both_arms_lose_alike_are_told_only(tmp_path: Path) -> None:
     lost = pl.when(pl.col("item") < 5).then(None).otherwise("click").alias("click")
-    found = checks(log(users=600).with_columns(lost), tmp_path)
-    assert failing(found) == []
-    assert "alike" in found["missing outcomes of ctr"].sentence
+    results = checks(log(users=600).with_columns(lost), tmp_path)
+    assert failing(results) == []
+    assert "alike" in results["missing outcomes of ctr"].sentence
 
 
 def before(users: int, more: float) -> pl.DataFrame:
@@ -118,34 +118,34 @@ def before(users: int, more: float) -> pl.DataFrame:
 
 def test_arms_that_differed_before_are_doubted(tmp_path: Path) -> None:
     test = experiment(pre_period={"until": BEGAN})
-    found = checks(before(1000, 0.1), tmp_path, test)
-    assert failing(found) == ["balance before the test"]
-    assert "not alike" in found["balance before the test"].sentence
+    results = checks(before(1000, 0.1), tmp_path, test)
+    assert failing(results) == ["balance before the test"]
+    assert "not alike" in results["balance before the test"].sentence
 
 
 def test_what_chance_explains_in_a_small_test_is_no_alarm(tmp_path: Path) -> None:
     """With 20 users an arm, chance alone makes .1 standard deviations nearly always."""
-    found = checks(log(users=40, before=7), tmp_path, experiment(pre_period={"until": BEGAN}))
-    numbers = found["balance before the test"].numbers.values()
+    results = checks(log(users=40, before=7), tmp_path, experiment(pre_period={"until": BEGAN}))
+    numbers = results["balance before the test"].numbers.values()
     assert max(map(abs, numbers)) > 0.1
-    assert found["balance before the test"].holds
+    assert results["balance before the test"].holds
 
 
 def test_a_doubt_stands_before_the_verdict(tmp_path: Path) -> None:
     rows = log(users=300)
-    found: Facts = analysed(pl.concat([rows, rows]), tmp_path)
-    assert found.headline.startswith("With doubt, because a check failed (repeated rows): ctr: no ")
-    assert not found.withheld and not found.sound
+    facts: Facts = analysed(pl.concat([rows, rows]), tmp_path)
+    assert facts.headline.startswith("With doubt, because a check failed (repeated rows): ctr: no ")
+    assert not facts.withheld and not facts.sound
 
 
 @pytest.mark.parametrize("until", ["2024-03-04", "2020-01-01"])
 def test_a_missing_pre_period_is_told_and_nothing_is_adjusted(until: str, tmp_path: Path) -> None:
-    found = analysed(log(users=200), tmp_path, experiment(pre_period={"until": until}))
-    assert found.notes[0] == (
+    facts = analysed(log(users=200), tmp_path, experiment(pre_period={"until": until}))
+    assert facts.notes[0] == (
         f"The log has no row from before {until}, so there is no pre-period: effects are not "
         "adjusted, and balance before the test is not checked."
     )
-    assert found.judged[0].cuped is None
+    assert facts.judged[0].cuped is None
 
 
 def test_a_pre_period_of_other_users_is_told(tmp_path: Path) -> None:
@@ -156,9 +156,9 @@ def test_a_pre_period_of_other_users_is_told(tmp_path: Path) -> None:
         arm=pl.lit(None, pl.String),
     )
     test = experiment(pre_period={"until": BEGAN})
-    found = analysed(pl.concat([rows, others]), tmp_path, test)
-    assert found.notes[0].startswith(f"No unit of the test has a row from before {BEGAN}")
-    assert found.judged[0].cuped is None
+    facts = analysed(pl.concat([rows, others]), tmp_path, test)
+    assert facts.notes[0].startswith(f"No unit of the test has a row from before {BEGAN}")
+    assert facts.judged[0].cuped is None
 
 
 def test_standardised_differences_by_hand() -> None:

@@ -26,8 +26,8 @@ def judged(rows: pl.DataFrame, folder: Path, test: Experiment) -> list[Metric]:
 
 
 def only(rows: pl.DataFrame, folder: Path, metric: dict[str, Any], **changes: Any) -> Judged:
-    [found] = judged(rows, folder, experiment(metrics={"m": metric}, **changes))
-    [effect] = found.effects
+    [metric_result] = judged(rows, folder, experiment(metrics={"m": metric}, **changes))
+    [effect] = metric_result.effects
     return effect
 
 
@@ -66,9 +66,9 @@ def test_rows_that_are_doubled_add_no_knowledge(tmp_path: Path) -> None:
 
 
 def test_a_fall_is_better_where_down_is_good(tmp_path: Path) -> None:
-    found = only(log(users=800, lift=-0.1), tmp_path, PRIMARY | {"better": "down"})
-    assert found.verdict == "better"
-    assert found.sentences[0].startswith("m is better in treatment than in control: ")
+    effect = only(log(users=800, lift=-0.1), tmp_path, PRIMARY | {"better": "down"})
+    assert effect.verdict == "better"
+    assert effect.sentences[0].startswith("m is better in treatment than in control: ")
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_p_values_are_adjusted_within_a_role(role: str, adjust: Any, tmp_path: P
             for name, value in {"a": "watch", "b": "1", "c": "click * 2"}.items()
         },
     }
-    found = judged(log(users=400, lift=0.03), tmp_path, experiment(metrics=metrics))
-    main, *others = (metric.effects[0] for metric in found)
+    judged_metrics = judged(log(users=400, lift=0.03), tmp_path, experiment(metrics=metrics))
+    main, *others = (metric.effects[0] for metric in judged_metrics)
     assert main.adjusted_p == main.raw.p_value and main.adjustment == "none"
     raw = [one.raw.p_value for one in others]
     assert [one.adjusted_p for one in others] == pytest.approx(adjust(raw))
@@ -110,8 +110,8 @@ def test_the_first_metric_is_the_primary_one(tmp_path: Path) -> None:
 
 
 def test_no_difference_is_said_with_what_could_have_been_found(tmp_path: Path) -> None:
-    found = only(log(users=400), tmp_path, PRIMARY)
-    [sentence] = found.sentences
+    effect = only(log(users=400), tmp_path, PRIMARY)
+    [sentence] = effect.sentences
     assert sentence.startswith("m: no difference shown between treatment and control: ")
     assert "95 % interval" in sentence
     assert sentence.endswith("is what a test of this size finds in 80 % of cases.")
@@ -139,8 +139,8 @@ def with_models(luck: float) -> pl.DataFrame:
     """Treatment is better by .1, and each instance is off by its luck of training."""
     rows = log(users=2000, lift=0.1).with_columns(instance=pl.col("user_id") % 10)
     treated = (rows["arm"] == "treatment").to_numpy().astype(int)
-    own = LUCK[treated, rows["instance"].to_numpy()]
-    return rows.with_columns(click=pl.col("click") + luck * pl.Series(own))
+    luck_of_row = LUCK[treated, rows["instance"].to_numpy()]
+    return rows.with_columns(click=pl.col("click") + luck * pl.Series(luck_of_row))
 
 
 INSTANCES = {"log": {"time": {"column": "time"}, "instance": "instance"}}
@@ -160,9 +160,9 @@ def test_luck_of_training_is_in_the_interval_over_instances_only(tmp_path: Path)
 
 
 def test_what_users_show_of_lucky_models_is_told_with_care(tmp_path: Path) -> None:
-    found = only(with_models(1.0), tmp_path, PRIMARY, **INSTANCES)
-    assert found.verdict != "no difference shown"
-    assert found.sentences[1].endswith("need not for the recommenders behind them.")
+    effect = only(with_models(1.0), tmp_path, PRIMARY, **INSTANCES)
+    assert effect.verdict != "no difference shown"
+    assert effect.sentences[1].endswith("need not for the recommenders behind them.")
 
 
 def test_an_instance_without_users_enough_loses_only_the_instances(tmp_path: Path) -> None:
@@ -172,10 +172,12 @@ def test_an_instance_without_users_enough_loses_only_the_instances(tmp_path: Pat
     rows = log(users=200).with_columns(
         alone.alias("instance"), pl.coalesce(treated, control, "arm").alias("arm")
     )
-    found = only(rows, tmp_path, PRIMARY, **INSTANCES)
-    assert found.instances is None
-    assert found.instances_problem is not None and found.instances_problem.startswith("instance 9")
-    assert "nothing is known of the chance of training" in found.sentences[1]
+    effect = only(rows, tmp_path, PRIMARY, **INSTANCES)
+    assert effect.instances is None
+    assert effect.instances_problem is not None and effect.instances_problem.startswith(
+        "instance 9"
+    )
+    assert "nothing is known of the chance of training" in effect.sentences[1]
 
 
 def test_intervals_that_disagree_are_told(tmp_path: Path) -> None:
@@ -183,6 +185,6 @@ def test_intervals_that_disagree_are_told(tmp_path: Path) -> None:
     rows = log(users=60).with_columns(
         watch=pl.when(pl.col("user_id") == 7).then(1e6).otherwise("watch")
     )
-    found = only(rows, tmp_path, MEAN)
-    assert not found.agree
-    assert "trust neither before you know which users cause it" in found.sentences[-1]
+    effect = only(rows, tmp_path, MEAN)
+    assert not effect.agree
+    assert "trust neither before you know which users cause it" in effect.sentences[-1]

@@ -26,19 +26,19 @@ def units(rows: pl.DataFrame, folder: Path, test: Experiment | None = None) -> U
 
 def test_a_unit_is_one_row_with_the_sums_of_its_rows(tmp_path: Path) -> None:
     rows = log(users=300)
-    found = units(rows, tmp_path)
+    gathered = units(rows, tmp_path)
     by_hand = rows.group_by("user_id").agg(
         pl.col("click").sum(), pl.len(), pl.col("time").min().dt.epoch("us").alias("first")
     )
-    both = found.frame.with_columns(pl.col(UNIT).cast(pl.Int64)).join(
+    both = gathered.frame.with_columns(pl.col(UNIT).cast(pl.Int64)).join(
         by_hand, left_on=UNIT, right_on="user_id"
     )
-    assert len(both) == len(found.frame) == 300
+    assert len(both) == len(gathered.frame) == 300
     assert (both[numerator("ctr")] == both["click"]).all()
     assert (both[ROWS] == both["len"]).all()
     assert (both[FIRST] == both["first"]).all()
-    assert found.frame[FIRST].is_sorted()
-    assert found.rows == len(rows)
+    assert gathered.frame[FIRST].is_sorted()
+    assert gathered.rows == len(rows)
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -79,11 +79,11 @@ def test_where_and_derived_columns_are_as_in_a_run(tmp_path: Path) -> None:
         },
         metrics={"long": {"kind": "mean", "value": "long", "role": "primary"}},
     )
-    found = units(rows, tmp_path, test)
-    kept = rows.filter(pl.col("country") != "jp")
-    assert found.frame[numerator("long")].sum() == (kept["watch"] > 20).sum()
-    assert found.filtered == len(rows) - len(kept)
-    assert sum(found.dealt.values()) == 200  # before the filter
+    gathered = units(rows, tmp_path, test)
+    remaining = rows.filter(pl.col("country") != "jp")
+    assert gathered.frame[numerator("long")].sum() == (remaining["watch"] > 20).sum()
+    assert gathered.filtered == len(rows) - len(remaining)
+    assert sum(gathered.dealt.values()) == 200  # before the filter
 
 
 def test_side_tables_say_what_rows_lack(tmp_path: Path) -> None:
@@ -104,17 +104,17 @@ def test_side_tables_say_what_rows_lack(tmp_path: Path) -> None:
 def test_rows_before_the_test_are_the_past_of_units(tmp_path: Path) -> None:
     rows = log(users=200, before=7)
     test = experiment(pre_period={"until": BEGAN})
-    found = units(rows, tmp_path, test)
+    gathered = units(rows, tmp_path, test)
     past = rows.filter(pl.col("time") < pl.lit(BEGAN).str.to_datetime())
     here = set(rows.filter(pl.col("time") >= pl.lit(BEGAN).str.to_datetime())["user_id"])
-    assert found.before == len(past)
-    assert set(found.frame[UNIT].cast(pl.Int64)) == here
+    assert gathered.before == len(past)
+    assert set(gathered.frame[UNIT].cast(pl.Int64)) == here
     clicks = past.filter(pl.col("user_id").is_in(list(here)))["click"].sum()
-    assert found.frame[f"before.{numerator('ctr')}"].sum() == clicks
-    users = found.users("ctr", found.arm("control"))
+    assert gathered.frame[f"before.{numerator('ctr')}"].sum() == clicks
+    users = gathered.users("ctr", gathered.arm("control"))
     assert users.before is not None
     with_past = set(past["user_id"])
-    alone = [int(u) not in with_past for u in found.arm("control")[UNIT]]
+    alone = [int(u) not in with_past for u in gathered.arm("control")[UNIT]]
     assert (np.isnan(users.before) == alone).all()
 
 
@@ -135,10 +135,14 @@ def test_units_in_both_arms_are_counted_and_left_out(tmp_path: Path) -> None:
     extra = rows.group_by("user_id").first().with_columns(other.alias("arm"))
     both = pl.concat([rows, extra.select(rows.columns)])
     crossers = (both.group_by("user_id").agg(pl.col("arm").n_unique())["arm"] > 1).sum()
-    found = units(both, tmp_path)
-    assert found.crossed == crossers > 0
-    assert len(found.frame) == 100 - crossers
-    assert found.test.select(pl.len()).collect().item() == found.rows == found.frame[ROWS].sum()
+    gathered = units(both, tmp_path)
+    assert gathered.crossed == crossers > 0
+    assert len(gathered.frame) == 100 - crossers
+    assert (
+        gathered.test.select(pl.len()).collect().item()
+        == gathered.rows
+        == gathered.frame[ROWS].sum()
+    )
 
 
 def test_rows_without_an_arm_are_outside_the_test(tmp_path: Path) -> None:
@@ -146,9 +150,9 @@ def test_rows_without_an_arm_are_outside_the_test(tmp_path: Path) -> None:
     outside = rows.with_columns(
         pl.col("user_id") + 1000, pl.lit(None, pl.String).alias("arm"), click=99.0
     )
-    found = units(pl.concat([rows, outside]), tmp_path)
-    assert found.outside == len(rows)
-    assert found.frame.equals(units(rows, tmp_path).frame)
+    gathered = units(pl.concat([rows, outside]), tmp_path)
+    assert gathered.outside == len(rows)
+    assert gathered.frame.equals(units(rows, tmp_path).frame)
 
 
 def wrong(name: str, rows: pl.DataFrame) -> pl.DataFrame:
@@ -233,6 +237,6 @@ def test_an_experiment_without_an_analysis_is_told(tmp_path: Path) -> None:
 
 
 def test_every_unit_of_an_arm_is_its_own(tmp_path: Path) -> None:
-    found = units(log(users=80), tmp_path)
-    assert sum(len(found.arm(arm)) for arm in ("control", "treatment")) == len(found.frame)
-    assert found.arm("control")[ARM].unique().to_list() == ["control"]
+    gathered = units(log(users=80), tmp_path)
+    assert sum(len(gathered.arm(arm)) for arm in ("control", "treatment")) == len(gathered.frame)
+    assert gathered.arm("control")[ARM].unique().to_list() == ["control"]

@@ -9,7 +9,7 @@ from fulcrum.pipelines.ab.simulation.simulate import CONFIG, RUNS, simulate
 from fulcrum.pipelines.ab.simulation.worlds import WORLDS
 from fulcrum.pipelines.config.load import read, to_yaml
 from fulcrum.pipelines.console.terminal import as_text, messages
-from fulcrum.pipelines.tracking import mlflow as tracking
+from fulcrum.pipelines.tracking.mlflow import client
 
 SMALL = {
     "loop": {
@@ -45,17 +45,17 @@ def test_the_family_is_complete():
 def test_files_and_run_hold_what_came_out(kind, tmp_path):
     uri = f"sqlite:///{tmp_path / 'runs.db'}"
     done = simulate(small(kind), tmp_path / "world", uri, messages)
-    assert done.found.sentences and as_text(*done.found.tables).strip()
+    assert done.result.sentences and as_text(*done.result.tables).strip()
     assert all(file.exists() for file in done.files)
     assert read(Simulation, tmp_path / "world" / CONFIG) == small(kind)
-    client = tracking.client(uri)
-    experiment = client.get_experiment_by_name(RUNS)
+    store_client = client(uri)
+    experiment = store_client.get_experiment_by_name(RUNS)
     assert experiment is not None
-    (run,) = client.search_runs([experiment.experiment_id])
+    (run,) = store_client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
     assert run.data.params["kind"] == kind
-    assert {name.replace(" ", "_") for name in done.found.metrics} <= run.data.metrics.keys()
-    logged = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {name.replace(" ", "_") for name in done.result.metrics} <= run.data.metrics.keys()
+    logged = {file.path for file in store_client.list_artifacts(run.info.run_id)}
     numbers = {"loop": "loop.json", "feed": "truth.json"}[kind]
     assert {CONFIG, numbers} <= logged
     json.loads((tmp_path / "world" / numbers).read_text())

@@ -15,8 +15,8 @@ def rows(seed: int, users: int = 200, most: int = 6) -> tuple[np.ndarray, ...]:
     """Values, units and arms; rows of a unit hang together."""
     rng = np.random.default_rng(seed)
     units = np.repeat(np.arange(users), rng.integers(1, most + 1, users))
-    own, treated = rng.normal(2, 1, users), rng.permutation(users) % 2 == 0
-    return own[units] + rng.normal(0, 0.3, len(units)), units, treated[units]
+    level, treated = rng.normal(2, 1, users), rng.permutation(users) % 2 == 0
+    return level[units] + rng.normal(0, 0.3, len(units)), units, treated[units]
 
 
 def test_one_row_a_user_has_the_error_of_two_means():

@@ -23,7 +23,7 @@ def entries(seed: int, slope: float = 0.0, users: int = 200, days: int = 6):
 
 def test_each_day_has_its_own_effect():
     numerator, denominator, units, day, treated = entries(0)
-    found = novelty.trend(numerator, denominator, units, day, treated)
+    trend = novelty.trend(numerator, denominator, units, day, treated)
     for place in (0, 5):
         effect = effects.compare(
             *(
@@ -31,19 +31,19 @@ def test_each_day_has_its_own_effect():
                 for chosen in ((day == place) & ~treated, (day == place) & treated)
             )
         )
-        assert found.effects[place] == pytest.approx(effect.difference)
+        assert trend.effects[place] == pytest.approx(effect.difference)
         half = stats.norm.ppf(0.975) * effect.se
-        assert found.high[place] == pytest.approx(effect.difference + half)
+        assert trend.high[place] == pytest.approx(effect.difference + half)
 
 
 def test_the_slope_is_that_of_a_weighted_line():
     numerator, denominator, units, day, treated = entries(1, slope=0.2)
-    found = novelty.trend(numerator, denominator, units, day, treated)
+    trend = novelty.trend(numerator, denominator, units, day, treated)
     sizes = [[np.sum((day == d) & (treated == t)) for d in range(6)] for t in (False, True)]
     weights = 1 / (1 / np.array(sizes)).sum(axis=0)
-    line = np.polyfit(np.arange(6), found.effects, 1, w=np.sqrt(weights))
-    assert found.slope == pytest.approx(line[0])
-    assert found.slope_low < 0.2 < found.slope_high and found.p_value < 0.01
+    line = np.polyfit(np.arange(6), trend.effects, 1, w=np.sqrt(weights))
+    assert trend.slope == pytest.approx(line[0])
+    assert trend.slope_low < 0.2 < trend.slope_high and trend.p_value < 0.01
 
 
 def test_a_lasting_effect_is_accused_as_often_as_alpha_says():
@@ -55,8 +55,8 @@ def test_a_lasting_effect_is_accused_as_often_as_alpha_says():
 def test_days_with_one_arm_alone_are_left_out_and_two_days_are_no_trend():
     numerator, denominator, units, day, treated = entries(2)
     alone = ~((day == 3) & treated)
-    found = novelty.trend(*(v[alone] for v in (numerator, denominator, units, day, treated)))
-    np.testing.assert_array_equal(found.days, [0, 1, 2, 4, 5])
+    trend = novelty.trend(*(v[alone] for v in (numerator, denominator, units, day, treated)))
+    np.testing.assert_array_equal(trend.days, [0, 1, 2, 4, 5])
     few = day < 2
     with pytest.raises(DataError, match="2 days with two or more users in both arms"):
         novelty.trend(*(v[few] for v in (numerator, denominator, units, day, treated)))

@@ -42,12 +42,12 @@ def test_the_values_by_hand():
         np.array([0.25, 0.5, 1]),
         np.array([0.5, 0.25, 0]),
     )
-    found = ips(rewards, logging, target)
-    assert found.value == pytest.approx(2 / 3)
-    assert found.effective_size == pytest.approx(2.5**2 / (4 + 1 / 4))
-    assert found.largest_weight == 2
+    value = ips(rewards, logging, target)
+    assert value.value == pytest.approx(2 / 3)
+    assert value.effective_size == pytest.approx(2.5**2 / (4 + 1 / 4))
+    assert value.largest_weight == 2
     se = np.std([2, 0, 0], ddof=1) / np.sqrt(3)
-    assert (found.low, found.high) == pytest.approx((2 / 3 - 1.959964 * se, 2 / 3 + 1.959964 * se))
+    assert (value.low, value.high) == pytest.approx((2 / 3 - 1.959964 * se, 2 / 3 + 1.959964 * se))
     assert snips(rewards, logging, target).value == pytest.approx(2 / 2.5)
     predicted, expected = np.array([0.5, 0.5, 0]), np.array([0.4, 0.6, 0.2])
     by_both = doubly_robust(rewards, logging, target, predicted, expected)
@@ -57,10 +57,10 @@ def test_the_values_by_hand():
 @pytest.mark.parametrize("place", range(3), ids=["ips", "snips", "doubly robust"])
 def test_intervals_hold_the_true_value(place):
     """300 logs of 2,000 rows: .95 to three binomial standard errors (.0126)."""
-    found = [values(seed)[place] for seed in range(300)]
-    assert np.mean([v.low < TRUTH < v.high for v in found]) > 0.95 - 3 * 0.0126
-    mean = np.mean([v.value for v in found])
-    assert mean == pytest.approx(TRUTH, abs=4 * np.std([v.value for v in found]) / np.sqrt(300))
+    estimates = [values(seed)[place] for seed in range(300)]
+    assert np.mean([v.low < TRUTH < v.high for v in estimates]) > 0.95 - 3 * 0.0126
+    mean = np.mean([v.value for v in estimates])
+    assert mean == pytest.approx(TRUTH, abs=4 * np.std([v.value for v in estimates]) / np.sqrt(300))
 
 
 def test_the_model_makes_the_interval_shorter():
@@ -72,8 +72,8 @@ def test_the_model_makes_the_interval_shorter():
 @given(st.integers(0, 2**32 - 1))
 def test_a_policy_valued_from_its_own_log_is_the_mean_reward(seed):
     context, action, rewards = log(seed, 200)
-    own = LOGGING[context, action]
-    for value in (ips(rewards, own, own), snips(rewards, own, own)):
+    logging = LOGGING[context, action]
+    for value in (ips(rewards, logging, logging), snips(rewards, logging, logging)):
         assert value.value == pytest.approx(rewards.mean())
         assert value.effective_size == pytest.approx(200)
         half = 1.959964 * rewards.std(ddof=1) / np.sqrt(200)
@@ -126,8 +126,8 @@ def test_a_log_that_says_nothing_is_refused(rewards, target, says):
 def test_a_policy_is_its_frequencies():
     policy = empirical_policy(np.array(["a", "b", "a", "c"]), np.array([1, 1, 1, 2]))
     np.testing.assert_allclose(policy.chance, [[2 / 3, 1 / 3, 0], [0, 0, 1]])
-    found = policy.of(np.array(["a", "c", "c", "z"]), np.array([1, 1, 2, 2]))
-    np.testing.assert_allclose(found, [2 / 3, 0, 1, 0])
+    chances = policy.of(np.array(["a", "c", "c", "z"]), np.array([1, 1, 2, 2]))
+    np.testing.assert_allclose(chances, [2 / 3, 0, 1, 0])
     with pytest.raises(
         DataError, match="1 of 2 rows have a context that the target policy never met"
     ):
@@ -157,6 +157,6 @@ def test_predictions_are_means_drawn_to_the_mean_of_all():
     target = empirical_policy(actions, np.zeros(20, int))
     predicted, expected = predict_rewards(rewards, actions, np.zeros(20, int), target, folds=20)
     mean = 10 / 19  # of those that a row of action 0 sees
-    own, other = PSEUDO * mean / (9 + PSEUDO), (10 + PSEUDO * mean) / (10 + PSEUDO)
-    assert predicted[0] == pytest.approx(own)
-    assert expected[0] == pytest.approx((own + other) / 2)
+    same, other = PSEUDO * mean / (9 + PSEUDO), (10 + PSEUDO * mean) / (10 + PSEUDO)
+    assert predicted[0] == pytest.approx(same)
+    assert expected[0] == pytest.approx((same + other) / 2)

@@ -24,8 +24,10 @@ def test_so_many_users_find_the_effect_as_often_as_said():
     """Means of 2,000 tests drawn at once; .8 to four binomial standard errors."""
     users = users_needed(1.0, 0.2)
     se = np.sqrt(4 / users)
-    found = np.abs(np.random.default_rng(0).normal(0.2, se, 2000)) > stats.norm.ppf(0.975) * se
-    assert found.mean() == pytest.approx(0.8, abs=4 * np.sqrt(0.8 * 0.2 / 2000))
+    significant = (
+        np.abs(np.random.default_rng(0).normal(0.2, se, 2000)) > stats.norm.ppf(0.975) * se
+    )
+    assert significant.mean() == pytest.approx(0.8, abs=4 * np.sqrt(0.8 * 0.2 / 2000))
 
 
 def test_days_are_read_off_the_growth_of_users():

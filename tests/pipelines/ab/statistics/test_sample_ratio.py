@@ -12,9 +12,9 @@ HALVES = {"control": 0.5, "treatment": 0.5}
 
 def test_two_arms_have_the_chi_square_of_their_counts():
     """(60 - 50)² / 50 twice is 4, one degree of freedom."""
-    found = sample_ratio.check({"control": 60, "treatment": 40}, HALVES)
-    assert found.p_value == pytest.approx(special.chdtrc(1, 4), rel=1e-9)
-    assert found.holds and found.expected == {"control": 50, "treatment": 50}
+    ratio = sample_ratio.check({"control": 60, "treatment": 40}, HALVES)
+    assert ratio.p_value == pytest.approx(special.chdtrc(1, 4), rel=1e-9)
+    assert ratio.holds and ratio.expected == {"control": 50, "treatment": 50}
 
 
 def test_a_million_users_half_a_percent_off_alarm():
@@ -41,9 +41,9 @@ def test_an_arm_without_users_alarms():
 def test_the_bayes_factor_is_that_of_a_dirichlet_prior():
     """Two users with prior 50 : 50. The chance of `treatment` twice is 50 / 100 · 51 / 101 under
     the prior and 1 / 4 under equal shares."""
-    found = sample_ratio.sequential(["treatment", "treatment"], HALVES)
+    log_factors = sample_ratio.sequential(["treatment", "treatment"], HALVES)
     expected = [np.log(50 / 100 / 0.5), np.log(50 / 100 * 51 / 101 / 0.25)]
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(log_factors, expected, atol=1e-12)
 
 
 def test_watching_finds_a_bad_deal_and_seldom_alarms_at_a_good_one():

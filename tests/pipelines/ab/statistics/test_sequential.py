@@ -29,7 +29,7 @@ def part(users: Users, chosen: np.ndarray) -> Users:
 
 def test_after_each_user_it_knows_what_those_so_far_say():
     users, treated = arrivals(0)
-    path = sequential.path(users, treated)
+    path = sequential.sample_path(users, treated)
     assert path.users[-1] == 300
     for place in (0, 57, -1):
         so_far = np.arange(300) < path.users[place]
@@ -41,16 +41,16 @@ def test_after_each_user_it_knows_what_those_so_far_say():
 def test_it_begins_when_both_arms_have_twenty():
     users, _ = arrivals(1)
     treated = np.arange(300) >= 100
-    assert sequential.path(users, treated).users[0] == 120
+    assert sequential.sample_path(users, treated).users[0] == 120
     with pytest.raises(DataError, match="100 users in control and 19 in treatment"):
         few = np.arange(300) < 119
-        sequential.path(part(users, few), treated[few])
+        sequential.sample_path(part(users, few), treated[few])
 
 
 def test_the_formulas_by_hand():
     """n = 50 paired differences of variance V."""
     n, variance, mean, tau, alpha, best = 50, 2.0, 0.6, 0.3, 0.05, 40
-    path = sequential.Path(np.array([n]), np.array([mean]), np.array([np.sqrt(variance / n)]))
+    path = sequential.SamplePath(np.array([n]), np.array([mean]), np.array([np.sqrt(variance / n)]))
     total = variance + n * tau**2
     ratio = np.sqrt(variance / total) * np.exp(n**2 * tau**2 * mean**2 / (2 * variance * total))
     assert sequential.msprt(path, tau=tau) == pytest.approx([1 / ratio], rel=1e-9)
@@ -64,7 +64,7 @@ def test_the_formulas_by_hand():
 @settings(max_examples=20, deadline=None)
 @given(SEEDS, st.floats(0, 0.2), st.sampled_from([0.5, 0.2]))
 def test_p_falls_below_alpha_where_the_sequence_first_leaves_zero(seed, effect, share):
-    path = sequential.path(*arrivals(seed, effect=effect, share=share))
+    path = sequential.sample_path(*arrivals(seed, effect=effect, share=share))
     low, high = sequential.confidence_sequence(path, 0.1, 200)
     left = np.maximum.accumulate((low > 0) | (high < 0))
     np.testing.assert_array_equal(sequential.msprt(path, 0.1, 200) < 0.1, left)
@@ -74,7 +74,9 @@ def test_p_falls_below_alpha_where_the_sequence_first_leaves_zero(seed, effect, 
 @given(SEEDS, st.floats(0, 0.2), st.integers(50, 100_000))
 def test_the_sequence_holds_the_interval_of_one_look(seed, effect, tuned_for):
     users, treated = arrivals(seed, effect=effect)
-    low, high = sequential.confidence_sequence(sequential.path(users, treated), 0.05, tuned_for)
+    low, high = sequential.confidence_sequence(
+        sequential.sample_path(users, treated), 0.05, tuned_for
+    )
     fixed = effects.compare(part(users, ~treated), part(users, treated))
     assert low[-1] < fixed.low < fixed.high < high[-1]
 
@@ -84,14 +86,14 @@ def test_the_sequence_holds_the_interval_of_one_look(seed, effect, tuned_for):
 def test_swapping_arms_flips_it_and_scaling_scales_it(seed, factor):
     users, treated = arrivals(seed, effect=0.1)
     scaled = Users(factor * users.numerator, users.denominator)
-    path, other = sequential.path(users, treated), sequential.path(scaled, ~treated)
+    path, other = sequential.sample_path(users, treated), sequential.sample_path(scaled, ~treated)
     np.testing.assert_allclose(other.difference, -factor * path.difference, rtol=1e-7, atol=1e-12)
     np.testing.assert_allclose(sequential.msprt(other), sequential.msprt(path), rtol=1e-7)
 
 
 def test_p_never_rises_and_falls_with_more_users():
     users, treated = arrivals(2, users=4000, effect=0.05)
-    p = sequential.msprt(sequential.path(users, treated))
+    p = sequential.msprt(sequential.sample_path(users, treated))
     assert (np.diff(p) <= 0).all() and p[0] > 0.5 and p[-1] < 0.01
 
 
@@ -100,7 +102,7 @@ def test_looking_after_every_user_is_wrong_in_less_than_one_of_twenty(share):
     """2,000 tests of 4,000 users without effect; looking so without it is wrong in two of five."""
     wrong = np.zeros(4)
     for seed in range(2000):
-        path = sequential.path(*arrivals(seed, users=4000, share=share))
+        path = sequential.sample_path(*arrivals(seed, users=4000, share=share))
         low, high = sequential.confidence_sequence(path, 0.05, 4000)
         wrong += [
             sequential.msprt(path, 0.05, 4000)[-1] < 0.05,
@@ -114,11 +116,13 @@ def test_looking_after_every_user_is_wrong_in_less_than_one_of_twenty(share):
 
 
 def test_the_power_of_looking_grows_with_users():
-    found = []
+    powers = []
     for size in (500, 2000, 8000):
-        seen = 0
+        hits = 0
         for seed in range(200):
             users, treated = arrivals(seed, users=size, effect=0.02)
-            seen += sequential.msprt(sequential.path(users, treated), tuned_for=2000)[-1] < 0.05
-        found.append(seen / 200)
-    assert found[0] < found[1] < found[2] and found[2] > 0.8
+            hits += (
+                sequential.msprt(sequential.sample_path(users, treated), tuned_for=2000)[-1] < 0.05
+            )
+        powers.append(hits / 200)
+    assert powers[0] < powers[1] < powers[2] and powers[2] > 0.8

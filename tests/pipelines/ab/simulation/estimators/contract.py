@@ -18,9 +18,9 @@ def rows(seed: int, apart: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """What was shown, and who was treated; the first feature tells how the arms differ."""
     random = np.random.default_rng(seed)
     treated = random.random((REPLICATIONS, USERS)) < SHARE
-    shown = random.normal(size=(REPLICATIONS, USERS, WIDTH)).astype(np.float32)
-    shown[..., 0] += np.float32(apart) * treated
-    return shown, treated
+    videos = random.normal(size=(REPLICATIONS, USERS, WIDTH)).astype(np.float32)
+    videos[..., 0] += np.float32(apart) * treated
+    return videos, treated
 
 
 class EstimatorContract:
@@ -62,12 +62,12 @@ class EstimatorContract:
         """What the second one sees changes nothing for the first."""
         design, other = self.make(), self.make()
         for step in range(5):
-            shown, treated = rows(step, 1.0)
-            changed, dealt = shown.copy(), treated.copy()
+            videos, treated = rows(step, 1.0)
+            changed, dealt = videos.copy(), treated.copy()
             changed[1], dealt[1] = -changed[1], ~dealt[1]
-            found, again = design.weigh(shown, treated), other.weigh(changed, dealt)
-            np.testing.assert_allclose(found.treatment[0], again.treatment[0], rtol=1e-6)
-            np.testing.assert_allclose(found.control[2], again.control[2], rtol=1e-6)
+            weights, again = design.weigh(videos, treated), other.weigh(changed, dealt)
+            np.testing.assert_allclose(weights.treatment[0], again.treatment[0], rtol=1e-6)
+            np.testing.assert_allclose(weights.control[2], again.control[2], rtol=1e-6)
 
 
 class AddsUp:

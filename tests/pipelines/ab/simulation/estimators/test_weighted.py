@@ -22,11 +22,11 @@ class TestWeighted(AddsUp, EstimatorContract):
         assert np.abs(weights[4].treatment - 1).max() > 0.1
 
     def test_becomes_splitting_where_arms_show_nothing_in_common(self) -> None:
-        shown, treated = rows(500, apart=50.0)
+        videos, treated = rows(500, apart=50.0)
         design = self.make()
         for step in range(200):
             design.weigh(*rows(step, apart=50.0))
-        weights = design.weigh(shown, treated)
+        weights = design.weigh(videos, treated)
         np.testing.assert_allclose(weights.treatment, treated / SHARE, atol=0.2)
         np.testing.assert_allclose(weights.control, ~treated / (1 - SHARE), atol=0.2)
 
@@ -36,8 +36,8 @@ class TestWeighted(AddsUp, EstimatorContract):
         random = np.random.default_rng(0)
         bits = []
         for _ in range(300):
-            shown = random.normal(size=(3, 128, 5)).astype(np.float32)
-            design.weigh(shown, random.random((3, 128)) < 0.5)
+            videos = random.normal(size=(3, 128, 5)).astype(np.float32)
+            design.weigh(videos, random.random((3, 128)) < 0.5)
             bits.append(design.facts()["log_loss_bits"])
         assert abs(np.mean(bits[150:]) - 1.0) < 0.02
         assert abs(design.facts()["mean_weight"] - 1.0) < 0.05

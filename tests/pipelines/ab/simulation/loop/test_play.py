@@ -55,12 +55,12 @@ def test_gradients_are_those_of_the_losses():
         first = np.logaddexp(0, p[:, 0]) - labels[:, 0] * p[:, 0]
         return float((weights * (first + (p[:, 1] - labels[:, 1]) ** 2 / 2)).mean())
 
-    found = gradient(x.astype(np.float32), labels, models.astype(np.float32), weights)
+    slopes = gradient(x.astype(np.float32), labels, models.astype(np.float32), weights)
     for place in np.ndindex(4, 2):
         step = np.zeros((4, 2))
         step[place] = 1e-5
         slope = (loss(models + step) - loss(models - step)) / 2e-5
-        assert found[place] == pytest.approx(slope, abs=1e-4)
+        assert slopes[place] == pytest.approx(slope, abs=1e-4)
 
 
 def test_processes_change_nothing():
@@ -71,9 +71,9 @@ def test_processes_change_nothing():
 
 
 def test_progress_is_told_to_the_end():
-    told: list[tuple[int, int]] = []
-    play(SMALL, 0.5, progress=lambda done, of: told.append((done, of)))
-    assert told == [(1, 2), (2, 2)]
+    calls: list[tuple[int, int]] = []
+    play(SMALL, 0.5, progress=lambda done, of: calls.append((done, of)))
+    assert calls == [(1, 2), (2, 2)]
 
 
 def test_a_seed_decides_everything():
@@ -84,12 +84,12 @@ def test_a_seed_decides_everything():
 
 
 def test_every_user_is_in_one_arm():
-    found = play(SMALL, 0.3)
+    outcome = play(SMALL, 0.3)
     total = SMALL.users * SMALL.steps
-    np.testing.assert_array_equal(found.users.sum((2, 3)), total)
-    np.testing.assert_array_equal(found.users[:, 0, :, 1], 0)
-    np.testing.assert_array_equal(found.users[:, 1, :, 0], 0)
-    assert found.users[:, 2:, :, 0].mean() == pytest.approx(0.3 * total, rel=0.1)
+    np.testing.assert_array_equal(outcome.users.sum((2, 3)), total)
+    np.testing.assert_array_equal(outcome.users[:, 0, :, 1], 0)
+    np.testing.assert_array_equal(outcome.users[:, 1, :, 0], 0)
+    assert outcome.users[:, 2:, :, 0].mean() == pytest.approx(0.3 * total, rel=0.1)
 
 
 def test_equal_arms_under_pooling_are_the_world_without_a_test():
@@ -97,8 +97,10 @@ def test_equal_arms_under_pooling_are_the_world_without_a_test():
     same = SMALL.model_copy(
         update={"alpha_treatment": SMALL.alpha_control, "designs": {"pooling": PoolingConfig()}}
     )
-    found = play(same, 0.5)
-    mean = (found.realised * found.users[..., None]).sum((2, 3), where=found.users[..., None] > 0)
+    outcome = play(same, 0.5)
+    mean = (outcome.realised * outcome.users[..., None]).sum(
+        (2, 3), where=outcome.users[..., None] > 0
+    )
     np.testing.assert_allclose(mean[:, 2], mean[:, 0], rtol=1e-6)
     np.testing.assert_allclose(mean[:, 1], mean[:, 0], rtol=1e-6)
 
@@ -106,22 +108,22 @@ def test_equal_arms_under_pooling_are_the_world_without_a_test():
 def test_a_classifier_that_does_not_learn_is_pooling():
     """Weights of 1 train the same models, bit by bit."""
     designs = {"pooling": PoolingConfig(), "weighted": WeightedConfig(delay=10**6)}
-    found = play(SMALL.model_copy(update={"designs": designs}), 0.5)
-    np.testing.assert_array_equal(found.realised[:, 2], found.realised[:, 3])
+    outcome = play(SMALL.model_copy(update={"designs": designs}), 0.5)
+    np.testing.assert_array_equal(outcome.realised[:, 2], outcome.realised[:, 3])
 
 
 def test_snapshots_do_not_learn_and_others_do():
     designs = {"snapshot": SnapshotConfig(), "splitting": SplittingConfig()}
-    found = play(SMALL.model_copy(update={"designs": designs, "lr": 1e-12}), 0.5)
-    np.testing.assert_array_equal(found.realised[:, 2], found.realised[:, 3])
-    found = play(SMALL.model_copy(update={"designs": designs}), 0.5)
-    assert not np.array_equal(found.realised[:, 2], found.realised[:, 3])
+    outcome = play(SMALL.model_copy(update={"designs": designs, "lr": 1e-12}), 0.5)
+    np.testing.assert_array_equal(outcome.realised[:, 2], outcome.realised[:, 3])
+    outcome = play(SMALL.model_copy(update={"designs": designs}), 0.5)
+    assert not np.array_equal(outcome.realised[:, 2], outcome.realised[:, 3])
 
 
 def test_instances_share_no_users():
-    found = play(SMALL.model_copy(update={"instances": 4}), 0.5)
-    assert found.users.shape == (12, len(worlds(SMALL)), 4, 2)
-    np.testing.assert_array_equal(found.users.sum((2, 3)), SMALL.users * SMALL.steps)
+    outcome = play(SMALL.model_copy(update={"instances": 4}), 0.5)
+    assert outcome.users.shape == (12, len(worlds(SMALL)), 4, 2)
+    np.testing.assert_array_equal(outcome.users.sum((2, 3)), SMALL.users * SMALL.steps)
 
 
 @pytest.mark.parametrize(

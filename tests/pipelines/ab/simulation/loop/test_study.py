@@ -47,14 +47,14 @@ WORLDS = {
 
 def test_biases_are_those_of_the_worlds():
     """The truth is .7 - .5; pooling says .8 - .5, and so on."""
-    found = study(LoopConfig(), 0.5, made_up(WORLDS, 6))
+    result = study(LoopConfig(), 0.5, made_up(WORLDS, 6))
     for metric in METRICS:
-        assert found.truth[metric] == pytest.approx(0.7 - 0.5)
-        assert found.line("pooling", metric).bias == pytest.approx(0.1)
-        assert found.line("splitting", metric).bias == pytest.approx(-0.1)
-        assert found.line("weighted", metric).left == pytest.approx(0.05 / 0.1)
-        assert found.line("splitting", metric).rmse == pytest.approx(0.1)
-        assert found.line("snapshot", metric).naive_se == pytest.approx((1 / 100 + 1 / 100) ** 0.5)
+        assert result.truth[metric] == pytest.approx(0.7 - 0.5)
+        assert result.line("pooling", metric).bias == pytest.approx(0.1)
+        assert result.line("splitting", metric).bias == pytest.approx(-0.1)
+        assert result.line("weighted", metric).left == pytest.approx(0.05 / 0.1)
+        assert result.line("splitting", metric).rmse == pytest.approx(0.1)
+        assert result.line("snapshot", metric).naive_se == pytest.approx((1 / 100 + 1 / 100) ** 0.5)
 
 
 def test_replications_in_different_regimes_are_refused():
@@ -63,25 +63,25 @@ def test_replications_in_different_regimes_are_refused():
 
 
 def test_the_papers_figures_stand_beside_ours():
-    found = study(LoopConfig(), 0.2, made_up(WORLDS, 6))
-    assert found.line("weighted", "stay").paper_bias == -0.008
-    assert found.line("splitting", "stay").paper_std == 0.052
-    assert found.line("pooling", "stay").paper_bias is None
-    text = as_text(table(LoopConfig(), found))
+    result = study(LoopConfig(), 0.2, made_up(WORLDS, 6))
+    assert result.line("weighted", "stay").paper_bias == -0.008
+    assert result.line("splitting", "stay").paper_std == 0.052
+    assert result.line("pooling", "stay").paper_bias is None
+    text = as_text(table(LoopConfig(), result))
     assert "-0.008" in text and "0.052" in text and "+0.200" in text
 
 
 def test_words_say_where_splitting_does_as_well():
-    told = " ".join(sentences(LoopConfig(), study(LoopConfig(), 0.5, made_up(WORLDS, 6))))
-    assert "leaves at most 50%" in told and "more than half" in told
-    assert "Splitting has the larger root mean square error on every metric." in told
+    text = " ".join(sentences(LoopConfig(), study(LoopConfig(), 0.5, made_up(WORLDS, 6))))
+    assert "leaves at most 50%" in text and "more than half" in text
+    assert "Splitting has the larger root mean square error on every metric." in text
     better = {**WORLDS, 4: (0.71, 0.5)}
-    told = " ".join(sentences(LoopConfig(), study(LoopConfig(), 0.5, made_up(better, 6))))
-    assert "Splitting does as well on short share, stay and finish" in told
+    text = " ".join(sentences(LoopConfig(), study(LoopConfig(), 0.5, made_up(better, 6))))
+    assert "Splitting does as well on short share, stay and finish" in text
 
 
-def bias_shares(found: Study) -> list[float]:
-    shares = [found.line("weighted", metric).left for metric in METRICS]
+def bias_shares(result: Study) -> list[float]:
+    shares = [result.line("weighted", metric).left for metric in METRICS]
     assert all(share is not None for share in shares)
     return [share for share in shares if share is not None]
 
@@ -90,12 +90,12 @@ def bias_shares(found: Study) -> list[float]:
 def test_weighting_leaves_less_than_half_of_poolings_bias():
     """The closed loop, small; its directions are those of the truth, and pooling inflates all."""
     config = shipped("loop", replications=10)
-    found = study(config, 0.5, play(config, 0.5, PROCESSES))
-    short, stay, finish = (found.truth[metric] for metric in METRICS)
+    result = study(config, 0.5, play(config, 0.5, PROCESSES))
+    short, stay, finish = (result.truth[metric] for metric in METRICS)
     assert short < 0 < stay and finish < 0
     for metric in METRICS:
-        assert found.line("pooling", metric).bias * found.truth[metric] > 0
-    assert max(bias_shares(found)) < 0.5
+        assert result.line("pooling", metric).bias * result.truth[metric] > 0
+    assert max(bias_shares(result)) < 0.5
 
 
 @pytest.mark.slow
@@ -105,12 +105,12 @@ def test_weighting_in_full(share):
     """60 replications of 1,000 steps: less than 0.4 of the bias, and a spread not above
     splitting's where few are treated."""
     config = shipped("loop_full")
-    found = study(config, share, play(config, share, PROCESSES))
-    assert max(bias_shares(found)) < 0.4
+    result = study(config, share, play(config, share, PROCESSES))
+    assert max(bias_shares(result)) < 0.4
     if share == 0.2:
         for metric in METRICS:
-            assert found.line("weighted", metric).std <= found.line("splitting", metric).std
-    np.testing.assert_allclose(list(found.control.values()), [0.655, 3.46, 0.618], atol=0.03)
+            assert result.line("weighted", metric).std <= result.line("splitting", metric).std
+    np.testing.assert_allclose(list(result.control.values()), [0.655, 3.46, 0.618], atol=0.03)
 
 
 @pytest.mark.slow
@@ -119,13 +119,13 @@ def test_models_that_learn_break_the_usual_interval_and_not_that_over_instances(
     """An A/A: no design sees an effect on average; the usual test does under splitting."""
     config = shipped("aa")
     outcome = play(config, 0.5, PROCESSES)
-    found = study(config, 0.5, outcome)
+    result = study(config, 0.5, outcome)
     most = 0.05 + 3.1 * (0.05 * 0.95 / config.replications) ** 0.5
-    for line in found.lines:
+    for line in result.lines:
         assert abs(line.bias) <= 4 * line.bias_se
         assert line.rejected_by_instances is not None and line.rejected_by_instances <= most
-    assert max(found.line("splitting", metric).rejected for metric in METRICS) > 0.2
-    assert found.facts["weighted"]["log_loss_bits"] == pytest.approx(1, abs=0.005)
-    told = " ".join(sentences(config, found))
-    assert "splitting: the usual test is wrong" in told
-    assert "splitting: the interval over instances holds" in told
+    assert max(result.line("splitting", metric).rejected for metric in METRICS) > 0.2
+    assert result.facts["weighted"]["log_loss_bits"] == pytest.approx(1, abs=0.005)
+    text = " ".join(sentences(config, result))
+    assert "splitting: the usual test is wrong" in text
+    assert "splitting: the interval over instances holds" in text
