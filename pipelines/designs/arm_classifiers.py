@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
     from fulcrum.pipelines.designs.propensity import PropensityConfig
 
 BATCH, RATE, PATIENCE = 256, 3e-3, 3
@@ -29,7 +30,7 @@ def deal(arm: np.ndarray, unit: np.ndarray, folds: int, seed: int) -> np.ndarray
 
 
 def calibrated(
-    inputs: csr_matrix, arm: np.ndarray, unit: np.ndarray, config: "PropensityConfig", seed: int
+    inputs: "csr_matrix", arm: np.ndarray, unit: np.ndarray, config: "PropensityConfig", seed: int
 ) -> list[Any]:
     """Classifiers of most of the units, each calibrated on the others."""
     from sklearn.calibration import CalibratedClassifierCV
@@ -53,9 +54,9 @@ def calibrated(
 
 
 def _network(
-    inputs: csr_matrix,
+    inputs: "csr_matrix",
     arm: np.ndarray,
-    held_inputs: csr_matrix,
+    held_inputs: "csr_matrix",
     held_arm: np.ndarray,
     config: "PropensityConfig",
     seed: int,

@@ -14,13 +14,8 @@ from scipy.sparse import csr_matrix
 from fulcrum.features.errors import DataError
 from fulcrum.features.prepared.prepare import prepare
 from fulcrum.pipelines.designs import propensity
-from fulcrum.pipelines.designs.propensity import (
-    Propensity,
-    PropensityConfig,
-    design_matrix,
-    effective,
-    fit,
-)
+from fulcrum.pipelines.designs.design_matrix import design_matrix
+from fulcrum.pipelines.designs.propensity import Propensity, PropensityConfig, effective, fit
 from tests.pipelines.designs.worlds import CELLS, chance, laws, run, write_log
 
 LOGISTIC = PropensityConfig(features=("x",), kind="logistic", calibrate="sigmoid")
