@@ -163,3 +163,10 @@ def test_what_the_text_names_exists(page):
         r"`((?:features|models|pipelines|serving|tests|configs)/[\w/.]+)`", text
     ):
         assert (ROOT / path).exists(), path
+
+
+def test_every_page_is_in_the_navigation():
+    text = (ROOT / "mkdocs.yml").read_text()
+    listed = re.findall(r"^ *- ([\w/-]+\.md)$", text, re.MULTILINE)
+    docs = ROOT / "docs"
+    assert sorted(listed) == sorted(str(p.relative_to(docs)) for p in docs.rglob("*.md"))
