@@ -114,6 +114,7 @@ class RunConfig(Config):
     tasks: dict[str, TaskConfig] = Field(min_length=1)
     """What the network predicts, by name."""
     model: ModelConfig = MMoEConfig()
+    """The network: what tasks share, and how."""
     weighting: WeightingChoice = StaticConfig()
     """How the task losses become one step."""
     weighting_by: DesignChoice | None = Field(None, exclude_if=lambda design: design is None)
