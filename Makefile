@@ -12,7 +12,7 @@ PINS := requirements/base.txt requirements/torchrec.txt requirements/$(PLATFORM)
 INSTALLED := .venv/.installed-$(PLATFORM)-$(shell cat $(PINS) pyproject.toml | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train compare test test-slow lint bench ab score serve ui docs gpu-check doctor clean
+.PHONY: .typing help setup train compare test test-slow lint bench ab score serve ui docs gpu-check doctor clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -31,9 +31,8 @@ test: setup ## the default tests, a file at a time on each of two to four cores
 test-slow: setup ## the tests that take minutes
 	$(BIN)/pytest -m 'slow and not gpu'
 
-lint: setup ## ruff and mypy
+lint: setup .typing ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	mkdir -p .typing/fulcrum && ln -sfn $(foreach part,$(wildcard fulcrum/*.py* features models serving pipelines),../../$(part)) .typing/fulcrum/
 	$(BIN)/mypy
 
 bench: setup ## time preparation, training and scoring, and write the table
@@ -51,7 +50,7 @@ serve: setup ## answer HTTP requests with MODEL, knowing the past in LOGS
 ui: setup ## browse runs and models
 	$(BIN)/fulcrum ui
 
-docs: setup ## build the documentation into site/
+docs: setup .typing ## build the documentation into site/
 	$(BIN)/mkdocs build --strict
 
 gpu-check: setup ## the tests and benchmarks that need an NVIDIA GPU
@@ -63,6 +62,9 @@ doctor: setup ## check this machine and print the fix for what is wrong
 clean: ## remove caches; runs, models and .venv stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .typing .hypothesis site build
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.typing: # the rooms below their import name, for tools that read files and import none
+	mkdir -p .typing/fulcrum && ln -sfn $(foreach part,$(wildcard fulcrum/*.py* features models serving pipelines),../../$(part)) .typing/fulcrum/
 
 $(INSTALLED):
 	$(PYTHON) -m venv .venv

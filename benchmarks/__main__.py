@@ -11,6 +11,7 @@ from benchmarks.apart import apart
 from benchmarks.figure import RESULTS, Figure, save, to_rich
 
 BENCHMARKS = (
+    "starting:measure",
     "preparation:plain",
     "preparation:looking_back",
     "training:measure",

@@ -46,12 +46,16 @@ def per_second(
     slowest, fastest = rates.spread(name)
     return Figure(
         name,
-        f"{rates.median(name):,.0f} {unit}",
+        f"{_number(rates.median(name))} {unit}",
         None if limit is None else rates.ratio(name, limit),
         limit or "",
         aim,
-        f"{slowest:,.0f} to {fastest:,.0f}",
+        f"{_number(slowest)} to {_number(fastest)}",
     )
+
+
+def _number(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.2f}"
 
 
 def to_rich(title: str, figures: Sequence[Figure]) -> Table:

@@ -23,7 +23,8 @@ def choice(
     refused: Mapping[str, str] = MappingProxyType({}),
 ) -> Any:
     """Annotation of a field that holds one of a family's config classes, told apart by the key
-    `tag`. A name alone stands for that member with its defaults: `dcn_v2` for `{kind: dcn_v2}`.
+    `tag`. A name alone stands for the map that says nothing else, `ple` for `{architecture: ple}`;
+    the JSON Schema offers those of members whose settings all have defaults.
     A map without the key is the member that is `assumed`, if any. A name that is `refused` is told
     its reason."""
     assumed = next((name for name, member in members.items() if member.assumed), None)
@@ -31,7 +32,8 @@ def choice(
     union: Any = Union[classes]  # noqa: UP007
     if len(classes) > 1:
         union = Annotated[union, Field(discriminator=tag)]
-    either = union | Literal[tuple(members)]
+    alone = tuple(name for name, member in members.items() if _needs_nothing(member, tag))
+    either = union | Literal[alone] if alone else union
 
     def by_name(value: Any) -> Any:
         value = {tag: value} if isinstance(value, str) else value
@@ -43,3 +45,9 @@ def choice(
         return value
 
     return Annotated[union, BeforeValidator(by_name, json_schema_input_type=either)]
+
+
+def _needs_nothing(member: type[Config], tag: str) -> bool:
+    return not any(
+        field.is_required() for name, field in member.model_fields.items() if name != tag
+    )

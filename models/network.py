@@ -10,7 +10,8 @@ from torchrec import JaggedTensor, KeyedTensor
 from fulcrum.features.layout import Layout
 from fulcrum.features.reading.batch import Batch
 from fulcrum.models.embedding.lookups import Lookups
-from fulcrum.models.embedding.tables import Gather, Tables, Vectors
+from fulcrum.models.embedding.tables import Gather, Tables
+from fulcrum.models.embedding.vectors import Vectors
 from fulcrum.models.gramians import Graph
 from fulcrum.models.layers.expert_usage import Level
 from fulcrum.models.layers.head_scale import HeadScale

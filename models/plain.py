@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from fulcrum.features.layout import PADDING, BagInput, IdInput, Layout, SequenceInput
-from fulcrum.models.embedding.tables import Vectors, masked_mean, table_name
+from fulcrum.models.embedding.tables import table_name
+from fulcrum.models.embedding.vectors import Vectors, masked_mean
 from fulcrum.models.predictor import Predictor
 from fulcrum.models.trunks import TrunkConfig
 

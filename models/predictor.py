@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fulcrum.features.layout import Layout
-from fulcrum.models.embedding.tables import Vectors
+from fulcrum.models.embedding.vectors import Vectors
 from fulcrum.models.layers.expert_usage import Level
 from fulcrum.models.layers.towers import Towers
 from fulcrum.models.objectives.mixed import MixedObjective

@@ -1,6 +1,5 @@
 """The command line: `fulcrum`, or `python -m fulcrum`."""
 
-import os
 import sys
 from collections.abc import Callable
 
@@ -64,9 +63,6 @@ def _before() -> None:
 
 def main() -> None:
     """Run a command. What the user can put right is one message and exit code 2."""
-    # Threads that spin while they wait hold up the others where cores are shared: on a machine with
-    # four times as many busy threads as cores, training took 40 times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app()
     except FulcrumError as error:

@@ -3,13 +3,13 @@
 A row in no split is left out of training and evaluation, but other rows still see it as their past.
 """
 
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 from pydantic import Field, model_validator
 
-from fulcrum.features.config import Config
+from fulcrum.features.config import Config, choice
 from fulcrum.features.values.hashing import hash64
 from fulcrum.features.values.text import text
 
@@ -183,9 +183,18 @@ class OrderSplit(Shares):
         )
 
 
-SplitConfig = Annotated[
-    TimeSplit | HashSplit | ColumnSplit | FileSplit | OrderSplit, Field(discriminator="kind")
-]
+if TYPE_CHECKING:
+    SplitConfig = TimeSplit | HashSplit | ColumnSplit | FileSplit | OrderSplit
+else:
+    SplitConfig = choice(
+        {
+            "time": TimeSplit,
+            "hash": HashSplit,
+            "column": ColumnSplit,
+            "files": FileSplit,
+            "order": OrderSplit,
+        }
+    )
 
 
 def _bounds(ordered: np.ndarray, valid: float, test: float) -> dict[str, int]:

@@ -1,10 +1,10 @@
 """What is predicted: per task a label, where it is observed, and what it is conditional on."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from fulcrum.features.config import Config
+from fulcrum.features.config import Config, choice
 
 
 class Task(Config):
@@ -43,4 +43,9 @@ class MulticlassTask(Task):
     """The values that the label takes, in the order of the scores."""
 
 
-TaskConfig = Annotated[BinaryTask | RegressionTask | MulticlassTask, Field(discriminator="kind")]
+if TYPE_CHECKING:
+    TaskConfig = BinaryTask | RegressionTask | MulticlassTask
+else:
+    TaskConfig = choice(
+        {"binary": BinaryTask, "regression": RegressionTask, "multiclass": MulticlassTask}
+    )

@@ -1,9 +1,8 @@
 """The feature kinds: the dictionary is the list of what a YAML file may declare."""
 
-from typing import TYPE_CHECKING, Annotated, Union
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
+from fulcrum.features.config import choice
 from fulcrum.features.kinds.base import FeatureKind
 from fulcrum.features.kinds.categorical import CategoricalConfig
 from fulcrum.features.kinds.cross import CrossConfig
@@ -26,6 +25,6 @@ KINDS: dict[str, type[FeatureKind]] = {
 if TYPE_CHECKING:
     FeatureConfig = FeatureKind
 else:
-    FeatureConfig = Annotated[Union[tuple(KINDS.values())], Field(discriminator="kind")]  # noqa: UP007
+    FeatureConfig = choice(KINDS)
 
 __all__ = ["KINDS", "FeatureConfig", "FeatureKind"]

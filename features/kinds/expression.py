@@ -1,10 +1,9 @@
 """`expression`: a Polars SQL expression over the row, then encoded as another kind."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-
+from fulcrum.features.config import choice
 from fulcrum.features.kinds.base import Read
 from fulcrum.features.kinds.categorical import CategoricalConfig
 from fulcrum.features.kinds.encoded import EncodedKind
@@ -14,7 +13,10 @@ from fulcrum.features.values import sql
 if TYPE_CHECKING:
     from fulcrum.features.spec import FeatureSpec
 
-Encoding = Annotated[CategoricalConfig | NumericConfig, Field(discriminator="kind")]
+if TYPE_CHECKING:
+    Encoding = CategoricalConfig | NumericConfig
+else:
+    Encoding = choice({"categorical": CategoricalConfig, "numeric": NumericConfig})
 
 
 class ExpressionConfig(EncodedKind):

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from pydantic import Field
 
 from fulcrum.features.errors import nearest
@@ -147,5 +146,7 @@ def compute(config: HistoryConfig, standing: Standing) -> dict[str, pl.Series]:
 
 
 def _lists(values: pl.Series, offsets: np.ndarray) -> pl.Series:
+    import pyarrow as pa
+
     array = pa.LargeListArray.from_arrays(pa.array(offsets), values.to_arrow())
     return pl.Series(pl.from_arrow(array), dtype=pl.List(values.dtype))

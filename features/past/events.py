@@ -13,7 +13,6 @@ from typing import TypeVar
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from fulcrum.features.values.hashing import bucket
 
@@ -249,6 +248,8 @@ def _store(partition: Partition, path: Path) -> Partition:
 
 def _map(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
     """One record batch, read without a copy: Polars' own reader would load it whole."""
+    import pyarrow as pa
+
     frame.write_ipc(path, compression="uncompressed", record_batch_size=len(frame))
     with pa.memory_map(str(path)) as file:
         return pl.DataFrame(pl.from_arrow(pa.ipc.open_file(file).read_all(), rechunk=False))

@@ -35,7 +35,7 @@ from torch.nn import functional as F
 from fulcrum.features.layout import Layout
 from fulcrum.models.bottoms.base import Bottom, BottomConfig
 from fulcrum.models.embedding.fields import Fields
-from fulcrum.models.embedding.tables import Vectors
+from fulcrum.models.embedding.vectors import Vectors
 from fulcrum.models.layers.set_attention import InducedSetAttention
 from fulcrum.models.layers.squeeze import SENet
 from fulcrum.models.layers.stacked import StackedLinear

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from fulcrum.features.config import Config
 from fulcrum.features.layout import Layout
-from fulcrum.models.embedding.tables import Vectors
+from fulcrum.models.embedding.vectors import Vectors
 
 
 class BottomConfig(Config):

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from fulcrum.features.layout import Layout, SequenceInput
 from fulcrum.models.bottoms.base import Bottom, BottomConfig
 from fulcrum.models.embedding.fields import Fields, by_history, events
-from fulcrum.models.embedding.tables import INITIAL, Vectors, masked_mean
+from fulcrum.models.embedding.vectors import INITIAL, Vectors, masked_mean
 from fulcrum.models.layers.fusion import HIDDEN
 from fulcrum.models.layers.squeeze import SENet
 

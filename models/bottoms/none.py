@@ -7,7 +7,7 @@ from torch import Tensor
 from fulcrum.features.layout import Layout
 from fulcrum.models.bottoms.base import Bottom, BottomConfig
 from fulcrum.models.embedding.fields import Fields
-from fulcrum.models.embedding.tables import Vectors
+from fulcrum.models.embedding.vectors import Vectors
 
 
 class NoBottomConfig(BottomConfig):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fulcrum.features.layout import BagInput, IdInput, Layout, SequenceInput
-from fulcrum.models.embedding.tables import Vectors, masked_mean
+from fulcrum.models.embedding.vectors import Vectors, masked_mean
 from fulcrum.models.layers.fusion import HIDDEN
 from fulcrum.models.layers.stacked import StackedLinear
 

@@ -6,10 +6,9 @@ Pooling is linear, so the gradient of a table row is the sum over its occurrence
 gradient of the vector that o was pooled into: a_o is 1, or 1 / length under mean pooling.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torchrec import JaggedTensor, KeyedTensor
 
@@ -79,15 +78,3 @@ class Lookups:
                     share = gradient / lengths.clamp(min=1)[:, None]
                     gradient = share.repeat_interleave(lengths, 0)
                 yield Occurrences(table, looked_up.values(), gradient)
-
-
-def task_gradients(losses: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Gradients `(T, *shape)` of T losses with respect to each tensor, by T partial backward passes
-    that end there: whatever lies below, tables included, is not touched."""
-    if not tensors:
-        return []
-    rows = [
-        torch.autograd.grad(loss, tensors, retain_graph=True, materialize_grads=True)
-        for loss in losses
-    ]
-    return [torch.stack(row) for row in zip(*rows, strict=True)]

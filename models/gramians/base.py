@@ -10,7 +10,7 @@ whole batch, on every process.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pydantic import Field
@@ -18,7 +18,10 @@ from torch import Tensor
 from torch import distributed as dist
 
 from fulcrum.features.config import Config
-from fulcrum.models.embedding.lookups import Lookups, task_gradients
+from fulcrum.models.gramians.task_gradients import task_gradients
+
+if TYPE_CHECKING:
+    from fulcrum.models.embedding.lookups import Lookups
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Graph:
 
     losses: Tensor
     """`(T,)` this process's share."""
-    lookups: Lookups
+    lookups: "Lookups"
     fields: Tensor
     """`(batch, F, D)` what the trunk reads."""
     shared: Sequence[Tensor]

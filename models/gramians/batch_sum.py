@@ -4,8 +4,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from fulcrum.models.embedding.lookups import task_gradients
 from fulcrum.models.gramians.base import GramianConfig, Graph, mean_over_processes, outer
+from fulcrum.models.gramians.task_gradients import task_gradients
 
 
 class BatchSumConfig(GramianConfig):

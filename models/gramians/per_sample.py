@@ -9,8 +9,8 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from torch import distributed as dist
 
-from fulcrum.models.embedding.lookups import task_gradients
 from fulcrum.models.gramians.base import GramianConfig, Graph, outer, world
+from fulcrum.models.gramians.task_gradients import task_gradients
 
 
 class PerSampleConfig(GramianConfig):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from fulcrum.models.embedding.lookups import task_gradients
 from fulcrum.models.gramians.base import GramianConfig, Graph, dense_products, outer, world
+from fulcrum.models.gramians.task_gradients import task_gradients
 
 
 class RowsConfig(GramianConfig):

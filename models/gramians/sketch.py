@@ -16,7 +16,6 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from fulcrum.models.embedding.lookups import task_gradients
 from fulcrum.models.gramians.base import (
     GramianConfig,
     Graph,
@@ -24,6 +23,7 @@ from fulcrum.models.gramians.base import (
     mean_over_processes,
     outer,
 )
+from fulcrum.models.gramians.task_gradients import task_gradients
 
 
 class SketchConfig(GramianConfig):

@@ -1,9 +1,8 @@
 """The architectures: the dictionary is the list of what `model.architecture` may name."""
 
-from typing import TYPE_CHECKING, Annotated, Union
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
+from fulcrum.features.config import choice
 from fulcrum.models.trunks.adatt import AdaTTConfig
 from fulcrum.models.trunks.base import Trunk, TrunkConfig
 from fulcrum.models.trunks.cross_stitch import CrossStitchConfig
@@ -34,6 +33,6 @@ TRUNKS: dict[str, type[TrunkConfig]] = {
 if TYPE_CHECKING:
     ModelConfig = TrunkConfig
 else:
-    ModelConfig = Annotated[Union[tuple(TRUNKS.values())], Field(discriminator="architecture")]  # noqa: UP007
+    ModelConfig = choice(TRUNKS, "architecture")
 
 __all__ = ["TRUNKS", "ModelConfig", "Trunk", "TrunkConfig"]

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-STORE = "sqlite:///mlruns.db"
-"""Where runs and models are kept unless a config says otherwise."""
+from fulcrum.serving.publishing.store import STORE
+
+__all__ = ["STORE", "Config", "Device", "History", "Model", "Run", "Set", "Tracking"]
 
 Config = Annotated[
     Path, typer.Argument(help="The run's YAML file.", metavar="CONFIG", show_default=False)

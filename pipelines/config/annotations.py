@@ -53,9 +53,19 @@ def tags(annotation: Any) -> dict[str, type[Config]]:
     return {literals(m.model_fields[name].annotation)[0]: m for m in models(annotation)}
 
 
+def spelled_out(annotation: Any, value: Any) -> Any:
+    """The map that a name alone stands for (`ple` is `{architecture: ple}`, see
+    `features.config.choice`); any other value as it is."""
+    name = tag(annotation)
+    if name is None or not isinstance(value, str) or str in alternatives(annotation):
+        return value
+    return {name: value}
+
+
 def chosen(annotation: Any, value: Any) -> type[Config] | None:
-    """The config class that `value`, a map of the YAML, is meant for; None if its tag does not
-    say."""
+    """The config class that `value`, a map of the YAML or a name, is meant for; None if its tag
+    does not say."""
+    value = spelled_out(annotation, value)
     members = models(annotation)
     if len(members) == 1:
         return members[0]

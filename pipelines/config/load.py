@@ -4,7 +4,7 @@ A file may name one parent by `extends:`, relative to itself. Maps merge key by 
 values replace. A map that picks another `kind`, `architecture` or `method` keeps those keys of the
 parent that the new choice has with the same type. `null` for an entry that the parent named (a
 feature, a task, a side table) removes the entry. Overrides (`--set train.batch_size=8192`) are one
-more layer on top.
+more layer on top. A name alone (`model: ple`) is merged as the map that it stands for.
 
 Paths to data, workspace and tracking store are relative to the working directory, not to the file.
 """
@@ -73,6 +73,7 @@ def read(
 
 def merge(annotation: Any, parent: Any, child: Any) -> Any:
     """`child` over `parent`, where `annotation` says what both are."""
+    parent, child = (shape.spelled_out(annotation, value) for value in (parent, child))
     if not isinstance(parent, Mapping) or not isinstance(child, Mapping):
         return child
     kept = _still_valid(annotation, parent, child)
@@ -165,6 +166,7 @@ def _unknown(kind: type[Config], path: tuple[str, ...], data: Any) -> str | None
     annotation: Any = kind
     whole = data
     for depth, key in enumerate(path):
+        data = shape.spelled_out(annotation, data)
         last = depth == len(path) - 1
         choices = shape.keys(annotation, data)
         named = shape.entries(annotation)

@@ -15,6 +15,7 @@ from fulcrum.models.trunks.mmoe import MMoEConfig
 from fulcrum.models.weightings import StaticConfig, WeightingChoice
 from fulcrum.pipelines.designs import DesignChoice
 from fulcrum.serving.bundle.config import ServingConfig
+from fulcrum.serving.publishing.store import STORE
 
 
 class DenseOptimizerConfig(Config):
@@ -92,7 +93,7 @@ class TrainConfig(Config):
 class TrackingConfig(Config):
     """MLflow."""
 
-    uri: str = "sqlite:///mlruns.db"
+    uri: str = STORE
     """Tracking and registry store."""
     experiment: str = "fulcrum"
     """Experiment of the run."""
@@ -113,6 +114,7 @@ class RunConfig(Config):
     tasks: dict[str, TaskConfig] = Field(min_length=1)
     """What the network predicts, by name."""
     model: ModelConfig = MMoEConfig()
+    """The network: what tasks share, and how."""
     weighting: WeightingChoice = StaticConfig()
     """How the task losses become one step."""
     weighting_by: DesignChoice | None = Field(None, exclude_if=lambda design: design is None)

@@ -1,12 +1,14 @@
 """Classifiers that tell the arm of a row, stopped and calibrated on units they have not seen."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy.sparse import csr_matrix
 
 from fulcrum.features.config import Config
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 BATCH, RATE, PATIENCE = 256, 3e-3, 3
 """Rows of a step, Adam's learning rate, and passes without a gain before the network stops."""
@@ -51,7 +53,7 @@ def deal(arm: np.ndarray, unit: np.ndarray, folds: int, seed: int) -> np.ndarray
 
 
 def calibrated(
-    inputs: csr_matrix, arm: np.ndarray, unit: np.ndarray, config: PropensityConfig, seed: int
+    inputs: "csr_matrix", arm: np.ndarray, unit: np.ndarray, config: PropensityConfig, seed: int
 ) -> list[Any]:
     """Classifiers of most of the units, each calibrated on the others."""
     from sklearn.calibration import CalibratedClassifierCV
@@ -75,9 +77,9 @@ def calibrated(
 
 
 def _network(
-    inputs: csr_matrix,
+    inputs: "csr_matrix",
     arm: np.ndarray,
-    held_inputs: csr_matrix,
+    held_inputs: "csr_matrix",
     held_arm: np.ndarray,
     config: PropensityConfig,
     seed: int,

@@ -5,7 +5,8 @@ import numpy as np
 from fulcrum.features.errors import DataError
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig
-from fulcrum.pipelines.designs.propensity import Propensity, design_matrix, fit
+from fulcrum.pipelines.designs.design_matrix import design_matrix
+from fulcrum.pipelines.designs.propensity import Propensity, fit
 from fulcrum.pipelines.words import listed
 
 LEAST = 0.01

@@ -7,22 +7,19 @@ their unit (cross-fitting: Chernozhukov et al., "Double/debiased machine learnin
 Journal 2018), and probabilities are calibrated on units that the classifier has not seen.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
-from scipy.sparse import csr_matrix, hstack
 
-from fulcrum.features.declared.split import SPLITS
-from fulcrum.features.errors import DataError, nearest
-from fulcrum.features.layout import DenseInput, Input
-from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.features.errors import DataError
 from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig, calibrated, deal
 
-BUCKETS = 4096
-"""Columns of an id in the design matrix at most."""
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
 DRAWS = 200
 """Of the bootstrap."""
 
@@ -90,7 +87,7 @@ def effective(weights: np.ndarray) -> float:
 
 
 def fit(
-    inputs: csr_matrix,
+    inputs: "csr_matrix",
     arms: np.ndarray,
     units: np.ndarray,
     config: PropensityConfig,
@@ -100,7 +97,7 @@ def fit(
     """Judge every row of a test by a model that has seen no row of its unit.
 
     Args:
-        inputs: `(n, columns)`, see `design_matrix`.
+        inputs: `(n, columns)`, see `designs.design_matrix`.
         arms: `(n,)` names.
         units: `(n,)` who was randomised; all rows of one are in one arm.
         seed: in place of `config.seed`.
@@ -122,49 +119,6 @@ def fit(
     chance /= chance.sum(1, keepdims=True)
     area = _area(chance[:, 1], arm, unit, seed) if len(names) == 2 else (None, None, None)
     return Propensity(tuple(map(str, names)), chance, arm, *area)
-
-
-def design_matrix(dataset: PreparedDataset, features: Sequence[str]) -> csr_matrix:
-    """`(rows, columns)` float32 of the rows of all splits, in order, from their encoded features.
-
-    Numbers are standardised. An id is one-hot; of a table with more than 4096 rows, modulo 4096,
-    which keeps the most frequent values apart. A list of ids is the mean of its one-hots. Raises
-    DataError for a feature that the data set lacks.
-    """
-    sources = [source for name in features for source in _inputs(dataset, name)]
-    shards = [shard for split in SPLITS for shard in dataset.shards(split)]
-    frame = pl.read_parquet(shards, columns=list(dict.fromkeys(source.name for source in sources)))
-    sizes = {table.name: table.rows for table in dataset.state.layout.tables}
-    blocks = [
-        _numbers(frame[source.name])
-        if isinstance(source, DenseInput)
-        else _one_hot(frame[source.name], min(sizes[source.table], BUCKETS))
-        for source in sources
-    ]
-    return csr_matrix(hstack(blocks, format="csr", dtype=np.float32))
-
-
-def _inputs(dataset: PreparedDataset, name: str) -> Sequence[Input]:
-    state = dataset.state
-    if name not in state.spec.features:
-        raise DataError(f"there is no feature `{name}`{nearest(name, state.spec.features)}")
-    return state.spec.features[name].inputs(name, state.learned[name], state.spec)
-
-
-def _numbers(column: pl.Series) -> csr_matrix:
-    values = column.to_numpy().astype(np.float64)
-    return csr_matrix((values - values.mean())[:, None] / (values.std() or 1.0))
-
-
-def _one_hot(column: pl.Series, width: int) -> csr_matrix:
-    if isinstance(column.dtype, pl.List):
-        lengths = column.list.len().to_numpy().astype(np.int64)
-        ids = column.explode(empty_as_null=False).to_numpy()
-    else:
-        lengths, ids = np.ones(len(column), np.int64), column.to_numpy()
-    weights = np.repeat(1 / np.maximum(lengths, 1), lengths).astype(np.float32)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return csr_matrix((weights, ids % width, offsets), shape=(len(column), width))
 
 
 def _check(names: np.ndarray, arm: np.ndarray, unit: np.ndarray, folds: int) -> None:
@@ -204,8 +158,10 @@ def _area(
     return whole, float(low), float(high)
 
 
-def _counts(unit: np.ndarray, level: np.ndarray, levels: int) -> csr_matrix:
+def _counts(unit: np.ndarray, level: np.ndarray, levels: int) -> "csr_matrix":
     """`(units, levels)` rows of each unit at each level of the score."""
+    from scipy.sparse import csr_matrix
+
     units, place = np.unique(unit, return_inverse=True)
     return csr_matrix((np.ones(len(unit)), (place, level)), shape=(len(units), levels))
 

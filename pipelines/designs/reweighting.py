@@ -27,8 +27,9 @@ from fulcrum.pipelines.designs import DesignConfig, Logged, overlap
 from fulcrum.pipelines.designs import report as propensity_report
 from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig
 from fulcrum.pipelines.designs.base import BEFORE
+from fulcrum.pipelines.designs.design_matrix import design_matrix
 from fulcrum.pipelines.designs.identifying_features import lonely
-from fulcrum.pipelines.designs.propensity import Propensity, design_matrix, fit
+from fulcrum.pipelines.designs.propensity import Propensity, fit
 
 VERSION = 1
 """Of what is written here; a data set of another version is made anew."""

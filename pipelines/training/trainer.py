@@ -21,7 +21,7 @@ from fulcrum.features.errors import ConfigError, StateError, TrainError
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.reading.batch import Batch
 from fulcrum.features.reading.reader import Reader
-from fulcrum.models.embedding.tables import state_width
+from fulcrum.models.embedding.vectors import state_width
 from fulcrum.models.network import Network
 from fulcrum.models.weightings import Setting
 from fulcrum.pipelines.config.run import RunConfig

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from benchmarks import preparation, scoring, scoring_files, training
+from benchmarks import preparation, scoring, scoring_files, starting, training
 from benchmarks.figure import Figure, save
 from benchmarks.logs import IDS, NUMBERS, Size, make_run
 from benchmarks.rounds import Rates, interleave
@@ -41,6 +41,12 @@ def test_the_network_is_the_one_that_was_agreed_on(dataset):
     assert Size().values + 2 == 100_000
     model = make_run(dataset.folder, SMALL).model
     assert (model.experts, model.expert, model.embedding_dim) == (6, (256, 128), 16)
+
+
+def test_starting(tmp_path):
+    helped, shown, torch_alone = starting.measure(tmp_path, dataclasses.replace(SMALL, rounds=1))
+    assert helped.to == shown.to == torch_alone.what
+    assert helped.ratio > 1 > shown.ratio > 0
 
 
 def test_features_of_the_past(folder):

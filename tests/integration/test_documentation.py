@@ -26,6 +26,7 @@ from tests.integration.documentation import Block, blocks
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("README.md"), *(ROOT / "docs").rglob("*.md")])
 OWN_LOGS = ROOT / "docs" / "own-logs.md"
+NOTEBOOK = ROOT / "docs" / "notebooks.md"
 QUICK = {"configuration.md"}
 """Pages whose commands run in less than half a minute."""
 
@@ -69,6 +70,16 @@ def test_a_new_user_gets_a_model_and_scores(tmp_path):
     assert metrics["shop"]["auc/buy"] > 0.65
     assert metrics["shop"]["rmse/spend"] < metrics["constant"]["rmse/spend"]
     assert [file.name for file in (tmp_path / "scores").iterdir()] == ["events.parquet"]
+
+
+def test_a_notebook_runs_from_its_first_cell_to_its_last(tmp_path):
+    (tmp_path / "cells.py").write_text("".join(b.text for b in blocks(NOTEBOOK)))
+    for shared in ("configs", "data"):
+        (tmp_path / shared).symlink_to(ROOT / shared)
+    cells = [sys.executable, "cells.py"]
+    done = subprocess.run(cells, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "models:/census-mmoe/1" in done.stdout
 
 
 def read_as_a_user(page: Path, folder: Path) -> None:
@@ -152,3 +163,10 @@ def test_what_the_text_names_exists(page):
         r"`((?:features|models|pipelines|serving|tests|configs)/[\w/.]+)`", text
     ):
         assert (ROOT / path).exists(), path
+
+
+def test_every_page_is_in_the_navigation():
+    text = (ROOT / "mkdocs.yml").read_text()
+    listed = re.findall(r"^ *- ([\w/-]+\.md)$", text, re.MULTILINE)
+    docs = ROOT / "docs"
+    assert sorted(listed) == sorted(str(p.relative_to(docs)) for p in docs.rglob("*.md"))

@@ -10,7 +10,7 @@ import torch
 
 from fulcrum.features.layout import DenseInput, IdInput, Layout, SequenceInput, TaskSpec
 from fulcrum.features.reading.batch import from_arrays
-from fulcrum.models.embedding.tables import state_width
+from fulcrum.models.embedding.vectors import state_width
 from fulcrum.models.network import Network
 from fulcrum.models.plain import PlainNetwork
 from fulcrum.models.trunks import TRUNKS, TrunkConfig

@@ -99,10 +99,26 @@ def test_every_verb_of_tests_explains_itself(fulcrum, verb):
 
 
 def test_starting_up_imports_nothing_heavy():
-    code = "import sys, pipelines.__main__; print(*sys.modules)"
+    code = "import sys, fulcrum.pipelines.__main__; print(*sys.modules)"
     done = process("-c", code)
+    assert done.returncode == 0, done.stderr
     heavy = {"torch", "polars", "mlflow", "pandas", "onnx", "matplotlib", "pydantic"}
     assert heavy.isdisjoint(done.stdout.split())
+
+
+def test_a_config_is_checked_without_what_only_work_needs():
+    code = (
+        "import sys; from fulcrum.pipelines.config.load import load;"
+        "load('configs/kuairand/mmoe.yaml', ['weighting=upgrad']); print(*sys.modules)"
+    )
+    done = process("-c", code)
+    assert done.returncode == 0, done.stderr
+    needed = {"fulcrum", "pydantic", "yaml", "polars"}
+    heavy = {"torchrec", "fbgemm_gpu", "tensordict", "torchjd", "cvxpy", "quadprog"}
+    heavy |= {"mlflow", "onnx", "onnxruntime", "pyarrow", "scipy", "sklearn", "matplotlib"}
+    imported = set(done.stdout.split())
+    assert needed <= imported
+    assert heavy & imported == set()
 
 
 def test_show_prints_yaml_that_loads_to_the_same(fulcrum, tmp_path):

@@ -24,9 +24,10 @@ from fulcrum.pipelines.ab.log.staged import ARM, CONTENT, UNIT, Log
 from fulcrum.pipelines.ab.log.units import Units
 from fulcrum.pipelines.ab.statistics.users import Users
 from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig
+from fulcrum.pipelines.designs.design_matrix import design_matrix
 from fulcrum.pipelines.designs.identifying_features import lonely
 from fulcrum.pipelines.designs.overlap import LEAST
-from fulcrum.pipelines.designs.propensity import Propensity, design_matrix, fit
+from fulcrum.pipelines.designs.propensity import Propensity, fit
 from fulcrum.pipelines.words import listed
 
 MOST = 50_000

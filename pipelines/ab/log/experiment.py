@@ -1,11 +1,11 @@
 """An experiment as the analysis knows it: one YAML file, the one that the service reads."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from fulcrum.features.config import Config
+from fulcrum.features.config import Config, choice
 from fulcrum.features.declared.data import DataConfig, SideTableConfig, TimeConfig
 from fulcrum.features.errors import ConfigError
 from fulcrum.features.kinds import FeatureConfig
@@ -66,7 +66,10 @@ class RatioMetric(MetricConfig):
     """SQL expression of a row; the number of rows when left out."""
 
 
-MetricChoice = Annotated[MeanMetric | RatioMetric, Field(discriminator="kind")]
+if TYPE_CHECKING:
+    MetricChoice = MeanMetric | RatioMetric
+else:
+    MetricChoice = choice({"mean": MeanMetric, "ratio": RatioMetric})
 
 
 class PrePeriodConfig(Config):

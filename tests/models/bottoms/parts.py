@@ -6,7 +6,7 @@ from torch import Tensor
 from fulcrum.features.layout import IdInput, Layout
 from fulcrum.models.bottoms import BottomConfig
 from fulcrum.models.bottoms.base import Bottom
-from fulcrum.models.embedding.tables import Vectors
+from fulcrum.models.embedding.vectors import Vectors
 from tests.models.conftest import make_layout
 from tests.models.contract import binary_tasks
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from fulcrum.models.bottoms.dtrn import DTRN, ConditionalTransformer, DTRNConfig
 from fulcrum.models.embedding.fields import by_history, events
-from fulcrum.models.embedding.tables import Vectors
+from fulcrum.models.embedding.vectors import Vectors
 from fulcrum.models.predictor import Predictor
 from fulcrum.models.trunks.mmoe import MMoEConfig
 from fulcrum.models.trunks.ple import PLEConfig

@@ -5,7 +5,7 @@ import torch
 
 from fulcrum.features.layout import SequenceInput
 from fulcrum.models.embedding.fields import History, TargetAttention
-from fulcrum.models.embedding.tables import Vectors, masked_mean
+from fulcrum.models.embedding.vectors import Vectors, masked_mean
 
 B, C, L, D = 6, 2, 5, 3
 

@@ -6,7 +6,8 @@ from torchrec import KeyedTensor, PoolingType
 
 from fulcrum.features.layout import BagInput, IdInput
 from fulcrum.features.reading.batch import from_arrays
-from fulcrum.models.embedding.tables import INITIAL, Gather, Tables
+from fulcrum.models.embedding.tables import Gather, Tables
+from fulcrum.models.embedding.vectors import INITIAL
 from tests.models.conftest import make_layout, random_arrays
 
 CPU = torch.device("cpu")

@@ -15,12 +15,8 @@ from fulcrum.features.errors import DataError
 from fulcrum.features.prepared.prepare import prepare
 from fulcrum.pipelines.designs import propensity
 from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig
-from fulcrum.pipelines.designs.propensity import (
-    Propensity,
-    design_matrix,
-    effective,
-    fit,
-)
+from fulcrum.pipelines.designs.design_matrix import design_matrix
+from fulcrum.pipelines.designs.propensity import Propensity, effective, fit
 from tests.pipelines.designs.worlds import CELLS, chance, laws, run, write_log
 
 LOGISTIC = PropensityConfig(features=("x",), kind="logistic", calibrate="sigmoid")
