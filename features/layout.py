@@ -68,17 +68,17 @@ class TaskSpec(Config):
     """One task as the network and the scores see it."""
 
     name: str
-    kind: Literal["binary", "regression", "multiclass"]
+    kind: str
+    """A name in `fulcrum.features.tasks.TASKS`."""
     given: str | None = None
     transform: Literal["none", "log1p"] = "none"
     mean: float = 0.0
-    """Mean of the transformed training label (regression); the network predicts standardised
-    values."""
+    """Mean of the transformed training label; what a network starts from, or standardises by."""
     std: float = 1.0
     """Standard deviation of the transformed training label, 1 where it is 0."""
     classes: tuple[str | int, ...] = ()
     rate: float | None = None
-    """Share of positives among observed training rows (binary); starts the tower's bias."""
+    """Share of positives among observed training rows; starts the tower's bias."""
 
 
 class Layout(Config):

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from fulcrum.features.config import Config
 from fulcrum.features.declared.data import DataConfig
-from fulcrum.features.declared.task import TaskConfig
 from fulcrum.features.errors import ConfigError, nearest
 from fulcrum.features.kinds import FeatureConfig
 from fulcrum.features.kinds.base import Read
 from fulcrum.features.kinds.recall import RecallKind
+from fulcrum.features.tasks import TaskConfig
 from fulcrum.features.values import sql
 
 RESERVED = ("label", "observed", "row", "past", "missing")
@@ -208,8 +208,8 @@ def _time(spec: FeatureSpec) -> Iterator[Problem]:
 
 
 def _given(spec: FeatureSpec) -> Iterator[Problem]:
-    given = {n: t.given for n, t in spec.tasks.items() if t.kind == "binary" and t.given}
-    binary = [name for name, task in spec.tasks.items() if task.kind == "binary"]
+    given = {n: t.parent for n, t in spec.tasks.items() if t.parent}
+    binary = [name for name, task in spec.tasks.items() if task.two_classes]
     for name, parent in given.items():
         path = ("tasks", name, "given")
         if parent not in binary:

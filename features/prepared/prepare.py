@@ -11,7 +11,6 @@ import polars as pl
 from fulcrum.features.declared.data import DataConfig
 from fulcrum.features.declared.session import in_session_order, number_sessions, with_sessions
 from fulcrum.features.declared.split import FILE, INDEX, SPLITS, seen
-from fulcrum.features.declared.task import TaskConfig
 from fulcrum.features.errors import DataError
 from fulcrum.features.kinds import FeatureConfig
 from fulcrum.features.prepared.dataset import PreparedDataset
@@ -21,6 +20,7 @@ from fulcrum.features.prepared.shards import MISSING, write_shards
 from fulcrum.features.prepared.stage import Inputs, open_inputs, stage
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.staging import staged
+from fulcrum.features.tasks import TaskConfig
 from fulcrum.features.transform.fit import fit_ids, fit_numbers
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.transform.transform import Gathered, encode, gather
@@ -213,13 +213,12 @@ def _refuse(split: str, message: str) -> None:
 
 
 def _binary(spec: FeatureSpec) -> list[str]:
-    return [name for name, task in spec.tasks.items() if task.kind == "binary"]
+    return [name for name, task in spec.tasks.items() if task.two_classes]
 
 
 def _given(spec: FeatureSpec) -> dict[str, str]:
     """By chained task, the one that must happen first."""
-    binary = {name: task for name, task in spec.tasks.items() if task.kind == "binary"}
-    return {name: task.given for name, task in binary.items() if task.given is not None}
+    return {name: task.parent for name, task in spec.tasks.items() if task.parent is not None}
 
 
 def _columns(folder: Path, splits: Mapping[str, SplitFacts]) -> dict[str, str]:

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from fulcrum.features.declared.task import TaskConfig
 from fulcrum.features.errors import DataError
 from fulcrum.features.layout import TaskSpec
+from fulcrum.features.tasks import TaskConfig
 from fulcrum.features.values import sql
-from fulcrum.features.values.text import text
 
 Schema = Mapping[str, pl.DataType]
 Tasks = Mapping[str, TaskConfig]
@@ -38,14 +37,17 @@ def label_columns(tasks: Tasks, schema: Schema) -> list[pl.Expr]:
 def check_labels(rows: pl.LazyFrame, tasks: Tasks, schema: Schema) -> None:
     """Raises DataError when an observed label is no value of its task's kind."""
     found = rows.select(
-        _given(task).filter(_observed(task) & ~_valid(name, task, schema)).first().alias(name)
+        _given(task)
+        .filter(_observed(task) & ~task.valid(_value(name, task, schema)))
+        .first()
+        .alias(name)
         for name, task in tasks.items()
     ).collect()
     for name, task in tasks.items():
         if found[name][0] is not None:
             raise DataError(
                 f"tasks.{name}.label: `{task.label}` gives {found[name][0]!r}; expected "
-                f"{_expected(task)} (or null where it is not observed)"
+                f"{task.expected} (or null where it is not observed)"
             )
 
 
@@ -56,7 +58,10 @@ def describe(rows: pl.LazyFrame, tasks: Tasks) -> tuple[TaskSpec, ...]:
         for name, task in tasks.items()
         for kind, fact in _facts(name, task).items()
     ).collect()
-    return tuple(_describe(name, task, facts.row(0, named=True)) for name, task in tasks.items())
+    return tuple(
+        task.spec(name, {kind: facts[f"{name}.{kind}"][0] for kind in _facts(name, task)})
+        for name, task in tasks.items()
+    )
 
 
 def _given(task: TaskConfig) -> pl.Expr:
@@ -73,58 +78,14 @@ def _observed(task: TaskConfig) -> pl.Expr:
 def _value(name: str, task: TaskConfig, schema: Schema) -> pl.Expr:
     """Float64; null where the label is no value of the task's kind."""
     dtype = schema[sql.value(task.label)]
-    if task.kind == "multiclass":
-        classes = [_class_text(value) for value in task.classes]
-        known = text(_given(task), dtype).cast(pl.Enum(classes), strict=False)
-        return known.to_physical().cast(pl.Float64)
-    if not (dtype.is_numeric() or isinstance(dtype, pl.Boolean | pl.Null)):
+    value = task.value(_given(task), dtype)
+    if value is None:
         raise DataError(
-            f"tasks.{name}.label: `{task.label}` is {dtype}; expected {_expected(task)}, for "
+            f"tasks.{name}.label: `{task.label}` is {dtype}; expected {task.expected}, for "
             "example from a comparison"
         )
-    return _given(task).cast(pl.Float64)
-
-
-def _valid(name: str, task: TaskConfig, schema: Schema) -> pl.Expr:
-    value = _value(name, task, schema)
-    if task.kind == "binary":
-        return value.is_in([0.0, 1.0])
-    if task.kind == "multiclass":
-        return value.is_not_null()
-    return value.is_finite() & (value > -1.0 if task.transform == "log1p" else pl.lit(True))
-
-
-def _expected(task: TaskConfig) -> str:
-    if task.kind == "binary":
-        return "0, 1 or a boolean"
-    if task.kind == "multiclass":
-        return f"one of {', '.join(map(str, task.classes))}"
-    return "a finite number" + (" above -1" if task.transform == "log1p" else "")
-
-
-def _class_text(value: str | int) -> str:
-    return value if isinstance(value, str) else str(value)
+    return value
 
 
 def _facts(name: str, task: TaskConfig) -> dict[str, pl.Expr]:
-    label = pl.col(f"label.{name}").filter(pl.col(f"observed.{name}")).cast(pl.Float64)
-    if task.kind == "binary":
-        return {"rate": label.mean()}
-    if task.kind == "multiclass":
-        return {}
-    changed = label.log1p() if task.transform == "log1p" else label
-    return {"mean": changed.mean(), "std": changed.std(ddof=0)}
-
-
-def _describe(name: str, task: TaskConfig, facts: Mapping[str, float | None]) -> TaskSpec:
-    if task.kind == "binary":
-        return TaskSpec(name=name, kind="binary", given=task.given, rate=facts[f"{name}.rate"])
-    if task.kind == "multiclass":
-        return TaskSpec(name=name, kind="multiclass", classes=task.classes)
-    return TaskSpec(
-        name=name,
-        kind="regression",
-        transform=task.transform,
-        mean=facts[f"{name}.mean"] or 0.0,
-        std=facts[f"{name}.std"] or 1.0,
-    )
+    return task.facts(pl.col(f"label.{name}").filter(pl.col(f"observed.{name}")).cast(pl.Float64))

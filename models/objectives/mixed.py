@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fulcrum.features.layout import TaskSpec
+from fulcrum.features.tasks import TASKS
 from fulcrum.models.objectives import OBJECTIVES, TaskObjective
 from fulcrum.models.objectives.binary import Binary
 
@@ -60,7 +61,7 @@ class MixedObjective(nn.Module):
         for t, task in enumerate(tasks):
             kinds[task.kind, scores[t]].append(t)
         make: dict[str, Callable[[Sequence[TaskSpec]], TaskObjective]]
-        make = {**OBJECTIVES, "binary": binary}
+        make = {k: binary if TASKS[k].two_classes else made for k, made in OBJECTIVES.items()}
         made = [
             (make[kind]([tasks[t] for t in members]), members)
             for (kind, _), members in kinds.items()
@@ -108,7 +109,7 @@ class MixedObjective(nn.Module):
         parts = []
         for group in self._groups():
             scores = group.objective.score(group.own(logits))
-            binary = isinstance(group.objective, Binary)
+            binary = TASKS[group.objective.tasks[0].kind].two_classes
             parts.append(scores[:, :, 0] if binary else torch.zeros_like(scores[:, :, 0]))
         return self.by_task(torch.cat(parts, 1))
 

@@ -10,6 +10,7 @@ from torch import distributed as dist
 
 from fulcrum.features.config import Config
 from fulcrum.features.layout import TaskSpec
+from fulcrum.features.tasks import TASKS
 from fulcrum.models.gramians import GramianConfig, SketchConfig
 from fulcrum.models.step import After, Rows, Step
 
@@ -44,7 +45,7 @@ class Declared:
 
     @property
     def binary(self) -> list[str]:
-        return [name for name, kind in self.tasks.items() if kind == "binary"]
+        return [name for name, kind in self.tasks.items() if TASKS[kind].two_classes]
 
 
 class WeightingConfig(Config):

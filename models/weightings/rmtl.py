@@ -20,6 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fulcrum.features.tasks import TASKS
 from fulcrum.models.agents.critics import LEAST, TemporalDifference, reward, session_ends
 from fulcrum.models.step import Rows, Step
 from fulcrum.models.weightings.base import Declared, Setting, Weighting, WeightingConfig
@@ -91,7 +92,7 @@ class RMTL(Weighting):
 
     def __init__(self, config: RMTLConfig, setting: Setting) -> None:
         super().__init__(config, setting)
-        self.binary = [t for t, task in enumerate(setting.tasks) if task.kind == "binary"]
+        self.binary = [t for t, task in enumerate(setting.tasks) if TASKS[task.kind].two_classes]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(setting.seed)
             self.td = TemporalDifference(

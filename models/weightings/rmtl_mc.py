@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 from torch import distributed as dist
 
+from fulcrum.features.tasks import TASKS
 from fulcrum.models.agents.critics import LEAST, reward, session_ends
 from fulcrum.models.step import Rows, Step
 from fulcrum.models.weightings.base import Declared, Setting, Weighting, WeightingConfig
@@ -57,7 +58,7 @@ class RMTLMC(Weighting):
 
     def __init__(self, config: RMTLMCConfig, setting: Setting) -> None:
         super().__init__(config, setting)
-        self.binary = [t for t, task in enumerate(setting.tasks) if task.kind == "binary"]
+        self.binary = [t for t, task in enumerate(setting.tasks) if TASKS[task.kind].two_classes]
         self.register_buffer("returns", torch.zeros(setting.rows, len(self.binary)))
         self.normaliser = Normaliser(self.names, self.binary, config.normalise)
 

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from fulcrum.features.tasks import TASKS
 from fulcrum.models.agents.adam import Adam
 from fulcrum.models.step import Step
 from fulcrum.models.weightings.base import Setting, Weighting, WeightingConfig
@@ -49,7 +50,7 @@ class Uncertainty(Weighting):
 
     def __init__(self, config: UncertaintyConfig, setting: Setting) -> None:
         super().__init__(config, setting)
-        halves = [config.form == "regression" or t.kind == "regression" for t in setting.tasks]
+        halves = [config.form == "regression" or TASKS[t.kind].squared_error for t in setting.tasks]
         factor = torch.tensor([0.5 if half else 1.0 for half in halves], dtype=torch.float64)
         self.register_buffer("factor", factor, persistent=False)
         self.s = nn.Parameter(torch.full_like(factor, config.start))

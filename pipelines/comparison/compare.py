@@ -20,7 +20,6 @@ import polars as pl
 import torch
 from rich.console import Console
 
-from fulcrum.features.declared.task import BinaryTask
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.staging import full_disk
 from fulcrum.pipelines.comparison import page, weightings
@@ -335,7 +334,7 @@ def _settings(config: RunConfig) -> str:
     facts = config.model_dump(mode="json", include={"model", "weighting"})
     model = facts["model"]
     kinds = [model["bottom"]["kind"], model["interaction"]["kind"]]
-    if any(task.given for task in config.tasks.values() if isinstance(task, BinaryTask)):
+    if any(task.parent for task in config.tasks.values()):
         kinds.append(model["chain"]["kind"])
     parts = [model["architecture"], *(kind for kind in kinds if kind != "none")]
     return f"{' + '.join(parts)}, {facts['weighting']['method']}"

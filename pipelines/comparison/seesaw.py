@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.quality.metrics import (
     HIGHER_IS_BETTER,
     Predictions,
@@ -29,11 +30,7 @@ SEED = 0
 """Of the draws: the same for every network."""
 CELLS = 2_000_000
 """Numbers held at once for a part of the resamples."""
-METRICS: dict[str, tuple[str, str]] = {
-    "binary": ("auc", "grouped_auc"),
-    "regression": ("rmse", "mae"),
-    "multiclass": ("accuracy", "log_loss"),
-}
+METRICS: dict[str, tuple[str, str]] = {kind: task.compared_by for kind, task in TASKS.items()}
 """By kind of task; the first is the one that a task is judged by."""
 
 Key = tuple[str, str]

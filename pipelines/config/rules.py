@@ -8,7 +8,6 @@ from fulcrum.features.spec import problems as feature_problems
 from fulcrum.models.chains import ESMMConfig
 from fulcrum.models.weightings import Declared
 from fulcrum.pipelines.config.run import RunConfig
-from fulcrum.pipelines.quality.metrics import BY_KIND
 
 
 def spec(config: RunConfig) -> FeatureSpec:
@@ -33,7 +32,7 @@ def metric_names(config: RunConfig) -> list[str]:
     """Every metric that the run's tasks have: `auc/click`, and `auc` for the mean over tasks."""
     names = [f"loss/{task}" for task in config.tasks]
     for task, settings in config.tasks.items():
-        names += [f"{metric}/{task}" for metric in BY_KIND[settings.kind]]
+        names += [f"{metric}/{task}" for metric in settings.metrics]
     return [*dict.fromkeys(name.partition("/")[0] for name in names), *names]
 
 
@@ -43,17 +42,16 @@ def _model(config: RunConfig) -> Iterator[Problem]:
 
 
 def _chain(config: RunConfig) -> Iterator[Problem]:
-    chained = any(task.kind == "binary" and task.given for task in config.tasks.values())
+    chained = any(task.parent for task in config.tasks.values())
     if config.model.chain != ESMMConfig() and not chained:
         message = "there is no chain: no task is `given` another one; say so in `tasks`"
         yield Problem(("model", "chain"), message)
 
 
 def _weighting(config: RunConfig) -> Iterator[Problem]:
-    binary = {n: t for n, t in config.tasks.items() if t.kind == "binary"}
     declared = Declared(
         {name: task.kind for name, task in config.tasks.items()},
-        chained=[name for name, task in binary.items() if task.given],
+        chained=[name for name, task in config.tasks.items() if task.parent],
         sessions=config.data.session is not None,
         valid="valid" in config.data.split.names,
     )

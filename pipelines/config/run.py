@@ -6,8 +6,8 @@ from pydantic import Field
 
 from fulcrum.features.config import Config
 from fulcrum.features.declared.data import DataConfig
-from fulcrum.features.declared.task import TaskConfig
 from fulcrum.features.kinds import FeatureConfig
+from fulcrum.features.tasks import TaskConfig
 from fulcrum.models.objectives.masked import DivideBy
 from fulcrum.models.regularisers import NoRegulariserConfig, RegulariserChoice
 from fulcrum.models.trunks import ModelConfig

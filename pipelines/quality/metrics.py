@@ -3,20 +3,23 @@
 Every metric weighs rows by `row.weight` and looks at rows where the task is observed. A metric that
 is not defined on the rows at hand (AUC with one class, no rows at all) is None.
 
-auc                 area under the ROC curve, exact, ties count half; binary tasks
+auc                 area under the ROC curve, exact, ties count half
 grouped_auc         mean of the AUC within each group that has both classes, each group counting by
                     the weight of its rows (impressions); GAUC of Zhu et al., KDD 2017, equation 1;
                     not defined where all rows are one group, as they are without `data.group`
-log_loss            mean negative log likelihood in nats; binary and multiclass tasks
+log_loss            mean negative log likelihood in nats
 s_log_loss          mean over sessions of the mean log loss within each, a session counting once
                     however long it is; S-LogLoss of Liu et al., RMTL, WWW 2023; not defined where
-                    all rows are one session, as they are without `data.session`; binary tasks
+                    all rows are one session, as they are without `data.session`
 normalised_entropy  log loss over the entropy of the rows' own positive rate; He et al., ADKDD 2014,
                     equation 1; below 1 is better than predicting the rate
-calibration         mean score over mean label; 1 is unbiased; binary and regression tasks
-rmse, mae           in the label's own unit; regression tasks
-accuracy            share of rows whose most likely class is the right one; multiclass tasks
+calibration         mean score over mean label; 1 is unbiased
+rmse, mae           in the label's own unit
+accuracy            share of rows whose most likely class is the right one
+deviance            mean Poisson deviance of the scores; 0 where each is its label
 loss                mean of the task's training loss
+
+Which metrics a task has is said by its kind, in `fulcrum.features.tasks`.
 
 A name is `<metric>/<task>`; `<metric>` alone is its mean over the tasks that have it.
 """
@@ -27,6 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fulcrum.features.layout import Layout, TaskSpec
+from fulcrum.features.tasks import TASKS
 
 Metrics = dict[str, float | None]
 
@@ -58,7 +62,7 @@ class TaskRows:
 
     task: TaskSpec
     scores: np.ndarray
-    """`(rows,)`, or `(rows, classes)` for multiclass tasks."""
+    """`(rows,)`, or `(rows, classes)` for a task with classes."""
     losses: np.ndarray
     labels: np.ndarray
     weight: np.ndarray
@@ -70,7 +74,7 @@ def measure(predictions: Predictions) -> Metrics:
     """Every metric of every task, and the mean of each metric over its tasks."""
     metrics: Metrics = {}
     for rows in by_task(predictions):
-        for name in ("loss", *BY_KIND[rows.task.kind]):
+        for name in ("loss", *TASKS[rows.task.kind].metrics):
             metrics[f"{name}/{rows.task.name}"] = METRICS[name](rows) if rows.weight.sum() else None
     means: Metrics = {}
     for name in METRICS:
@@ -191,18 +195,7 @@ METRICS: dict[str, Callable[[TaskRows], float | None]] = {
     "rmse": rmse,
     "mae": mae,
     "accuracy": accuracy,
+    "deviance": loss,
     "loss": loss,
-}
-BY_KIND: dict[str, tuple[str, ...]] = {
-    "binary": (
-        "auc",
-        "grouped_auc",
-        "log_loss",
-        "s_log_loss",
-        "normalised_entropy",
-        "calibration",
-    ),
-    "regression": ("rmse", "mae", "calibration"),
-    "multiclass": ("accuracy", "log_loss"),
 }
 HIGHER_IS_BETTER = frozenset({"auc", "grouped_auc", "accuracy"})

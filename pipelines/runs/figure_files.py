@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.figures import balance as balance_figures
 from fulcrum.pipelines.figures import run as figures
 from fulcrum.pipelines.quality.experts import Health
@@ -14,7 +15,7 @@ from fulcrum.pipelines.tracking.protocol import Tracker
 from fulcrum.pipelines.training.trainer import TrainResult
 from fulcrum.pipelines.training.weight_history import COSINE, WEIGHT, lines
 
-CURVES = ("auc", "grouped_auc", "log_loss", "normalised_entropy", "rmse", "accuracy")
+CURVES = ("auc", "grouped_auc", "log_loss", "normalised_entropy", "rmse", "accuracy", "deviance")
 """Metrics whose course is drawn."""
 
 
@@ -68,7 +69,7 @@ def _conflicts(result: TrainResult) -> figures.Figure | None:
 
 
 def _calibration(predictions: Predictions) -> figures.Figure | None:
-    binary = [r for r in by_task(predictions) if r.task.kind == "binary" and r.weight.any()]
+    binary = [r for r in by_task(predictions) if TASKS[r.task.kind].two_classes and r.weight.any()]
     scores = {rows.task.name: rows.scores for rows in binary}
     labels = {rows.task.name: rows.labels for rows in binary}
     weights = {rows.task.name: rows.weight for rows in binary}

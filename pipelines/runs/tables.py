@@ -33,6 +33,7 @@ COLUMNS = {
     "calibration": ("calibration", "{:.3f}"),
     "rmse": ("RMSE", "{:.3f}"),
     "mae": ("MAE", "{:.3f}"),
+    "deviance": ("deviance", "{:.4f}"),
 }
 """Metric to heading and format, in the order of the columns."""
 HEALTH = {

@@ -16,6 +16,7 @@ from fulcrum.features.errors import DataError
 from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.reading.reader import Reader
+from fulcrum.features.tasks import TASKS
 from fulcrum.models.network import Network
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.quality.experts import Health, Tally
@@ -123,7 +124,9 @@ def row_losses(layout: Layout, scores: np.ndarray, labels: np.ndarray) -> np.nda
     losses, column = [], 0
     for index, task in enumerate(layout.tasks):
         width = len(task.classes) or 1
-        losses.append(_row_loss(task, scores[:, column : column + width], labels[:, index]))
+        losses.append(
+            TASKS[task.kind].row_loss(task, scores[:, column : column + width], labels[:, index])
+        )
         column += width
     return np.stack(losses, 1)
 
@@ -154,20 +157,4 @@ def _constant(task: TaskSpec) -> pl.Expr:
     def mean(values: pl.Expr) -> pl.Expr:
         return (values.cast(pl.Float64).filter(seen) * weight).sum() / weight.sum()
 
-    if task.kind == "multiclass":
-        shares = [mean(label == index) for index in range(len(task.classes))]
-        return pl.concat_list(shares).alias(task.name)
-    return mean(label).alias(task.name)
-
-
-def _row_loss(task: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    tiny = 1e-12
-    if task.kind == "multiclass":
-        own = np.take_along_axis(scores, labels.astype(np.int64)[:, None], 1)[:, 0]
-        return -np.log(np.maximum(own, tiny))
-    score = scores[:, 0]
-    if task.kind == "binary":
-        return -np.log(np.maximum(np.where(labels > 0, score, 1 - score), tiny))
-    if task.transform == "log1p":
-        score, labels = np.log1p(score), np.log1p(labels)
-    return ((score - labels) / task.std) ** 2
+    return TASKS[task.kind].constant(task, label, mean).alias(task.name)

@@ -83,6 +83,7 @@ def random_labels(layout: Layout, rows: int, seed: int = 1) -> np.ndarray:
     draw: dict[str, Callable[[TaskSpec], np.ndarray]] = {
         "binary": lambda task: random.integers(0, 2, rows),
         "regression": lambda task: random.exponential(10, rows),
+        "count": lambda task: random.poisson(3, rows),
         "multiclass": lambda task: random.integers(0, len(task.classes), rows),
     }
     return np.stack([draw[task.kind](task) for task in layout.tasks], 1)
