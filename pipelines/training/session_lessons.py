@@ -68,7 +68,8 @@ def teach(
     with torch.random.fork_rng():
         for batch in _batches(reader, total):
             with torch.no_grad():
-                rows = network.rows(batch.to(process.device, non_blocking=True))
+                inputs = network.inputs(batch.to(process.device, non_blocking=True))
+                rows = network.objective.rows(*inputs)
             weighting.learn(rows)
             done, now = reader.position, time.monotonic()
             if done == total:

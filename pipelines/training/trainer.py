@@ -292,6 +292,7 @@ class Trainer:
         extend(self.course, self.step, course)
         extend(self.course, self.step, self.conflicts)
         metrics |= {f"train/{name}": v for name, v in (course | self.conflicts).items()}
+        metrics |= {f"train/{name}": v for name, v in self.meter.mean_auxiliary().items()}
         self.tracker.log_metrics(metrics, self.step)
         self.progress.advance(self.step, self.steps, mean, speed)
         self.meter = Meter()
