@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fulcrum.features.layout import PADDING, BagInput, IdInput, Layout, SequenceInput
-from fulcrum.models.embedding.tables import Vectors, masked_mean, table_name
+from fulcrum.models.embedding.tables import Vectors, mean_of_present, table_name
 from fulcrum.models.predictor import Predictor
 from fulcrum.models.trunks import TrunkConfig
 
@@ -57,7 +57,7 @@ class PlainNetwork(nn.Module):
         lists: tuple[BagInput | SequenceInput, ...] = (*layout.bags, *layout.sequences)
         present = {i.name: arrays[i.name] != PADDING for i in lists}
         pooled = [
-            vectors if isinstance(i, IdInput) else masked_mean(vectors, present[i.name])
+            vectors if isinstance(i, IdInput) else mean_of_present(vectors, present[i.name])
             for i in layout.pooled
             for vectors in [self._look_up(i, arrays[i.name])]
         ]

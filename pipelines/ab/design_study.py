@@ -38,7 +38,7 @@ from fulcrum.pipelines.words import listed
 
 Z = 1.96
 """Standard errors to either end of a 95 % interval."""
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _trained(
 ) -> tuple[Predictions, PreparedDataset]:
     dataset = prepare_dataset(config, console)
     run, how = finished(config, dataset, parent, console)
-    log.info("%s: %s", config.name, how)
+    logger.info("%s: %s", config.name, how)
     checkpoint = read_result(Path(run.folder, "checkpoints")).checkpoint
     return evaluate(config, dataset, checkpoint, split), dataset
 

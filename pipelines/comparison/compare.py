@@ -58,7 +58,7 @@ from fulcrum.pipelines.tracking.mlflow import (
 from fulcrum.pipelines.training.predict import evaluate
 from fulcrum.pipelines.training.trainer import read_result
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,13 @@ def compare(
             balance(samples, lineup.single),
             _undefined(predictions),
         )
-        log.info("timing %d networks side by side", len(everyone))
+        logger.info("timing %d networks side by side", len(everyone))
         networks = {name: (everyone[name], datasets[name]) for name in everyone}
         spent = costs(networks, lineup.single, split)
         trained = {name: _train_rate(_uri(lineup), found) for name, found in runs.items()}
         paces = {}
         for trunk, names in trunks:
-            log.info("timing training steps of %d weightings on %s", len(names), trunk)
+            logger.info("timing training steps of %d weightings on %s", len(names), trunk)
             paces[trunk] = slower({name: networks[name] for name in names}, names[0])
         balances = weigh(trunks, seesaw, samples, paces)
         pictures = _draw(seesaw, spent, folder)
@@ -176,7 +176,7 @@ def _train_all(
         runs[name].append(run)
         samples[name].append(resample(predictions, metrics=metrics))
         spent = time.monotonic() - began
-        log.info("%d of %d: %s, seed %d, %s, %.0f s", number, len(jobs), name, seed, how, spent)
+        logger.info("%d of %d: %s, seed %d, %s, %.0f s", number, len(jobs), name, seed, how, spent)
     return runs, samples, predictions
 
 

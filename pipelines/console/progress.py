@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fulcrum.pipelines.quality.metrics import Metrics
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -65,7 +65,7 @@ class PlainProgress(SilentProgress):
         self.told = now
         done = step - self.first_step
         left = (now - self.began) / done * (steps - step) if done else 0.0
-        log.info(
+        logger.info(
             "step %d of %d, loss %.4f, %s rows/s, %.0f s left",
             step,
             steps,
@@ -75,7 +75,7 @@ class PlainProgress(SilentProgress):
         )
 
     def evaluated(self, step: int, metrics: Metrics) -> None:
-        log.info("step %d, valid: %s", step, summary(metrics))
+        logger.info("step %d, valid: %s", step, summary(metrics))
 
 
 class RichProgress(SilentProgress):

@@ -19,7 +19,7 @@ from fulcrum.pipelines.ab.log.staged import numerator, stage
 from fulcrum.pipelines.ab.log.units import Units
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def analyse(logs: Sequence[str], experiment: Experiment) -> Facts:
@@ -33,7 +33,7 @@ def analyse(logs: Sequence[str], experiment: Experiment) -> Facts:
 
 
 def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Facts:
-    log.info("reading the log")
+    logger.info("reading the log")
     rows = stage(logs, experiment, scratch)
     units = gather(rows, experiment)
     analysis = experiment.analysis
@@ -46,7 +46,7 @@ def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Fact
     if stops:
         headline = words.withheld(stops)
     else:
-        log.info("comparing %d metrics", len(analysis.metrics))
+        logger.info("comparing %d metrics", len(analysis.metrics))
         metrics = judge(units, experiment)
         primary = metrics[0].name
         notes += [f"{m.name} is not compared: {m.problem}." for m in metrics if m.problem]
@@ -59,14 +59,14 @@ def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Fact
             courses = found_courses or []
         days = _or_note(lambda: over_time.daily(units, experiment, primary), "Trend", notes) or []
         if analysis.off_policy is not None:
-            log.info("valuing policies")
+            logger.info("valuing policies")
             rewards = policies.read(units, experiment, primary)
             found_values = _or_note(
                 lambda: policies.values(rewards, experiment), "Policies are not valued", notes
             )
             values = found_values or []
         if analysis.interference is not None:
-            log.info("telling arms apart")
+            logger.info("telling arms apart")
             panel = _or_note(
                 lambda: interference.panel(rows, units, experiment, scratch),
                 "Whether the arms learn from each other is not told",

@@ -20,7 +20,7 @@ from fulcrum.pipelines.tracking.mlflow import MlflowTracker, start_run
 CONFIG = "world.yaml"
 RUNS = "worlds"
 """The experiment of MLflow that simulations are runs of."""
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _shown(console: Console) -> Iterator[Progress]:
             if what not in steps:
                 steps.append(what)
                 if not console.is_terminal:
-                    log.info("simulate: %s", what)
+                    logger.info("simulate: %s", what)
             bar.update(shown, description=f"simulate: {what}", completed=done, total=of)
 
         yield told
