@@ -28,8 +28,7 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from fulcrum.models.layers.towers import Towers
 from fulcrum.models.trunks import TrunkConfig
-from fulcrum.models.trunks.mmoe import MMoEConfig
-from fulcrum.models.trunks.omoe import OMoEConfig
+from fulcrum.models.trunks.mmoe import MMoEConfig, OMoEConfig
 from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
 from fulcrum.pipelines.figures.run import INK, PALETTE, STYLE, save
 

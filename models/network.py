@@ -1,6 +1,7 @@
 """The trained network: TorchRec tables, then everything else."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -16,6 +17,7 @@ from fulcrum.models.gramians import Graph
 from fulcrum.models.layers.expert_usage import Level
 from fulcrum.models.layers.head_scale import HeadScale
 from fulcrum.models.objectives.masked import DivideBy, masked_mean
+from fulcrum.models.part import AUXILIARY
 from fulcrum.models.predictor import Predictor
 from fulcrum.models.random_state import RandomState
 from fulcrum.models.regularisers import Look, Regulariser
@@ -57,7 +59,7 @@ class Objective(nn.Module):
         """Whether the next step also tells the products of task gradients."""
         self.salt = 0
         """Of what is drawn to look at gradients: the number of the step."""
-        self.seen: Batch | None = None
+        self.latest: Batch | None = None
         """The batch of the latest training step."""
 
     def forward(
@@ -71,50 +73,35 @@ class Objective(nn.Module):
         scores      `(batch, score columns)` probability, or value in its own unit
         row_losses  `(batch, tasks)` 0 where not observed
         products    `(tasks, tasks)` of task gradients, float64; in a step that is watched only
+        auxiliary/  `()` by name: auxiliary losses of this process, unweighted; in train mode only
 
         In eval mode losses are what scores are measured by, without terms that guide training.
         """
-        vectors = self.gather(pooled, unpooled)
-        random = RandomState() if self.regulariser is not None else None
-        fields = self.predictor.bottom(vectors, batch.dense)
-        logits = self.predictor.logits(fields, self.heads if self.training else None)
-        row_losses, labels = self._row_losses(logits, batch)
-        local, losses, active = self._means(row_losses, batch)
+        forward = self._pass(pooled, unpooled, batch, self.heads if self.training else None)
+        local, losses, active = self._means(forward.row_losses, batch)
         out = {
             "losses": losses,
             "weights": torch.ones_like(losses),
-            "scores": self.predictor.tasks.scores(logits),
-            "row_losses": row_losses,
+            "scores": self.predictor.tasks.scores(forward.logits),
+            "row_losses": forward.row_losses,
         }
         loss = local.sum()
         if self.training:
-            self.seen = batch
-            self.predictor.tasks.follow(logits.detach(), labels, batch.observed, batch.weight)
+            # Before anything passes through the parts again.
+            auxiliary = self.predictor.auxiliary_losses()
+            self.latest = batch
+            self.predictor.tasks.follow(
+                forward.logits.detach(), forward.labels, batch.observed, batch.weight
+            )
             lookups = Lookups(self.layout, self.copies, pooled, unpooled, batch)
-            self.salt = self.salt if self.weighting is None else int(self.weighting.steps)
-            graph = Graph(local, lookups, fields, self.predictor.shared_parameters(), self.salt)
-            rows = partial(self._rows, vectors, batch, logits, row_losses, labels)
-            step = Step(losses, active, partial(self.place.products, graph), rows)
+            step = self._step(forward, local, losses, active, lookups)
             weights, row_weights = self._weights(step, batch, out)
             if self.watching:
                 out["products"] = step.gramian
-            weighted = local
-            if row_weights is not None:
-                weighted = self._means(row_losses * row_weights, batch)[0]
-            total, extra = (weights * weighted).sum(), 0.0
-            # Towers that scale leave the losses alone.
-            scaling = self.heads is not None
-            if not scaling:
-                local = weighted
-            if self.regulariser is not None:
-                again = partial(
-                    self._again, vectors, batch, None if scaling else row_weights, random
-                )
-                local, extra = self.regulariser(self._look(local, total, fields, again))
-            loss = (local if scaling else weights * local).sum() + extra
-            if self.heads is not None:
-                # Only now: whoever looked at gradients before saw those of the losses themselves.
-                self.heads.weights = weights if row_weights is None else row_weights
+            loss = self._weighted(forward, local, weights, row_weights)
+            for name, term in auxiliary.items():
+                loss = loss + term.weight * term.value
+                out[f"{AUXILIARY}{name}"] = term.value
         return loss, {name: value.detach() for name, value in out.items()}
 
     @property
@@ -125,27 +112,68 @@ class Objective(nn.Module):
         self, pooled: KeyedTensor | None, unpooled: dict[str, JaggedTensor] | None, batch: Batch
     ) -> Tensor:
         """`(tasks,)` mean losses of the global batch in the present mode, and nothing else."""
-        fields = self.predictor.bottom(self.gather(pooled, unpooled), batch.dense)
-        row_losses, _ = self._row_losses(self.predictor.logits(fields), batch)
-        return self._means(row_losses, batch)[1]
+        return self._means(self._pass(pooled, unpooled, batch).row_losses, batch)[1]
 
     def rows(
         self, pooled: KeyedTensor | None, unpooled: dict[str, JaggedTensor] | None, batch: Batch
     ) -> Rows:
         """What a weighting may know of the rows of a batch."""
-        vectors = self.gather(pooled, unpooled)
-        logits = self.predictor.logits(self.predictor.bottom(vectors, batch.dense))
-        return self._rows(vectors, batch, logits, *self._row_losses(logits, batch))
+        return self._rows(self._pass(pooled, unpooled, batch))
 
     def diagnostics(
         self, pooled: KeyedTensor | None, unpooled: dict[str, JaggedTensor] | None, batch: Batch
     ) -> list[Level]:
-        """The trunk's levels for a batch."""
+        """What each of the trunk's levels does with a batch, see `Trunk.diagnostics`."""
         fields = self.predictor.bottom(self.gather(pooled, unpooled), batch.dense)
         return self.predictor.diagnostics(fields)
 
+    def _pass(
+        self,
+        pooled: KeyedTensor | None,
+        unpooled: dict[str, JaggedTensor] | None,
+        batch: Batch,
+        scale: Callable[[Tensor], Tensor] | None = None,
+    ) -> "_Pass":
+        """From the tables' output to row losses. `scale` as for `Predictor.logits`."""
+        vectors = self.gather(pooled, unpooled)
+        random = RandomState() if self.regulariser is not None else None
+        fields = self.predictor.bottom(vectors, batch.dense)
+        logits = self.predictor.logits(fields, scale)
+        return _Pass(batch, vectors, random, fields, logits, *self._row_losses(logits, batch))
+
+    def _row_losses(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Losses and labels `(batch, tasks)`, both 0 where not observed."""
+        labels = batch.labels.where(batch.observed, 0.0)
+        tasks = self.predictor.tasks
+        loss = tasks.losses if self.training else tasks.errors
+        return loss(logits, labels).where(batch.observed, 0.0), labels
+
     def _means(self, row_losses: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         return masked_mean(row_losses, batch.observed, batch.weight, self.divide_by)
+
+    def _step(
+        self, forward: "_Pass", local: Tensor, losses: Tensor, active: Tensor, lookups: Lookups
+    ) -> Step:
+        """What the weighting sees."""
+        self.salt = self.salt if self.weighting is None else int(self.weighting.steps)
+        graph = Graph(local, lookups, forward.fields, self.predictor.shared_parameters(), self.salt)
+        return Step(
+            losses, active, partial(self.place.products, graph), partial(self._rows, forward)
+        )
+
+    @torch.no_grad()
+    def _rows(self, forward: "_Pass") -> Rows:
+        batch = forward.batch
+        return Rows(
+            forward.vectors.state(batch.dense).detach(),
+            self.predictor.tasks.probabilities(forward.logits).detach(),
+            forward.row_losses.detach(),
+            forward.labels,
+            batch.observed,
+            batch.weight,
+            batch.session,
+            batch.row,
+        )
 
     def _weights(
         self, step: Step, batch: Batch, out: dict[str, Tensor]
@@ -161,59 +189,71 @@ class Objective(nn.Module):
         out["weights"] = masked_mean(weights, batch.observed, batch.weight)[1]
         return ones, weights
 
-    def _look(
-        self, local: Tensor, total: Tensor, fields: Tensor, again: Callable[..., Tensor]
-    ) -> Look:
-        """What the regulariser sees."""
+    def _weighted(
+        self, forward: "_Pass", local: Tensor, weights: Tensor, row_weights: Tensor | None
+    ) -> Tensor:
+        """The weighted sum of the task losses `local`, regularised."""
+        weighted = local
+        if row_weights is not None:
+            weighted = self._means(forward.row_losses * row_weights, forward.batch)[0]
+        total = (weights * weighted).sum()
+        if self.heads is None:
+            losses, extra = self._regularised(forward, weighted, total, row_weights)
+            return (weights * losses).sum() + extra
+        # Towers that scale leave the losses alone.
+        losses, extra = self._regularised(forward, local, total, None)
+        # Only now: whoever looked at gradients before saw those of the losses themselves.
+        self.heads.weights = weights if row_weights is None else row_weights
+        return losses.sum() + extra
+
+    def _regularised(
+        self, forward: "_Pass", local: Tensor, total: Tensor, row_weights: Tensor | None
+    ) -> tuple[Tensor, Tensor | float]:
+        """Task losses and a term beside their weighted sum; `row_weights` are those in `local`."""
+        if self.regulariser is None:
+            return local, 0.0
         shared = {id(p) for p in self.predictor.shared_parameters()}
         parameters = dict(self.predictor.named_parameters(prefix="predictor"))
         below = {name: p for name, p in parameters.items() if id(p) in shared}
-        return Look(local, total, fields, parameters, below, again, self.salt)
+        again = partial(self._again, forward, row_weights)
+        look = Look(local, total, forward.fields, parameters, below, again, self.salt)
+        losses, extra = self.regulariser(look)
+        return losses, extra
 
     def _again(
-        self,
-        vectors: Vectors,
-        batch: Batch,
-        row_weights: Tensor | None,
-        random: RandomState | None,
-        parameters: Mapping[str, Tensor],
+        self, forward: "_Pass", row_weights: Tensor | None, parameters: Mapping[str, Tensor]
     ) -> Tensor:
         """The task losses at other dense parameters, with the same draws. Buffers are followed in
         copies that are thrown away."""
         buffers = dict(self.predictor.named_buffers(prefix="predictor"))
         copies = {name: buffer.clone() for name, buffer in buffers.items()}
         heads = None if self.heads is None else self.heads.again
-        assert random is not None
-        with random.restored():
+        assert forward.random is not None
+        with forward.random.restored():
             row_losses = torch.func.functional_call(
-                _RowLosses(self, heads), {**parameters, **copies}, (vectors, batch)
+                _RowLosses(self, heads), {**parameters, **copies}, (forward.vectors, forward.batch)
             )
         if row_weights is not None:
             row_losses = row_losses * row_weights
-        return self._means(row_losses, batch)[0]
+        return self._means(row_losses, forward.batch)[0]
 
-    def _row_losses(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Losses and labels `(batch, tasks)`, both 0 where not observed."""
-        labels = batch.labels.where(batch.observed, 0.0)
-        tasks = self.predictor.tasks
-        loss = tasks.losses if self.training else tasks.errors
-        return loss(logits, labels).where(batch.observed, 0.0), labels
 
-    @torch.no_grad()
-    def _rows(
-        self, vectors: Vectors, batch: Batch, logits: Tensor, row_losses: Tensor, labels: Tensor
-    ) -> Rows:
-        scores = self.predictor.tasks.probabilities(logits)
-        return Rows(
-            vectors.state(batch.dense).detach(),
-            scores.detach(),
-            row_losses.detach(),
-            labels,
-            batch.observed,
-            batch.weight,
-            batch.session,
-            batch.row,
-        )
+@dataclass(frozen=True)
+class _Pass:
+    """A batch on its way through the objective."""
+
+    batch: Batch
+    vectors: Vectors
+    random: RandomState | None
+    """The state before anything was drawn; None where nothing is drawn again."""
+    fields: Tensor
+    """`(batch, n · F, D)`."""
+    logits: Tensor
+    """`(batch, sum of outputs)`."""
+    row_losses: Tensor
+    """`(batch, tasks)` 0 where not observed."""
+    labels: Tensor
+    """`(batch, tasks)` 0 where not observed."""
 
 
 class _RowLosses(nn.Module):
@@ -254,20 +294,11 @@ class Network(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective.forward`."""
-        pooled, unpooled = self.tables(batch.ids, batch.sequences)
-        return self.objective(pooled, unpooled, batch)
+        return self.objective(*self.inputs(batch))
 
-    def losses(self, batch: Batch) -> Tensor:
-        """See `Objective.losses`."""
+    def inputs(
+        self, batch: Batch
+    ) -> tuple[KeyedTensor | None, dict[str, JaggedTensor] | None, Batch]:
+        """What the objective's methods take of a batch: the tables' output, and the batch."""
         pooled, unpooled = self.tables(batch.ids, batch.sequences)
-        return self.objective.losses(pooled, unpooled, batch)
-
-    def rows(self, batch: Batch) -> Rows:
-        """See `Objective.rows`."""
-        pooled, unpooled = self.tables(batch.ids, batch.sequences)
-        return self.objective.rows(pooled, unpooled, batch)
-
-    def diagnostics(self, batch: Batch) -> list[Level]:
-        """What each of the trunk's levels did with a batch, see `Trunk.diagnostics`."""
-        pooled, unpooled = self.tables(batch.ids, batch.sequences)
-        return self.objective.diagnostics(pooled, unpooled, batch)
+        return pooled, unpooled, batch

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fulcrum.features.layout import PADDING, BagInput, IdInput, Layout, SequenceInput
 from fulcrum.models.embedding.tables import table_name
-from fulcrum.models.embedding.vectors import Vectors, masked_mean
+from fulcrum.models.embedding.vectors import Vectors, mean_of_present
 from fulcrum.models.predictor import Predictor
 from fulcrum.models.trunks import TrunkConfig
 
@@ -58,7 +58,7 @@ class PlainNetwork(nn.Module):
         lists: tuple[BagInput | SequenceInput, ...] = (*layout.bags, *layout.sequences)
         present = {i.name: arrays[i.name] != PADDING for i in lists}
         pooled = [
-            vectors if isinstance(i, IdInput) else masked_mean(vectors, present[i.name])
+            vectors if isinstance(i, IdInput) else mean_of_present(vectors, present[i.name])
             for i in layout.pooled
             for vectors in [self._look_up(i, arrays[i.name])]
         ]

@@ -11,6 +11,7 @@ from fulcrum.models.embedding.vectors import Vectors
 from fulcrum.models.layers.expert_usage import Level
 from fulcrum.models.layers.towers import Towers
 from fulcrum.models.objectives.mixed import MixedObjective
+from fulcrum.models.part import AuxiliaryLoss
 from fulcrum.models.trunks import TrunkConfig
 
 
@@ -68,6 +69,19 @@ class Predictor(nn.Module):
         """What lies below the towers. A trunk's parts for single tasks are among it: the gradients
         of other tasks are zero there."""
         return [p for m in (self.bottom, self.interaction, self.trunk) for p in m.parameters()]
+
+    def auxiliary_losses(self) -> dict[str, AuxiliaryLoss]:
+        """Those of all parts, of the latest pass in train mode.
+
+        Raises ValueError where two parts give one name.
+        """
+        losses: dict[str, AuxiliaryLoss] = {}
+        for part in (self.bottom, self.interaction, self.trunk):
+            terms = part.auxiliary_losses()
+            if twice := losses.keys() & terms.keys():
+                raise ValueError(f"two parts have an auxiliary loss named `{min(twice)}`")
+            losses |= terms
+        return losses
 
     def diagnostics(self, fields: Tensor) -> list[Level]:
         """The trunk's levels; with fields per task, a row of them is a row of one task."""

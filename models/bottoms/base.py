@@ -2,11 +2,12 @@
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from fulcrum.features.config import Config
 from fulcrum.features.layout import Layout
 from fulcrum.models.embedding.vectors import Vectors
+from fulcrum.models.part import Part
 
 
 class BottomConfig(Config):
@@ -25,7 +26,7 @@ class BottomConfig(Config):
         raise NotImplementedError
 
 
-class Bottom(nn.Module):
+class Bottom(Part):
     """`forward(vectors, dense (batch, numbers)) -> (batch, n · F, D)`, n-major.
 
     n is the number of copies of the tables, or of tasks where the bottom is `per_task`.

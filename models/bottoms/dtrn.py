@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from fulcrum.features.layout import Layout, SequenceInput
 from fulcrum.models.bottoms.base import Bottom, BottomConfig
 from fulcrum.models.embedding.fields import Fields, by_history, events
-from fulcrum.models.embedding.vectors import INITIAL, Vectors, masked_mean
+from fulcrum.models.embedding.vectors import INITIAL, Vectors, mean_of_present
 from fulcrum.models.layers.fusion import HIDDEN
 from fulcrum.models.layers.squeeze import SENet
 
@@ -139,7 +139,7 @@ class ConditionalTransformer(nn.Module):
         scale_1, shift_1, scale_2, shift_2 = self.norms(condition).chunk(4, 1)
         n = normalised(past + self.attend(past, present))
         u = (1 + scale_1[:, None]) * n[:, None] + shift_1[:, None]
-        mean = masked_mean(normalised(u + self.feedforward(u)), present)
+        mean = mean_of_present(normalised(u + self.feedforward(u)), present)
         return ((1 + scale_2) * mean + shift_2) * present.any(1)[:, None, None]
 
     def attend(self, past: Tensor, present: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fulcrum.features.layout import BagInput, IdInput, Layout, SequenceInput
-from fulcrum.models.embedding.vectors import Vectors, masked_mean
+from fulcrum.models.embedding.vectors import Vectors, mean_of_present
 from fulcrum.models.layers.fusion import HIDDEN
 from fulcrum.models.layers.stacked import StackedLinear
 
@@ -87,7 +87,7 @@ class History(nn.Module):
     def forward(self, vectors: Vectors) -> Tensor:
         past, present = events(self.attributes, vectors)
         if self.attention is None:
-            field = masked_mean(past, present)
+            field = mean_of_present(past, present)
         else:
             query = torch.cat([vectors.unpooled[q] for q in self.queries], 2)
             weights = self.attention(query, past, present)
@@ -119,7 +119,7 @@ class Fields(nn.Module):
         for source in self.single:
             vector = vectors.unpooled[source.name]
             if isinstance(source, BagInput):
-                vector = masked_mean(vector, vectors.present[source.name])
+                vector = mean_of_present(vector, vectors.present[source.name])
             parts.append(vector[:, :, None])
         parts += [history(vectors) for history in self.histories]
         if self.dense is not None:

@@ -29,7 +29,7 @@ class Vectors(NamedTuple):
         parts = [] if self.pooled is None else [self.pooled.flatten(1)]
         for name, vectors in self.unpooled.items():
             present = self.present.get(name)
-            mean = vectors if present is None else masked_mean(vectors, present)
+            mean = vectors if present is None else mean_of_present(vectors, present)
             parts.append(mean.flatten(1))
         return torch.cat([*parts, dense], 1)
 
@@ -40,7 +40,7 @@ def state_width(layout: Layout, dim: int, copies: int) -> int:
     return inputs * copies * dim + len(layout.dense)
 
 
-def masked_mean(vectors: Tensor, present: Tensor) -> Tensor:
+def mean_of_present(vectors: Tensor, present: Tensor) -> Tensor:
     """`(B, C, L, D), (B, L) -> (B, C, D)`; zero where nothing is present."""
     share = present.to(vectors.dtype) / present.sum(1, keepdim=True).clamp(min=1)
     return (share[:, None, None] @ vectors).squeeze(2)

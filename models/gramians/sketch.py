@@ -48,14 +48,14 @@ def sketch(graph: Graph, buckets: int) -> Tensor:
     tasks, dim = len(graph.losses), graph.fields.shape[2]
     summed = graph.fields.new_zeros(buckets, tasks * dim)
     for part in graph.lookups.occurrences(gradients):
-        bits = mix(part.ids.long() + (part.table << 40), graph.salt)
+        bits = random_bits(part.ids.long() + (part.table << 40), graph.salt)
         sign = ((bits & 1) * 2 - 1).to(summed.dtype)
         summed.index_add_(0, (bits >> 1) % buckets, part.gradients.float() * sign[:, None])
     mean_over_processes(summed)
     return summed.unflatten(1, (tasks, dim)).transpose(0, 1).flatten(1)
 
 
-def mix(keys: Tensor, salt: int) -> Tensor:
+def random_bits(keys: Tensor, salt: int) -> Tensor:
     """63 random bits of each int64 key, the same on every machine: the finaliser of SplitMix64
     (Steele, Lea and Flood, OOPSLA 2014)."""
     x = keys + _wrapped(0x9E3779B97F4A7C15 * (salt + 1))

@@ -2,9 +2,10 @@
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from fulcrum.features.config import Config
+from fulcrum.models.part import Part
 
 
 class InteractionConfig(Config):
@@ -20,7 +21,7 @@ class InteractionConfig(Config):
         raise NotImplementedError
 
 
-class Interaction(nn.Module):
+class Interaction(Part):
     """`(batch, copies · F, D) -> (batch, copies · F, D)`, copy-major; copies never mix."""
 
     def forward(self, fields: Tensor) -> Tensor:

@@ -8,8 +8,7 @@ from fulcrum.models.trunks.base import Trunk, TrunkConfig
 from fulcrum.models.trunks.cross_stitch import CrossStitchConfig
 from fulcrum.models.trunks.home import HoMEConfig
 from fulcrum.models.trunks.ml_mmoe import MLMMoEConfig
-from fulcrum.models.trunks.mmoe import MMoEConfig
-from fulcrum.models.trunks.omoe import OMoEConfig
+from fulcrum.models.trunks.mmoe import MMoEConfig, OMoEConfig
 from fulcrum.models.trunks.pepnet import PEPNetConfig
 from fulcrum.models.trunks.ple import PLEConfig
 from fulcrum.models.trunks.shared_bottom import SharedBottomConfig

@@ -4,13 +4,14 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from fulcrum.features.config import Config
 from fulcrum.models.bottoms import BottomChoice, NoBottomConfig
 from fulcrum.models.chains import ChainChoice, ESMMConfig
 from fulcrum.models.interactions import InteractionChoice, NoInteractionConfig
 from fulcrum.models.layers.expert_usage import Level
+from fulcrum.models.part import Part
 
 
 class TrunkConfig(Config):
@@ -66,7 +67,7 @@ class TrunkConfig(Config):
             )
 
 
-class Trunk(nn.Module):
+class Trunk(Part):
     """`forward(fields (batch, copies · F, embedding_dim)) -> (batch, T, width)`.
 
     Copies lie one after another on the field axis: `fields.unflatten(1, (copies, F))`.

@@ -1,9 +1,9 @@
-"""MMoE: shared experts, one softmax gate per task.
+"""MMoE and OMoE: shared experts, one softmax gate per task, or one for all tasks.
 
 x  (batch, inputs): all fields side by side        f_i  expert i of E        t  a task
 
     h_i = f_i(x)                        (6)
-    a_t = softmax(W_t x)                (8)
+    a_t = softmax(W_t x)                (8)    OMoE: one W, the same a for every t
     z_t = sum_i a_ti h_i                (7)
 """
 
@@ -19,15 +19,12 @@ from fulcrum.models.layers.fusion import Experts, Fusion, Gate
 from fulcrum.models.trunks.base import Trunk, TrunkConfig
 
 
-class MMoEConfig(TrunkConfig):
-    """Shared experts mixed by a gate per task."""
+class SharedExpertsConfig(TrunkConfig):
+    """What MMoE and OMoE have in common."""
 
-    source: ClassVar[str] = "Ma et al., Multi-gate Mixture-of-Experts, KDD 2018, equations 6-8"
-    summary: ClassVar[str] = (
-        "shared experts, one gate per task: tasks choose softly what they share"
-    )
+    one_gate: ClassVar[bool]
+    """Whether all tasks share a gate."""
 
-    architecture: Literal["mmoe"] = "mmoe"
     experts: int = Field(6, ge=1)
     """Number of experts E."""
     expert: tuple[int, ...] = Field((256, 128), min_length=1)
@@ -43,23 +40,50 @@ class MMoEConfig(TrunkConfig):
         return MMoE(self, fields, tasks)
 
 
-class MMoE(Trunk):
-    """Every gate sees every expert, and all of them read x."""
+class MMoEConfig(SharedExpertsConfig):
+    """Shared experts mixed by a gate per task."""
 
-    def __init__(self, config: MMoEConfig, fields: Sequence[str], tasks: Sequence[str]) -> None:
+    source: ClassVar[str] = "Ma et al., Multi-gate Mixture-of-Experts, KDD 2018, equations 6-8"
+    summary: ClassVar[str] = (
+        "shared experts, one gate per task: tasks choose softly what they share"
+    )
+    one_gate: ClassVar[bool] = False
+
+    architecture: Literal["mmoe"] = "mmoe"
+
+
+class OMoEConfig(SharedExpertsConfig):
+    """Shared experts mixed by one gate."""
+
+    source: ClassVar[str] = "Ma et al., Multi-gate Mixture-of-Experts, KDD 2018, figure 1b"
+    summary: ClassVar[str] = "shared experts, one gate for all tasks: the control of mmoe"
+    one_gate: ClassVar[bool] = True
+
+    architecture: Literal["omoe"] = "omoe"
+
+
+class MMoE(Trunk):
+    """Every gate sees every expert, and all of them read x. One gate's output is every task's."""
+
+    def __init__(
+        self, config: SharedExpertsConfig, fields: Sequence[str], tasks: Sequence[str]
+    ) -> None:
         super().__init__()
         self.tasks, self.experts = tuple(tasks), config.experts
         inputs = len(fields) * config.embedding_dim
         f = Experts([0] * config.experts, inputs, config.expert, config.dropout)
-        everything = torch.ones(len(tasks), config.experts, dtype=torch.bool)
+        gates = 1 if config.one_gate else len(tasks)
+        everything = torch.ones(gates, config.experts, dtype=torch.bool)
         self.fusion = Fusion(f, Gate(everything, inputs, config.gate_bias))
         self.width = f.width
 
     def forward(self, fields: Tensor) -> Tensor:
         x = fields.flatten(1)[:, None]
-        return self.fusion(x, x)
+        return self.fusion(x, x).expand(-1, len(self.tasks), -1)
 
     def diagnostics(self, fields: Tensor) -> list[Level]:
-        x = fields.flatten(1)[:, None]
+        x, tasks = fields.flatten(1)[:, None], len(self.tasks)
         owners = [SHARED] * self.experts
-        return [self.fusion.diagnostics(x, x, outputs=self.tasks, owners=owners)]
+        level = self.fusion.diagnostics(x, x, outputs=self.tasks, owners=owners)
+        weights, visible = level.weights.expand(-1, tasks, -1), level.visible.expand(tasks, -1)
+        return [level._replace(weights=weights, gates=weights, visible=visible)]

@@ -12,7 +12,7 @@ import numpy as np
 from fulcrum.pipelines.designs import DesignConfig, Logged
 from fulcrum.pipelines.designs.propensity import Propensity, effective
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 FOLDER = "propensity"
 """Below the prepared data set, and in the run."""
@@ -103,7 +103,7 @@ def words(facts: dict[str, Any]) -> list[str]:
 def tell(folder: Path) -> None:
     """Log the words of a data set's report."""
     for line in (folder / WORDS).read_text(encoding="utf-8").splitlines():
-        log.log(logging.WARNING if line.startswith("Warning") else logging.INFO, "%s", line)
+        logger.log(logging.WARNING if line.startswith("Warning") else logging.INFO, "%s", line)
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from fulcrum.features.prepared.prepare import prepare
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.designs import report as propensity_report
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def prepare_dataset(config: RunConfig, console: Console) -> PreparedDataset:
@@ -28,7 +28,7 @@ def prepare_dataset(config: RunConfig, console: Console) -> PreparedDataset:
             if what not in steps:
                 steps.append(what)
                 if not console.is_terminal:
-                    log.info("prepare: %s", what)
+                    logger.info("prepare: %s", what)
             bar.update(shown, description=f"prepare: {what}", completed=done, total=total)
 
         dataset = prepare(config, Path(config.workspace), told)
@@ -36,7 +36,7 @@ def prepare_dataset(config: RunConfig, console: Console) -> PreparedDataset:
             from fulcrum.pipelines.designs.reweighting import reweight
 
             dataset = reweight(dataset, config.weighting_by, Path(config.workspace), told)
-    log.info("prepared data set %s%s", dataset.folder, "" if steps else " (as it was)")
+    logger.info("prepared data set %s%s", dataset.folder, "" if steps else " (as it was)")
     if config.weighting_by is not None:
         propensity_report.tell(dataset.folder / propensity_report.FOLDER)
     return dataset

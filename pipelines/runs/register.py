@@ -19,7 +19,7 @@ from fulcrum.serving.bundle.bundle import Bundle
 from fulcrum.serving.publishing.export import export
 from fulcrum.serving.publishing.registry import Registry
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MODEL = "model"
 """Name of the model among those that a run has logged."""

@@ -40,7 +40,7 @@ from fulcrum.pipelines.training.launch import launch
 from fulcrum.pipelines.training.predict import constant, evaluate, examine, predict, restored
 from fulcrum.pipelines.training.trainer import TrainResult, read_result, train
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def start(config: RunConfig, options: Options) -> Outcome:
     folder = Path(config.workspace, "runs", run_id)
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
-    log.info("run %s (%s)", config.name, run_id)
+    logger.info("run %s (%s)", config.name, run_id)
     with MlflowTracker(uri, run_id) as tracker, _kept(folder, tracker):
         _describe(config, dataset, folder, tracker)
         if config.weighting_by is not None:
@@ -147,7 +147,7 @@ def _kept(folder: Path, tracker: Tracker) -> Iterator[None]:
         with log_file(path), full_disk(folder):
             yield
     except KeyboardInterrupt:
-        log.info("stopped; `fulcrum train --resume %s` goes on", folder.name)
+        logger.info("stopped; `fulcrum train --resume %s` goes on", folder.name)
         raise
     finally:
         tracker.log_artifact(path)
@@ -173,7 +173,7 @@ def _with_reference(
 ) -> dict[str, Metrics]:
     """Train one network per task under the same budget, and put its metrics before the constant
     predictor's."""
-    log.info("training the single-task networks to compare with")
+    logger.info("training the single-task networks to compare with")
     alone = config.model_copy(update={"model": single_task(config.model)} | PLAIN)
     result = _train(alone, dataset, folder / "reference", SilentTracker(), options)
     metrics = measure(evaluate(alone, dataset, result.checkpoint, split))
@@ -199,7 +199,7 @@ def _look(
         predictions = predict(model, dataset, split, process)
         health = examine(model, dataset, split, process)
     for warning in warnings(health):
-        log.warning("%s", warning)
+        logger.warning("%s", warning)
     return predictions, health
 
 
@@ -241,7 +241,7 @@ def _describe_weights(config: RunConfig, dataset: PreparedDataset, tracker: Mlfl
     report = dataset.folder / propensity_report.FOLDER
     warned = cautions(config, dataset)
     for line in warned:
-        log.warning("%s", line)
+        logger.warning("%s", line)
     tracker.log_metrics(propensity_report.metrics(propensity_report.read(report)), 0)
     words = (report / propensity_report.WORDS).read_text(encoding="utf-8")
     tracker.log_text(

@@ -32,7 +32,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from fulcrum.features.errors import ResourceError, StateError
 from fulcrum.pipelines.training.processes import Process
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 NAME = re.compile(r"step-(\d+)")
 SHORT_WRITE = re.compile(r"unexpected pos \d+ vs \d+")

@@ -41,7 +41,7 @@ class AfterStep:
         return self.optimizers.share(self.optimizers.done)
 
     def again(self) -> Tensor:
-        batch = self.network.objective.seen
+        batch = self.network.objective.latest
         assert batch is not None
         return self._losses(batch, training=True)
 
@@ -63,6 +63,6 @@ class AfterStep:
         self.pipeline.detach()
         self.network.train(training)
         with torch.random.fork_rng():
-            losses = self.network.losses(batch).double().cpu()
+            losses = self.network.objective.losses(*self.network.inputs(batch)).double().cpu()
         self.network.train()
         return losses

@@ -89,7 +89,8 @@ def examine(model: nn.Module, dataset: PreparedDataset, split: str, process: Pro
     tally, rows = Tally(), 0
     with torch.no_grad(), closing(iter(reader)) as batches:
         for batch in islice(batches, HEALTH_STEPS):
-            if not tally.add(network.diagnostics(batch.to(process.device, non_blocking=True))):
+            inputs = network.inputs(batch.to(process.device, non_blocking=True))
+            if not tally.add(network.objective.diagnostics(*inputs)):
                 break
             rows += len(batch)
     rates = {task.name: task.rate for task in reader.layout.tasks if task.rate is not None}

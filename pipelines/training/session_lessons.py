@@ -26,7 +26,7 @@ from fulcrum.pipelines.tracking.protocol import Tracker
 from fulcrum.pipelines.training import checkpoint
 from fulcrum.pipelines.training.processes import Process
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 FOLDER = "lessons"
 SECONDS_BETWEEN_LINES = 10.0
@@ -61,14 +61,17 @@ def teach(
         state = checkpoint.load(newest, _parts(weighting), process)
         reader.load_state_dict(state["reader"])
     if reader.position < total:
-        log.info("%s: %d lessons from sessions", weighting.config.method, total - reader.position)
+        logger.info(
+            "%s: %d lessons from sessions", weighting.config.method, total - reader.position
+        )
     network = cast(Network, get_unwrapped_module(model))
     network.eval()
     told = time.monotonic()
     with torch.random.fork_rng():
         for batch in _batches(reader, total):
             with torch.no_grad():
-                rows = network.rows(batch.to(process.device, non_blocking=True))
+                inputs = network.inputs(batch.to(process.device, non_blocking=True))
+                rows = network.objective.rows(*inputs)
             weighting.learn(rows)
             done, now = reader.position, time.monotonic()
             if done == total:
@@ -84,7 +87,7 @@ def teach(
             if now - told > SECONDS_BETWEEN_LINES or done == total:
                 told = now
                 said = ", ".join(f"{name} {v:.4g}" for name, v in weighting.facts().items())
-                log.info("lesson %d of %d%s", done, total, said and f": {said}")
+                logger.info("lesson %d of %d%s", done, total, said and f": {said}")
     network.train()
 
 

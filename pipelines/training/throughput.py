@@ -5,12 +5,15 @@ import time
 import torch
 from torch import Tensor
 
+from fulcrum.models.part import AUXILIARY
+
 
 class Meter:
     """What happened since the last report, summed on the device."""
 
     def __init__(self) -> None:
         self.sums: Tensor | None = None
+        self.auxiliary: dict[str, Tensor] = {}
         self.steps = self.rows = 0
         self.began = time.monotonic()
 
@@ -18,6 +21,9 @@ class Meter:
         """One step of the network on each of `world` processes."""
         step = torch.stack([out["losses"], out["weights"]])
         self.sums = step if self.sums is None else self.sums + step
+        for name, value in out.items():
+            if name.startswith(AUXILIARY):
+                self.auxiliary[name] = self.auxiliary.get(name, 0) + value
         self.steps += 1
         self.rows += len(out["scores"]) * world
 
@@ -28,6 +34,10 @@ class Meter:
     def mean_weights(self) -> list[float]:
         """By task."""
         return self._means()[1]
+
+    def mean_auxiliary(self) -> dict[str, float]:
+        """The parts' auxiliary losses by `auxiliary/<name>`, on this process."""
+        return {name: (total / self.steps).item() for name, total in self.auxiliary.items()}
 
     def rows_per_second(self) -> float:
         """Over all processes."""

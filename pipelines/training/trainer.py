@@ -41,7 +41,7 @@ from fulcrum.pipelines.training.step import make_pipeline
 from fulcrum.pipelines.training.throughput import Meter
 from fulcrum.pipelines.training.weight_history import FACT, WEIGHT, Point, cosines, extend
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 REPORT_EVERY = 20
 """Steps between two looks at the loss; each look waits for the device."""
@@ -102,11 +102,13 @@ def _train(
     """One phase, after those that come before it."""
     first, earlier = phases.before(run), None
     if first is not None and checkpoint.latest(folder) is None:
-        log.info("first phase: %s weights, %d epochs", first.weighting.method, first.train.epochs)
+        logger.info(
+            "first phase: %s weights, %d epochs", first.weighting.method, first.train.epochs
+        )
         inner = Prefixed(tracker, "pretrain")
         below = folder / phases.FOLDER
         earlier = _train(first, dataset, below, process, inner, progress, resume=True).checkpoint
-        log.info("second phase, from %s", earlier)
+        logger.info("second phase, from %s", earlier)
     trainer = Trainer(run, dataset, folder, process, tracker, progress)
     trainer.start(resume, earlier)
     return trainer.run()
@@ -144,7 +146,7 @@ class Trainer:
         self.names = [task.name for task in self.layout.tasks]
         dtype = precision.resolve(config.precision, process.device)
         world = f"{process.world} processes" if process.world > 1 else "1 process"
-        log.info("%s on %s, dense part in %s", world, process.device, dtype)
+        logger.info("%s on %s, dense part in %s", world, process.device, dtype)
         keep_freed_memory()
         self.reader = Reader(
             dataset,
@@ -169,7 +171,7 @@ class Trainer:
         )
         self.objective = network.objective
         self.model = distribute(network, config.sparse, process)
-        log.info("sharding plan of %d tables\n%s", len(self.layout.tables), self.model.plan)
+        logger.info("sharding plan of %d tables\n%s", len(self.layout.tables), self.model.plan)
         seed_everything(config.seed + 1 + process.rank)
         self.optimizers = Optimizers(self.model, config, self.steps)
         self.pipeline = make_pipeline(
@@ -217,7 +219,7 @@ class Trainer:
         self.stopping.load_state_dict(state["stopping"])
         before = read_result(self.folder)
         self.history, self.course = before.history, before.course
-        log.info("resumed %s at step %d of %d", self.folder, self.step, self.steps)
+        logger.info("resumed %s at step %d of %d", self.folder, self.step, self.steps)
 
     def _go_on_from(self, earlier: Path) -> None:
         """Take the weights of an earlier phase, and its moments if the config says so."""
@@ -292,6 +294,7 @@ class Trainer:
         extend(self.course, self.step, course)
         extend(self.course, self.step, self.conflicts)
         metrics |= {f"train/{name}": v for name, v in (course | self.conflicts).items()}
+        metrics |= {f"train/{name}": v for name, v in self.meter.mean_auxiliary().items()}
         self.tracker.log_metrics(metrics, self.step)
         self.progress.advance(self.step, self.steps, mean, speed)
         self.meter = Meter()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fulcrum.features.layout import Layout
 from fulcrum.models.gramians import GRAMIANS, GramianChoice, GramianConfig
-from fulcrum.models.gramians.sketch import mix
+from fulcrum.models.gramians.sketch import random_bits
 from fulcrum.models.network import Network
 from fulcrum.models.objectives.masked import masked_mean
 from tests.models.conftest import make_layout, random_batch
@@ -142,4 +142,4 @@ def test_mix_is_the_finaliser_of_splitmix64(keys: list[int], salt: int) -> None:
         x = ((x ^ x >> 27) * 0x94D049BB133111EB) & mask
         return (x ^ x >> 31) & 0x7FFFFFFFFFFFFFFF
 
-    assert mix(torch.tensor(keys), salt).tolist() == [reference(key) for key in keys]
+    assert random_bits(torch.tensor(keys), salt).tolist() == [reference(key) for key in keys]

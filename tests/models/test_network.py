@@ -101,7 +101,8 @@ def test_bfloat16_stays_inside_the_dense_part() -> None:
 
 
 def test_diagnostics_are_the_gates_and_experts_of_the_batch() -> None:
-    (seen,) = make().diagnostics(random_batch(make_layout(), 20))
+    network, batch = make(), random_batch(make_layout(), 20)
+    (seen,) = network.objective.diagnostics(*network.inputs(batch))
     assert seen.gates is not None and seen.gates.shape == (20, 5, 3)
     assert seen.experts.shape == (20, 3, 8)
     assert seen.outputs == tuple(task.name for task in TASKS)

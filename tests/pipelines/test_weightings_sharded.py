@@ -58,7 +58,7 @@ class Asked:
 
     @torch.no_grad()
     def again(self) -> Tensor:
-        return self.network.losses(self.batch).double()
+        return self.network.objective.losses(*self.network.inputs(self.batch)).double()
 
     def held_out(self, number: int) -> Tensor:
         return self.again()

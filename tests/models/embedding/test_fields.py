@@ -5,7 +5,7 @@ import torch
 
 from fulcrum.features.layout import SequenceInput
 from fulcrum.models.embedding.fields import History, TargetAttention
-from fulcrum.models.embedding.vectors import Vectors, masked_mean
+from fulcrum.models.embedding.vectors import Vectors, mean_of_present
 
 B, C, L, D = 6, 2, 5, 3
 
@@ -29,9 +29,9 @@ def make_history(attention: bool) -> tuple[History, Vectors]:
     return History(sequences, D, C, attention), vectors
 
 
-def test_masked_mean_is_the_mean_of_what_is_present() -> None:
+def test_the_mean_is_of_what_is_present() -> None:
     events, present = some_events()
-    mean = masked_mean(events, present)
+    mean = mean_of_present(events, present)
     assert not mean[0].any()
     for row in range(1, B):
         torch.testing.assert_close(mean[row], events[row][:, present[row]].mean(1))

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from fulcrum.models.trunks.mmoe import MMoEConfig
-from fulcrum.models.trunks.omoe import OMoE, OMoEConfig
+from fulcrum.models.trunks.mmoe import MMoE, MMoEConfig, OMoEConfig
 from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
 from fulcrum.models.trunks.single_task import SingleTaskConfig
 from tests.models.contract import TrunkContract
@@ -12,7 +11,7 @@ from tests.models.contract import TrunkContract
 TASKS, FIELDS = ("a", "b", "c"), ("f", "g", "h", "i", "j")
 
 
-def make(experts: int = 4, tasks: tuple[str, ...] = TASKS, gate_bias: bool = True) -> OMoE:
+def make(experts: int = 4, tasks: tuple[str, ...] = TASKS, gate_bias: bool = True) -> MMoE:
     config = OMoEConfig(embedding_dim=4, experts=experts, expert=(8, 6), gate_bias=gate_bias)
     return config.build(FIELDS, tasks).double()
 

@@ -34,7 +34,7 @@ def plain_gradients(config: WeightingConfig, flat: bool = False) -> dict[str, Te
     assert weighting is not None
     for _ in range(weighting.lessons(1)):
         with torch.no_grad():
-            weighting.learn(network.rows(batch))
+            weighting.learn(network.objective.rows(*network.inputs(batch)))
     weighting.taught()
     if flat:
         assert isinstance(weighting, RMTL)
