@@ -11,6 +11,8 @@ import torch
 
 from fulcrum.features.errors import ConfigError, DataError, ResourceError, StateError, TrainError
 from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.models.part import AuxiliaryLoss
+from fulcrum.models.trunks.mmoe import MMoE
 from fulcrum.pipelines.quality.metrics import measure
 from fulcrum.pipelines.training import checkpoint
 from fulcrum.pipelines.training.checkpoint import latest, load_weights
@@ -283,3 +285,21 @@ def test_a_split_without_rows_is_refused(tmp_path: Path) -> None:
     dataset = prepare(tmp_path / "data", {"valid": 100})
     with pytest.raises(DataError, match="`train` has 0 rows"):
         train(small_run(), dataset, tmp_path / "run")
+
+
+def test_an_auxiliary_loss_trains_and_is_tracked(
+    unbroken: TrainResult,
+    dataset: PreparedDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def decay(trunk: MMoE) -> dict[str, AuxiliaryLoss]:
+        size = torch.stack([p.square().mean() for p in trunk.parameters()]).sum()
+        return {"size": AuxiliaryLoss(size, 10.0)}
+
+    monkeypatch.setattr(MMoE, "auxiliary_losses", decay)
+    memory = Memory()
+    result = train(small_run(), dataset, tmp_path / "run", tracker=memory)
+    sizes = [m["train/auxiliary/size"] for _, m in memory.metrics if "train/loss" in m]
+    assert len(sizes) > 1 and sizes[-1] < 0.75 * sizes[0]
+    assert not same_weights(result.checkpoint, unbroken.checkpoint)
