@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
+from fulcrum.features.plugins import add_plugins
 from fulcrum.models.trunks.adatt import AdaTTConfig
 from fulcrum.models.trunks.base import Trunk, TrunkConfig
 from fulcrum.models.trunks.cross_stitch import CrossStitchConfig
@@ -30,6 +31,7 @@ TRUNKS: dict[str, type[TrunkConfig]] = {
     "home": HoMEConfig,
     "pepnet": PEPNetConfig,
 }
+add_plugins(TRUNKS, "trunks", TrunkConfig, "architecture")
 
 if TYPE_CHECKING:
     ModelConfig = TrunkConfig
