@@ -1,5 +1,6 @@
 """Parts that other distributions bring: what their entry points declare joins a family."""
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, get_args
@@ -9,6 +10,8 @@ from fulcrum.features.errors import ConfigError
 
 _installed = cache(entry_points)
 """Reads the metadata of every installed distribution, once."""
+_brought: dict[type[Config], str] = {}
+"""Config classes of plugins, with what to install for each."""
 
 
 def add_plugins(members: dict[str, Any], family: str, base: type[Config], tag: str) -> None:
@@ -40,3 +43,24 @@ def add_plugins(members: dict[str, Any], family: str, base: type[Config], tag: s
             expected = f'{tag}: Literal["{entry.name}"] = "{entry.name}"'
             raise ConfigError(f"{place}: expected the field `{expected}` of {member.__name__}")
         members[entry.name] = member
+        if entry.dist:
+            _brought[member] = f"{entry.dist.name}=={entry.dist.version}"
+
+
+def requirements(value: Any) -> tuple[str, ...]:
+    """What to install (`shop-parts==1.2`) for the parts of plugins that a config, or a map or
+    sequence of them, names."""
+    return tuple(sorted({_brought[kind] for kind in _classes(value) if kind in _brought}))
+
+
+def _classes(value: Any) -> Iterable[type[Config]]:
+    """Those of a config and of every config in it."""
+    if isinstance(value, Config):
+        yield type(value)
+        value = vars(value)
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return
+    for part in value:
+        yield from _classes(part)

@@ -11,8 +11,10 @@ import pytest
 
 from fulcrum.features import plugins
 from fulcrum.features.config import Config
-from fulcrum.features.errors import ConfigError
+from fulcrum.features.errors import ConfigError, StateError
+from fulcrum.features.transform.state import FeatureState
 
+ROOT = Path(__file__).parents[2]
 FAMILIES = {
     "kinds": ("fulcrum.features.kinds.numeric", "NumericConfig", "kind"),
     "trunks": ("fulcrum.models.trunks.mmoe", "MMoEConfig", "architecture"),
@@ -45,6 +47,19 @@ parts = [run.features["price"], model, model.bottom, model.interaction, model.ch
 parts += [run.weighting, run.regulariser]
 parts.append(TypeAdapter(DesignChoice).validate_python({"design": "plus", "arm": "a"}))
 print(*(type(part).__module__ for part in parts))
+"""
+
+SAVE = """\
+import sys
+from pathlib import Path
+import polars as pl
+from fulcrum.features.plugins import requirements
+from tests.features.specs import learn
+
+log = pl.DataFrame({"user": ["ann", "bob"], "price": [1.0, 2.0]})
+state = learn(log, {"user": {"kind": "categorical"}, "price": {"kind": "plus"}})
+state.save(Path(sys.argv[1]))
+print(*requirements(state.spec))
 """
 
 
@@ -97,7 +112,9 @@ MINE = 'class Mine(Part):\n    kind: Literal["mine"] = "mine"\n'
 def test_a_declared_class_joins_behind_ours(family) -> None:
     members = family(MINE, "mine = shop_parts:Mine")
     assert list(members) == ["ours", "mine"]
-    assert members["mine"](kind="mine").kind == "mine"
+    ours, mine = Ours(), members["mine"](kind="mine")
+    assert plugins.requirements({"a": [ours, mine], "b": mine}) == ("shop-parts==1.2",)
+    assert plugins.requirements([ours]) == ()
 
 
 @pytest.mark.parametrize(
@@ -146,6 +163,26 @@ def test_every_family_takes_them(tmp_path: Path, first: str) -> None:
     order = ["kinds", "trunks", "bottoms", "interactions", "chains", "weightings"]
     expected = [f"shop_parts.{family}" for family in (*order, "regularisers", "designs")]
     assert done.stdout.split() == expected
+
+
+def test_a_state_says_what_to_install_for_its_kinds(tmp_path: Path) -> None:
+    """A server that lacks the package is told its name and version."""
+    module, base, tag = FAMILIES["kinds"]
+    member = f"class Plus({base}):\n    {tag}: Literal['plus'] = 'plus'\n"
+    code = f"from typing import Literal\nfrom {module} import {base}\n\n{member}"
+    distribution(tmp_path, code, "[fulcrum.kinds]\nplus = shop_parts:Plus\n")
+    state = tmp_path / "state"
+    done = subprocess.run(
+        [sys.executable, "-c", SAVE, state],
+        env=environment(tmp_path),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["shop-parts==1.2"]
+    with pytest.raises(StateError, match=r"feature `price` is of kind `plus`.*shop-parts==1\.2"):
+        FeatureState.load(state)
 
 
 def test_a_command_prints_one_message(tmp_path: Path) -> None:
