@@ -1,6 +1,8 @@
 """The wheel in a fresh environment, beside packages that bear the names of our folders."""
 
+import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tomllib
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from fulcrum.features.errors import StateError
+from fulcrum.serving.bundle.bundle import Bundle
 from tests.integration.shop import write_shop
 
 ROOT = Path(__file__).parent.parent.parent
@@ -25,8 +29,19 @@ name = "neighbour"
 version = "1.0"
 
 [tool.setuptools]
-packages = ["models", "features"]
+packages = ["models", "features", "shop_parts"]
+
+[project.entry-points."fulcrum.trunks"]
+ours = "shop_parts.trunks:OursConfig"
+
+[project.entry-points."fulcrum.kinds"]
+ours = "shop_parts.kinds:OursConfig"
 """
+PARTS = {
+    "trunks": ("architecture", "fulcrum.models.trunks.mmoe", "MMoEConfig"),
+    "kinds": ("kind", "fulcrum.features.kinds.numeric", "NumericConfig"),
+}
+"""Modules of the neighbour: the key and the class of ours that a part of its own stands on."""
 
 
 def run(*command: object, cwd: Path) -> str:
@@ -61,13 +76,21 @@ def wheel(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def python(wheel, tmp_path_factory) -> Path:
     """The interpreter of an environment that holds the wheel and a neighbour that owns `models` and
-    `features`; all else it borrows from this one. The borrowed folders come by their paths, so that
-    their own .pth files, an editable install of Fulcrum among them, are not read."""
+    `features`, and brings a trunk and a kind of feature; all else it borrows from this one. The
+    borrowed folders come by their paths, so that their own .pth files, an editable install of
+    Fulcrum among them, are not read."""
     folder = tmp_path_factory.mktemp("fresh")
     source = folder / "source"
     for package in ("models", "features"):
         (source / package).mkdir(parents=True)
         (source / package / "__init__.py").write_text(f"OWNER = 'the {package} of a neighbour'\n")
+    (source / "shop_parts").mkdir()
+    (source / "shop_parts" / "__init__.py").touch()
+    for name, (key, module, base) in PARTS.items():
+        (source / "shop_parts" / f"{name}.py").write_text(
+            f"from typing import Literal\n\nfrom {module} import {base}\n\n\n"
+            f"class OursConfig({base}):\n    {key}: Literal['ours'] = 'ours'\n"
+        )
     (source / "pyproject.toml").write_text(NEIGHBOUR)
     neighbour = build(source, folder / "dist")
     run(sys.executable, "-m", "venv", "--without-pip", folder / "venv", cwd=folder)
@@ -103,11 +126,23 @@ def test_it_lives_beside_packages_of_the_same_names(python: Path, tmp_path: Path
     assert Path(file).is_relative_to(python.parent.parent)
 
 
-def test_it_trains_in_a_folder_that_has_models_of_its_own(python: Path, tmp_path: Path) -> None:
+def test_it_trains_parts_of_the_neighbour_in_a_folder_that_has_models_of_its_own(
+    python: Path, tmp_path: Path
+) -> None:
     write_shop(tmp_path)
     for name in ("models", "features"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise ImportError('not the one you want')\n")
+    config = tmp_path / "shop.yaml"
+    text = config.read_text().replace("architecture: mmoe", "architecture: ours")
+    config.write_text(text.replace("speed: {kind: numeric}", "speed: {kind: ours}"))
     command = python.parent / "fulcrum"
     run(command, "train", "shop.yaml", "--set", "train.epochs=1", cwd=tmp_path)
-    assert list(tmp_path.rglob("model.onnx"))
+
+    bundle = next(tmp_path.rglob("bundle.json")).parent
+    assert json.loads((bundle / "bundle.json").read_text())["plugins"] == ["neighbour==1.0"]
+    with sqlite3.connect(tmp_path / "mlruns.db") as store:
+        tags = store.execute("SELECT value FROM tags WHERE key = 'fulcrum.plugins'").fetchall()
+    assert ("neighbour==1.0",) in tags
+    with pytest.raises(StateError, match=r"feature `speed` is of kind `ours`.*neighbour==1\.0"):
+        Bundle.load(bundle)
