@@ -1,6 +1,7 @@
 """Imports go one way, and one file speaks to each outside system."""
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,3 +63,33 @@ def test_one_file_speaks_to_each_system(system: str) -> None:
         if system in imports(path)
     }
     assert found == SPEAKERS[system]
+
+
+def test_the_wheel_holds_every_package() -> None:
+    """The list in `pyproject.toml` names the folders with an `__init__.py`, no more and no less."""
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {
+        path.parent.relative_to(ROOT)
+        for room in ("fulcrum", *ROOMS)
+        for path in (ROOT / room).rglob("__init__.py")
+    }
+    names = {".".join(folder.parts) for folder in folders}
+    packages = {name if name == "fulcrum" else f"fulcrum.{name}" for name in names}
+    assert sorted(setuptools["packages"]) == sorted(packages)
+
+
+def test_the_wheel_holds_every_file_that_is_no_code() -> None:
+    """Each is declared as the data of its package."""
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    declared = {
+        "/".join((*package.removeprefix("fulcrum.").split("."), name))
+        for package, names in setuptools["package-data"].items()
+        for name in names
+    }
+    files = {
+        path.relative_to(ROOT).as_posix()
+        for room in ("fulcrum", *ROOMS)
+        for path in (ROOT / room).rglob("*")
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+    }
+    assert declared == files

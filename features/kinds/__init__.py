@@ -11,6 +11,7 @@ from fulcrum.features.kinds.history import HistoryConfig
 from fulcrum.features.kinds.multi import MultiConfig
 from fulcrum.features.kinds.numeric import NumericConfig
 from fulcrum.features.kinds.window import WindowConfig
+from fulcrum.features.plugins import add_plugins
 
 KINDS: dict[str, type[FeatureKind]] = {
     "categorical": CategoricalConfig,
@@ -21,6 +22,7 @@ KINDS: dict[str, type[FeatureKind]] = {
     "window": WindowConfig,
     "history": HistoryConfig,
 }
+add_plugins(KINDS, "kinds", FeatureKind, "kind")
 
 if TYPE_CHECKING:
     FeatureConfig = FeatureKind

@@ -1,7 +1,7 @@
 """FeatureState: what training taught, and all that a served model needs of the features."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +11,11 @@ import polars as pl
 
 from fulcrum.features.declared.data import TimeConfig
 from fulcrum.features.errors import StateError
-from fulcrum.features.kinds import FeatureKind
+from fulcrum.features.kinds import KINDS, FeatureKind
 from fulcrum.features.kinds.base import Learned
 from fulcrum.features.kinds.vocabulary import Buckets, Lookup, Vocabulary
 from fulcrum.features.layout import Layout
+from fulcrum.features.plugins import requirements
 from fulcrum.features.raw.lineage import Lineage, Needs
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.values import sql
@@ -128,18 +129,23 @@ class FeatureState:
             "learned": {name: part.model_dump(mode="json") for name, part in self.learned.items()},
             "layout": self.layout.model_dump(mode="json"),
             "spec": self.spec.model_dump(mode="json"),
+            "plugins": {
+                f.kind: needed for f in self.spec.features.values() if (needed := requirements(f))
+            },
         }
         text = json.dumps(document, indent=1, ensure_ascii=False)
         (folder / "state.json").write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> "FeatureState":
-        """Raises StateError when the folder holds no state of this version."""
+        """Raises StateError when the folder holds no state of this version, and when a plugin that
+        brought one of its kinds of feature is not installed."""
         try:
             document = json.loads((folder / "state.json").read_text(encoding="utf-8"))
             if document["version"] != VERSION:
                 message = f"written by another version ({document['version']}, not {VERSION})"
                 raise StateError(f"{folder}: {message}; prepare again")
+            _need_kinds(folder, document)
             return cls._restore(folder, document)
         except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
             raise StateError(f"{folder}: no readable feature state: {error}") from error
@@ -173,6 +179,19 @@ class FeatureState:
             bases=document["bases"],
             fingerprint=document["fingerprint"],
         )
+
+
+def _need_kinds(folder: Path, document: Mapping[str, Any]) -> None:
+    """Raises StateError that says what to install for a kind that no family member has here."""
+    plugins: Mapping[str, Sequence[str]] = document.get("plugins", {})
+    for name, feature in document["spec"]["features"].items():
+        kind = feature["kind"]
+        if kind not in KINDS and plugins.get(kind):
+            packages = " ".join(plugins[kind])
+            raise StateError(
+                f"{folder}: feature `{name}` is of kind `{kind}`, which is not installed here; "
+                f"expected {packages} (`pip install {packages}`)"
+            )
 
 
 def row_names(spec: FeatureSpec) -> list[str]:

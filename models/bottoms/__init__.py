@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from fulcrum.features.config import choice
+from fulcrum.features.plugins import add_plugins
 from fulcrum.models.bottoms.apem import APEMConfig
 from fulcrum.models.bottoms.base import Bottom, BottomConfig
 from fulcrum.models.bottoms.dtrn import DTRNConfig
@@ -13,6 +14,7 @@ BOTTOMS: dict[str, type[BottomConfig]] = {
     "dtrn": DTRNConfig,
     "apem": APEMConfig,
 }
+add_plugins(BOTTOMS, "bottoms", BottomConfig, "kind")
 
 if TYPE_CHECKING:
     BottomChoice = BottomConfig

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from fulcrum.features.config import choice
+from fulcrum.features.plugins import add_plugins
 from fulcrum.models.chains.aitm import AITMConfig
 from fulcrum.models.chains.base import Chain, ChainConfig
 from fulcrum.models.chains.escm2 import ESCM2Config
@@ -13,6 +14,7 @@ CHAINS: dict[str, type[ChainConfig]] = {
     "escm2": ESCM2Config,
     "aitm": AITMConfig,
 }
+add_plugins(CHAINS, "chains", ChainConfig, "kind")
 
 if TYPE_CHECKING:
     ChainChoice = ChainConfig

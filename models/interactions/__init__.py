@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from fulcrum.features.config import choice
+from fulcrum.features.plugins import add_plugins
 from fulcrum.models.interactions.autoint import AutoIntConfig
 from fulcrum.models.interactions.base import Interaction, InteractionConfig
 from fulcrum.models.interactions.dcn_v2 import DCNv2Config
@@ -15,6 +16,7 @@ INTERACTIONS: dict[str, type[InteractionConfig]] = {
     "senet": SENetConfig,
     "autoint": AutoIntConfig,
 }
+add_plugins(INTERACTIONS, "interactions", InteractionConfig, "kind")
 
 if TYPE_CHECKING:
     InteractionChoice = InteractionConfig

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from fulcrum.features.config import choice
+from fulcrum.features.plugins import add_plugins
 from fulcrum.models.regularisers.base import Look, Regulariser, RegulariserConfig
 from fulcrum.models.regularisers.f_mtl import FMTLConfig
 from fulcrum.models.regularisers.none import NoRegulariserConfig
@@ -17,6 +18,7 @@ REGULARISERS: dict[str, type[RegulariserConfig]] = {
     "samo": SAMOConfig,
     "rep_mtl": RepMTLConfig,
 }
+add_plugins(REGULARISERS, "regularisers", RegulariserConfig, "kind")
 
 if TYPE_CHECKING:
     RegulariserChoice = RegulariserConfig

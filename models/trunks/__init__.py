@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from fulcrum.features.config import choice
+from fulcrum.features.plugins import add_plugins
 from fulcrum.models.trunks.adatt import AdaTTConfig
 from fulcrum.models.trunks.base import Trunk, TrunkConfig
 from fulcrum.models.trunks.cross_stitch import CrossStitchConfig
@@ -28,6 +29,7 @@ TRUNKS: dict[str, type[TrunkConfig]] = {
     "home": HoMEConfig,
     "pepnet": PEPNetConfig,
 }
+add_plugins(TRUNKS, "trunks", TrunkConfig, "architecture")
 
 if TYPE_CHECKING:
     ModelConfig = TrunkConfig

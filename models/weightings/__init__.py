@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from fulcrum.features.config import choice
+from fulcrum.features.plugins import add_plugins
 from fulcrum.models.weightings.aligned import AlignedConfig
 from fulcrum.models.weightings.bandit import BanditConfig
 from fulcrum.models.weightings.base import Declared, Setting, Weighting, WeightingConfig
@@ -64,6 +65,7 @@ WEIGHTINGS: dict[str, type[WeightingConfig]] = {
     "rmtl": RMTLConfig,
     "rmtl_mc": RMTLMCConfig,
 }
+add_plugins(WEIGHTINGS, "weightings", WeightingConfig, "method")
 
 if TYPE_CHECKING:
     WeightingChoice = WeightingConfig

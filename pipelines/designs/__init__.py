@@ -4,6 +4,7 @@
 from typing import TYPE_CHECKING
 
 from fulcrum.features.config import choice
+from fulcrum.features.plugins import add_plugins
 from fulcrum.pipelines.designs.base import DesignConfig, Logged
 from fulcrum.pipelines.designs.pooling import PoolingConfig
 from fulcrum.pipelines.designs.snapshot import SnapshotConfig
@@ -16,6 +17,7 @@ DESIGNS: dict[str, type[DesignConfig]] = {
     "splitting": SplittingConfig,
     "snapshot": SnapshotConfig,
 }
+add_plugins(DESIGNS, "designs", DesignConfig, "design")
 
 if TYPE_CHECKING:
     DesignChoice = DesignConfig

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from fulcrum.features.errors import ConfigError
+from fulcrum.features.plugins import requirements
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.source import scan
@@ -100,6 +101,7 @@ def make_bundle(
         config_fingerprint=fingerprint(config),
         held_out=held_out.head(HELD_OUT_ROWS).collect(),
         example=example.head(EXAMPLE_ROWS).collect(),
+        plugins=requirements(config),
     )
 
 

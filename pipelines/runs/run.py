@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fulcrum.features.plugins import requirements
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.staging import full_disk
 from fulcrum.models.regularisers import NoRegulariserConfig
@@ -222,6 +223,8 @@ def _describe(
             tracking.DATA: dataset.fingerprint,
         }
     )
+    if plugins := requirements(config):
+        tracker.log_tags({tracking.PLUGINS: ", ".join(plugins)})
     facts = config.model_dump(mode="json", include=LOGGED)
     counts = {"features": len(config.features), "tasks": ", ".join(config.tasks)}
     tracker.log_params({**facts, **counts, "split": config.data.split.kind})

@@ -33,6 +33,8 @@ SAMPLING_SECONDS = 5
 """Between two samples of processor, memory, disk and network."""
 FOLDER, CONFIG, DATA = "fulcrum.folder", "fulcrum.config", "fulcrum.data"
 """Tags: the run's folder, the fingerprints of its config and of its prepared data."""
+PLUGINS = "fulcrum.plugins"
+"""Tag: the distributions, with versions, that brought parts of the run."""
 PARENT = "mlflow.parentRunId"
 """Tag of a run that is shown below another one."""
 

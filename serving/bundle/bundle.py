@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -99,8 +99,10 @@ def write_bundle(
     config_fingerprint: str,
     example: pl.DataFrame,
     write_graph: Callable[[Path], Mapping[str, Any]],
+    plugins: Sequence[str] = (),
 ) -> Bundle:
     """Write a bundle under a temporary name, then rename; an older one of that name is replaced.
+    `plugins` are the distributions that brought parts of the run.
 
     `write_graph(path)` writes `model.onnx` and gives the facts to keep about it; when it raises,
     nothing is left behind. Raises ResourceError when the disk is full.
@@ -126,6 +128,7 @@ def write_bundle(
                 "rows": {name: str(dtype) for name, dtype in state.row_columns.items()},
                 "past": {name: str(dtype) for name, dtype in state.past_columns.items()},
                 "versions": _versions(),
+                "plugins": list(plugins),
                 **graph_facts,
                 "files": _checksums(partial),
             }

@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,13 @@ def export(
     config_fingerprint: str,
     held_out: pl.DataFrame,
     example: pl.DataFrame,
+    plugins: Sequence[str] = (),
 ) -> Bundle:
     """Export, check parity, and write the bundle under a temporary name, then rename.
 
     `weights` are those of `Network.state_dict()`, unsharded; `config` the resolved run as plain
-    JSON values; `held_out` prepared rows (one column per layout input); `example` a few raw rows.
+    JSON values; `held_out` prepared rows (one column per layout input); `example` a few raw rows;
+    `plugins` the distributions that brought parts of the run.
     Raises ModelError when ONNX Runtime and torch differ by more than 1e-5.
     """
     layout = state.layout
@@ -65,6 +67,7 @@ def export(
         config_fingerprint=config_fingerprint,
         example=example,
         write_graph=write_graph,
+        plugins=plugins,
     )
 
 
