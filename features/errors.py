@@ -10,7 +10,7 @@ FulcrumError            one clear message; the command line prints it and exits 
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class FulcrumError(Exception):
@@ -45,3 +45,8 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     """`; did you mean ...?` for the end of a message, or nothing when no choice is close."""
     close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
     return f"; did you mean `{close[0]}`?" if close else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`, for the middle of a message."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

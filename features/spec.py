@@ -125,7 +125,7 @@ def _parse(text: str) -> Iterator[str]:
 
 
 def _reads(spec: FeatureSpec, name: str) -> Sequence[Read]:
-    return spec.features[name].reads(name, spec)
+    return spec.features[name].reads(name, spec.features)
 
 
 def mentions(text: str) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ def _names(spec: FeatureSpec) -> Iterator[Problem]:
 
 def _features(spec: FeatureSpec) -> Iterator[Problem]:
     for name, feature in spec.features.items():
-        for path, message in feature.problems(name, spec):
+        for path, message in feature.problems(name, spec.features):
             yield Problem(("features", name, *path), message)
 
 

@@ -15,8 +15,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from fulcrum.features.errors import ConfigError, ResourceError
-from fulcrum.features.kinds.history import HistoryConfig
-from fulcrum.features.kinds.window import WindowConfig
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.serving.bundle.bundle import Bundle
 from fulcrum.serving.bundle.config import ServingConfig
@@ -171,8 +169,7 @@ def _open_store(
     columns = {name: dtype for state in states for name, dtype in state.past_columns.items()}
     if not columns:
         return None
-    features = [feature for state in states for feature in state.spec.features.values()]
-    keys = [f.key for f in features if isinstance(f, WindowConfig | HistoryConfig)]
+    keys = [f.key for state in states for f in state.spec.looking_back.values()]
     return EventStore(path, columns, keys, limits.event_key)
 
 

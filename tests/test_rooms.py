@@ -3,6 +3,7 @@
 import ast
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,19 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = ("features", "models", "serving", "pipelines")
 """Each may import those before it."""
+FOLDERS = {
+    "features": "values declared tasks past raw kinds transform prepared reading",
+    "models": "layers objectives agents embedding interactions chains bottoms gramians trunks "
+    "regularisers weightings",
+    "serving": "bundle scoring http publishing experiments",
+    "pipelines": "tracking quality console figures designs config training runs comparison ab "
+    "commands",
+    "pipelines/ab": "statistics simulation log analysis",
+}
+"""The folders of a room, each of which may import those before it."""
+FILES = 16
+"""In one folder, beside its subfolders; a family has a file for each member."""
+FAMILIES = {"models/weightings"}
 SPEAKERS = {
     "mlflow": {"serving/publishing/registry.py", "pipelines/tracking/mlflow.py"},
     "onnxruntime": {"serving/scoring/onnx_session.py"},
@@ -52,6 +66,47 @@ def test_a_room_imports_none_above_it(place: int) -> None:
         if (upward := above & imports(path))
     }
     assert wrong == {}
+
+
+def part(room: str, module: str) -> str | None:
+    """File or folder of a room that a module of ours lies in; None for modules elsewhere."""
+    prefix = "fulcrum." + room.replace("/", ".") + "."
+    return module.removeprefix(prefix).split(".")[0] if module.startswith(prefix) else None
+
+
+@pytest.mark.parametrize("room", FOLDERS)
+def test_the_folders_of_a_room_stand_in_this_order(room: str) -> None:
+    folders = FOLDERS[room].split()
+    assert sorted(folders) == sorted({path.parent.name for path in (ROOT / room).glob("*/*.py")})
+    wrong = {
+        str(path.relative_to(ROOT)): upward
+        for place, folder in enumerate(folders)
+        for path in sorted((ROOT / room / folder).rglob("*.py"))
+        if (upward := {part(room, module) for module in modules(path)} & set(folders[place + 1 :]))
+    }
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("room", FOLDERS)
+def test_the_parts_of_a_room_stand_on_each_other(room: str) -> None:
+    """Files of the room itself and folders alike: no two lean on each other."""
+    paths = (path for path in (ROOT / room).rglob("*.py") if path.name != "__init__.py")
+    needs: dict[str, set[str]] = {}
+    for path in paths:
+        name = path.relative_to(ROOT / room).parts[0].removesuffix(".py")
+        parts = {part(room, module) for module in modules(path)}
+        needs.setdefault(name, set()).update(p for p in parts if p not in (None, name))
+    TopologicalSorter(needs).prepare()
+
+
+def test_no_folder_is_a_heap() -> None:
+    heaps = {
+        str(folder.relative_to(ROOT)): files
+        for room in ROOMS
+        for folder in {path.parent for path in (ROOT / room).rglob("*.py")}
+        if (files := len(list(folder.glob("*.py"))) - 1) > FILES
+    }
+    assert heaps.keys() == FAMILIES
 
 
 @pytest.mark.parametrize("system", SPEAKERS)

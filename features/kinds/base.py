@@ -4,7 +4,7 @@ A new kind is a file with a subclass and a line in the dictionary of `fulcrum.fe
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
@@ -13,11 +13,10 @@ from fulcrum.features.kinds.vocabulary import Lookup
 from fulcrum.features.layout import Input, TableSpec
 from fulcrum.features.values import sql
 
-if TYPE_CHECKING:
-    from fulcrum.features.spec import FeatureSpec
-
 Schema = Mapping[str, pl.DataType]
 """Types of the columns of a frame."""
+Features = Mapping[str, "FeatureKind"]
+"""The features of a config by name."""
 
 
 class Read(NamedTuple):
@@ -60,12 +59,12 @@ class FeatureKind(Config):
         """Whether other features may share this one's vocabulary."""
         return False
 
-    def reads(self, name: str, spec: "FeatureSpec") -> Sequence[Read]:
+    def reads(self, name: str, features: Features) -> Sequence[Read]:
         """Every column and expression behind the feature."""
         raise NotImplementedError
 
     def problems(
-        self, name: str, spec: "FeatureSpec"
+        self, name: str, features: Features
     ) -> Iterator[tuple[tuple[str | int, ...], str]]:
         """What is wrong with the feature beside the others: place in its config, message."""
         yield from ()
@@ -94,7 +93,7 @@ class FeatureKind(Config):
         """Embedding tables of the feature that no vocabulary stands behind."""
         return ()
 
-    def inputs(self, name: str, learned: Learned, spec: "FeatureSpec") -> Sequence[Input]:
+    def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[Input]:
         """The inputs of the network that the feature becomes."""
         raise NotImplementedError
 

@@ -1,18 +1,15 @@
 """`categorical`: one id per row."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import polars as pl
 
-from fulcrum.features.kinds.base import Learned, Schema
+from fulcrum.features.kinds.base import Features, Learned, Schema
 from fulcrum.features.kinds.sharing import SharingKind
 from fulcrum.features.kinds.vocabulary import Lookup, fit_lookup
 from fulcrum.features.layout import IdInput
 from fulcrum.features.values.text import text
-
-if TYPE_CHECKING:
-    from fulcrum.features.spec import FeatureSpec
 
 
 class CategoricalConfig(SharingKind):
@@ -25,7 +22,7 @@ class CategoricalConfig(SharingKind):
             return None
         return fit_lookup(name, self._text(name, schema), frame, self.min_count, self.hash_buckets)
 
-    def inputs(self, name: str, learned: Learned, spec: "FeatureSpec") -> Sequence[IdInput]:
+    def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[IdInput]:
         return [IdInput(name=name, table=self.table(name))]
 
     def expressions(

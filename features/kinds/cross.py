@@ -1,18 +1,15 @@
 """`cross`: the combination of two or more columns as one id."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import polars as pl
 from pydantic import Field
 
-from fulcrum.features.kinds.base import FeatureKind, Learned, Read, Schema
+from fulcrum.features.kinds.base import FeatureKind, Features, Learned, Read, Schema
 from fulcrum.features.kinds.vocabulary import Lookup, fit_lookup
 from fulcrum.features.layout import IdInput
 from fulcrum.features.values.text import text
-
-if TYPE_CHECKING:
-    from fulcrum.features.spec import FeatureSpec
 
 SEPARATOR = "\x1f"
 """Between the parts of a combination: the ASCII unit separator, which ids do not contain."""
@@ -29,7 +26,7 @@ class CrossConfig(FeatureKind):
     hash_buckets: int | None = Field(None, ge=1)
     """Hash combinations into this many buckets instead of fitting a vocabulary."""
 
-    def reads(self, name: str, spec: "FeatureSpec") -> Sequence[Read]:
+    def reads(self, name: str, features: Features) -> Sequence[Read]:
         return [Read(("columns", place), column) for place, column in enumerate(self.columns)]
 
     def table(self, name: str) -> str:
@@ -38,7 +35,7 @@ class CrossConfig(FeatureKind):
     def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Lookup:
         return fit_lookup(name, self._text(schema), frame, self.min_count, self.hash_buckets)
 
-    def inputs(self, name: str, learned: Learned, spec: "FeatureSpec") -> Sequence[IdInput]:
+    def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[IdInput]:
         return [IdInput(name=name, table=name)]
 
     def expressions(

@@ -1,16 +1,12 @@
 """Kinds that compute a value first and then encode it as another kind does."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import polars as pl
 
-from fulcrum.features.kinds.base import FeatureKind, Learned, Schema
+from fulcrum.features.kinds.base import FeatureKind, Features, Learned, Schema
 from fulcrum.features.kinds.vocabulary import Lookup
 from fulcrum.features.layout import Input, TableSpec
-
-if TYPE_CHECKING:
-    from fulcrum.features.spec import FeatureSpec
 
 
 class EncodedKind(FeatureKind):
@@ -23,11 +19,11 @@ class EncodedKind(FeatureKind):
         raise NotImplementedError
 
     def problems(
-        self, name: str, spec: "FeatureSpec"
+        self, name: str, features: Features
     ) -> Iterator[tuple[tuple[str | int, ...], str]]:
         if getattr(self.encode, "column", None) is not None:
             yield ("encode", "column"), "the value is computed, so no column is read; leave it out"
-        for path, message in self.encode.problems(name, spec):
+        for path, message in self.encode.problems(name, features):
             yield ("encode", *path), message
 
     def table(self, name: str) -> str | None:
@@ -46,8 +42,8 @@ class EncodedKind(FeatureKind):
     def tables(self, name: str, learned: Learned) -> Sequence[TableSpec]:
         return self._inner(name).tables(name, learned)
 
-    def inputs(self, name: str, learned: Learned, spec: "FeatureSpec") -> Sequence[Input]:
-        return self._inner(name).inputs(name, learned, spec)
+    def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[Input]:
+        return self._inner(name).inputs(name, learned, features)
 
     def expressions(
         self, name: str, learned: Learned, lookups: Mapping[str, Lookup], schema: Schema

@@ -4,14 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from fulcrum.features.config import choice
-from fulcrum.features.kinds.base import Read
+from fulcrum.features.kinds.base import Features, Read
 from fulcrum.features.kinds.categorical import CategoricalConfig
 from fulcrum.features.kinds.encoded import EncodedKind
 from fulcrum.features.kinds.numeric import NumericConfig
 from fulcrum.features.values import sql
-
-if TYPE_CHECKING:
-    from fulcrum.features.spec import FeatureSpec
 
 if TYPE_CHECKING:
     Encoding = CategoricalConfig | NumericConfig
@@ -28,7 +25,7 @@ class ExpressionConfig(EncodedKind):
     encode: Encoding = NumericConfig()
     """How the value enters the network: `kind: numeric` or `kind: categorical`."""
 
-    def reads(self, name: str, spec: "FeatureSpec") -> Sequence[Read]:
+    def reads(self, name: str, features: Features) -> Sequence[Read]:
         return [Read(("sql",), self.sql, is_sql=True)]
 
     def value_column(self, name: str) -> str:

@@ -1,22 +1,19 @@
 """`history`: the last N events of a key, strictly before the row, as aligned sequences."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
 from pydantic import Field
 
 from fulcrum.features.errors import nearest
-from fulcrum.features.kinds.base import Learned, Read, Schema
+from fulcrum.features.kinds.base import Features, Learned, Read, Schema
 from fulcrum.features.kinds.recall import PREFIX, RecallKind
 from fulcrum.features.kinds.vocabulary import Lookup
 from fulcrum.features.layout import UNKNOWN, SequenceInput, TableSpec
 from fulcrum.features.past.events import TIME, Standing
 from fulcrum.features.values import sql
-
-if TYPE_CHECKING:
-    from fulcrum.features.spec import FeatureSpec
 
 _YOUNGEST = UNKNOWN + 1
 _AGES = 33
@@ -42,22 +39,22 @@ class HistoryConfig(RecallKind):
     age: bool = True
     """Add the age of each event (row time minus event time) in logarithmic buckets."""
 
-    def reads(self, name: str, spec: "FeatureSpec") -> Sequence[Read]:
+    def reads(self, name: str, features: Features) -> Sequence[Read]:
         where = [] if self.where is None else [Read(("where",), self.where, True, False, True)]
-        known = [feature for feature in self.attributes if feature in spec.features]
+        known = [feature for feature in self.attributes if feature in features]
         attributes = [
             Read(
                 ("attributes", self.attributes.index(feature)), read.text, read.is_sql, False, True
             )
             for feature in known
-            for read in ([] if feature == name else spec.features[feature].reads(feature, spec))
+            for read in ([] if feature == name else features[feature].reads(feature, features))
         ]
         return [Read(("key",), self.key, past=True), *where, *attributes]
 
     def problems(
-        self, name: str, spec: "FeatureSpec"
+        self, name: str, features: Features
     ) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        known = [n for n, feature in spec.features.items() if feature.kind == "categorical"]
+        known = [n for n, feature in features.items() if feature.kind == "categorical"]
         for place, attribute in enumerate(self.attributes):
             if attribute not in known:
                 hint = nearest(attribute, known)
@@ -87,9 +84,9 @@ class HistoryConfig(RecallKind):
     def tables(self, name: str, learned: Learned) -> Sequence[TableSpec]:
         return [TableSpec(name=f"{name}.{AGE}", rows=_YOUNGEST + _AGES)] if self.age else []
 
-    def inputs(self, name: str, learned: Learned, spec: "FeatureSpec") -> Sequence[SequenceInput]:
+    def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[SequenceInput]:
         queries: dict[str, str | None] = {attribute: attribute for attribute in self.attributes}
-        tables = {a: str(spec.features[a].table(a)) for a in self.attributes}
+        tables = {a: str(features[a].table(a)) for a in self.attributes}
         if self.age:
             queries[AGE], tables[AGE] = None, f"{name}.{AGE}"
         return [

@@ -1,20 +1,17 @@
 """`multi`: a set of ids per row, mean-pooled."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import polars as pl
 from pydantic import Field
 
 from fulcrum.features.errors import DataError
-from fulcrum.features.kinds.base import Learned, Schema
+from fulcrum.features.kinds.base import Features, Learned, Schema
 from fulcrum.features.kinds.sharing import SharingKind
 from fulcrum.features.kinds.vocabulary import Lookup, fit_lookup
 from fulcrum.features.layout import BagInput
 from fulcrum.features.values.text import text
-
-if TYPE_CHECKING:
-    from fulcrum.features.spec import FeatureSpec
 
 
 class MultiConfig(SharingKind):
@@ -33,7 +30,7 @@ class MultiConfig(SharingKind):
         values = self._texts(name, schema).explode()
         return fit_lookup(name, values, frame, self.min_count, self.hash_buckets)
 
-    def inputs(self, name: str, learned: Learned, spec: "FeatureSpec") -> Sequence[BagInput]:
+    def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[BagInput]:
         return [BagInput(name=name, table=self.table(name), max_length=self.max_length)]
 
     def expressions(

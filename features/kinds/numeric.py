@@ -2,19 +2,16 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
 from pydantic import Field
 
 from fulcrum.features.errors import DataError
-from fulcrum.features.kinds.base import FeatureKind, Learned, Read, Schema
+from fulcrum.features.kinds.base import FeatureKind, Features, Learned, Read, Schema
 from fulcrum.features.kinds.vocabulary import Lookup
 from fulcrum.features.layout import NULL, UNKNOWN, DenseInput, IdInput, TableSpec
-
-if TYPE_CHECKING:
-    from fulcrum.features.spec import FeatureSpec
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +52,7 @@ class NumericConfig(FeatureKind):
     def learned(self) -> type[Learned]:
         return Number
 
-    def reads(self, name: str, spec: "FeatureSpec") -> Sequence[Read]:
+    def reads(self, name: str, features: Features) -> Sequence[Read]:
         return [Read(("column",), self.column or name)]
 
     def learn(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Number:
@@ -95,7 +92,7 @@ class NumericConfig(FeatureKind):
         return [TableSpec(name=name, rows=UNKNOWN + 2 + len(learned.edges))]
 
     def inputs(
-        self, name: str, learned: Learned, spec: "FeatureSpec"
+        self, name: str, learned: Learned, features: Features
     ) -> Sequence[IdInput | DenseInput]:
         assert isinstance(learned, Number)
         if self.transform == "quantile":

@@ -1,15 +1,11 @@
 """Kinds whose ids come from a vocabulary that other features may share."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from fulcrum.features.errors import nearest
-from fulcrum.features.kinds.base import FeatureKind, Read
-
-if TYPE_CHECKING:
-    from fulcrum.features.spec import FeatureSpec
+from fulcrum.features.kinds.base import FeatureKind, Features, Read
 
 
 class SharingKind(FeatureKind):
@@ -24,15 +20,15 @@ class SharingKind(FeatureKind):
     share: str | None = None
     """Name of another categorical or multi feature whose vocabulary and table this one uses."""
 
-    def reads(self, name: str, spec: "FeatureSpec") -> Sequence[Read]:
+    def reads(self, name: str, features: Features) -> Sequence[Read]:
         return [Read(("column",), self.column or name)]
 
     def problems(
-        self, name: str, spec: "FeatureSpec"
+        self, name: str, features: Features
     ) -> Iterator[tuple[tuple[str | int, ...], str]]:
         if self.share is None:
             return
-        owners = [n for n, f in spec.features.items() if n != name and f.owns_vocabulary]
+        owners = [n for n, f in features.items() if n != name and f.owns_vocabulary]
         if self.share not in owners:
             yield (
                 ("share",),

@@ -1,22 +1,19 @@
 """`window`: a count, sum, mean or rate over a key's past, strictly before the row."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import polars as pl
 from pydantic import Field, model_validator
 
-from fulcrum.features.kinds.base import Read
+from fulcrum.features.kinds.base import Features, Read
 from fulcrum.features.kinds.encoded import EncodedKind
 from fulcrum.features.kinds.numeric import NumericConfig
 from fulcrum.features.kinds.recall import PREFIX, RecallKind
 from fulcrum.features.past.events import Standing
 from fulcrum.features.values import sql
 from fulcrum.features.values.duration import Duration, to_microseconds
-
-if TYPE_CHECKING:
-    from fulcrum.features.spec import FeatureSpec
 
 
 class WindowConfig(RecallKind, EncodedKind):
@@ -63,7 +60,7 @@ class WindowConfig(RecallKind, EncodedKind):
         """`over` as microseconds."""
         return None if self.over is None else to_microseconds(self.over)
 
-    def reads(self, name: str, spec: "FeatureSpec") -> Sequence[Read]:
+    def reads(self, name: str, features: Features) -> Sequence[Read]:
         given = self.event_sql().items()
         return [
             Read(("key",), self.key, past=True),

@@ -32,7 +32,7 @@ def drift(folder: Path, manifest: Manifest, state: FeatureState) -> pl.DataFrame
     counts = {name: _count(paths, state, edges) for name, paths in files.items()}
     rows = []
     for name, feature in state.spec.features.items():
-        inputs = feature.inputs(name, state.learned[name], state.spec)
+        inputs = feature.inputs(name, state.learned[name], state.spec.features)
         table = feature.table(name)
         row: dict[str, str | int | float | None] = {
             "feature": name,

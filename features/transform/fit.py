@@ -116,7 +116,7 @@ def _layout(state: FeatureState) -> Layout:
     tables = [TableSpec(name=name, rows=lookup.rows) for name, lookup in state.lookups.items()]
     for name, feature in features.items():
         tables += feature.tables(name, learned[name])
-    inputs = [i for n, f in features.items() for i in f.inputs(n, learned[n], state.spec)]
+    inputs = [i for n, f in features.items() for i in f.inputs(n, learned[n], state.spec.features)]
 
     def of(kind: type[Input]) -> tuple[Input, ...]:
         return tuple(source for source in inputs if isinstance(source, kind))

@@ -196,14 +196,14 @@ def _need_kinds(folder: Path, document: Mapping[str, Any]) -> None:
 
 def row_names(spec: FeatureSpec) -> list[str]:
     """Names that features read from the row itself, and its time when they look back."""
-    reads = [r for name, f in spec.features.items() for r in f.reads(name, spec) if r.row]
+    reads = [r for name, f in spec.features.items() for r in f.reads(name, spec.features) if r.row]
     time = [spec.data.time.column] if spec.data.time and spec.looking_back else []
     return [*(read.column for read in reads), *time]
 
 
 def past_names(spec: FeatureSpec) -> list[str]:
     """Names that features read from past events, with their time and the condition on all rows."""
-    reads = [r for name, f in spec.features.items() for r in f.reads(name, spec) if r.past]
+    reads = [r for name, f in spec.features.items() for r in f.reads(name, spec.features) if r.past]
     if not reads or spec.data.time is None:
         return []
     where = [] if spec.data.where is None else [sql.value(spec.data.where)]
@@ -212,6 +212,6 @@ def past_names(spec: FeatureSpec) -> list[str]:
 
 def schema_of(name: str, spec: FeatureSpec, lineage: Lineage) -> Schema:
     """Types of the columns that a feature reads, and of the number that a window computes."""
-    reads = spec.features[name].reads(name, spec)
+    reads = spec.features[name].reads(name, spec.features)
     types = {read.column: lineage.dtype(read.column) for read in reads}
     return {**types, f"past.{name}": pl.Float64()}

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fulcrum.features.declared.arms import UNIT
-from fulcrum.features.errors import ConfigError, nearest
+from fulcrum.features.errors import ConfigError, listed, nearest
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.pipelines.ab.statistics.rankings import TOP, rankings
 from fulcrum.pipelines.ab.statistics.users import Users
@@ -34,7 +34,6 @@ from fulcrum.pipelines.runs.register import measured_split
 from fulcrum.pipelines.tracking.mlflow import MlflowTracker, start_run
 from fulcrum.pipelines.training.predict import evaluate
 from fulcrum.pipelines.training.trainer import read_result
-from fulcrum.pipelines.words import listed
 
 Z = 1.96
 """Standard errors to either end of a 95 % interval."""

@@ -7,11 +7,11 @@ same intervals. Which networks belong to a trunk is said in `comparison.weightin
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fulcrum.features.errors import listed
 from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.comparison.seesaw import METRICS as JUDGED
 from fulcrum.pipelines.comparison.seesaw import Key, Samples, Seesaw, standings
 from fulcrum.pipelines.figures import balance as balance_figures
-from fulcrum.pipelines.words import listed
 
 METRICS: dict[str, tuple[str, ...]] = {kind: task.weighed_by for kind, task in TASKS.items()}
 """Told of each weighting, by kind of task; tables 2 and 3 of RMTL, Liu et al., WWW 2023, show the

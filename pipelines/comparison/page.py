@@ -8,12 +8,12 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from fulcrum.features.errors import listed
 from fulcrum.pipelines.comparison.balance import Balance, worth
 from fulcrum.pipelines.comparison.cost import Cost
 from fulcrum.pipelines.comparison.seesaw import Seesaw
 from fulcrum.pipelines.comparison.tables import signed
 from fulcrum.pipelines.runs.tables import COLUMNS
-from fulcrum.pipelines.words import listed
 
 NAMED = 3
 """Networks whose seesaw is told in words; the others are counted."""

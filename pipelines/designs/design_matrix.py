@@ -39,7 +39,7 @@ def _inputs(dataset: PreparedDataset, name: str) -> Sequence[Input]:
     state = dataset.state
     if name not in state.spec.features:
         raise DataError(f"there is no feature `{name}`{nearest(name, state.spec.features)}")
-    return state.spec.features[name].inputs(name, state.learned[name], state.spec)
+    return state.spec.features[name].inputs(name, state.learned[name], state.spec.features)
 
 
 def _numbers(column: pl.Series) -> csr_matrix:

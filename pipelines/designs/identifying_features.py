@@ -19,7 +19,7 @@ def traces(name: str, columns: Iterable[str], spec: FeatureSpec) -> dict[str, st
     found: dict[str, str] = {}
     for column in columns:
         behind = made_of(_twins(column, spec.data), spec.data)
-        for read in spec.features[name].reads(name, spec):
+        for read in spec.features[name].reads(name, spec.features):
             for source in mentions(read.text) if read.is_sql else (read.text,):
                 if source in behind:
                     found.setdefault(column, "" if source == column else f" through `{source}`")

@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from fulcrum.features.errors import DataError
+from fulcrum.features.errors import DataError, listed
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig
 from fulcrum.pipelines.designs.design_matrix import design_matrix
 from fulcrum.pipelines.designs.propensity import Propensity, fit
-from fulcrum.pipelines.words import listed
 
 LEAST = 0.01
 """Share of the rows that two arms could have logged, below which the arms overlap nowhere."""

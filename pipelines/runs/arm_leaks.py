@@ -2,13 +2,13 @@
 
 from torch import nn
 
+from fulcrum.features.errors import listed
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.models.layers.batch_norm import StackedBatchNorm
 from fulcrum.models.network import Network
 from fulcrum.pipelines.config.rules import spec
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.designs.identifying_features import readers
-from fulcrum.pipelines.words import listed
 
 NORMS = (StackedBatchNorm, nn.modules.batchnorm._BatchNorm)
 

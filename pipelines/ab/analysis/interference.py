@@ -14,6 +14,7 @@ import polars as pl
 
 from fulcrum.features.declared.arms import ARM as PREPARED_ARM
 from fulcrum.features.declared.arms import UNIT as PREPARED_UNIT
+from fulcrum.features.errors import listed
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.prepared.prepare import prepare
 from fulcrum.pipelines.ab.analysis.facts import Interference, Reliability
@@ -28,7 +29,6 @@ from fulcrum.pipelines.designs.design_matrix import design_matrix
 from fulcrum.pipelines.designs.identifying_features import lonely
 from fulcrum.pipelines.designs.overlap import LEAST
 from fulcrum.pipelines.designs.propensity import Propensity, fit
-from fulcrum.pipelines.words import listed
 
 MOST = 50_000
 """Rows that are judged, about; of a larger log some of every unit's, as it is units that tell."""

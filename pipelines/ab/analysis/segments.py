@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from fulcrum.features.errors import DataError
+from fulcrum.features.errors import DataError, listed
 from fulcrum.pipelines.ab.analysis.facts import Heterogeneity, SegmentEffect, Segments
 from fulcrum.pipelines.ab.analysis.sentences import interval, p
 from fulcrum.pipelines.ab.log.experiment import Experiment
@@ -14,7 +14,6 @@ from fulcrum.pipelines.ab.log.units import Units
 from fulcrum.pipelines.ab.statistics import effects
 from fulcrum.pipelines.ab.statistics.effects import Effect
 from fulcrum.pipelines.ab.statistics.multiplicity import benjamini_hochberg
-from fulcrum.pipelines.words import listed
 
 FEWEST = 30
 """Units of each arm below which a segment says nothing."""

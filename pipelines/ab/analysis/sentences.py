@@ -2,10 +2,10 @@
 
 import math
 
+from fulcrum.features.errors import listed
 from fulcrum.pipelines.ab.analysis.facts import Check, Instances, Judged
 from fulcrum.pipelines.ab.statistics.effects import Effect
 from fulcrum.pipelines.ab.statistics.off_policy import Value
-from fulcrum.pipelines.words import listed
 
 UNIT_NOTE = (
     "The log does not say which rows are of one user, so every row is taken as a unit. Intervals "

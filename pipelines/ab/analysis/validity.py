@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from fulcrum.features.errors import DataError
+from fulcrum.features.errors import DataError, listed
 from fulcrum.pipelines.ab.analysis.facts import Check
 from fulcrum.pipelines.ab.analysis.sentences import p, percent
 from fulcrum.pipelines.ab.log.experiment import Experiment, MeanMetric
@@ -16,7 +16,6 @@ from fulcrum.pipelines.ab.log.units import CAME, DAY, FIRST, ROWS, Units
 from fulcrum.pipelines.ab.statistics import effects, sample_ratio
 from fulcrum.pipelines.ab.statistics.multiplicity import holm
 from fulcrum.pipelines.ab.statistics.users import Users
-from fulcrum.pipelines.words import listed
 
 FEW = 0.01
 """Share of units in both arms, or of repeated rows, that may be overlooked."""

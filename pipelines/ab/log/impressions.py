@@ -38,7 +38,7 @@ def problems(declared: FeatureSpec, outcomes: Sequence[str]) -> Iterator[Problem
 
 def _outcomes(name: str, declared: FeatureSpec, outcomes: Sequence[str]) -> Iterator[str]:
     behind = made_of(outcomes, declared.data)
-    for read in declared.features[name].reads(name, declared):
+    for read in declared.features[name].reads(name, declared.features):
         for source in mentions(read.text) if read.is_sql else (read.text,):
             if read.row and source in behind:
                 yield (

@@ -4,12 +4,12 @@ from html.parser import HTMLParser
 
 import pytest
 
+from fulcrum.features.errors import listed
 from fulcrum.pipelines.comparison.cost import Cost
 from fulcrum.pipelines.comparison.page import Facts, amount, render, sentences
 from fulcrum.pipelines.comparison.seesaw import Gain, Seesaw, Standing
 from fulcrum.pipelines.figures.run import save
 from fulcrum.pipelines.figures.run import seesaw as seesaw_figure
-from fulcrum.pipelines.words import listed
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 

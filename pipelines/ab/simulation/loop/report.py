@@ -6,9 +6,9 @@ from rich import box
 from rich.table import Table
 from scipy import stats
 
+from fulcrum.features.errors import listed
 from fulcrum.pipelines.ab.simulation.loop.play import METRICS, LoopConfig
 from fulcrum.pipelines.ab.simulation.loop.study import ALPHA, Line, Study
-from fulcrum.pipelines.words import listed
 
 ENOUGH = 50
 """Replications below which spreads are not compared: over 20, which is larger is chance."""
