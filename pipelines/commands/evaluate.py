@@ -14,11 +14,11 @@ def evaluate(
 ) -> None:
     """Measure a run's best weights on a split, beside a constant predictor."""
     from fulcrum.pipelines.console import terminal
-    from fulcrum.pipelines.runs import tables as report
+    from fulcrum.pipelines.runs import tables
     from fulcrum.pipelines.runs.run import measure_run
     from fulcrum.pipelines.tracking.mlflow import find_run
 
     outcome = measure_run(find_run(tracking, run), split, terminal.messages)
-    terminal.results.print(report.results(outcome.title, outcome.tasks, outcome.metrics))
+    terminal.results.print(tables.results(outcome.title, outcome.tasks, outcome.metrics))
     if outcome.health.levels:
-        terminal.results.print(report.health(outcome.health))
+        terminal.results.print(tables.health(outcome.health))

@@ -11,10 +11,10 @@ def prepare(config: Config, overrides: Set) -> None:
     run = load(config, overrides)
 
     from fulcrum.pipelines.console import terminal
-    from fulcrum.pipelines.runs import tables as report
+    from fulcrum.pipelines.runs import tables
     from fulcrum.pipelines.runs.prepare import prepare_dataset
 
     dataset = prepare_dataset(run, terminal.messages)
-    terminal.results.print(report.splits(dataset.manifest))
-    terminal.results.print(report.features(dataset.drift))
+    terminal.results.print(tables.splits(dataset.manifest))
+    terminal.results.print(tables.features(dataset.drift))
     terminal.results.print(f"prepared data set: {dataset.folder}")

@@ -41,7 +41,7 @@ def train(
     run = None if config is None else load(config, overrides)
 
     from fulcrum.pipelines.console import terminal
-    from fulcrum.pipelines.runs import tables as report
+    from fulcrum.pipelines.runs import tables
     from fulcrum.pipelines.runs.run import Options, start, take_up
     from fulcrum.pipelines.tracking.mlflow import find_run
 
@@ -50,7 +50,7 @@ def train(
         outcome = start(run, options)
     else:
         outcome = take_up(find_run(tracking, str(resume)), tracking, options)
-    terminal.results.print(report.results(outcome.title, outcome.tasks, outcome.metrics))
+    terminal.results.print(tables.results(outcome.title, outcome.tasks, outcome.metrics))
     if outcome.health.levels:
-        terminal.results.print(report.health(outcome.health))
+        terminal.results.print(tables.health(outcome.health))
     terminal.results.print(f"registered as {outcome.model}")

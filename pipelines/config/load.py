@@ -21,8 +21,7 @@ from pydantic import ValidationError
 from fulcrum.features.config import Config
 from fulcrum.features.errors import ConfigError, nearest
 from fulcrum.features.spec import Problem
-from fulcrum.pipelines.config import annotations as shape
-from fulcrum.pipelines.config import rules as check
+from fulcrum.pipelines.config import annotations, rules
 from fulcrum.pipelines.config.messages import dotted, from_pydantic
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.config.yaml_text import Document, Path, dump, parse
@@ -34,7 +33,7 @@ Check = Callable[[C], Sequence[Problem]]
 
 def load(file: str | File, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a run; raises as `read` does."""
-    return read(RunConfig, file, overrides, check.problems)
+    return read(RunConfig, file, overrides, rules.problems)
 
 
 def read(
@@ -73,16 +72,16 @@ def read(
 
 def merge(annotation: Any, parent: Any, child: Any) -> Any:
     """`child` over `parent`, where `annotation` says what both are."""
-    parent, child = (shape.spelled_out(annotation, value) for value in (parent, child))
+    parent, child = (annotations.spelled_out(annotation, value) for value in (parent, child))
     if not isinstance(parent, Mapping) or not isinstance(child, Mapping):
         return child
     kept = _still_valid(annotation, parent, child)
     merged = {**kept, **child}
     for key, value in child.items():
-        if value is None and key in kept and shape.entries(annotation) is not None:
+        if value is None and key in kept and annotations.entries(annotation) is not None:
             del merged[key]
         elif key in kept:
-            merged[key] = merge(shape.below(annotation, merged, key), kept[key], value)
+            merged[key] = merge(annotations.below(annotation, merged, key), kept[key], value)
     return merged
 
 
@@ -166,24 +165,24 @@ def _unknown(kind: type[Config], path: tuple[str, ...], data: Any) -> str | None
     annotation: Any = kind
     whole = data
     for depth, key in enumerate(path):
-        data = shape.spelled_out(annotation, data)
+        data = annotations.spelled_out(annotation, data)
         last = depth == len(path) - 1
-        choices = shape.keys(annotation, data)
-        named = shape.entries(annotation)
-        if shape.below(annotation, data, key) is None and key not in choices:
+        choices = annotations.keys(annotation, data)
+        named = annotations.entries(annotation)
+        if annotations.below(annotation, data, key) is None and key not in choices:
             if not choices:
                 return f"`{dotted(path[:depth])}` has no keys"
-            if choices == (shape.tag(annotation),):
+            if choices == (annotations.tag(annotation),):
                 return (
                     f"there is no `{dotted((*path[:depth], *choices))}` yet, which says what keys "
                     f"there are; set it in the same map: {dotted(path[:depth])}="
                     f"{{{choices[0]}: ..., {key}: ...}}"
                 )
-            namesakes = [dotted(p) for p in shape.paths(kind, whole) if p[-1] == path[-1]]
+            namesakes = [dotted(p) for p in annotations.paths(kind, whole) if p[-1] == path[-1]]
             return f"unknown key `{key}`" + (nearest(key, choices) or _suggest(namesakes))
         if named is not None and not last and key not in choices:
             return f"there is no `{dotted(path[: depth + 1])}`{nearest(key, choices)}"
-        annotation = shape.below(annotation, data, key)
+        annotation = annotations.below(annotation, data, key)
         data = data.get(key) if isinstance(data, Mapping) else None
     return None
 
@@ -223,10 +222,10 @@ def _without(data: Any, paths: Sequence[Path]) -> Any:
 def _still_valid(annotation: Any, parent: Mapping[str, Any], child: Mapping[str, Any]) -> Any:
     """The parent's map, less what means something else or nothing when the child picks another
     class."""
-    tag = shape.tag(annotation)
+    tag = annotations.tag(annotation)
     if tag is None or tag not in child or child[tag] == parent.get(tag):
         return parent
-    old, new = shape.chosen(annotation, parent), shape.chosen(annotation, child)
+    old, new = annotations.chosen(annotation, parent), annotations.chosen(annotation, child)
     if old is None or new is None:
         return parent
     types = {name: field.annotation for name, field in old.model_fields.items()}

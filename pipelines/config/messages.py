@@ -7,7 +7,7 @@ from pydantic_core import ErrorDetails
 
 from fulcrum.features.errors import nearest
 from fulcrum.features.spec import Problem
-from fulcrum.pipelines.config import annotations as shape
+from fulcrum.pipelines.config import annotations
 from fulcrum.pipelines.config.yaml_text import Path, dump
 
 EXPECTED = {
@@ -45,10 +45,10 @@ def from_pydantic(errors: Sequence[ErrorDetails], annotation: Any, data: Any) ->
     messages: dict[Path, list[str]] = {}
     values: dict[Path, Any] = {}
     for error in errors:
-        path, holder, inside = shape.locate(annotation, data, error["loc"])
-        value, union = error["input"], shape.below(holder, inside, path[-1])
+        path, holder, inside = annotations.locate(annotation, data, error["loc"])
+        value, union = error["input"], annotations.below(holder, inside, path[-1])
         if error["type"].startswith("union_tag"):
-            name = str(shape.tag(union))
+            name = str(annotations.tag(union))
             path, value = (*path, name), value.get(name)
         message = _message(error, path, holder, inside, union)
         values[path] = value
@@ -59,20 +59,20 @@ def from_pydantic(errors: Sequence[ErrorDetails], annotation: Any, data: Any) ->
 def _message(error: ErrorDetails, path: Path, holder: Any, inside: Any, annotation: Any) -> str:
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        keys = shape.keys(holder, inside)
+        keys = annotations.keys(holder, inside)
         return (
             f"unknown key{nearest(str(path[-1]), keys) or f'; the keys here are {_listing(keys)}'}"
         )
     if kind == "missing":
-        model = shape.chosen(holder, inside)
+        model = annotations.chosen(holder, inside)
         about = model.model_fields[str(path[-1])].description if model else None
         return f"missing{f' ({_sentence(about)})' if about else ''}"
     if kind == "union_tag_not_found":
-        return f"missing; expected one of {_listing(shape.tags(annotation))}"
+        return f"missing; expected one of {_listing(annotations.tags(annotation))}"
     if kind == "union_tag_invalid":
-        return _choice(shape.tags(annotation), context["tag"])
+        return _choice(annotations.tags(annotation), context["tag"])
     if kind == "literal_error":
-        return _choice(shape.literals(annotation), error["input"])
+        return _choice(annotations.literals(annotation), error["input"])
     if kind in EXPECTED:
         return f"expected {EXPECTED[kind].format(**context)}"
     text = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")

@@ -28,8 +28,7 @@ from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.console.progress import SilentProgress, TrainProgress
 from fulcrum.pipelines.quality.metrics import Metrics, measure
 from fulcrum.pipelines.tracking.protocol import Prefixed, SilentTracker, Tracker
-from fulcrum.pipelines.training import checkpoint, precision
-from fulcrum.pipelines.training import pretraining as phases
+from fulcrum.pipelines.training import checkpoint, precision, pretraining
 from fulcrum.pipelines.training.early_stopping import EarlyStopping
 from fulcrum.pipelines.training.losses_after_step import AfterStep
 from fulcrum.pipelines.training.malloc import keep_freed_memory
@@ -100,13 +99,13 @@ def _train(
     resume: bool,
 ) -> TrainResult:
     """One phase, after those that come before it."""
-    first, earlier = phases.before(run), None
+    first, earlier = pretraining.before(run), None
     if first is not None and checkpoint.latest(folder) is None:
         logger.info(
             "first phase: %s weights, %d epochs", first.weighting.method, first.train.epochs
         )
         inner = Prefixed(tracker, "pretrain")
-        below = folder / phases.FOLDER
+        below = folder / pretraining.FOLDER
         earlier = _train(first, dataset, below, process, inner, progress, resume=True).checkpoint
         logger.info("second phase, from %s", earlier)
     trainer = Trainer(run, dataset, folder, process, tracker, progress)

@@ -17,8 +17,8 @@ import polars as pl
 
 from fulcrum.features.errors import DataError, FulcrumError, ResourceError
 from fulcrum.features.staging import full_disk
-from fulcrum.serving.experiments import columns as tables
 from fulcrum.serving.experiments import journal
+from fulcrum.serving.experiments.columns import ASSIGNMENT, TABLES, Schema, schemas
 from fulcrum.serving.experiments.experiment import ExperimentConfig
 from fulcrum.serving.experiments.journal import Journal
 from fulcrum.serving.experiments.log_folder import JOURNALS, experiment_of, numbered, take, write
@@ -38,7 +38,7 @@ class ExposureLog:
         self,
         folder: Path,
         experiment: ExperimentConfig,
-        columns: tables.Schema,
+        columns: Schema,
         rotate_bytes: int = ROTATE_BYTES,
         remembered: int = REMEMBERED,
     ) -> None:
@@ -48,7 +48,7 @@ class ExposureLog:
         Raises ResourceError when another service writes there or the disk refuses, StateError when
         the folder is of another experiment or damaged."""
         self.folder = folder
-        self._schemas = tables.schemas(columns, experiment.outcomes)
+        self._schemas = schemas(columns, experiment.outcomes)
         self._rotate_bytes, self._remembered = rotate_bytes, remembered
         self._units: dict[str, None] = {}
         self._requests: dict[str, tuple[int, int | None]] = {}
@@ -66,7 +66,7 @@ class ExposureLog:
                 raise
 
     def assign(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Log assignments, with columns as `tables.ASSIGNMENT`, of units that have none yet; gives
+        """Log assignments, with columns as `columns.ASSIGNMENT`, of units that have none yet; gives
         those. Raises ResourceError when the disk is full; nothing is logged then."""
         with self._lock:
             new = self._unassigned(rows)
@@ -145,7 +145,7 @@ class ExposureLog:
 
     def _next(self) -> Journal:
         """A journal with the number after the last."""
-        folders = (JOURNALS, *tables.TABLES)
+        folders = (JOURNALS, *TABLES)
         used = [number for name in folders for number in numbered(self.folder / name)]
         path = self.folder / JOURNALS / f"{max(used, default=0) + 1:06d}.jsonl"
         return Journal(path, self._schemas)
@@ -182,7 +182,7 @@ class ExposureLog:
                 self._remember_request(request, places, None)
 
     def _unassigned(self, rows: pl.DataFrame) -> pl.DataFrame:
-        first = rows.select(*tables.ASSIGNMENT).unique("unit", keep="first", maintain_order=True)
+        first = rows.select(*ASSIGNMENT).unique("unit", keep="first", maintain_order=True)
         return first.filter([unit not in self._units for unit in first["unit"]])
 
     def _remember_units(self, rows: pl.DataFrame) -> None:
@@ -197,7 +197,7 @@ class ExposureLog:
 
 def read_log(folder: Path) -> pl.LazyFrame:
     """Every answered row once, in the order of the log, with the last value of each outcome, null
-    where none came: what `tables.EXPOSURE` lists, the request's columns, `score.<task>`, and the
+    where none came: what `columns.EXPOSURE` lists, the request's columns, `score.<task>`, and the
     experiment's outcomes.
 
     The service may go on writing. Raises StateError when the folder is no log or damaged."""
@@ -227,7 +227,7 @@ def _tables(folder: Path) -> dict[str, pl.LazyFrame]:
         with suppress(FileNotFoundError):
             fresh[number] = journal.read(path)
     found = {}
-    for name, schema in tables.schemas({}, outcomes).items():
+    for name, schema in schemas({}, outcomes).items():
         parts: dict[int, pl.LazyFrame] = {
             number: pl.scan_parquet(path) for number, path in numbered(folder / name).items()
         }

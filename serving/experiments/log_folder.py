@@ -16,7 +16,7 @@ import polars as pl
 
 from fulcrum.features.errors import ResourceError, StateError
 from fulcrum.features.staging import full_disk
-from fulcrum.serving.experiments import columns as tables
+from fulcrum.serving.experiments import columns
 from fulcrum.serving.experiments.experiment import ExperimentConfig
 
 EXPERIMENT, PARTIAL, LOCK, JOURNALS = "experiment.json", "experiment.partial", "lock", "journal"
@@ -35,7 +35,7 @@ def take(folder: Path, experiment: ExperimentConfig) -> int:
     except BaseException:
         os.close(held)
         raise
-    for name in (*tables.TABLES, JOURNALS):
+    for name in (*columns.TABLES, JOURNALS):
         (folder / name).mkdir(exist_ok=True)
     for unfinished in folder.glob("*/*.partial"):
         unfinished.unlink()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fulcrum.features.errors import ConfigError
-from fulcrum.pipelines.config import rules as check
+from fulcrum.pipelines.config import rules
 from fulcrum.pipelines.config.load import load
 from fulcrum.pipelines.config.yaml_text import dump
 from tests.pipelines.designs.contract import ADAPTER, DesignContract
@@ -164,7 +164,7 @@ def test_looking_back_by_what_is_shown_is_allowed(tmp_path):
     whole["weighting_by"]["propensity"]["features"] = ["shown"]
     file = tmp_path / "run.yaml"
     file.write_text(dump(whole))
-    assert check.problems(load(file)) == []
+    assert rules.problems(load(file)) == []
 
 
 @pytest.mark.parametrize(

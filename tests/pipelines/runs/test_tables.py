@@ -10,7 +10,7 @@ from fulcrum.models.gramians import GRAMIANS
 from fulcrum.models.regularisers import REGULARISERS
 from fulcrum.models.weightings import WEIGHTINGS
 from fulcrum.pipelines.quality.experts import Health, LevelHealth
-from fulcrum.pipelines.runs import tables as report
+from fulcrum.pipelines.runs import tables
 
 MODELS = {
     "mmoe": {"auc": 0.75, "auc/click": 0.81234, "log_loss/click": 0.5, "rmse/watch": 12.3456},
@@ -26,7 +26,7 @@ def lines(table) -> list[list[str]]:
 
 
 def test_results_have_a_line_for_each_task_and_model_and_only_columns_in_use():
-    assert lines(report.results("small", ["click", "watch"], MODELS)) == [
+    assert lines(tables.results("small", ["click", "watch"], MODELS)) == [
         ["small"],
         ["task", "model", "AUC", "log", "loss", "RMSE"],
         ["click", "mmoe", "0.8123", "0.5000", "-"],
@@ -50,7 +50,7 @@ def test_health_has_a_line_for_each_level():
         weight=np.full((2, 3), 1 / 3),
         contribution=np.ones((2, 3)),
     )
-    shown = lines(report.health(Health(1234, (level,), {})))
+    shown = lines(tables.health(Health(1234, (level,), {})))
     assert shown[-1] == ["2", "3", "95%", "4.0", "1.00", "-"]
 
 
@@ -70,7 +70,7 @@ def test_features_show_the_last_split_against_training():
             "psi.test": [0.3, 0.01],
         }
     )
-    shown = lines(report.features(drift))
+    shown = lines(tables.features(drift))
     assert ["user_id", "categorical", "1,234", "0.0%", "0.0%", "12.5%", "0.300"] in shown
     assert ["price", "numeric", "50.0%", "25.0%", "0.010"] in shown
 
@@ -90,7 +90,7 @@ def test_splits_show_rows_rates_and_boundaries():
             "test": SplitFacts(rows=2, positives={"click": 0}, observed={"click": 0}, **facts),
         },
     )
-    shown = lines(report.splits(manifest))
+    shown = lines(tables.splits(manifest))
     assert ["train", "8", "50.00%"] in shown
     assert ["test", "2", "-"] in shown
     caption = " ".join(" ".join(line) for line in shown[-2:])
@@ -98,13 +98,13 @@ def test_splits_show_rows_rates_and_boundaries():
 
 
 def test_families_name_their_sources():
-    text = " ".join(" ".join(line) for line in lines(report.networks()))
+    text = " ".join(" ".join(line) for line in lines(tables.networks()))
     for part in ("model.architecture", "mmoe", "KDD 2018", "model.bottom", "model.interaction"):
         assert part in text
 
 
 def test_weightings_come_family_by_family_then_what_stands_beside_them():
-    shown = lines(report.weightings())
+    shown = lines(tables.weightings())
     names = [line[0] for line in shown]
     families = {n: c.family for n, c in WEIGHTINGS.items()}
     told = [(line[0], line[1]) for line in shown if line[0] in families and line[1] in FAMILIES]

@@ -11,7 +11,7 @@ import torch
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.models.weightings import StaticConfig
 from fulcrum.pipelines.config.run import RunConfig
-from fulcrum.pipelines.training import pretraining as phases
+from fulcrum.pipelines.training import pretraining
 from fulcrum.pipelines.training.checkpoint import load_weights
 from fulcrum.pipelines.training.trainer import Trainer, read_result, train
 from tests.pipelines.small_runs import small_run
@@ -31,12 +31,12 @@ def in_order(**first: object) -> RunConfig:
 
 
 def test_a_run_without_a_first_phase_has_none() -> None:
-    assert phases.before(small_run()) is None
+    assert pretraining.before(small_run()) is None
 
 
 def test_the_first_phase_learns_the_tasks_that_were_named_and_no_others() -> None:
-    first = phases.before(in_order())
-    assert first is not None and phases.before(first) is None
+    first = pretraining.before(in_order())
+    assert first is not None and pretraining.before(first) is None
     weights = {"click": 1.0, "like": 0.0, "watch": 0.0, "page": 0.0}
     assert first.weighting == StaticConfig(weights=weights)
     assert first.train.epochs == 1 and first.train.early_stopping is None
@@ -58,7 +58,7 @@ def test_the_training_goes_on_from_the_weights_of_the_first_phase(
     monkeypatch.setattr(Trainer, "start", seen)
     heard = Memory()
     result = train(in_order(), dataset, tmp_path, tracker=heard)
-    first = load_weights(read_result(tmp_path / phases.FOLDER).checkpoint)
+    first = load_weights(read_result(tmp_path / pretraining.FOLDER).checkpoint)
     dense = [name for name, value in began[1].items() if value.dim()]
     assert dense and all(torch.equal(began[1][name], first[name]) for name in dense)
     assert not all(torch.equal(began[0][name], first[name]) for name in dense)
@@ -98,7 +98,7 @@ def test_killed_in_either_phase_and_resumed_ends_with_the_same_bits(
 ) -> None:
     expected = train(in_order(), dataset, tmp_path / "unbroken")
     stopped = tmp_path / "stopped"
-    for phase in (phases.FOLDER, "stopped"):
+    for phase in (pretraining.FOLDER, "stopped"):
         command = [sys.executable, "-c", STOPPED, str(dataset.folder), str(stopped), phase, "5"]
         done = subprocess.run(command, check=False, capture_output=True)
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()

@@ -9,7 +9,7 @@ import torch
 
 from fulcrum.models.weightings.uncertainty import UncertaintyConfig
 from fulcrum.pipelines.figures import balance as balance_figures
-from fulcrum.pipelines.training import weight_history as course
+from fulcrum.pipelines.training import weight_history
 from fulcrum.pipelines.training.trainer import read_result, train
 from fulcrum.pipelines.training.weight_history import COSINE, WEIGHT, cosines, extend, lines
 from tests.pipelines.small_runs import small_run
@@ -22,8 +22,8 @@ def test_cosines_are_of_pairs_in_order_without_tasks_that_have_no_gradient():
     assert found == pytest.approx({"cosine/a/c": -1, "cosine/a/d": 0, "cosine/c/d": 0})
 
 
-def filled(steps: int) -> list[course.Point]:
-    points: list[course.Point] = []
+def filled(steps: int) -> list[weight_history.Point]:
+    points: list[weight_history.Point] = []
     for step in range(1, steps + 1):
         extend(points, step, {"weight/a": float(step)})
         if step % 10 == 0:
@@ -32,7 +32,7 @@ def filled(steps: int) -> list[course.Point]:
 
 
 def test_a_long_training_keeps_few_points_spread_over_all_of_it(monkeypatch):
-    monkeypatch.setattr(course, "POINTS", 20)
+    monkeypatch.setattr(weight_history, "POINTS", 20)
     found = filled(1000)
     for kind in (WEIGHT, COSINE):
         steps = [step for step, _ in lines(found, kind)]
@@ -44,7 +44,7 @@ def test_a_long_training_keeps_few_points_spread_over_all_of_it(monkeypatch):
 
 def test_what_is_kept_depends_on_the_points_alone(monkeypatch):
     """So that a resumed training keeps what an unbroken one does."""
-    monkeypatch.setattr(course, "POINTS", 7)
+    monkeypatch.setattr(weight_history, "POINTS", 7)
     resumed = [(step, values) for step, values in json.loads(json.dumps(filled(40)))]
     for step in range(41, 90):
         extend(resumed, step, {"weight/a": float(step)})
@@ -54,7 +54,7 @@ def test_what_is_kept_depends_on_the_points_alone(monkeypatch):
 
 
 def test_what_is_no_number_is_left_out():
-    points: list[course.Point] = []
+    points: list[weight_history.Point] = []
     extend(points, 1, {"weight/a": math.nan, "weight/b": 2.0})
     extend(points, 2, {"weight/a": math.inf})
     extend(points, 3, {})
