@@ -4,7 +4,6 @@ declaration and says in plain Python what the rows become."""
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,8 +40,8 @@ Log = list[Event]
 
 
 def rows(first: int = 0, last: int = LAST) -> st.SearchStrategy[Log]:
-    """Events between two times, with tags, and numbers whose sums are exact; every second one ends
-    in a purchase."""
+    """Events between two times, with tags, and numbers whose sums are exact; some are there twice,
+    and every second one ends in a purchase."""
     more = st.fixed_dictionaries(
         {
             "play": st.sampled_from([None, 0.0, 0.5, -2.5, float("nan"), float("inf")]),
@@ -50,9 +49,11 @@ def rows(first: int = 0, last: int = LAST) -> st.SearchStrategy[Log]:
         }
     )
     events = st.builds(lambda event, rest: event | rest, logs.events(first, last), more)
-    return st.lists(events, min_size=2, max_size=20).map(
-        lambda log: [e | {"bought": b} for e, b in zip(log, cycle((0, 1)), strict=False)]
-    )
+    return st.lists(events, min_size=2, max_size=20).flatmap(logs.repeated).map(_with_purchases)
+
+
+def _with_purchases(log: Log) -> Log:
+    return [event | {"bought": place % 2} for place, event in enumerate(log)]
 
 
 def frame(log: Log) -> pl.DataFrame:
