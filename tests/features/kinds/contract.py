@@ -176,7 +176,7 @@ class KindContract:
         assert first == second
 
     def taught(self, train: Log, held_out: Log, folder: Path) -> dict[str, bytes]:
-        """The files of the state after preparation, with half the rest in either split."""
+        """The files of the state after preparation; `held_out` is validation and test alike."""
         splits = [(train, "train"), (held_out, "valid"), (held_out, "test")]
         whole = pl.concat(frame(log).with_columns(split=pl.lit(name)) for log, name in splits)
         folder.mkdir()
