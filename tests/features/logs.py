@@ -34,13 +34,14 @@ def events(first: int = 0, last: int = 8) -> st.SearchStrategy[Event]:
     )
 
 
-logs = st.lists(events(), max_size=25).flatmap(
-    lambda log: (
-        st.lists(st.sampled_from(log), max_size=5).map(lambda again: log + again)
-        if log
-        else st.just(log)
-    )
-)
+def repeated(log: list[Event]) -> st.SearchStrategy[list[Event]]:
+    """The log with some of its events once more at the end."""
+    if not log:
+        return st.just(log)
+    return st.lists(st.sampled_from(log), max_size=5).map(lambda again: log + again)
+
+
+logs = st.lists(events(), max_size=25).flatmap(repeated)
 
 
 def frame(log: list[Event]) -> pl.LazyFrame:

@@ -1,3 +1,4 @@
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,38 @@ from hypothesis import strategies as st
 
 from fulcrum.features.kinds.history import HistoryConfig
 from fulcrum.features.kinds.lookback import gather_past, look_back
+from tests.features.kinds import plain
+from tests.features.kinds.contract import Log, LookBackContract
 from tests.features.logs import SECOND, Event, frame, logs, past_of
 
 ATTRIBUTES = {"item": pl.col("item"), "author": pl.col("author")}
+
+
+class TestHistory(LookBackContract):
+    name = "viewed"
+    others = {"item": {"kind": "categorical"}}
+
+    def document(self) -> dict[str, Any]:
+        return {"kind": "history", "key": "user", "attributes": ["item"]}
+
+    def reference(self, train: Log, log: Log) -> Mapping[str, Sequence[Any]]:
+        def item(event: Event) -> int:
+            return plain.ids([row["item"] for row in train], [event["item"]])[0]
+
+        pasts = [
+            sorted(past_of(row, log), key=lambda event: (event["time"], item(event))) for row in log
+        ]
+        seconds = [
+            [(row["time"] - event["time"]) // SECOND for event in past]
+            for row, past in zip(log, pasts, strict=True)
+        ]
+        return {
+            "viewed.item": [[item(event) for event in past] for past in pasts],
+            "viewed.age": [[2 + age.bit_length() for age in ages] for ages in seconds],
+        }
+
+    def absent(self, row: Event, log: Log) -> bool:
+        return not past_of(row, log)
 
 
 def look(rows: list[Event], log: list[Event], config: HistoryConfig) -> pl.DataFrame:

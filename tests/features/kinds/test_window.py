@@ -1,4 +1,5 @@
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -10,9 +11,47 @@ from pydantic import ValidationError
 from fulcrum.features.kinds.lookback import gather_past, look_back
 from fulcrum.features.kinds.window import WindowConfig, base
 from fulcrum.features.values import sql
+from tests.features.kinds import plain
+from tests.features.kinds.contract import Log, LookBackContract
 from tests.features.logs import SECOND, Event, frame, logs, past_of
 
 CLICKED = "click = 1"
+
+
+class TestWindow(LookBackContract):
+    name = "shown"
+
+    def document(self) -> dict[str, Any]:
+        return {"kind": "window", "key": "user", "statistic": "count"}
+
+    def reference(self, train: Log, log: Log) -> Mapping[str, Sequence[Any]]:
+        counts = ([len(past_of(row, events)) for row in events] for events in (train, log))
+        return plain.dense("shown", *counts)
+
+    def absent(self, row: Event, log: Log) -> bool:
+        return False
+
+
+class TestWindowOfSome(LookBackContract):
+    """A mean, which a row without events that have a number lacks."""
+
+    name = "played"
+
+    def document(self) -> dict[str, Any]:
+        return {"kind": "window", "key": "user", "statistic": "mean", "value": "play"}
+
+    def reference(self, train: Log, log: Log) -> Mapping[str, Sequence[Any]]:
+        means = ([_mean(row, events) for row in events] for events in (train, log))
+        return plain.dense("played", *means)
+
+    def absent(self, row: Event, log: Log) -> bool:
+        return _mean(row, log) is None
+
+
+def _mean(row: Event, log: Log) -> float | None:
+    plays = [event["play"] for event in past_of(row, log) if event["play"] is not None]
+    plays = [play for play in plays if math.isfinite(play)]
+    return sum(plays) / len(plays) if plays else None
 
 
 def look(rows: list[Event], log: list[Event], config: WindowConfig, mean: float = 0.0) -> pl.Series:

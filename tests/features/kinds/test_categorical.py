@@ -1,0 +1,104 @@
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fulcrum.features.layout import NULL, UNKNOWN
+from fulcrum.features.values.hashing import hash_series
+from tests.features.kinds import plain
+from tests.features.kinds.contract import KindContract, Log
+from tests.features.logs import Event
+from tests.features.specs import encode, ids, learn
+
+
+class TestCategorical(KindContract):
+    name = "user"
+
+    def document(self) -> dict[str, Any]:
+        return {"kind": "categorical"}
+
+    def reference(self, train: Log, log: Log) -> Mapping[str, Sequence[Any]]:
+        return {"user": plain.ids([row["user"] for row in train], [row["user"] for row in log])}
+
+    def absent(self, row: Event, log: Log) -> bool:
+        return row["user"] is None
+
+
+words = st.none() | st.sampled_from(["a", "b", "c", "", "d e"])
+columns = st.lists(words, min_size=1, max_size=30)
+
+
+def text(values: list[Any]) -> pl.DataFrame:
+    return pl.DataFrame({"f": pl.Series(values, dtype=pl.String)})
+
+
+@given(columns, columns, st.integers(1, 3))
+def test_a_vocabulary_knows_what_training_saw_often_enough(
+    train: list[str | None], rows: list[str | None], min_count: int
+) -> None:
+    feature = {"kind": "categorical", "min_count": min_count}
+    counts = {value: train.count(value) for value in train if value is not None}
+    known = [value for value, count in counts.items() if count >= min_count]
+    known.sort(key=lambda value: (-counts[value], value))
+    wanted = [
+        NULL if value is None else 2 + known.index(value) if value in known else UNKNOWN
+        for value in rows
+    ]
+    assert ids(text(train), text(rows), feature) == wanted
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pl.Series([42, 7, None]),
+        pl.Series([42.0, 7.0, None]),
+        pl.Series(["42", "7", None]),
+        pl.Series([42, 7, None], dtype=pl.UInt8),
+    ],
+)
+def test_an_id_is_the_same_whatever_its_type(other: pl.Series) -> None:
+    train = pl.DataFrame({"f": pl.Series([42, 42, 7, None])})
+    assert ids(train, pl.DataFrame({"f": other}), {"kind": "categorical"}) == [2, 3, NULL]
+
+
+def test_booleans_are_ids() -> None:
+    train = pl.DataFrame({"f": [True, True, False]})
+    assert ids(train, train, {"kind": "categorical"}) == [2, 2, 3]
+
+
+def test_a_float_that_training_saw_is_text_without_fraction() -> None:
+    train = pl.DataFrame({"f": [1.5, 2.0, 2.0, math.nan]})
+    state = learn(train, {"f": {"kind": "categorical"}})
+    assert state.lookups["f"].values["value"].to_list() == ["2", "1.5"]
+    assert encode(train, state)["f"].to_list() == [3, 2, 2, NULL]
+
+
+@given(columns, st.integers(1, 7))
+def test_hashing_knows_every_value(rows: list[str | None], buckets: int) -> None:
+    feature = {"kind": "categorical", "hash_buckets": buckets}
+    hashes = hash_series(pl.Series(rows, dtype=pl.String)).to_list()
+    wanted = [NULL if h is None else 2 + h % buckets for h in hashes]
+    assert ids(text(["a"]), text(rows), feature) == wanted
+
+
+def test_sharing_uses_the_owner_s_ids() -> None:
+    train = pl.DataFrame({"item": ["a", "b", "b"], "last": ["c", "a", None]})
+    features = {"item": {"kind": "categorical"}, "last": {"kind": "categorical", "share": "item"}}
+    state = learn(train, features)
+    assert encode(train, state)["last"].to_list() == [UNKNOWN, 3, NULL]
+    assert [table.name for table in state.layout.tables] == ["item"]
+    assert {source.table for source in state.layout.ids} == {"item"}
+
+
+@pytest.mark.parametrize("values", [[None, None], ["a", "a"]])
+def test_a_vocabulary_of_none_or_one_works_with_a_warning(
+    values: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert ids(text(values), text(["a", "z", None]), {"kind": "categorical"})[2] == NULL
+    assert "feature f" in caplog.text
