@@ -12,6 +12,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.__main__ import AB_COMMANDS, COMMANDS, main
 from fulcrum.pipelines.console import terminal
 
@@ -147,14 +148,15 @@ def test_families_are_listed(fulcrum, verb, member):
 
 @pytest.mark.parametrize("verb", ["show", "prepare", "train"])
 def test_a_wrong_config_is_told_before_data_are_touched(fulcrum, small, verb):
+    kinds = ", ".join(f"`{kind}`" for kind in TASKS)
     done = fulcrum(verb, small, "--set", "train.epoch=3", "--set", "tasks.click.kind=binry")
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
         "2 problems in the configuration",
         "  --set train.epoch=3: train.epoch: unknown key `epoch`; did you mean `epochs`?",
-        "  --set tasks.click.kind=binry: tasks.click.kind: is 'binry'; expected one of `binary`,"
-        " `regression`, `multiclass`; did you mean `binary`?",
+        f"  --set tasks.click.kind=binry: tasks.click.kind: is 'binry'; expected one of {kinds}; "
+        "did you mean `binary`?",
     ]
     assert list(small.parent.iterdir()) == [small]
 
