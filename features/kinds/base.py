@@ -16,7 +16,7 @@ from fulcrum.features.values import sql
 Schema = Mapping[str, pl.DataType]
 """Types of the columns of a frame."""
 Features = Mapping[str, "FeatureKind"]
-"""The features of a config by name."""
+"""All features of a config by name."""
 
 
 class Read(NamedTuple):
@@ -43,8 +43,8 @@ class Learned(Config):
 
 
 class FeatureKind(Config):
-    """One declared feature. `name` is its name in the config, `schema` the types of all columns
-    that `reads` names."""
+    """One declared feature. `name` is its name in the config, `features` are all of the config,
+    `schema` has the types of all columns that `reads` names."""
 
     kind: str
     """Name of the kind."""
@@ -53,11 +53,6 @@ class FeatureKind(Config):
     def learned(self) -> type[Learned]:
         """What `learn` returns."""
         return Learned
-
-    @property
-    def owns_vocabulary(self) -> bool:
-        """Whether other features may share this one's vocabulary."""
-        return False
 
     def reads(self, name: str, features: Features) -> Sequence[Read]:
         """Every column and expression behind the feature."""
@@ -75,14 +70,6 @@ class FeatureKind(Config):
 
     def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Lookup | None:
         """Fit the feature's own vocabulary; None when it has none, or uses another feature's."""
-        return None
-
-    def remembers(self) -> tuple[str, ...]:
-        """Features whose ids are read from past events."""
-        return ()
-
-    def base(self) -> pl.Expr | None:
-        """A number that must be known of the training events before anything looks back."""
         return None
 
     def learn(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Learned:

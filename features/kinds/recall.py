@@ -25,10 +25,18 @@ class RecallKind(FeatureKind):
         """The events that count; all of them for None."""
         return None
 
+    def remembers(self) -> tuple[str, ...]:
+        """Features whose ids are read from past events."""
+        return ()
+
+    def base(self) -> pl.Expr | None:
+        """A number of the training split that `answer` is given, over its events."""
+        return None
+
     def totals(self) -> Mapping[str, pl.Expr]:
         """What running sums are kept of."""
         return {}
 
     def answer(self, name: str, standing: Standing, base: float) -> Mapping[str, pl.Series]:
-        """Columns `past.<name>...` for a batch of rows; `base` is of the training split."""
+        """Columns `past.<name>...` for a batch of rows; `base` is 0 without one."""
         raise NotImplementedError

@@ -28,7 +28,8 @@ class SharingKind(FeatureKind):
     ) -> Iterator[tuple[tuple[str | int, ...], str]]:
         if self.share is None:
             return
-        owners = [n for n, f in features.items() if n != name and f.owns_vocabulary]
+        others = {n: f for n, f in features.items() if n != name}
+        owners = [n for n, f in others.items() if isinstance(f, SharingKind) and f.share is None]
         if self.share not in owners:
             yield (
                 ("share",),
@@ -38,10 +39,6 @@ class SharingKind(FeatureKind):
         for field in ("min_count", "hash_buckets"):
             if field in self.model_fields_set:
                 yield (field,), f"the vocabulary is that of `{self.share}`; set it there"
-
-    @property
-    def owns_vocabulary(self) -> bool:
-        return self.share is None
 
     def table(self, name: str) -> str:
         return self.share or name

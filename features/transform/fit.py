@@ -64,7 +64,7 @@ def fit_ids(
     needs = lineage.needs([*row_names(spec), *past_names(spec)])
     pruned = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
     rows = complete(train.select(*needs.columns), needs, spec.data, pruned)
-    bases = {n: e.alias(n) for n, f in spec.features.items() if (e := f.base()) is not None}
+    bases = {n: e.alias(n) for n, f in spec.looking_back.items() if (e := f.base()) is not None}
     return FeatureState(
         spec=spec,
         layout=Layout(tables=(), tasks=_tasks(train, spec, lineage, tables)),
@@ -81,21 +81,22 @@ def fit_ids(
 def fit_numbers(
     train: pl.LazyFrame, draft: FeatureState, past: Gathered, folder: Path | None = None
 ) -> FeatureState:
-    """Second half: moments and edges, which for windows are those of numbers that look back. With
-    a folder, these numbers go through it and not through memory."""
+    """Second half: moments and edges, which for features that look back are those of what they see.
+    With a folder, these numbers go through it and not through memory."""
     spec, needs = draft.spec, draft.row_needs
     rows = complete(train.select(*needs.columns), needs, spec.data, draft.tables)
-    windows = {n: f for n, f in spec.looking_back.items() if not f.remembers()}
-    if windows:
-        seen = look_back(with_time(rows, draft), past, windows, TIME, draft.bases)
-        seen = seen.select(f"past.{name}" for name in windows)
+    recalls = {n: f for n, f in spec.looking_back.items() if f.learned is not Learned}
+    if recalls:
+        timed = with_time(rows, draft)
+        seen = look_back(timed, past, recalls, TIME, draft.bases)
+        seen = seen.drop(timed.collect_schema().names())
         if folder is None:
             seen = seen.collect().lazy()
         else:
-            seen.sink_parquet(folder / "windows.parquet", maintain_order=True)
-            seen = pl.scan_parquet(folder / "windows.parquet")
+            seen.sink_parquet(folder / "recalls.parquet", maintain_order=True)
+            seen = pl.scan_parquet(folder / "recalls.parquet")
     learned = {
-        name: feature.learn(name, seen if name in windows else rows, draft.schema(name))
+        name: feature.learn(name, seen if name in recalls else rows, draft.schema(name))
         for name, feature in spec.features.items()
     }
     layout = _layout(replace(draft, learned=learned))
@@ -116,7 +117,7 @@ def _layout(state: FeatureState) -> Layout:
     tables = [TableSpec(name=name, rows=lookup.rows) for name, lookup in state.lookups.items()]
     for name, feature in features.items():
         tables += feature.tables(name, learned[name])
-    inputs = [i for n, f in features.items() for i in f.inputs(n, learned[n], state.spec.features)]
+    inputs = [i for n, f in features.items() for i in f.inputs(n, learned[n], features)]
 
     def of(kind: type[Input]) -> tuple[Input, ...]:
         return tuple(source for source in inputs if isinstance(source, kind))

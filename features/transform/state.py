@@ -93,7 +93,8 @@ class FeatureState:
     def remembered(self) -> dict[str, pl.Expr]:
         """Id of each feature that histories read, over complete past events."""
         features = self.spec.features
-        names = dict.fromkeys(n for f in features.values() for n in f.remembers())
+        recalls = self.spec.looking_back.values()
+        names = dict.fromkeys(name for feature in recalls for name in feature.remembers())
         return {
             name: features[name].expressions(
                 name, self.learned[name], self.lookups, self.schema(name)

@@ -17,7 +17,7 @@ Columns = dict[str, pl.DataType]
 
 
 class EventStore:
-    """Events by the keys under which windows and histories look them up.
+    """Events by the keys under which features look them up.
 
     An event is kept once. With an `event_key`, events that agree in those columns are the same one;
     without, events that agree in every column are, except that a repeat inside one file counts as
