@@ -24,7 +24,9 @@ class Adam(nn.Module):
     def step(self, gradients: Iterable[Tensor], where: Tensor | None = None) -> None:
         """One update, with a gradient for each parameter; of entries `where` a mask is true, if
         there is one, while the others stay as they are, moments included."""
-        kept = [] if where is None else [(each, each.detach().clone()) for each in self._entries()]
+        copies = (
+            [] if where is None else [(each, each.detach().clone()) for each in self._entries()]
+        )
         for i, (parameter, gradient) in enumerate(zip(self.parameters_, gradients, strict=True)):
             parameter.grad = gradient.to(parameter.dtype)
             # A move to another device makes new buffers, so they are handed over at every step.
@@ -32,7 +34,7 @@ class Adam(nn.Module):
             self.optimizer.state[parameter] = {n: getattr(self, f"{n}_{i}") for n in names}
         self.optimizer.step()
         self.optimizer.zero_grad()
-        for tensor, before in kept:
+        for tensor, before in copies:
             tensor.data.copy_(torch.where(where, tensor.data, before))  # type: ignore[arg-type]
 
     def _entries(self) -> Iterator[Tensor]:

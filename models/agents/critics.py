@@ -92,15 +92,15 @@ class TemporalDifference(nn.Module):
         policy: Tensor,
         rewards: Tensor,
         ends: Tensor,
-        counted: Tensor,
+        mask: Tensor,
     ) -> Tensor:
         """One step on rows `(rows, S)`, `(rows, K)` four times, `ends (rows,)`, of which those with
-        a reward are `counted (rows, K)`. Gives the loss `()` over all processes."""
+        a reward are `mask (rows, K)`. Gives the loss `()` over all processes."""
         target = self.target(states, policy, rewards, ends)
         parameters = list(self.critics.parameters())
         with torch.enable_grad():
-            errors = (self.critics(states, actions) - target).square() * counted
-            loss = errors.sum() / counted.sum().clamp(min=1)
+            errors = (self.critics(states, actions) - target).square() * mask
+            loss = errors.sum() / mask.sum().clamp(min=1)
             gradients = torch.autograd.grad(loss, parameters)
         flat = torch.cat([loss.detach()[None], *(g.flatten() for g in gradients)])
         flat /= _sum_over_processes(flat)

@@ -68,9 +68,9 @@ class Replay(nn.Module):
 
     def sample(self, rows: int, random: torch.Generator) -> tuple[Tensor, ...]:
         """States, actions, rewards, following states of so many random transitions."""
-        chosen = torch.randint(len(self), (rows,), generator=random)
+        index = torch.randint(len(self), (rows,), generator=random)
         columns = (self.states, self.actions, self.rewards, self.following)
-        return tuple(column[chosen] for column in columns)
+        return tuple(column[index] for column in columns)
 
 
 class SAC(nn.Module):
@@ -120,8 +120,8 @@ class SAC(nn.Module):
             errors = (q - target[:, None]).square().mean(0).sum()
             self._step(1, errors, self.critics.parameters())
             logits, log_pi = self.act(states, random)
-            wanted = (alpha * log_pi - self._least(self.critics, states, logits)).mean()
-            self._step(0, wanted, self.actor.parameters())
+            actor_loss = (alpha * log_pi - self._least(self.critics, states, logits)).mean()
+            self._step(0, actor_loss, self.actor.parameters())
             excess = (log_pi.detach() - self.free).mean()  # log pi + target entropy
             self._step(2, -self.log_alpha.exp() * excess, [self.log_alpha])
         with torch.no_grad():

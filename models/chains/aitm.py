@@ -78,8 +78,8 @@ class AITM(Chain):
         for g, step in zip(self.g, self.steps, strict=True):
             p = g(torch.stack([z[members[parent]] for _, parent in step]))
             q = torch.stack([z[members[t]] for t, _ in step])
-            passed, _ = self.attend(p, q)
-            for (t, _), z_t in zip(step, passed.unbind(0), strict=True):
+            transfer, _ = self.attend(p, q)
+            for (t, _), z_t in zip(step, transfer.unbind(0), strict=True):
                 z[members[t]] = z_t
         return torch.stack(z)
 

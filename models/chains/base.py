@@ -58,11 +58,11 @@ def parents(tasks: Sequence[TaskSpec]) -> list[int | None]:
                 f"tasks.{task.name}.given: {task.given!r} is not a binary task; "
                 f"the binary tasks are {', '.join(names)}"
             )
-    found = [None if task.given is None else names.index(task.given) for task in tasks]
-    for task, parent in zip(tasks, found, strict=True):
-        if parent is not None and depth(parent, found) == len(tasks):
+    parents = [None if task.given is None else names.index(task.given) for task in tasks]
+    for task, parent in zip(tasks, parents, strict=True):
+        if parent is not None and depth(parent, parents) == len(tasks):
             raise ConfigError(f"tasks.{task.name}.given: the chain of tasks is a circle")
-    return found
+    return parents
 
 
 def depth(t: int, parents: Sequence[int | None]) -> int:

@@ -76,8 +76,8 @@ class ESCM2(ESMM):
         return F.pad(super().start(), (0, self.outputs - 1))
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        own, entire = logits[:, :, 0], self.error(logits, labels)
-        e = F.binary_cross_entropy_with_logits(own, labels, reduction="none")
+        conditional, entire = logits[:, :, 0], self.error(logits, labels)
+        e = F.binary_cross_entropy_with_logits(conditional, labels, reduction="none")
         w = self.weights(self.score(logits)[:, self.upper, 0], labels[:, self.upper])
         risk = w * e
         if self.config.estimator == "dr":

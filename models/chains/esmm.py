@@ -49,20 +49,23 @@ class ESMM(Chain):
             for rate, task, parent in zip(rates, self.tasks, self.parents, strict=True)
         ]
 
-    def joint(self, own: Tensor) -> Tensor:
-        return joint_logits(own, self.parents)
+    def joint(self, conditional: Tensor) -> Tensor:
+        return joint_logits(conditional, self.parents)
 
 
-def joint_logits(own: Tensor, parents: Sequence[int | None]) -> Tensor:
+def joint_logits(conditional: Tensor, parents: Sequence[int | None]) -> Tensor:
     """Own logits `(batch, tasks)` to the logits of each task's whole chain `(batch, tasks)`."""
     if all(parent is None for parent in parents):
-        return own
-    joint = list(own.unbind(1))
-    log_p, log_q = list(F.logsigmoid(own).unbind(1)), list(F.logsigmoid(-own).unbind(1))
+        return conditional
+    joint = list(conditional.unbind(1))
+    log_p, log_q = (
+        list(F.logsigmoid(conditional).unbind(1)),
+        list(F.logsigmoid(-conditional).unbind(1)),
+    )
     for t in sorted(range(len(parents)), key=lambda t: depth(t, parents)):
-        given = parents[t]
-        if given is not None:
-            log_q[t] = torch.logaddexp(log_q[given], log_p[given] + log_q[t])
-            log_p[t] = log_p[given] + log_p[t]
+        parent = parents[t]
+        if parent is not None:
+            log_q[t] = torch.logaddexp(log_q[parent], log_p[parent] + log_q[t])
+            log_p[t] = log_p[parent] + log_p[t]
             joint[t] = log_p[t] - log_q[t]
     return torch.stack(joint, 1)

@@ -57,13 +57,13 @@ class Lookups:
     def occurrences(self, gradients: list[Tensor]) -> Iterator[Occurrences]:
         """From the gradients `(T, *shape)` of `vectors`, input by input."""
         numbers: dict[str, int] = {}
-        left = list(gradients)
+        queue = list(gradients)
         by_key: dict[str, Tensor] = {}
         if self.pooled is not None:
             keys = self.pooled.keys()
-            blocks = left.pop(0).chunk(len(keys), 2)
+            blocks = queue.pop(0).chunk(len(keys), 2)
             by_key |= dict(zip(keys, blocks, strict=True))
-        by_key |= dict(zip(self.unpooled, left, strict=True))
+        by_key |= dict(zip(self.unpooled, queue, strict=True))
         for source in (*self.layout.pooled, *self.layout.unpooled):
             for copy, key in enumerate(input_keys(source, self.copies)):
                 gradient = by_key[key].transpose(0, 1).flatten(1)

@@ -94,12 +94,12 @@ class Gather(nn.Module):
     def _arrange(self, pooled: KeyedTensor | None) -> Tensor | None:
         if pooled is None:
             return None
-        wanted = [self.pooled[i][c] for c in range(self.copies) for i in range(len(self.pooled))]
+        order = [self.pooled[i][c] for c in range(self.copies) for i in range(len(self.pooled))]
         values, keys = pooled.values(), pooled.keys()
-        if keys == wanted:
+        if keys == order:
             return values.unflatten(1, (self.copies, len(self.pooled), -1))
         parts = dict(zip(keys, values.split(values.shape[1] // len(keys), 1), strict=True))
-        return torch.stack([parts[key] for key in wanted], 1).unflatten(1, (self.copies, -1))
+        return torch.stack([parts[key] for key in order], 1).unflatten(1, (self.copies, -1))
 
 
 def _configs(

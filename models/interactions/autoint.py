@@ -63,7 +63,7 @@ class AutoInt(Interaction):
         for layer in self.layers:
             maps = layer(e).view(copies * rows, f, 4, self.heads, -1)
             q, k, v = maps[:, :, :3].permute(2, 0, 3, 1, 4)
-            met = F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2)
-            e = F.relu(met + maps[:, :, 3]).reshape(copies, rows * f, -1)
-        found = self.out(e).view(copies, rows, f, -1)
-        return fields + found.transpose(0, 1).flatten(1, 2)
+            attention = F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2)
+            e = F.relu(attention + maps[:, :, 3]).reshape(copies, rows * f, -1)
+        update = self.out(e).view(copies, rows, f, -1)
+        return fields + update.transpose(0, 1).flatten(1, 2)

@@ -13,23 +13,23 @@ class SelfGate(nn.Module):
         SG(v) = softmax(W v)    over K > 1 own experts
                 sigmoid(w · v)  over one, since the softmax of one is always 1
 
-    `own (gates, experts)` says whose the experts are; all others get weight exactly 0 and no
+    `ownership (gates, experts)` says whose the experts are; all others get weight exactly 0 and no
     gradient. One input serves all gates, or each gate has its own. Never below float32.
     """
 
-    own: Tensor
+    ownership: Tensor
     single: Tensor
 
-    def __init__(self, own: Tensor, inputs: int, bias: bool = True) -> None:
+    def __init__(self, ownership: Tensor, inputs: int, bias: bool = True) -> None:
         super().__init__()
-        if not own.any(1).all():
+        if not ownership.any(1).all():
             raise ValueError("a self-gate needs an expert of its own")
-        self.linear = StackedLinear(own.shape[0], inputs, own.shape[1], bias)
-        self.register_buffer("own", own, persistent=False)
-        self.register_buffer("single", own.sum(1, keepdim=True) == 1, persistent=False)
+        self.linear = StackedLinear(ownership.shape[0], inputs, ownership.shape[1], bias)
+        self.register_buffer("ownership", ownership, persistent=False)
+        self.register_buffer("single", ownership.sum(1, keepdim=True) == 1, persistent=False)
 
     def forward(self, v: Tensor) -> Tensor:
         logits = self.linear(v.transpose(0, 1)).transpose(0, 1)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        softmax = logits.masked_fill(~self.own, HIDDEN).softmax(-1)
-        return torch.where(self.single, logits.sigmoid() * self.own, softmax)
+        softmax = logits.masked_fill(~self.ownership, HIDDEN).softmax(-1)
+        return torch.where(self.single, logits.sigmoid() * self.ownership, softmax)

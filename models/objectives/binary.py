@@ -24,9 +24,9 @@ class Binary(TaskObjective):
         rates = [min(max(rate, RATE_BOUND), 1 - RATE_BOUND) for rate in self.rates()]
         return torch.tensor([[math.log(rate / (1 - rate))] for rate in rates])
 
-    def joint(self, own: Tensor) -> Tensor:
+    def joint(self, conditional: Tensor) -> Tensor:
         """The towers' logits to those of what is served: `(batch, tasks) -> (batch, tasks)`."""
-        return own
+        return conditional
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return self.error(logits, labels)

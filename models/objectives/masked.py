@@ -20,9 +20,9 @@ def masked_mean(
     this process's share, scaled so that the mean of it over all processes is `everywhere`. `active`
     says which tasks are observed somewhere, with a weight.
     """
-    counted = observed * weight[:, None]
-    local = (row_losses * counted).sum(0)
-    weights = counted.sum(0)
+    row_weight = observed * weight[:, None]
+    local = (row_losses * row_weight).sum(0)
+    weights = row_weight.sum(0)
     divisor = weights if divide_by == "weights" else observed.sum(0).to(weights.dtype)
     sums = torch.stack([local.detach(), weights, divisor])
     world = 1

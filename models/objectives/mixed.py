@@ -19,9 +19,9 @@ class Columns(nn.Module):
 
     index: Tensor | None
 
-    def __init__(self, picked: Sequence[int], of: int) -> None:
+    def __init__(self, columns: Sequence[int], of: int) -> None:
         super().__init__()
-        index = None if list(picked) == list(range(of)) else torch.tensor(picked)
+        index = None if list(columns) == list(range(of)) else torch.tensor(columns)
         self.register_buffer("index", index, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ class TaskGroup(nn.Module):
         self.labels = Columns(members, len(outputs))
         self.logits = Columns(self.columns, sum(outputs))
 
-    def own(self, logits: Tensor) -> Tensor:
+    def of_members(self, logits: Tensor) -> Tensor:
         """All logits to `(batch, members, outputs)`."""
         return self.logits(logits).unflatten(1, (len(self.members), -1))
 
@@ -61,14 +61,14 @@ class MixedObjective(nn.Module):
         for t, task in enumerate(tasks):
             kinds[task.kind, scores[t]].append(t)
         make: dict[str, Callable[[Sequence[TaskSpec]], TaskObjective]]
-        make = {k: binary if TASKS[k].two_classes else made for k, made in OBJECTIVES.items()}
-        made = [
+        make = {k: binary if TASKS[k].two_classes else kind for k, kind in OBJECTIVES.items()}
+        groups = [
             (make[kind]([tasks[t] for t in members]), members)
             for (kind, _), members in kinds.items()
         ]
-        outputs = {t: objective.outputs for objective, members in made for t in members}
+        outputs = {t: objective.outputs for objective, members in groups for t in members}
         self.outputs = [outputs[t] for t in range(len(tasks))]
-        self.groups = nn.ModuleList(TaskGroup(*group, self.outputs) for group in made)
+        self.groups = nn.ModuleList(TaskGroup(*group, self.outputs) for group in groups)
         self.by_task = _inverse([group.members for group in self._groups()])
         self.by_output = _inverse([group.columns for group in self._groups()])
         self.by_score = _inverse([_columns(group.members, scores) for group in self._groups()])
@@ -86,29 +86,31 @@ class MixedObjective(nn.Module):
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """`(batch, sum of outputs), (batch, tasks) -> (batch, tasks)`."""
-        parts = [g.objective.loss(g.own(logits), g.labels(labels)) for g in self._groups()]
+        parts = [g.objective.loss(g.of_members(logits), g.labels(labels)) for g in self._groups()]
         return self.by_task(torch.cat(parts, 1))
 
     def errors(self, logits: Tensor, labels: Tensor) -> Tensor:
         """As `losses`, of what the scores are measured by; see `TaskObjective.error`."""
-        parts = [g.objective.error(g.own(logits), g.labels(labels)) for g in self._groups()]
+        parts = [g.objective.error(g.of_members(logits), g.labels(labels)) for g in self._groups()]
         return self.by_task(torch.cat(parts, 1))
 
     def follow(self, logits: Tensor, labels: Tensor, observed: Tensor, weight: Tensor) -> None:
         """Let every objective learn from a training batch; see `TaskObjective.follow`."""
         for g in self._groups():
-            g.objective.follow(g.own(logits), g.labels(labels), g.labels(observed), weight)
+            g.objective.follow(g.of_members(logits), g.labels(labels), g.labels(observed), weight)
 
     def scores(self, logits: Tensor) -> Tensor:
         """`(batch, sum of outputs) -> (batch, sum of scores)`."""
-        parts = [group.objective.score(group.own(logits)).flatten(1) for group in self._groups()]
+        parts = [
+            group.objective.score(group.of_members(logits)).flatten(1) for group in self._groups()
+        ]
         return self.by_score(torch.cat(parts, 1))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """`(batch, sum of outputs) -> (batch, tasks)`: the scores of binary tasks, 0 for others."""
         parts = []
         for group in self._groups():
-            scores = group.objective.score(group.own(logits))
+            scores = group.objective.score(group.of_members(logits))
             binary = TASKS[group.objective.tasks[0].kind].two_classes
             parts.append(scores[:, :, 0] if binary else torch.zeros_like(scores[:, :, 0]))
         return self.by_task(torch.cat(parts, 1))

@@ -48,9 +48,9 @@ class Regression(TaskObjective):
     def follow(self, logits: Tensor, labels: Tensor, observed: Tensor, weight: Tensor) -> None:
         ratio = torch.where(self.log, (1 + labels) / self._transformed(logits).exp(), 1.0)
         _, mean, active = masked_mean(ratio, observed, weight)
-        seen = active.float()
-        self.batches += seen
-        share = (1 / self.batches.clamp(min=1)).clamp(min=MOMENTUM) * seen
+        present = active.float()
+        self.batches += present
+        share = (1 / self.batches.clamp(min=1)).clamp(min=MOMENTUM) * present
         self.smearing.lerp_(mean, share)
 
     def score(self, logits: Tensor) -> Tensor:

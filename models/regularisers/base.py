@@ -39,12 +39,12 @@ class Look:
 
     def gradients(self, loss: Tensor) -> dict[str, Tensor]:
         """Of a loss with respect to theta, over all processes, detached."""
-        found = torch.autograd.grad(
+        gradients = torch.autograd.grad(
             loss, list(self.parameters.values()), retain_graph=True, materialize_grads=True
         )
-        flat = mean_over_processes(torch.cat([g.flatten() for g in found]))
-        sizes = [g.numel() for g in found]
-        parts = [p.view_as(g) for p, g in zip(flat.split(sizes), found, strict=True)]
+        flat = mean_over_processes(torch.cat([g.flatten() for g in gradients]))
+        sizes = [g.numel() for g in gradients]
+        parts = [p.view_as(g) for p, g in zip(flat.split(sizes), gradients, strict=True)]
         return dict(zip(self.parameters, parts, strict=True))
 
     def moved(self, by: Mapping[str, Tensor]) -> dict[str, Tensor]:

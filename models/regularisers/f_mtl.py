@@ -47,7 +47,7 @@ class FMTL(Regulariser):
             eps: dict[str, Tensor] = {}
             parts = (look.shared.keys(), look.parameters.keys() - look.shared.keys())
             for part in filter(None, parts):
-                own = {name: g for name, g in gradients.items() if name in part}
-                eps |= perturbation(look, own, self.config.rho, self.config.adaptive)
+                part_gradients = {name: g for name, g in gradients.items() if name in part}
+                eps |= perturbation(look, part_gradients, self.config.rho, self.config.adaptive)
             losses.append(look.again(look.moved(eps))[t])
         return torch.stack(losses), look.losses.new_zeros(())

@@ -83,12 +83,12 @@ def alignment(saliency: Tensor, tau: float, rows: int) -> Tensor:
     tasks = F.normalize((saliency.transpose(2, 3) @ saliency).flatten(2), dim=2, eps=1e-12)
     mean = saliency.mean(0)
     anchors = F.normalize((mean.transpose(1, 2) @ mean).flatten(1), dim=1, eps=1e-12)
-    own = (tasks * anchors).sum(2) / tau
+    positive = (tasks * anchors).sum(2) / tau
     every, others = _of_all(anchors, rows)
     if len(every) < 2:
         return saliency.sum() * 0
     similar = (anchors @ every.T / tau).masked_fill(~others, -torch.inf)
-    return (similar.logsumexp(1) - own).mean()
+    return (similar.logsumexp(1) - positive).mean()
 
 
 def _of_all(anchors: Tensor, rows: int) -> tuple[Tensor, Tensor]:

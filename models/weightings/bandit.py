@@ -66,15 +66,15 @@ class Bandit(Weighting):
         tasks, number = len(self.names), int(self.steps)
         likely = probabilities(self.scores, self.gamma) * step.active
         if number < self.warm_up:
-            drawn = _first_active(step.active, number)
+            task = _first_active(step.active, number)
         else:
-            drawn = torch.multinomial(likely, 1, generator=self.random())
+            task = torch.multinomial(likely, 1, generator=self.random())
         if number >= self.warm_up and number % self.every == 0:
-            reward = helpfulness(step.gramian)[drawn].sigmoid()
-            learned = rewarded(self.scores, likely / likely.sum(), drawn, reward, self.gamma)
-            self.scores.copy_(learned)
+            reward = helpfulness(step.gramian)[task].sigmoid()
+            scores = rewarded(self.scores, likely / likely.sum(), task, reward, self.gamma)
+            self.scores.copy_(scores)
         weights = torch.zeros(tasks, dtype=torch.float64)
-        weights[drawn] = tasks
+        weights[task] = tasks
         return weights
 
 
@@ -83,11 +83,11 @@ def probabilities(scores: Tensor, gamma: float) -> Tensor:
     return (1 - gamma) * scores.softmax(-1) + gamma / scores.shape[-1]
 
 
-def rewarded(scores: Tensor, likely: Tensor, drawn: Tensor, reward: Tensor, gamma: float) -> Tensor:
+def rewarded(scores: Tensor, likely: Tensor, task: Tensor, reward: Tensor, gamma: float) -> Tensor:
     """New scores `(..., T)`, from the probabilities, the task drawn `(..., 1)` and its reward
     `(..., 1)` between 0 and 1."""
-    worth = reward / likely.gather(-1, drawn)
-    return scores.scatter_add(-1, drawn, gamma * worth / scores.shape[-1])
+    worth = reward / likely.gather(-1, task)
+    return scores.scatter_add(-1, task, gamma * worth / scores.shape[-1])
 
 
 def helpfulness(products: Tensor) -> Tensor:

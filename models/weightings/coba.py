@@ -105,10 +105,10 @@ class CoBa(Weighting):
             self.latest.copy_(len(self.latest) * self._shares())
 
     def _look(self, losses: Tensor) -> None:
-        seen = losses > 0
-        self.start.copy_(torch.where(seen & (self.start == 0), losses, self.start))
+        present = losses > 0
+        self.start.copy_(torch.where(present & (self.start == 0), losses, self.start))
         before = self.values.latest()[-1] if self.values.count else torch.ones_like(losses)
-        self.values.add(torch.where(seen, losses / self.start, before))
+        self.values.add(torch.where(present, losses / self.start, before))
 
     def _shares(self) -> Tensor:
         """`(T,)` of sum 1."""

@@ -64,26 +64,26 @@ class GradientWeighting(Weighting):
         if int(self.steps) % self.config.gramian.every == 0:
             products = step.gramian
             # A task without a gradient gives a zero row, which solvers answer with nonsense.
-            seen = step.active & (products.diagonal() > 0)
+            present = step.active & (products.diagonal() > 0)
             self.products.copy_(products)
-            if seen.any():
-                self._renew(products, seen)
+            if present.any():
+                self._renew(products, present)
         return self.latest
 
-    def solve(self, products: Tensor, seen: Tensor) -> Tensor:
-        """Weights of the tasks that are `seen` `(tasks,)` from their products, as
+    def solve(self, products: Tensor, present: Tensor) -> Tensor:
+        """Weights of the tasks that are `present` `(tasks,)` from their products, as
         `GradientWeightingConfig.solve`; overridden where a method remembers something."""
         return self.config.solve(products, self.random())
 
-    def _renew(self, products: Tensor, seen: Tensor) -> None:
-        own = products[seen][:, seen]
-        fresh = self.solve(own * (len(own) / own.trace()), seen).double()
+    def _renew(self, products: Tensor, present: Tensor) -> None:
+        gramian = products[present][:, present]
+        fresh = self.solve(gramian * (len(gramian) / gramian.trace()), present).double()
         if not fresh.isfinite().all():
             return
         if self.config.normalise:
-            fresh = fresh * (len(own) / fresh.sum().clamp(min=1e-300))
-        kept = self.config.smooth if int(self.steps) else 0.0
-        self.latest[seen] = kept * self.latest[seen] + (1 - kept) * fresh
+            fresh = fresh * (len(gramian) / fresh.sum().clamp(min=1e-300))
+        smooth = self.config.smooth if int(self.steps) else 0.0
+        self.latest[present] = smooth * self.latest[present] + (1 - smooth) * fresh
 
     def facts(self) -> dict[str, float]:
         """Beside the common ones, the smallest cosine between the update and a task's gradient at

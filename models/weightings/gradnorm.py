@@ -64,22 +64,22 @@ class GradNorm(GradientWeighting):
             return torch.ones_like(self.start)
         return super().weigh(step)
 
-    def solve(self, products: Tensor, seen: Tensor) -> Tensor:
+    def solve(self, products: Tensor, present: Tensor) -> Tensor:
         s = self.s.detach().clone().requires_grad_()
         with torch.enable_grad():
             weights = len(s) * s.softmax(0)
             objective = gradnorm(
-                weights[seen],
+                weights[present],
                 products.diagonal().sqrt(),
-                self.losses[seen] / self.start[seen].clamp(min=1e-12),
+                self.losses[present] / self.start[present].clamp(min=1e-12),
                 self.config.alpha,
             )
             (gradient,) = torch.autograd.grad(objective, s)
         before = self.s.detach().clone()
         self.adam.step([gradient])
         with torch.no_grad():
-            self.s.copy_(torch.where(seen, self.s, before))
-        return (len(s) * self.s.detach().softmax(0))[seen]
+            self.s.copy_(torch.where(present, self.s, before))
+        return (len(s) * self.s.detach().softmax(0))[present]
 
 
 def gradnorm(weights: Tensor, norms: Tensor, ratios: Tensor, alpha: float) -> Tensor:

@@ -44,21 +44,23 @@ class GradVac(GradientWeighting):
         tasks = len(self.names)
         self.register_buffer("usual", torch.zeros(tasks, tasks, dtype=torch.float64))
 
-    def solve(self, products: Tensor, seen: Tensor) -> Tensor:
+    def solve(self, products: Tensor, present: Tensor) -> Tensor:
         tasks, random = len(products), self.random()
-        usual = self.usual[seen][:, seen].clone()
+        usual = self.usual[present][:, present].clone()
         norms, mixed = products.diagonal().sqrt(), torch.eye(tasks, dtype=products.dtype)
         for i in range(tasks):
             order = torch.randperm(tasks, generator=random)
             for j in (j for j in order.tolist() if j != i):
                 along = mixed[i] @ products
-                own = (along @ mixed[i]).clamp(min=0).sqrt()
-                phi = (along[j] / (own * norms[j]).clamp(min=1e-300)).clamp(-1, 1)
+                length = (along @ mixed[i]).clamp(min=0).sqrt()
+                phi = (along[j] / (length * norms[j]).clamp(min=1e-300)).clamp(-1, 1)
                 q = usual[i, j]
                 if phi < q:
                     rest = (1 - q**2).clamp(min=1e-12).sqrt()
-                    mixed[i, j] += own * (q * (1 - phi**2).sqrt() - phi * rest) / (norms[j] * rest)
+                    mixed[i, j] += (
+                        length * (q * (1 - phi**2).sqrt() - phi * rest) / (norms[j] * rest)
+                    )
                 usual[i, j] = (1 - self.config.beta) * q + self.config.beta * phi
-        places = seen.nonzero()[:, 0]
+        places = present.nonzero()[:, 0]
         self.usual[places[:, None], places] = usual
         return mixed.sum(0) / tasks

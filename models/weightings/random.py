@@ -29,5 +29,5 @@ class Random(Weighting):
 
     def weigh(self, step: Step) -> Tensor:
         tasks = len(self.names)
-        drawn = torch.randn(tasks, generator=self.random(), dtype=torch.float64)
-        return tasks * drawn.softmax(0)
+        noise = torch.randn(tasks, generator=self.random(), dtype=torch.float64)
+        return tasks * noise.softmax(0)

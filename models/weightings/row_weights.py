@@ -19,8 +19,8 @@ class Normaliser(nn.Module):
 
     def forward(self, raw: Tensor, rows: Rows) -> Tensor:
         """The mean is over the observed rows of the global batch, by their sample weight."""
-        counted = (rows.observed[:, self.members] * rows.weight[:, None]).double()
-        sums = torch.stack([(raw * counted).sum(0), counted.sum(0)])
+        row_weight = (rows.observed[:, self.members] * rows.weight[:, None]).double()
+        sums = torch.stack([(raw * row_weight).sum(0), row_weight.sum(0)])
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(sums)
         mean = torch.where(sums[1] > 0, sums[0] / sums[1].clamp(min=1e-300), 1.0)

@@ -5,11 +5,13 @@ import torch
 
 from fulcrum.models.layers.self_gate import SelfGate
 
-OWN = torch.tensor([[1, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]], dtype=torch.bool)
+OWNERS = torch.tensor(
+    [[1, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]], dtype=torch.bool
+)
 
 
 def make(sources: int = 1) -> tuple[SelfGate, torch.Tensor, torch.Tensor]:
-    gate = SelfGate(OWN, inputs=4).double()
+    gate = SelfGate(OWNERS, inputs=4).double()
     v = torch.randn(50, sources, 4, dtype=torch.float64)
     return gate, v, gate(v)
 
@@ -17,7 +19,7 @@ def make(sources: int = 1) -> tuple[SelfGate, torch.Tensor, torch.Tensor]:
 def test_several_own_experts_share_a_softmax() -> None:
     gate, v, a = make()
     for g in (0, 2):
-        own = OWN[g]
+        own = OWNERS[g]
         logits = v[:, 0] @ gate.linear.weight[g, own].T + gate.linear.bias[g, own]  # type: ignore[index]
         torch.testing.assert_close(a[:, g, own], logits.softmax(1), rtol=0, atol=1e-10)
 
@@ -32,11 +34,11 @@ def test_one_own_expert_has_a_sigmoid() -> None:
 
 def test_experts_of_others_get_exactly_nothing() -> None:
     gate, _, a = make()
-    assert (a[:, ~OWN] == 0).all()
+    assert (a[:, ~OWNERS] == 0).all()
     (a * torch.randn_like(a)).sum().backward()
     assert gate.linear.weight.grad is not None
-    assert not gate.linear.weight.grad[~OWN].any()
-    assert gate.linear.weight.grad[OWN].any(1).all()
+    assert not gate.linear.weight.grad[~OWNERS].any()
+    assert gate.linear.weight.grad[OWNERS].any(1).all()
 
 
 def test_each_gate_may_read_its_own_input() -> None:
