@@ -51,7 +51,7 @@ class FeatureSpec(Config):
 
 def problems(spec: FeatureSpec) -> list[Problem]:
     """Everything that is wrong between data, features and tasks; no data are read."""
-    unparsed = {path: message for path, text in _expressions(spec) for message in _parse(text)}
+    unparsed = {path: message for path, text in expressions(spec) for message in _parse(text)}
     found = [Problem(path, message) for path, message in unparsed.items()]
     for rule in (_names, _features, _outcomes, _time, _given, _derived):
         found += [problem for problem in rule(spec) if problem.path not in unparsed]
@@ -101,7 +101,8 @@ def made_of(columns: Iterable[str], data: DataConfig) -> dict[str, str]:
     return behind
 
 
-def _expressions(spec: FeatureSpec) -> Iterator[tuple[Path, str]]:
+def expressions(spec: FeatureSpec) -> Iterator[tuple[Path, str]]:
+    """Every SQL expression, with its place."""
     data = spec.data
     yield from ((("data", "derive", name), text) for name, text in data.derive.items())
     for field, text in (("where", data.where), ("weight", data.weight)):

@@ -10,14 +10,14 @@ from typing import Any
 import polars as pl
 
 from fulcrum.features.declared.data import TimeConfig
-from fulcrum.features.errors import StateError
+from fulcrum.features.errors import ConfigError, StateError
 from fulcrum.features.kinds import KINDS, FeatureKind
 from fulcrum.features.kinds.base import Learned
 from fulcrum.features.kinds.vocabulary import Buckets, Lookup, Vocabulary
 from fulcrum.features.layout import Layout
 from fulcrum.features.plugins import requirements
 from fulcrum.features.raw.lineage import Lineage, Needs
-from fulcrum.features.spec import FeatureSpec
+from fulcrum.features.spec import FeatureSpec, expressions
 from fulcrum.features.values import sql
 from fulcrum.features.values.schema import dump_schema, load_schema
 
@@ -139,8 +139,9 @@ class FeatureState:
 
     @classmethod
     def load(cls, folder: Path) -> "FeatureState":
-        """Raises StateError when the folder holds no state of this version, and when a plugin that
-        brought one of its kinds of feature is not installed."""
+        """Raises StateError when the folder holds no state of this version, when a plugin that
+        brought one of its kinds of feature is not installed, and when its SQL looks at more
+        than a row."""
         try:
             document = json.loads((folder / "state.json").read_text(encoding="utf-8"))
             if document["version"] != VERSION:
@@ -148,12 +149,16 @@ class FeatureState:
                 raise StateError(f"{folder}: {message}; prepare again")
             _need_kinds(folder, document)
             return cls._restore(folder, document)
+        except ConfigError as error:
+            raise StateError(f"{folder}: no feature state of this project: {error}") from None
         except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
             raise StateError(f"{folder}: no readable feature state: {error}") from error
 
     @classmethod
     def _restore(cls, folder: Path, document: Mapping[str, Any]) -> "FeatureState":
         spec = FeatureSpec.model_validate(document["spec"])
+        for _, text in expressions(spec):
+            sql.check(text)
         features: Mapping[str, FeatureKind] = spec.features
         lookups: dict[str, Lookup] = {}
         for table, facts in document["vocabularies"].items():

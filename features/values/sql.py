@@ -1,20 +1,25 @@
 """Polars SQL expressions: what they read, and their values as columns.
 
-An expression looks at one row at a time: aggregates, `OVER`, sub-queries and `UNNEST` are refused,
-so a row's value never depends on which other rows it is computed with.
+An expression looks at one row at a time (`fulcrum.features.values.sql_grammar`), so a row's value
+never depends on which other rows it is computed with. No text reaches Polars unchecked.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 
 import polars as pl
-from polars.exceptions import ColumnNotFoundError, PolarsError, SQLInterfaceError, SQLSyntaxError
+from polars.exceptions import (
+    ColumnNotFoundError,
+    PanicException,
+    PolarsError,
+    SQLInterfaceError,
+    SQLSyntaxError,
+)
 
 from fulcrum.features.errors import ConfigError, DataError, nearest
+from fulcrum.features.values import sql_grammar
 
 _MISSING = re.compile(r'unable to find column "(.*?)"; valid columns')
-_QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
-_MANY_ROWS = re.compile(r"\b(over|select|unnest)\b", re.IGNORECASE)
 _FUNCTION = re.compile(r"unsupported function '(\w+)'")
 _GUESSES = (pl.Null, pl.String, pl.Int64, pl.List(pl.String), pl.Datetime("us"))
 
@@ -28,20 +33,20 @@ def evaluate(frame: pl.LazyFrame, expressions: Mapping[str, str]) -> pl.LazyFram
     """Add one column per expression; the keys are their names."""
     if not expressions:
         return frame
+    for sql in expressions.values():
+        sql_grammar.check(sql)
     columns = ", ".join(f"({sql}) AS {_quote(name)}" for name, sql in expressions.items())
     return frame.sql(f"SELECT *, {columns} FROM self")
 
 
 def check(sql: str) -> None:
-    """Refuse what is no SQL expression over one row. Raises ConfigError; needs no data."""
-    found = _MANY_ROWS.search(_QUOTED.sub("", sql))
-    if found:
-        raise ConfigError(f"`{sql}` uses {found[1].upper()}; expected an expression over one row")
+    """Raises ConfigError for what is no SQL expression over one row; needs no data."""
+    sql_grammar.check(sql)
     try:
         pl.sql_expr(sql)
     except ColumnNotFoundError:
         pass  # names are looked up later, among the columns of the data
-    except PolarsError as error:
+    except (PolarsError, PanicException) as error:
         reason = _reserved(sql, error) or _first_line(error)
         raise ConfigError(f"`{sql}` is no SQL expression: {reason}") from None
     _discover(sql)
@@ -70,7 +75,7 @@ def reads(sql: str, schema: Mapping[str, pl.DataType]) -> tuple[tuple[str, ...],
                     hint = f"; text is written in single quotes, '{name}'"
                 raise DataError(f"`{sql}`: there is no column `{name}`{hint}") from None
             known[name] = schema[name]
-        except PolarsError as error:
+        except (PolarsError, PanicException) as error:
             types = ", ".join(f"{name} {dtype}" for name, dtype in known.items())
             raise DataError(
                 f"`{sql}` does not fit its columns ({types}): {_first_line(error)}"
@@ -91,15 +96,13 @@ def _discover(sql: str) -> Iterable[tuple[str, ...]]:
                 except ColumnNotFoundError as error:
                     known[_missing(error)] = dtype
         except (SQLInterfaceError, SQLSyntaxError) as error:
-            aggregate = "GROUP BY" in str(error)
-            reason = "it looks at more than one row" if aggregate else _first_line(error)
-            raise ConfigError(f"`{sql}` is no expression over one row: {reason}") from None
-        except PolarsError:
+            raise ConfigError(f"`{sql}` is no SQL expression: {_first_line(error)}") from None
+        except (PolarsError, PanicException):
             continue
     return [tuple(known) for known in found]
 
 
-def _reserved(sql: str, error: PolarsError) -> str | None:
+def _reserved(sql: str, error: BaseException) -> str | None:
     """Words such as `user` are functions of SQL, unless in double quotes."""
     called = _FUNCTION.search(str(error))
     if called is None or re.search(rf"\b{called[1]}\s*\(", sql, re.IGNORECASE):
@@ -119,7 +122,7 @@ def _missing(error: ColumnNotFoundError) -> str:
     return match[1]
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0]
 
 

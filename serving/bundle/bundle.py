@@ -67,8 +67,8 @@ class Bundle:
     def load(cls, folder: Path) -> "Bundle":
         """Read a bundle and check that it is whole.
 
-        Raises ModelError where there is no bundle, StateError where a file is damaged, missing or
-        belongs to another model.
+        Raises ModelError where there is no bundle, StateError where a file that is read is damaged,
+        missing, without a checksum or of another model.
         """
         facts = _read_facts(folder)
         for name, checksum in facts["files"].items():
@@ -77,6 +77,9 @@ class Bundle:
                 raise StateError(f"{path}: missing, although {FACTS} lists it")
             if sha256(path) != checksum:
                 raise StateError(f"{path}: damaged (its checksum is not the one in {FACTS})")
+        for path in (*folder.glob("model.onnx*"), *folder.glob("state/**/*")):
+            if path.is_file() and path.relative_to(folder).as_posix() not in facts["files"]:
+                raise StateError(f"{path}: {FACTS} has no checksum for it")
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         state = FeatureState.load(folder / "state")
         if state.fingerprint != facts["state"]:

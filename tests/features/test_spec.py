@@ -146,7 +146,7 @@ def test_the_shipped_configs_are_right(config: str) -> None:
             "row",
         ),
         ({"data": {"where": "x ="}}, "data.where", "no SQL"),
-        ({"data": {"weight": "nope(x)"}}, "data.weight", "unsupported function"),
+        ({"data": {"weight": "nope(x)"}}, "data.weight", "no function `nope`"),
         ({"data": {"derive": {"a": "b", "b": "1"}}}, "data.derive.a", "`b`, which comes later"),
         ({"data": {"derive": {"a": "a + 1"}}}, "data.derive.a", "reads itself"),
         ({"data": {"time": None}}, "features.seen", "needs `data.time`"),

@@ -3,12 +3,13 @@
 import json
 import shutil
 import zipfile
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from fulcrum.features.errors import ModelError, ResourceError, StateError
-from fulcrum.serving.bundle.bundle import Bundle, write_bundle
+from fulcrum.serving.bundle.bundle import Bundle, sha256, write_bundle
 from tests.serving.conftest import OUTCOMES
 
 
@@ -69,6 +70,31 @@ def test_every_file_is_checked(bundle, copy):
             Bundle.load(copy)
         path.write_bytes(content)
     assert Bundle.load(copy).fingerprint == bundle.fingerprint
+
+
+def test_every_file_that_is_read_has_a_checksum(bundle, copy):
+    facts = json.loads((copy / "bundle.json").read_text())
+    for name in facts["files"]:
+        files = {other: sha for other, sha in facts["files"].items() if other != name}
+        (copy / "bundle.json").write_text(json.dumps(facts | {"files": files}))
+        with pytest.raises(StateError, match=rf"no checksum for .*{Path(name).name}|{name}"):
+            Bundle.load(copy)
+    (copy / "bundle.json").write_text(json.dumps(facts))
+    (copy / "state" / "vocabularies" / "more.parquet").write_bytes(b"")
+    with pytest.raises(StateError, match=r"more\.parquet: bundle\.json has no checksum for it"):
+        Bundle.load(copy)
+
+
+def test_sql_that_reads_a_file_does_not_load(copy, tmp_path):
+    """Whoever alters a state can write its checksum as well."""
+    path = copy / "state" / "state.json"
+    state, facts = json.loads(path.read_text()), json.loads((copy / "bundle.json").read_text())
+    state["spec"]["data"]["where"] = f"1 IN (FROM read_csv('{tmp_path / 'secret.csv'}'))"
+    path.write_text(json.dumps(state))
+    facts["files"]["state/state.json"] = sha256(path)
+    (copy / "bundle.json").write_text(json.dumps(facts))
+    with pytest.raises(StateError, match="no SQL expression over one row: there is no function"):
+        Bundle.load(copy)
 
 
 def test_a_vocabulary_of_another_model_is_refused(copy):
