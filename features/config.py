@@ -37,7 +37,7 @@ def choice(
     `tag`. A name alone stands for the map that says nothing else, `ple` for `{architecture: ple}`;
     the JSON Schema offers those of members whose settings all have defaults.
     A map without the key is the member that is `assumed`, if any. A name that is `refused` is told
-    its reason. A family with a `base` takes the import path of a subclass, too: `mine:MineConfig`."""
+    its reason. A family with a `base` also takes the import path of a subclass, `mine:Config`."""
     assumed = next((name for name, member in members.items() if member.assumed), None)
     classes = tuple(members.values())
     union: Any = Union[classes]  # noqa: UP007

@@ -111,8 +111,7 @@ def _module(name: str) -> ModuleType:
 
 
 def _beside(name: str, file: Path) -> ModuleType:
-    """The module of a file, under its plain name, so that what it holds can be pickled. Raises
-    ImportError when another one has that name."""
+    """The module of a file. Raises ImportError when another one has its name."""
     text = file.read_bytes()
     if name not in sys.modules:
         module = sys.modules[name] = ModuleType(name)
@@ -124,7 +123,7 @@ def _beside(name: str, file: Path) -> ModuleType:
             raise
     else:
         other = getattr(sys.modules[name], "__file__", None)
-        if TEXTS.get(name, other and Path(other).read_bytes()) != text:
+        if (TEXTS.get(name) or (other and Path(other).read_bytes())) != text:
             raise ImportError(
                 f"another `{name}` is loaded already, from {other or 'Python'}; rename the file, "
                 "or start a new process if it has changed"
