@@ -50,7 +50,7 @@ def member(path: str, base: type[M], tag: str) -> type[M]:
     Raises ValueError where the path may not be followed (see above), leads nowhere or to another
     kind of thing, and where the module cannot be loaded.
     """
-    if not re.match(PATTERN, path):
+    if not re.fullmatch(PATTERN, path):
         raise ValueError("expected an import path, `module:Class`")
     if _folders.get() is None and path not in _followed | _declared():
         raise ValueError(
@@ -58,11 +58,11 @@ def member(path: str, base: type[M], tag: str) -> type[M]:
             "declares it as an entry point"
         )
     module_name, _, name = path.partition(":")
-    module = _module(module_name)
-    parts = vars(module)
+    parts = vars(_module(module_name))
     members = [n for n, v in parts.items() if isinstance(v, type) and issubclass(v, base)]
     if name not in parts:
-        raise ValueError(f"there is no `{name}` in {module.__file__}{nearest(name, members)}")
+        place = parts.get("__file__") or module_name
+        raise ValueError(f"there is no `{name}` in {place}{nearest(name, members)}")
     if name not in members:
         raise ValueError(f"`{path}`: expected a subclass of {base.__name__}, got {parts[name]!r}")
     _followed.add(path)
@@ -98,11 +98,9 @@ def _module(name: str) -> ModuleType:
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             files = [f.stem for folder in folders for f in folder.glob("*.py")]
-            places = " or ".join(str(folder / f"{name}.py") for folder in folders)
-            raise ValueError(
-                f"there is no module `{name}`; expected {places}, or an installed module"
-                f"{nearest(name, files)}"
-            ) from None
+            places = " or ".join([*map(str, folders), "what is installed"])
+            message = f"there is no module `{name}` in {places}{nearest(name, files)}"
+            raise ValueError(message) from None
         frames = traceback.extract_tb(error.__traceback__)
         lines = [f":{frame.lineno}" for frame in frames if frame.filename == str(file)]
         message = " ".join(f"{type(error).__name__}: {error}".split())
