@@ -5,6 +5,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, get_args
 
+from fulcrum.features import import_path
 from fulcrum.features.config import Config
 from fulcrum.features.errors import ConfigError
 
@@ -51,6 +52,12 @@ def requirements(value: Any) -> tuple[str, ...]:
     """What to install (`shop-parts==1.2`) for the parts of plugins that a config, or a map or
     sequence of them, names."""
     return tuple(sorted({_brought[kind] for kind in _classes(value) if kind in _brought}))
+
+
+def sources(value: Any) -> dict[str, bytes]:
+    """By name, the files beside a config that hold its parts, as they were when they were read."""
+    modules = sorted({kind.__module__ for kind in _classes(value)} & import_path.TEXTS.keys())
+    return {f"{module}.py": import_path.TEXTS[module] for module in modules}
 
 
 def _classes(value: Any) -> Iterable[type[Config]]:

@@ -27,6 +27,6 @@ add_plugins(KINDS, "kinds", FeatureKind, "kind")
 if TYPE_CHECKING:
     FeatureConfig = FeatureKind
 else:
-    FeatureConfig = choice(KINDS)
+    FeatureConfig = choice(KINDS, base=FeatureKind)
 
 __all__ = ["KINDS", "FeatureConfig", "FeatureKind"]

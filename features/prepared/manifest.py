@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from fulcrum.features.config import Config
 from fulcrum.features.errors import StateError
+from fulcrum.features.plugins import sources
 from fulcrum.features.spec import FeatureSpec
 
 VERSION = 1
@@ -82,11 +83,11 @@ class Manifest(Config):
 
 
 def fingerprint(spec: FeatureSpec, inputs: Sequence[Stamp]) -> str:
-    """16 hexadecimal digits that change with the data, feature and task settings and with the files
-    (name, size, time of change) they are read from."""
+    """16 hexadecimal digits that change with the data, feature and task settings, with the code of
+    kinds from files beside the config, and with the files (name, size, time of change) of data."""
     parts = {"version": VERSION, "spec": spec.model_dump(mode="json"), "inputs": list(inputs)}
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode() + b"".join(sources(spec).values())).hexdigest()[:16]
 
 
 def checksum(file: Path) -> str:

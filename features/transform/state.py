@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from fulcrum.features import import_path
 from fulcrum.features.declared.data import TimeConfig
 from fulcrum.features.errors import ConfigError, StateError
 from fulcrum.features.kinds import KINDS, FeatureKind
@@ -188,10 +189,16 @@ class FeatureState:
 
 
 def _need_kinds(folder: Path, document: Mapping[str, Any]) -> None:
-    """Raises StateError that says what to install for a kind that no family member has here."""
+    """Raises StateError that says what to install for a kind that no family member has here, and
+    for one whose import path may not be followed."""
     plugins: Mapping[str, Sequence[str]] = document.get("plugins", {})
     for name, feature in document["spec"]["features"].items():
         kind = feature["kind"]
+        if ":" in kind:
+            try:
+                import_path.member(kind, FeatureKind, "kind")
+            except ValueError as error:
+                raise StateError(f"{folder}: feature `{name}`: {error}") from error
         if kind not in KINDS and plugins.get(kind):
             packages = " ".join(plugins[kind])
             raise StateError(

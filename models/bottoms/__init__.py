@@ -19,6 +19,6 @@ add_plugins(BOTTOMS, "bottoms", BottomConfig, "kind")
 if TYPE_CHECKING:
     BottomChoice = BottomConfig
 else:
-    BottomChoice = choice(BOTTOMS)
+    BottomChoice = choice(BOTTOMS, base=BottomConfig)
 
 __all__ = ["BOTTOMS", "Bottom", "BottomChoice", "BottomConfig", "NoBottomConfig"]

@@ -19,6 +19,6 @@ add_plugins(CHAINS, "chains", ChainConfig, "kind")
 if TYPE_CHECKING:
     ChainChoice = ChainConfig
 else:
-    ChainChoice = choice(CHAINS)
+    ChainChoice = choice(CHAINS, base=ChainConfig)
 
 __all__ = ["CHAINS", "Chain", "ChainChoice", "ChainConfig", "ESMMConfig"]

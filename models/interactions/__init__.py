@@ -21,7 +21,7 @@ add_plugins(INTERACTIONS, "interactions", InteractionConfig, "kind")
 if TYPE_CHECKING:
     InteractionChoice = InteractionConfig
 else:
-    InteractionChoice = choice(INTERACTIONS)
+    InteractionChoice = choice(INTERACTIONS, base=InteractionConfig)
 
 __all__ = [
     "INTERACTIONS",

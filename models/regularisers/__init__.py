@@ -23,7 +23,7 @@ add_plugins(REGULARISERS, "regularisers", RegulariserConfig, "kind")
 if TYPE_CHECKING:
     RegulariserChoice = RegulariserConfig
 else:
-    RegulariserChoice = choice(REGULARISERS)
+    RegulariserChoice = choice(REGULARISERS, base=RegulariserConfig)
 
 __all__ = [
     "REGULARISERS",

@@ -34,6 +34,6 @@ add_plugins(TRUNKS, "trunks", TrunkConfig, "architecture")
 if TYPE_CHECKING:
     ModelConfig = TrunkConfig
 else:
-    ModelConfig = choice(TRUNKS, "architecture")
+    ModelConfig = choice(TRUNKS, "architecture", TrunkConfig)
 
 __all__ = ["TRUNKS", "ModelConfig", "Trunk", "TrunkConfig"]

@@ -70,7 +70,7 @@ add_plugins(WEIGHTINGS, "weightings", WeightingConfig, "method")
 if TYPE_CHECKING:
     WeightingChoice = WeightingConfig
 else:
-    WeightingChoice = choice(WEIGHTINGS, "method", REFUSED)
+    WeightingChoice = choice(WEIGHTINGS, "method", WeightingConfig, REFUSED)
 
 __all__ = [
     "WEIGHTINGS",

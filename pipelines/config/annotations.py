@@ -8,6 +8,7 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from fulcrum.features import import_path
 from fulcrum.features.config import Config
 from fulcrum.pipelines.config.yaml_text import Path
 
@@ -74,7 +75,14 @@ def chosen(annotation: Any, value: Any) -> type[Config] | None:
         return next((member for member in members if member.assumed), None)
     if name is None or not isinstance(value, Mapping) or not isinstance(value.get(name), str):
         return None
-    return tags(annotation).get(value[name])
+    return tags(annotation).get(value[name]) or _by_path(value[name], name)
+
+
+def _by_path(text: str, tag: str) -> type[Config] | None:
+    try:
+        return import_path.member(text, Config, tag)
+    except ValueError:  # which validation will tell
+        return None
 
 
 def entries(annotation: Any) -> Any:
@@ -123,7 +131,8 @@ def locate(annotation: Any, value: Any, loc: Path) -> tuple[Path, Any, Any]:
     holder = (annotation, value)
     inside_union = False
     for part in loc:
-        if _is_union(annotation) and not inside_union:
+        named = chosen(annotation, value) in (None, *models(annotation))
+        if _is_union(annotation) and named and not inside_union:
             inside_union = True
             continue
         path, holder = (*path, part), (annotation, value)

@@ -20,6 +20,8 @@ from pydantic import ValidationError
 
 from fulcrum.features.config import Config
 from fulcrum.features.errors import ConfigError, nearest
+from fulcrum.features.import_path import beside
+from fulcrum.features.plugins import sources
 from fulcrum.features.spec import Problem
 from fulcrum.pipelines.config import annotations, rules
 from fulcrum.pipelines.config.messages import dotted, from_pydantic
@@ -48,6 +50,13 @@ def read(
     its path, the value, what was expected and the nearest right spelling. No data are read.
     """
     files = _read_files(File(file))
+    with beside(*(File(layer.name).parent for layer in reversed(files))):
+        return _resolve(kind, files, overrides, wrong_in)
+
+
+def _resolve(
+    kind: type[C], files: Sequence[Document], overrides: Sequence[str], wrong_in: Check[C]
+) -> C:
     layers = list(files)
     data: Any = {}
     for layer in files:
@@ -91,9 +100,9 @@ def to_yaml(config: Config) -> str:
 
 
 def fingerprint(config: Config) -> str:
-    """16 hexadecimal digits that change with any resolved value."""
+    """16 hexadecimal digits that change with any resolved value and file beside the config."""
     text = json.dumps(config.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode() + b"".join(sources(config).values())).hexdigest()[:16]
 
 
 def schema(kind: type[Config] = RunConfig) -> dict[str, Any]:

@@ -22,6 +22,6 @@ add_plugins(DESIGNS, "designs", DesignConfig, "design")
 if TYPE_CHECKING:
     DesignChoice = DesignConfig
 else:
-    DesignChoice = choice(DESIGNS, "design")
+    DesignChoice = choice(DESIGNS, "design", DesignConfig)
 
 __all__ = ["DESIGNS", "DesignChoice", "DesignConfig", "Logged"]

@@ -1,8 +1,8 @@
 """A whole run, step by step: prepare, train, measure, export, register, draw.
 
-Everything that a run leaves lies in `<workspace>/runs/<run id>`: `config.yaml`, `checkpoints/`,
-`bundle/`, `figures/`, `results.json`, `run.log`, and `health.json` for a network with gates. A run
-that was stopped goes on from there.
+Everything that a run leaves lies in `<workspace>/runs/<run id>`: `config.yaml`, beside it the files
+that its parts come from, `checkpoints/`, `bundle/`, `figures/`, `results.json`, `run.log`, and
+`health.json` for a network with gates. A run that was stopped goes on from there.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fulcrum.features.plugins import requirements
+from fulcrum.features.plugins import requirements, sources
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.staging import full_disk
 from fulcrum.models.regularisers import NoRegulariserConfig
@@ -81,6 +81,8 @@ def start(config: RunConfig, options: Options) -> Outcome:
     folder = Path(config.workspace, "runs", run_id)
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    for name, text in sources(config).items():
+        (folder / name).write_bytes(text)
     logger.info("run %s (%s)", config.name, run_id)
     with MlflowTracker(uri, run_id) as tracker, _kept(folder, tracker):
         _describe(config, dataset, folder, tracker)
@@ -228,7 +230,8 @@ def _describe(
     facts = config.model_dump(mode="json", include=LOGGED)
     counts = {"features": len(config.features), "tasks": ", ".join(config.tasks)}
     tracker.log_params({**facts, **counts, "split": config.data.split.kind})
-    tracker.log_artifact(folder / "config.yaml")
+    for name in ("config.yaml", *sources(config)):
+        tracker.log_artifact(folder / name)
     tracker.log_artifact(dataset.folder / "manifest.json", "data")
     tables = report.splits(dataset.manifest), report.features(dataset.drift)
     tracker.log_text(as_text(*tables), "data/features.txt")

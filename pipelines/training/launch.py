@@ -15,6 +15,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from fulcrum.features import errors
 from fulcrum.features.errors import FulcrumError, ResourceError
+from fulcrum.features.plugins import sources
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.tracking.across_processes import relayed
@@ -42,6 +43,8 @@ def launch(
     job = folder / JOB
     job.mkdir(parents=True, exist_ok=True)
     (job / worker.CONFIG).write_text(run.model_dump_json())
+    for name, text in sources(run).items():
+        (job / name).write_bytes(text)
     agent = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

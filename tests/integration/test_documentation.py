@@ -14,6 +14,7 @@ import typer
 import yaml
 from typer.core import TyperGroup
 
+from fulcrum.features.import_path import beside
 from fulcrum.pipelines.__main__ import app
 from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.experiment import problems as problems_of_test
@@ -106,15 +107,15 @@ def read_as_a_user(page: Path, folder: Path) -> None:
 
 def fragments() -> list[Any]:
     return [
-        pytest.param(block, id=f"{name(page)}-{number}")
+        pytest.param(page, block, id=f"{name(page)}-{number}")
         for page in PAGES
         for number, block in enumerate(blocks(page))
         if block.language == "yaml"
     ]
 
 
-@pytest.mark.parametrize("block", fragments())
-def test_configs_are_valid(block: Block):
+@pytest.mark.parametrize(("page", "block"), fragments())
+def test_configs_are_valid(page: Path, block: Block, tmp_path: Path):
     text = yaml.safe_load(block.text)
     if "arms" in text:
         assert problems_of_test(Experiment.model_validate(text)) == []
@@ -122,7 +123,11 @@ def test_configs_are_valid(block: Block):
     if "world" in text:
         Simulation.model_validate(text)
         return
-    config = RunConfig.model_validate(merge(RunConfig, yaml.safe_load(AROUND), text))
+    for file in blocks(page):
+        if file.language == "python" and file.title is not None:
+            (tmp_path / file.title).write_text(file.text)
+    with beside(tmp_path):
+        config = RunConfig.model_validate(merge(RunConfig, yaml.safe_load(AROUND), text))
     assert problems(config) == []
 
 
