@@ -23,7 +23,7 @@ from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.transform.transform import encode as encode_plan
 from fulcrum.features.transform.transform import gather
 from fulcrum.serving.bundle.config import ServingConfig
-from fulcrum.serving.service import _open_store
+from fulcrum.serving.http.event_store import open_store
 from tests.features import logs
 from tests.features.logs import Event
 from tests.features.specs import encode, make_spec
@@ -205,7 +205,7 @@ class LookBackContract(KindContract):
         """The service's own store, loaded from the log as `--history` is, asked row by row."""
         state = self.fit(train)
         offline = encode(frame(log), state, frame(log))
-        store = _open_store([state], ServingConfig(), None)
+        store = open_store([state], ServingConfig(), None)
         assert store is not None
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "log.parquet"
