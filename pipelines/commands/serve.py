@@ -3,18 +3,11 @@ from typing import Annotated
 
 import typer
 
-from fulcrum.pipelines.commands.options import STORE, Device, History, Tracking
+from fulcrum.pipelines.commands.options import MODEL, STORE, Device, History, Tracking
 
 
 def serve(
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URI",
-            help="models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN/model or a folder.",
-            show_default=False,
-        ),
-    ] = None,
+    model: Annotated[str | None, MODEL] = None,
     experiment: Annotated[
         Path | None,
         typer.Option(
