@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +69,7 @@ def serve(
     from fulcrum.serving.service import serve as run
 
     registry = Registry(tracking)
-    load: partial[Service]
+    load: Callable[[], Service]
     if test is not None and log is not None:
         load = partial(ExperimentService, test, registry, log, device, store)
     else:
