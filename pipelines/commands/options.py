@@ -5,20 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fulcrum.serving.publishing.store import STORE
-
-__all__ = [
-    "MODEL",
-    "STORE",
-    "Config",
-    "Device",
-    "ExperimentFile",
-    "History",
-    "Logs",
-    "Run",
-    "Set",
-    "Tracking",
-]
+from fulcrum.serving.publishing.store import STORE as STORE
 
 Config = Annotated[
     Path, typer.Argument(help="The run's YAML file.", metavar="CONFIG", show_default=False)
