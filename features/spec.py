@@ -8,7 +8,7 @@ from fulcrum.features.config import Config
 from fulcrum.features.declared.data import DataConfig
 from fulcrum.features.errors import ConfigError, nearest
 from fulcrum.features.kinds import FeatureConfig
-from fulcrum.features.kinds.base import Read
+from fulcrum.features.kinds.base import FeatureKind, Read
 from fulcrum.features.kinds.recall import RecallKind
 from fulcrum.features.tasks import TaskConfig
 from fulcrum.features.values import sql
@@ -41,6 +41,11 @@ class FeatureSpec(Config):
     def looking_back(self) -> dict[str, RecallKind]:
         """The features that read past events."""
         return {name: f for name, f in self.features.items() if isinstance(f, RecallKind)}
+
+    @property
+    def encoders(self) -> dict[str, FeatureKind]:
+        """By feature, what makes inputs of its value."""
+        return {name: f.encoder(name) for name, f in self.features.items()}
 
     def check(self) -> None:
         """Raises ConfigError with every problem at once."""

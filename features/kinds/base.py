@@ -49,11 +49,6 @@ class FeatureKind(Config):
     kind: str
     """Name of the kind."""
 
-    @property
-    def learned(self) -> type[Learned]:
-        """What `learn` returns."""
-        return Learned
-
     def reads(self, name: str, features: Features) -> Sequence[Read]:
         """Every column and expression behind the feature."""
         raise NotImplementedError
@@ -64,6 +59,11 @@ class FeatureKind(Config):
         """What is wrong with the feature beside the others: place in its config, message."""
         yield from ()
 
+    def encoder(self, name: str) -> "FeatureKind":
+        """What fits the feature's value and makes inputs of it, by the members below: another kind
+        where this one computes the value first."""
+        return self
+
     def table(self, name: str) -> str | None:
         """Table of the vocabulary that the feature's ids come from: its own, or a shared one."""
         return None
@@ -71,6 +71,11 @@ class FeatureKind(Config):
     def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Lookup | None:
         """Fit the feature's own vocabulary; None when it has none, or uses another feature's."""
         return None
+
+    @property
+    def learned(self) -> type[Learned]:
+        """What `learn` returns."""
+        return Learned
 
     def learn(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Learned:
         """Fit on training rows with the columns of `reads` and what looking back adds."""

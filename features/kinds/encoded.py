@@ -1,12 +1,8 @@
 """Kinds that compute a value first and then encode it as another kind does."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
-import polars as pl
-
-from fulcrum.features.kinds.base import FeatureKind, Features, Learned, Schema
-from fulcrum.features.kinds.vocabulary import Lookup
-from fulcrum.features.layout import Input, TableSpec
+from fulcrum.features.kinds.base import FeatureKind, Features
 
 
 class EncodedKind(FeatureKind):
@@ -26,32 +22,5 @@ class EncodedKind(FeatureKind):
         for path, message in self.encode.problems(name, features):
             yield ("encode", *path), message
 
-    def table(self, name: str) -> str | None:
-        return self.encode.table(name)
-
-    @property
-    def learned(self) -> type[Learned]:
-        return self.encode.learned
-
-    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Lookup | None:
-        return self._inner(name).vocabulary(name, frame, schema)
-
-    def learn(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Learned:
-        return self._inner(name).learn(name, frame, schema)
-
-    def tables(self, name: str, learned: Learned) -> Sequence[TableSpec]:
-        return self._inner(name).tables(name, learned)
-
-    def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[Input]:
-        return self._inner(name).inputs(name, learned, features)
-
-    def expressions(
-        self, name: str, learned: Learned, lookups: Mapping[str, Lookup], schema: Schema
-    ) -> Sequence[pl.Expr]:
-        return self._inner(name).expressions(name, learned, lookups, schema)
-
-    def missing(self, name: str, schema: Schema) -> pl.Expr:
-        return self._inner(name).missing(name, schema)
-
-    def _inner(self, name: str) -> FeatureKind:
+    def encoder(self, name: str) -> FeatureKind:
         return self.encode.model_copy(update={"column": self.value_column(name)})

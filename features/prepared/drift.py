@@ -31,9 +31,10 @@ def drift(folder: Path, manifest: Manifest, state: FeatureState) -> pl.DataFrame
     edges = _edges(files["train"], state)
     counts = {name: _count(paths, state, edges) for name, paths in files.items()}
     rows = []
+    encoders = state.spec.encoders
     for name, feature in state.spec.features.items():
-        inputs = feature.inputs(name, state.learned[name], state.spec.features)
-        table = feature.table(name)
+        inputs = encoders[name].inputs(name, state.learned[name], encoders)
+        table = encoders[name].table(name)
         row: dict[str, str | int | float | None] = {
             "feature": name,
             "kind": feature.kind,

@@ -122,8 +122,8 @@ def _write(
     keep = [c for c in rows.collect_schema() if c.startswith(("label.", "observed.", "row."))]
     keep = [c for c in keep if c not in (SPLIT, INDEX, FILE) and not c.startswith(seen(""))]
     missing = [
-        feature.missing(name, state.schema(name)).alias(MISSING + name)
-        for name, feature in state.spec.features.items()
+        encoder.missing(name, state.schema(name)).alias(MISSING + name)
+        for name, encoder in state.spec.encoders.items()
     ]
     total = sum(facts[split]["rows"] for split in SPLITS if split in facts)
     written = 0

@@ -85,7 +85,8 @@ def fit_numbers(
     With a folder, these numbers go through it and not through memory."""
     spec, needs = draft.spec, draft.row_needs
     rows = complete(train.select(*needs.columns), needs, spec.data, draft.tables)
-    recalls = {n: f for n, f in spec.looking_back.items() if f.learned is not Learned}
+    encoders = spec.encoders
+    recalls = {n: f for n, f in spec.looking_back.items() if encoders[n].learned is not Learned}
     if recalls:
         timed = with_time(rows, draft)
         seen = look_back(timed, past, recalls, TIME, draft.bases)
@@ -96,8 +97,8 @@ def fit_numbers(
             seen.sink_parquet(folder / "recalls.parquet", maintain_order=True)
             seen = pl.scan_parquet(folder / "recalls.parquet")
     learned = {
-        name: feature.learn(name, seen if name in recalls else rows, draft.schema(name))
-        for name, feature in spec.features.items()
+        name: encoder.learn(name, seen if name in recalls else rows, draft.schema(name))
+        for name, encoder in encoders.items()
     }
     layout = _layout(replace(draft, learned=learned))
     return replace(draft, learned=learned, layout=layout)
@@ -106,18 +107,18 @@ def fit_numbers(
 def _lookups(
     rows: pl.LazyFrame, spec: FeatureSpec, lineage: Lineage
 ) -> Iterable[tuple[str, Lookup]]:
-    for name, feature in spec.features.items():
-        lookup = feature.vocabulary(name, rows, schema_of(name, spec, lineage))
+    for name, encoder in spec.encoders.items():
+        lookup = encoder.vocabulary(name, rows, schema_of(name, spec, lineage))
         if lookup is not None:
             yield name, lookup
 
 
 def _layout(state: FeatureState) -> Layout:
-    features, learned = state.spec.features, state.learned
+    encoders, learned = state.spec.encoders, state.learned
     tables = [TableSpec(name=name, rows=lookup.rows) for name, lookup in state.lookups.items()]
-    for name, feature in features.items():
-        tables += feature.tables(name, learned[name])
-    inputs = [i for n, f in features.items() for i in f.inputs(n, learned[n], features)]
+    for name, encoder in encoders.items():
+        tables += encoder.tables(name, learned[name])
+    inputs = [i for n, e in encoders.items() for i in e.inputs(n, learned[n], encoders)]
 
     def of(kind: type[Input]) -> tuple[Input, ...]:
         return tuple(source for source in inputs if isinstance(source, kind))

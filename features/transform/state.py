@@ -83,8 +83,8 @@ class FeatureState:
         """One expression per input of the layout, over complete rows that have looked back."""
         expressions = {
             expression.meta.output_name(): expression
-            for name, feature in self.spec.features.items()
-            for expression in feature.expressions(
+            for name, encoder in self.spec.encoders.items()
+            for expression in encoder.expressions(
                 name, self.learned[name], self.lookups, self.schema(name)
             )
         }
@@ -93,11 +93,11 @@ class FeatureState:
     @cached_property
     def remembered(self) -> dict[str, pl.Expr]:
         """Id of each feature that histories read, over complete past events."""
-        features = self.spec.features
+        encoders = self.spec.encoders
         recalls = self.spec.looking_back.values()
         names = dict.fromkeys(name for feature in recalls for name in feature.remembers())
         return {
-            name: features[name].expressions(
+            name: encoders[name].expressions(
                 name, self.learned[name], self.lookups, self.schema(name)
             )[0]
             for name in names
@@ -160,7 +160,7 @@ class FeatureState:
         spec = FeatureSpec.model_validate(document["spec"])
         for _, text in expressions(spec):
             sql.check(text)
-        features: Mapping[str, FeatureKind] = spec.features
+        encoders = spec.encoders
         lookups: dict[str, Lookup] = {}
         for table, facts in document["vocabularies"].items():
             if "hash_buckets" in facts:
@@ -180,7 +180,7 @@ class FeatureState:
             },
             lookups=lookups,
             learned={
-                name: features[name].learned.model_validate(part)
+                name: encoders[name].learned.model_validate(part)
                 for name, part in document["learned"].items()
             },
             bases=document["bases"],

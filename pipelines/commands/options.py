@@ -5,9 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fulcrum.serving.publishing.store import STORE
-
-__all__ = ["STORE", "Config", "Device", "History", "Model", "Run", "Set", "Tracking"]
+from fulcrum.serving.publishing.store import STORE as STORE
 
 Config = Annotated[
     Path, typer.Argument(help="The run's YAML file.", metavar="CONFIG", show_default=False)
@@ -28,14 +26,22 @@ Run = Annotated[
 Tracking = Annotated[
     str, typer.Option("--tracking", metavar="URI", help="MLflow store or server to look in.")
 ]
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        metavar="URI",
-        help="models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN/model or a folder.",
+MODEL = typer.Option(
+    "--model",
+    metavar="URI",
+    help="models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN/model or a folder.",
+    show_default=False,
+)
+Logs = Annotated[
+    list[str],
+    typer.Argument(
+        help="Parquet or CSV files, a folder, a glob, or the folder of `fulcrum serve --log`.",
+        metavar="LOGS...",
         show_default=False,
     ),
+]
+ExperimentFile = Annotated[
+    Path, typer.Option(help="The experiment's YAML file.", show_default=False)
 ]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],

@@ -3,11 +3,11 @@ from typing import Annotated
 
 import typer
 
-from fulcrum.pipelines.commands.options import STORE, Device, History, Model, Tracking
+from fulcrum.pipelines.commands.options import MODEL, STORE, Device, History, Tracking
 
 
 def score(
-    model: Model,
+    model: Annotated[str, MODEL],
     inputs: Annotated[
         str,
         typer.Option(

@@ -1,20 +1,14 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fulcrum.pipelines.commands.options import STORE, Device, History, Tracking
+from fulcrum.pipelines.commands.options import MODEL, STORE, Device, History, Tracking
 
 
 def serve(
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URI",
-            help="models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN/model or a folder.",
-            show_default=False,
-        ),
-    ] = None,
+    model: Annotated[str | None, MODEL] = None,
     experiment: Annotated[
         Path | None,
         typer.Option(
@@ -66,31 +60,19 @@ def serve(
             raise ConfigError("fulcrum serve: --experiment needs --log, the folder of its log")
         test = read(Experiment, experiment, (), problems)
 
+    from functools import partial
+
+    from fulcrum.serving.experiments.service import ExperimentService
+    from fulcrum.serving.http.model_service import ModelService
+    from fulcrum.serving.http.service import Service
     from fulcrum.serving.publishing.registry import Registry
     from fulcrum.serving.service import serve as run
-    from fulcrum.serving.service import serve_experiment as run_experiment
 
     registry = Registry(tracking)
-    if model is not None:
-        found = registry.resolve(model)
-        run(
-            found.bundle,
-            name=found.name,
-            version=found.version,
-            host=host,
-            port=port,
-            history=history,
-            store=store,
-            device=device,
-        )
-    elif test is not None and log is not None:
-        run_experiment(
-            test,
-            registry,
-            log,
-            host=host,
-            port=port,
-            history=history,
-            store=store,
-            device=device,
-        )
+    load: Callable[[], Service]
+    if test is not None and log is not None:
+        load = partial(ExperimentService, test, registry, log, device, store)
+    else:
+        found = registry.resolve(str(model))
+        load = partial(ModelService, found.bundle, found.name, found.version, device, store)
+    run(load, host=host, port=port, history=history)

@@ -37,9 +37,10 @@ def design_matrix(dataset: PreparedDataset, features: Sequence[str]) -> csr_matr
 
 def _inputs(dataset: PreparedDataset, name: str) -> Sequence[Input]:
     state = dataset.state
-    if name not in state.spec.features:
-        raise DataError(f"there is no feature `{name}`{nearest(name, state.spec.features)}")
-    return state.spec.features[name].inputs(name, state.learned[name], state.spec.features)
+    encoders = state.spec.encoders
+    if name not in encoders:
+        raise DataError(f"there is no feature `{name}`{nearest(name, encoders)}")
+    return encoders[name].inputs(name, state.learned[name], encoders)
 
 
 def _numbers(column: pl.Series) -> csr_matrix:

@@ -1,7 +1,6 @@
 """The models that answer for an experiment's arms, and new versions of them as aliases move."""
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -76,13 +75,6 @@ class ArmModels:
     def all(self) -> list[ArmModel]:
         """Each once."""
         return list(self._by_uri.values())
-
-    def unknown(self) -> Counter[str]:
-        """Ids that the vocabularies of the present models did not hold, by feature."""
-        counts: Counter[str] = Counter()
-        for model in self.all:
-            counts.update(dict(model.scorer.unknown))
-        return counts
 
     def follow(self) -> None:
         """Load what the aliases mean by now. A version that cannot be loaded, or that needs other

@@ -2,71 +2,77 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import polars as pl
 
-from fulcrum.features.errors import DataError, nearest
-from fulcrum.serving.bundle.config import ServingConfig
-from fulcrum.serving.experiments.arm_models import ArmModel, ArmModels
+from fulcrum.features.errors import ConfigError, DataError, nearest
+from fulcrum.serving.experiments.arm_models import ArmModels
 from fulcrum.serving.experiments.assignment import assign, instance, unit_texts
 from fulcrum.serving.experiments.columns import EXPOSURE, SCORE, TIME, Schema, logged_name
 from fulcrum.serving.experiments.experiment import ExperimentConfig
 from fulcrum.serving.experiments.exposure_log import ExposureLog
-from fulcrum.serving.http.app import Work
-from fulcrum.serving.http.body import RequestError, decode_object
-from fulcrum.serving.http.event_store import EventStore
+from fulcrum.serving.http.body import decode_object
 from fulcrum.serving.http.metrics import ExperimentMetrics
+from fulcrum.serving.http.service import ROWS_PER_CALL, Service, Work, with_keys
 from fulcrum.serving.scoring.json_rows import parse_rows
+from fulcrum.serving.scoring.onnx_session import Device
+from fulcrum.serving.scoring.scorer import Scorer
+
+if TYPE_CHECKING:
+    from fulcrum.serving.publishing.registry import Registry
 
 LONGEST_REQUEST_ID = 200
 
 
-class ExperimentService:
+class ExperimentService(Service):
     """The arms' models with their log.
 
     Units outside `traffic` are answered by the control's model, as if there were no experiment, and
     not logged."""
 
+    metrics: ExperimentMetrics
+
     def __init__(
         self,
         experiment: ExperimentConfig,
-        unit: str,
-        models: ArmModels,
-        log: ExposureLog,
-        store: EventStore | None,
+        registry: "Registry",
+        log: Path,
+        device: Device = "auto",
+        store: Path | None = None,
     ) -> None:
-        """`unit` is the column that says who is assigned; `store` is needed exactly when a model
-        looks back."""
+        """`log` is the folder of what was assigned, shown and came of it, `store` as for a model.
+
+        Raises ConfigError where the experiment says no unit or an arm no model, and what
+        `ArmModels`, `EventStore` and `ExposureLog` do."""
+        if experiment.unit is None:
+            raise ConfigError("unit: serving needs the column that says whose row it is")
         self.experiment = experiment
-        self.unit = unit
-        self.models = models
-        self.log = log
-        self.store = store
-        self.version = experiment.name
-        self.limits: ServingConfig = models.control.scorer.bundle.serving
-        self.metrics = ExperimentMetrics(models.unknown)
-        self.ready = False
+        self.unit = experiment.unit
+        self.models = ArmModels(experiment, registry, device, ROWS_PER_CALL)
+        self.metrics = ExperimentMetrics(self.unknown)
+        limits = self.models.control.scorer.bundle.serving
+        super().__init__(experiment.name, experiment.name, limits, store)
+        self.log = ExposureLog(log, experiment, self._logged_columns())
+
+    @property
+    def scorers(self) -> Sequence[Scorer]:
+        return [model.scorer for model in self.models.all]
 
     @property
     def posts(self) -> Mapping[str, Work]:
-        """What answers the body of a POST, by route."""
-        return {
-            "/score": self.score,
-            "/assign": self.assign,
-            "/outcomes": self.add_outcomes,
-            "/events": self.add_events,
-        }
+        return {**super().posts, "/assign": self.assign, "/outcomes": self.add_outcomes}
 
-    def open(self) -> None:
-        """Warm up; answers are given from here on."""
-        for model in self.models.all:
-            model.scorer.warm_up()
-        self.ready = True
-        self.metrics.ready.set(1)
+    def follow(self) -> None:
+        self.models.follow()
+
+    def close(self) -> None:
+        self.log.close()
+        super().close()
 
     def score(self, body: bytes) -> dict[str, Any]:
         """Answer `POST /score`: `{"rows": [...], "request": "...", "events": [...]}`. The rows and
@@ -74,12 +80,8 @@ class ExperimentService:
         already is answered and not logged again."""
         request = decode_object(body)
         name = _request_id(request)
-        rows = parse_rows(request.get("rows"), self.models.row_columns)
+        rows, past = self.parse(request, self.models.row_columns)
         given: list[dict[str, Any]] = request["rows"]
-        self._limit("rows", rows.height)
-        past = None
-        if self.store is not None and request.get("events") is not None:
-            past = parse_rows(request["events"], self.models.past_columns, "events").lazy()
         answered = self._answer(rows, self._deal(self._units(given)), past)
         content = hash(json.dumps(given, sort_keys=True))
         logged = answered.filter(pl.col("arm").is_not_null())
@@ -87,10 +89,7 @@ class ExperimentService:
         if new is not None:
             self._count(new, answered)
         told = answered.select("arm", "model", "version", *self.models.scores)
-        scores = [
-            {key: row.get(key) for key in self.models.keys} | answer
-            for row, answer in zip(given, told.to_dicts(), strict=True)
-        ]
+        scores = with_keys(told, given, self.models.keys)
         return {"request": name, "experiment": self.experiment.name, "scores": scores}
 
     def assign(self, body: bytes) -> dict[str, Any]:
@@ -99,7 +98,7 @@ class ExperimentService:
         units = decode_object(body).get("units")
         if not isinstance(units, list):
             raise DataError("units: expected a list of texts or numbers")
-        self._limit("units", len(units))
+        self.limit("units", len(units))
         dealt = self._deal(unit_texts(units, "units[{}]"))
         inside = dealt.filter(pl.col("arm").is_not_null()).with_columns(_now())
         self._count_assigned(self.log.assign(inside))
@@ -115,7 +114,7 @@ class ExperimentService:
         names = self.experiment.outcomes
         if not isinstance(outcomes, list):
             raise DataError("outcomes: expected a list of objects")
-        self._limit("outcomes", len(outcomes))
+        self.limit("outcomes", len(outcomes))
         for place, outcome in enumerate(outcomes):
             if not isinstance(outcome, dict):
                 raise DataError(f"outcomes[{place}]: expected an object")
@@ -137,24 +136,9 @@ class ExperimentService:
         self.metrics.outcomes.inc(len(outcomes))
         return {"added": len(outcomes)}
 
-    def add_events(self, body: bytes) -> dict[str, Any]:
-        """Answer `POST /events`: `{"events": [...]}`; those already stored are ignored."""
-        if self.store is None:
-            raise RequestError(422, "events: these models do not look at past events")
-        events = parse_rows(decode_object(body).get("events"), self.store.columns, "events")
-        added = self.store.append(events)
-        self.metrics.events.inc(added)
-        return {"added": added, "ignored": events.height - added}
-
     def _count_assigned(self, assigned: pl.DataFrame) -> None:
         for arm in assigned["arm"]:
             self.metrics.assignments.labels(arm).inc()
-
-    def _limit(self, what: str, count: int) -> None:
-        if count > self.limits.max_rows:
-            raise RequestError(
-                422, f"{what}: {count} in one request, at most {self.limits.max_rows} allowed"
-            )
 
     def _units(self, rows: list[dict[str, Any]]) -> pl.Series:
         for place, row in enumerate(rows):
@@ -185,17 +169,19 @@ class ExperimentService:
             by, number = part.select("by", "instance").row(0)
             model, own = self.models[by, number], rows[part["row"]]
             started = time.perf_counter()
-            stored = self._past_of(own, model) if past is None else past
-            scores = model.scorer.predict(own, stored)
+            scores = self.predict(model.scorer, own, past)
             self.metrics.scoring.labels(by).observe(time.perf_counter() - started)
-            finite = scores.select(pl.when(pl.col(n).is_finite()).then(n) for n in scores.columns)
             named = part.with_columns(model=pl.lit(model.name), version=pl.lit(model.version))
-            parts.append(named.hstack(finite))
+            parts.append(named.hstack(scores))
         return pl.concat(parts, how="diagonal").sort("row")
 
-    def _past_of(self, rows: pl.DataFrame, model: ArmModel) -> pl.LazyFrame | None:
-        looks_back = bool(model.scorer.state.past_columns)
-        return self.store.past_of(rows) if self.store is not None and looks_back else None
+    def _logged_columns(self) -> Schema:
+        """Columns of the log that come from the requests and the models; a key that no model reads
+        is text."""
+        keys = (key for key in self.models.keys if key not in self.models.row_columns)
+        given = {**self.models.row_columns, **dict.fromkeys(keys, pl.String())}
+        raw = {logged_name(n, self.experiment.outcomes): dtype for n, dtype in given.items()}
+        return raw | {f"{SCORE}{name}": pl.Float64() for name in self.models.scores}
 
     def _exposures(
         self, name: str, given: list[dict[str, Any]], rows: pl.DataFrame, logged: pl.DataFrame
@@ -224,17 +210,6 @@ class ExperimentService:
                 self.metrics.outside.inc(rows)
             else:
                 self.metrics.exposures.labels(*values).inc(rows)
-
-
-def logged_columns(models: ArmModels, experiment: ExperimentConfig) -> Schema:
-    """Columns of the log that come from the requests and the models; a key that no model reads is
-    text."""
-    given = {
-        **models.row_columns,
-        **{k: pl.String() for k in models.keys if k not in models.row_columns},
-    }
-    raw = {logged_name(name, experiment.outcomes): dtype for name, dtype in given.items()}
-    return raw | {f"{SCORE}{name}": pl.Float64() for name in models.scores}
 
 
 def _request_id(request: Mapping[str, Any]) -> str:

@@ -12,6 +12,8 @@ import polars as pl
 
 from fulcrum.features.errors import ResourceError, StateError
 from fulcrum.features.raw.conform import conform
+from fulcrum.features.transform.state import FeatureState
+from fulcrum.serving.bundle.config import ServingConfig
 
 Columns = dict[str, pl.DataType]
 
@@ -40,7 +42,8 @@ class EventStore:
         text = {name: pl.String() for name in event_key if name not in columns}
         self.columns: Columns = {**columns, **text}
         """Columns that an event must carry; a key column that no feature reads is text."""
-        self._past = list(columns)
+        self.past_columns = dict(columns)
+        """Those of them that the models read."""
         self._keys = [key for key in dict.fromkeys(keys) if key in columns]
         self._complete = len(self._keys) == len(set(keys))
         self._path = path
@@ -96,7 +99,7 @@ class EventStore:
         """Every event that shares a key with one of the rows.
 
         All events when a key is not a column of the events themselves but derived or joined."""
-        query = f"SELECT {', '.join(self._quoted(self._past))} FROM events"
+        query = f"SELECT {', '.join(self._quoted(self.past_columns))} FROM events"
         values: list[str] = []
         if self._complete:
             found = " UNION ".join(
@@ -108,7 +111,7 @@ class EventStore:
             values = [json.dumps(wanted[key].unique().to_list()) for key in self._keys]
         with self._working():
             found_rows = self._connection.execute(query, values).fetchall()
-        return _decode(found_rows, {name: self.columns[name] for name in self._past}).lazy()
+        return _decode(found_rows, self.past_columns).lazy()
 
     def _create(self) -> None:
         made_for = json.dumps(
@@ -153,7 +156,7 @@ class EventStore:
         )
         return max(cursor.rowcount, 0)
 
-    def _quoted(self, names: Sequence[str] | None = None) -> list[str]:
+    def _quoted(self, names: Iterable[str] | None = None) -> list[str]:
         return ['"' + name.replace('"', '""') + '"' for name in names or self.columns]
 
     @contextmanager
@@ -178,6 +181,15 @@ class EventStore:
             raise ResourceError(f"event store {self._path or 'in memory'}: {error}") from error
         except sqlite3.DatabaseError as error:
             raise StateError(f"{self._path}: not an event store ({error})") from error
+
+
+def open_store(
+    states: Sequence[FeatureState], limits: ServingConfig, path: Path | None
+) -> EventStore | None:
+    """A store of what the models remember, when one looks back."""
+    columns = {name: dtype for state in states for name, dtype in state.past_columns.items()}
+    keys = [f.key for state in states for f in state.spec.looking_back.values()]
+    return EventStore(path, columns, keys, limits.event_key) if columns else None
 
 
 def _encode(frame: pl.DataFrame) -> pl.DataFrame:

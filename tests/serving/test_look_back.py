@@ -14,9 +14,7 @@ from fulcrum.features.kinds.numeric import NumericConfig
 from fulcrum.features.kinds.recall import PREFIX, RecallKind
 from fulcrum.features.past.events import TIME, Standing
 from fulcrum.features.transform.fit import fit
-from fulcrum.serving.http.app import Service
-from fulcrum.serving.scoring.scorer import Scorer
-from fulcrum.serving.service import _open_store
+from fulcrum.serving.http.model_service import ModelService
 from tests.serving.conftest import make_log
 from tests.serving.scoring.test_scorer import difference
 from tests.serving.test_service import as_events, as_rows
@@ -50,8 +48,7 @@ def test_a_kind_that_serving_never_heard_of_is_answered_online_as_offline(bundle
     assert [n for n, f in others.items() if getattr(f, "key", None) == "video_id"] == ["rate"]
     state = fit(log.lazy(), log.lazy(), spec.model_copy(update={"features": others}))
     assert state.layout.inputs == bundle.state.layout.inputs
-    scorer = Scorer(replace(bundle, state=state), "cpu")
-    service = Service(scorer, _open_store([state], bundle.serving, None), "small", "3")
+    service = ModelService(replace(bundle, state=state), "small", "3", "cpu")
     service.open()
 
     past = make_log(300, seed=11).unique(list(state.past_columns), maintain_order=True)
@@ -61,8 +58,8 @@ def test_a_kind_that_serving_never_heard_of_is_answered_online_as_offline(bundle
         "ignored": 0,
     }
     for batch in (rows, rows[:1]):
-        offline = scorer.score(batch, past.lazy())
+        offline = service.scorer.score(batch, past.lazy())
         answer = service.score(json.dumps({"rows": as_rows(batch)}).encode())
         assert difference(offline, pl.DataFrame(answer["scores"])) < 1e-5
     of_the_user = past.filter(pl.col("user_id") == rows["user_id"][0])
-    assert difference(offline, scorer.score(rows[:1], of_the_user.lazy())) > 1e-3
+    assert difference(offline, service.scorer.score(rows[:1], of_the_user.lazy())) > 1e-3

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fulcrum.features.errors import ResourceError
-from fulcrum.serving.http.app import Service, app
+from fulcrum.serving.http.app import app
+from fulcrum.serving.http.model_service import ModelService
 from fulcrum.serving.scoring.scorer import Scorer
 from fulcrum.serving.service import serve
 from tests.serving.conftest import OUTCOMES, make_log
@@ -25,12 +26,14 @@ from tests.serving.scoring.test_scorer import SCORES, difference
 
 SERVE = """
 import sys
+from functools import partial
 from pathlib import Path
 from fulcrum.serving.bundle.bundle import Bundle
+from fulcrum.serving.http.model_service import ModelService
 from fulcrum.serving.service import serve
 folder, port, store, *history = sys.argv[1:]
-serve(Bundle.load(Path(folder)), name="small", version="3", port=int(port),
-      store=Path(store) if store else None, history=history or None, device="cpu")
+bundle, file = Bundle.load(Path(folder)), Path(store) if store else None
+serve(partial(ModelService, bundle, "small", "3", "cpu", file), port=int(port), history=history)
 """
 
 
@@ -70,13 +73,16 @@ def free_port():
         return found.getsockname()[1]
 
 
-@contextmanager
 def serving(bundle, store="", history=()):
     port = free_port()
+    return running(SERVE, bundle.folder, port, store, *history, port=port)
+
+
+@contextmanager
+def running(script, *arguments, port):
+    """A client of a script in its own process, once that is ready."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(bundle.folder), str(port), str(store), *history],
-        stderr=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-c", script, *map(str, arguments)], stderr=subprocess.PIPE, text=True
     )
     try:
         client = Client(port)
@@ -341,13 +347,13 @@ def test_a_signal_lets_open_requests_finish(bundle, log):
         assert client.process.stderr.read() == ""
 
 
-def test_a_port_in_use_is_said_before_anything_loads(bundle):
+def test_a_port_in_use_is_said_before_anything_loads():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ResourceError, match=rf"127.0.0.1:{port}: the port is in use"):
-            serve(bundle, name="small", version="1", port=port)
+            serve(pytest.fail, port=port)
     with pytest.raises(ResourceError, match=r"no\.such\.host:80"):
-        serve(bundle, name="small", version="1", host="no.such.host", port=80)
+        serve(pytest.fail, host="no.such.host", port=80)
 
 
 def test_a_history_that_breaks_stops_the_service(bundle, log, tmp_path):
@@ -368,7 +374,7 @@ def test_a_history_that_breaks_stops_the_service(bundle, log, tmp_path):
 
 
 def test_nothing_is_scored_before_the_service_is_ready(bundle):
-    service = Service(Scorer(bundle, "cpu", 8), None, "small", "1")
+    service = ModelService(bundle, "small", "1", "cpu")
 
     async def visit():
         transport = httpx.ASGITransport(app(service))
@@ -381,7 +387,11 @@ def test_nothing_is_scored_before_the_service_is_ready(bundle):
             service.open()
             assert (await client.get("/v2/health/ready")).status_code == 200
             assert (await client.post("/score", json={"rows": [ROW]})).status_code == 200
-            assert (await client.post("/events", json={"events": []})).status_code == 422
+            assert (await client.post("/events", json={"events": []})).status_code == 200
+            service.store = None  # as where the model does not look back
+            refused = await client.post("/events", json={"events": []})
+            assert refused.status_code == 422
+            assert refused.json()["error"] == "events: this model does not look at past events"
 
     anyio.run(visit)
 

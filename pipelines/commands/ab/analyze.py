@@ -3,21 +3,12 @@ from typing import Annotated
 
 import typer
 
-from fulcrum.pipelines.commands.options import STORE, Set, Tracking
+from fulcrum.pipelines.commands.options import STORE, ExperimentFile, Logs, Set, Tracking
 
 
 def analyze(
-    logs: Annotated[
-        list[str],
-        typer.Argument(
-            help="Parquet or CSV files, a folder, a glob, or the folder of `fulcrum serve --log`.",
-            metavar="LOGS...",
-            show_default=False,
-        ),
-    ],
-    experiment: Annotated[
-        Path, typer.Option(help="The experiment's YAML file.", show_default=False)
-    ],
+    logs: Logs,
+    experiment: ExperimentFile,
     overrides: Set,
     output: Annotated[
         Path | None,

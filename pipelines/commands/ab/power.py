@@ -1,23 +1,13 @@
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fulcrum.pipelines.commands.options import Set
+from fulcrum.pipelines.commands.options import ExperimentFile, Logs, Set
 
 
 def power(
-    logs: Annotated[
-        list[str],
-        typer.Argument(
-            help="Parquet or CSV files, a folder, a glob, or the folder of `fulcrum serve --log`.",
-            metavar="LOGS...",
-            show_default=False,
-        ),
-    ],
-    experiment: Annotated[
-        Path, typer.Option(help="The experiment's YAML file.", show_default=False)
-    ],
+    logs: Logs,
+    experiment: ExperimentFile,
     effect: Annotated[float, typer.Option(help="Difference to find, in each metric's own unit.")],
     overrides: Set,
     relative: Annotated[

@@ -23,7 +23,7 @@ from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.transform.transform import encode as encode_plan
 from fulcrum.features.transform.transform import gather
 from fulcrum.serving.bundle.config import ServingConfig
-from fulcrum.serving.service import _open_store
+from fulcrum.serving.http.event_store import open_store
 from tests.features import logs
 from tests.features.logs import Event
 from tests.features.specs import encode, make_spec
@@ -99,7 +99,8 @@ class KindContract:
 
     def inputs(self, state: FeatureState) -> list[str]:
         """Names of the feature's inputs, which the layout has, too."""
-        of = self.config().inputs(self.name, state.learned[self.name], state.spec.features)
+        encoders = state.spec.encoders
+        of = encoders[self.name].inputs(self.name, state.learned[self.name], encoders)
         assert set(of) <= set(state.layout.inputs)
         return [source.name for source in of]
 
@@ -133,7 +134,8 @@ class KindContract:
     @given(train=rows(), log=rows(last=LAST + 4))
     def test_what_is_missing_is_null_empty_or_0(self, train: Log, log: Log) -> None:
         state = self.fit(train)
-        missing = self.config().missing(self.name, state.schema(self.name)).alias("missing")
+        encoder = self.config().encoder(self.name)
+        missing = encoder.missing(self.name, state.schema(self.name)).alias("missing")
         past = gather(frame(log).lazy(), state)
         encoded = encode_plan(frame(log).lazy(), state, past, extra=[missing]).collect()
         assert encoded["missing"].to_list() == [self.absent(row, log) for row in log]
@@ -205,7 +207,7 @@ class LookBackContract(KindContract):
         """The service's own store, loaded from the log as `--history` is, asked row by row."""
         state = self.fit(train)
         offline = encode(frame(log), state, frame(log))
-        store = _open_store([state], ServingConfig(), None)
+        store = open_store([state], ServingConfig(), None)
         assert store is not None
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "log.parquet"

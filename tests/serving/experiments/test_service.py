@@ -4,7 +4,9 @@ import errno
 import json
 import logging
 import os
-from contextlib import contextmanager
+import signal
+import time
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -14,21 +16,40 @@ import pytest
 
 from fulcrum.features.errors import ConfigError, ModelError
 from fulcrum.serving.bundle.bundle import write_bundle
-from fulcrum.serving.experiments.arm_models import ArmModels
 from fulcrum.serving.experiments.assignment import assign, instance, unit_texts
-from fulcrum.serving.experiments.exposure_log import ExposureLog, read_assignments, read_log
-from fulcrum.serving.experiments.service import ExperimentService, logged_columns
-from fulcrum.serving.http.app import routes
-from fulcrum.serving.http.event_store import EventStore
+from fulcrum.serving.experiments.exposure_log import read_assignments, read_log
+from fulcrum.serving.experiments.service import ExperimentService
+from fulcrum.serving.http.app import app
 from fulcrum.serving.scoring.scorer import Scorer
-from fulcrum.serving.service import serve_experiment
 from tests.serving.conftest import make_log
 from tests.serving.scoring.test_scorer import SCORES, difference
 from tests.serving.small_experiments import Shelf, Visitor, experiment
-from tests.serving.test_service import as_events, as_rows
+from tests.serving.test_service import as_events, as_rows, free_port, running
 
 CHAMPION, CHALLENGER = "models:/small@champion", "models:/small@challenger"
 ROW = as_rows(make_log(1, seed=9))[0]
+SERVE = """
+import sys
+from functools import partial
+from pathlib import Path
+from fulcrum.serving import service
+from fulcrum.serving.bundle.bundle import Bundle
+from fulcrum.serving.experiments.service import ExperimentService
+from tests.serving.small_experiments import Shelf, experiment
+folder, port, log, alias = sys.argv[1:]
+
+class Registry(Shelf):
+    def version(self, uri):
+        self.put(uri, Bundle.load(Path(folder)), Path(alias).read_text())
+        return super().version(uri)
+
+service.FOLLOW_SECONDS = 0.1
+registry, config = Registry(), experiment()
+for model in ("champion", "challenger"):
+    registry.version(f"models:/small@{model}")
+load = partial(ExperimentService, config, registry, Path(log), "cpu")
+service.serve(load, port=int(port))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,17 +85,11 @@ def shelf(bundle, second):
 
 @contextmanager
 def visiting(folder, config, shelf):
-    models = ArmModels(config, shelf, "cpu", 8)
-    log = ExposureLog(folder, config, logged_columns(models, config))
-    state = models.control.scorer.state
-    store = EventStore(None, models.past_columns, ["user_id", "video_id"])
-    service = ExperimentService(config, config.unit, models, log, store)
-    assert state.past_columns
-    service.open()
-    client = Visitor(routes(service)[0])
-    client.models, client.folder = models, folder
-    yield client
-    log.close()
+    with closing(ExperimentService(config, shelf, folder, "cpu")) as service:
+        service.open()
+        client = Visitor(app(service))
+        client.service, client.folder = service, folder
+        yield client
 
 
 @pytest.fixture
@@ -237,13 +252,13 @@ def test_an_alias_that_moves_is_followed_and_the_log_says_when(client, shelf, bu
     rows = [{**ROW, "user_id": users[arm]} for arm in ("control", "treatment")]
     client.post("/score", json={"rows": rows})
     shelf.put(CHALLENGER, bundle, "8")
-    client.models.follow()
+    client.service.follow()
     answer = client.post("/score", json={"rows": rows}).json()
     assert [row["version"] for row in answer["scores"]] == ["3", "8"]
     logged = read_log(client.folder).collect()
     assert logged["version"].to_list() == ["3", "7", "3", "8"]
     loads = shelf.loads
-    client.models.follow()
+    client.service.follow()
     assert shelf.loads == loads
 
 
@@ -256,8 +271,8 @@ def test_a_version_that_needs_other_columns_is_not_taken_over(client, shelf, bun
 
     shelf.put(CHALLENGER, replace(bundle, state=Other()), "9")
     with caplog.at_level(logging.WARNING):
-        client.models.follow()
-        client.models.follow()
+        client.service.follow()
+        client.service.follow()
     [said] = caplog.messages
     assert f"{CHALLENGER} stays at version 7" in said
     assert "version 9 has `age`, which is new or of another type" in said
@@ -404,13 +419,31 @@ def test_a_full_disk_is_a_503_and_loses_nothing(client, monkeypatch):
 def test_what_cannot_be_served_is_said_at_once(tmp_path, shelf):
     arms = {"control": {"share": 0.5, "models": CHAMPION}, "treatment": {"share": 0.5}}
     with pytest.raises(ConfigError, match=r"arms\.treatment\.models: an arm needs a model"):
-        ArmModels(experiment(arms=arms), shelf, "cpu")
+        ExperimentService(experiment(arms=arms), shelf, tmp_path / "log", "cpu")
     arms["treatment"]["models"] = "models:/small@chalenger"
     with pytest.raises(ModelError, match=r"arms\.treatment\.models: models:/small@chalenger: no"):
-        ArmModels(experiment(arms=arms), shelf, "cpu")
+        ExperimentService(experiment(arms=arms), shelf, tmp_path / "log", "cpu")
     with pytest.raises(ConfigError, match="unit: serving needs the column"):
-        serve_experiment(experiment(unit=None), shelf, tmp_path / "log")
+        ExperimentService(experiment(unit=None), shelf, tmp_path / "log")
     assert not (tmp_path / "log").exists()
+
+
+def test_a_process_follows_aliases_and_leaves_a_whole_log(bundle, tmp_path):
+    (tmp_path / "alias").write_text("1")
+    port = free_port()
+    arguments = (bundle.folder, port, tmp_path / "log", tmp_path / "alias")
+    with running(SERVE, *arguments, port=port) as client:
+        versions = ["1"]
+        (tmp_path / "alias").write_text("2")
+        deadline = time.monotonic() + 30
+        while versions[-1] == "1" and time.monotonic() < deadline:
+            [answer] = client.post("/score", {"rows": [ROW]})[1]["scores"]
+            versions.append(answer["version"])
+        client.process.send_signal(signal.SIGTERM)
+        assert client.process.wait(30) == 0
+    assert versions[-1] == "2"
+    assert list((tmp_path / "log" / "journal").iterdir()) == []
+    assert read_log(tmp_path / "log").collect()["version"].to_list() == versions[1:]
 
 
 def test_units_are_the_text_that_features_make_of_them():

@@ -1,0 +1,123 @@
+"""What every online service is: models asked over HTTP, with the events that they look back at."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from fulcrum.serving.bundle.config import ServingConfig
+from fulcrum.serving.http.body import RequestError, decode_object
+from fulcrum.serving.http.event_store import open_store
+from fulcrum.serving.http.metrics import Metrics
+from fulcrum.serving.scoring.json_rows import Columns, parse_rows
+from fulcrum.serving.scoring.scorer import Scorer
+
+ROWS_PER_CALL = 64
+"""Rows per call of the graph; a request of one row pays for so many."""
+
+Work = Callable[[bytes], dict[str, Any]]
+
+
+class Service(ABC):
+    """Loaded when it is made, and answers between `open` and `close`. Safe to call from several
+    threads."""
+
+    metrics: Metrics
+
+    def __init__(self, title: str, version: str, limits: ServingConfig, store: Path | None) -> None:
+        """For a subclass that has its scorers and metrics; `store` is the file of the events.
+        Raises what `EventStore` does."""
+        self.title = title
+        self.version = version
+        self.limits = limits
+        self.store = open_store([scorer.state for scorer in self.scorers], limits, store)
+        """There exactly when a model looks back."""
+        self.ready = False
+
+    @property
+    @abstractmethod
+    def scorers(self) -> Sequence[Scorer]:
+        """Those that answer at present."""
+
+    @abstractmethod
+    def score(self, body: bytes) -> dict[str, Any]:
+        """Answer `POST /score`: `{"rows": [...], "events": [...]}`; `events`, when there, stand in
+        for the stored ones."""
+
+    @property
+    def posts(self) -> Mapping[str, Work]:
+        """What answers the body of a POST, by route."""
+        return {"/score": self.score, "/events": self.add_events}
+
+    def open(self) -> None:
+        """Warm up; answers are given from here on."""
+        for scorer in self.scorers:
+            scorer.warm_up()
+        self.ready = True
+        self.metrics.ready.set(1)
+
+    def follow(self) -> None:
+        """Take over newer versions of the models, for a service that does."""
+        return
+
+    def close(self) -> None:
+        """Let the files go, once the last request is answered."""
+        if self.store is not None:
+            self.store.close()
+
+    def add_events(self, body: bytes) -> dict[str, Any]:
+        """Answer `POST /events`: `{"events": [...]}`; those already stored are ignored."""
+        if self.store is None:
+            models = "this model does" if len(self.scorers) == 1 else "these models do"
+            raise RequestError(422, f"events: {models} not look at past events")
+        events = parse_rows(decode_object(body).get("events"), self.store.columns, "events")
+        added = self.store.append(events)
+        self.metrics.events.inc(added)
+        return {"added": added, "ignored": events.height - added}
+
+    def unknown(self) -> Counter[str]:
+        """Ids that the vocabularies of the present models did not hold, by feature."""
+        counts: Counter[str] = Counter()
+        for scorer in self.scorers:
+            counts.update(dict(scorer.unknown))
+        return counts
+
+    def limit(self, what: str, count: int) -> None:
+        """Raises RequestError 422 when one request has too many."""
+        if count > self.limits.max_rows:
+            raise RequestError(
+                422, f"{what}: {count} in one request, at most {self.limits.max_rows} allowed"
+            )
+
+    def parse(
+        self, request: Mapping[str, Any], columns: Columns
+    ) -> tuple[pl.DataFrame, pl.LazyFrame | None]:
+        """The rows, and the events that stand in for the stored ones, where the request has any."""
+        rows = parse_rows(request.get("rows"), columns)
+        self.limit("rows", rows.height)
+        if self.store is None or request.get("events") is None:
+            return rows, None
+        return rows, parse_rows(request["events"], self.store.past_columns, "events").lazy()
+
+    def predict(
+        self, scorer: Scorer, rows: pl.DataFrame, past: pl.LazyFrame | None
+    ) -> pl.DataFrame:
+        """Scores after `past`, or after the stored events without it; null where a number is not
+        finite."""
+        if past is None and self.store is not None and scorer.state.past_columns:
+            past = self.store.past_of(rows)
+        scores = scorer.predict(rows, past)
+        return scores.select(pl.when(pl.col(n).is_finite()).then(n) for n in scores.columns)
+
+
+def with_keys(
+    answers: pl.DataFrame, rows: Iterable[Mapping[str, Any]], keys: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The answers as JSON, each with the keys of its row just as they were sent."""
+    return [
+        {key: row.get(key) for key in keys} | answer
+        for row, answer in zip(rows, answers.to_dicts(), strict=True)
+    ]
