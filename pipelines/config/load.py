@@ -22,7 +22,7 @@ from fulcrum.features.config import Config
 from fulcrum.features.errors import ConfigError, nearest
 from fulcrum.features.spec import Problem
 from fulcrum.pipelines.config import annotations, rules
-from fulcrum.pipelines.config.messages import dotted, from_pydantic
+from fulcrum.pipelines.config.messages import dotted, from_pydantic, right_key
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.config.yaml_text import Document, Path, dump, parse
 
@@ -179,7 +179,7 @@ def _unknown(kind: type[Config], path: tuple[str, ...], data: Any) -> str | None
                     f"{{{choices[0]}: ..., {key}: ...}}"
                 )
             namesakes = [dotted(p) for p in annotations.paths(kind, whole) if p[-1] == path[-1]]
-            return f"unknown key `{key}`" + (nearest(key, choices) or _suggest(namesakes))
+            return f"unknown key `{key}`" + (right_key(key, choices) or _suggest(namesakes))
         if named is not None and not last and key not in choices:
             return f"there is no `{dotted(path[: depth + 1])}`{nearest(key, choices)}"
         annotation = annotations.below(annotation, data, key)

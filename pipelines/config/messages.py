@@ -8,6 +8,7 @@ from pydantic_core import ErrorDetails
 from fulcrum.features.errors import nearest
 from fulcrum.features.spec import Problem
 from fulcrum.pipelines.config import annotations
+from fulcrum.pipelines.config.run import RENAMED
 from fulcrum.pipelines.config.yaml_text import Path, dump
 
 EXPECTED = {
@@ -40,6 +41,14 @@ def dotted(path: Path) -> str:
     return ".".join(map(str, path))
 
 
+def right_key(key: str, keys: Sequence[str]) -> str:
+    """What an unknown key is called now, or the nearest of the keys there are, for the end of a
+    message; nothing when there is neither."""
+    if RENAMED.get(key) in keys:
+        return f"; it is called `{RENAMED[key]}` now"
+    return nearest(key, keys)
+
+
 def from_pydantic(errors: Sequence[ErrorDetails], annotation: Any, data: Any) -> list[Problem]:
     """One problem a path: the members of a union that a value fits none of are told together."""
     messages: dict[Path, list[str]] = {}
@@ -60,9 +69,8 @@ def _message(error: ErrorDetails, path: Path, holder: Any, inside: Any, annotati
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
         keys = annotations.keys(holder, inside)
-        return (
-            f"unknown key{nearest(str(path[-1]), keys) or f'; the keys here are {_listing(keys)}'}"
-        )
+        hint = right_key(str(path[-1]), keys) or f"; the keys here are {_listing(keys)}"
+        return f"unknown key{hint}"
     if kind == "missing":
         model = annotations.chosen(holder, inside)
         about = model.model_fields[str(path[-1])].description if model else None

@@ -22,7 +22,7 @@ def problems(config: RunConfig) -> list[Problem]:
         *_model(config),
         *_chain(config),
         *_weighting(config),
-        *_weighting_by(config),
+        *_experiment_design(config),
         *_pretrain(config),
         *_early_stopping(config),
     ]
@@ -59,10 +59,10 @@ def _weighting(config: RunConfig) -> Iterator[Problem]:
         yield Problem(("weighting", *path), message)
 
 
-def _weighting_by(config: RunConfig) -> Iterator[Problem]:
-    if config.weighting_by is not None:
-        for path, message in config.weighting_by.problems(spec(config)):
-            yield Problem(("weighting_by", *path), message)
+def _experiment_design(config: RunConfig) -> Iterator[Problem]:
+    if config.experiment_design is not None:
+        for path, message in config.experiment_design.problems(spec(config)):
+            yield Problem(("experiment_design", *path), message)
 
 
 def _pretrain(config: RunConfig) -> Iterator[Problem]:

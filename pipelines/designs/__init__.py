@@ -1,5 +1,5 @@
 """The designs of an A/B test's training data: the dictionary is the list of what
-`weighting_by.design` may name."""
+`experiment_design.design` may name."""
 
 from typing import TYPE_CHECKING
 

@@ -67,6 +67,6 @@ class DesignConfig(Config):
         raise NotImplementedError
 
     def problems(self, spec: FeatureSpec) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """Path below `weighting_by` and message of whatever does not fit the run."""
+        """Path below `experiment_design` and message of whatever does not fit the run."""
         if spec.data.arms is None:
             yield (), "needs `data.arms`, the columns of the log that say whose row it is"

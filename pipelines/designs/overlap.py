@@ -35,7 +35,8 @@ def check(
     guilty = [f"`{name}`" for name in config.features if parts(name)]
     by = f"{listed(guilty)} alone" if len(guilty) == 1 else listed(guilty) or "features together"
     raise DataError(
-        f"weighting_by: the arms overlap nowhere: {1 - found.overlap:.1%} of the rows tell their "
-        f"arm for certain, kept apart by {by}. Weights would be those of `design: splitting`: use "
-        "that, or leave out of `propensity.features` what does not change the outcome"
+        f"experiment_design: the arms overlap nowhere: {1 - found.overlap:.1%} of the rows tell "
+        f"their arm for certain, kept apart by {by}. Weights would be those of `design: "
+        "splitting`: use that, or leave out of `propensity.features` what does not change the "
+        "outcome"
     )

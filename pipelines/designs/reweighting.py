@@ -82,7 +82,7 @@ def _build(
     trained = (given * weights[:, names.index(design.arm)]).astype(np.float32)
     if not trained[training].any():
         raise DataError(
-            f"weighting_by: `{design.design}` leaves no row of the training split a weight"
+            f"experiment_design: `{design.design}` leaves no row of the training split a weight"
             + (": none lies before the test" if design.design == "snapshot" else "")
         )
     added = pl.DataFrame(
@@ -111,9 +111,9 @@ def _arms(column: pl.Series, trained: str) -> tuple[tuple[str, ...], np.ndarray]
     names = tuple(sorted(column.drop_nulls().unique().to_list()))
     if trained not in names:
         hint = nearest(trained, names) or f"; expected one of {', '.join(names) or 'none'}"
-        raise DataError(f"weighting_by.arm: no row of the log is of arm `{trained}`{hint}")
+        raise DataError(f"experiment_design.arm: no row of the log is of arm `{trained}`{hint}")
     if len(names) < 2:
-        raise DataError(f"weighting_by: the prepared rows are all of arm `{names[0]}`")
+        raise DataError(f"experiment_design: the prepared rows are all of arm `{names[0]}`")
     place = {name: number for number, name in enumerate(names)}
     return names, column.replace_strict(place, default=BEFORE, return_dtype=pl.Int64).to_numpy()
 

@@ -16,7 +16,7 @@ NORMS = (StackedBatchNorm, nn.modules.batchnorm._BatchNorm)
 def cautions(config: RunConfig, dataset: PreparedDataset) -> list[str]:
     """Sentences, each beginning with `Warning: `; none for a run without arms, or one that is meant
     to learn the law of all of them."""
-    design, arms = config.weighting_by, config.data.arms
+    design, arms = config.experiment_design, config.data.arms
     if design is None or arms is None or design.pooled:
         return []
     found = []

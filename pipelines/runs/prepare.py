@@ -32,11 +32,11 @@ def prepare_dataset(config: RunConfig, console: Console) -> PreparedDataset:
             bar.update(shown, description=f"prepare: {what}", completed=done, total=total)
 
         dataset = prepare(config, Path(config.workspace), told)
-        if config.weighting_by is not None:
+        if config.experiment_design is not None:
             from fulcrum.pipelines.designs.reweighting import reweight
 
-            dataset = reweight(dataset, config.weighting_by, Path(config.workspace), told)
+            dataset = reweight(dataset, config.experiment_design, Path(config.workspace), told)
     logger.info("prepared data set %s%s", dataset.folder, "" if steps else " (as it was)")
-    if config.weighting_by is not None:
+    if config.experiment_design is not None:
         propensity_report.tell(dataset.folder / propensity_report.FOLDER)
     return dataset

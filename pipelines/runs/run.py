@@ -84,7 +84,7 @@ def start(config: RunConfig, options: Options) -> Outcome:
     logger.info("run %s (%s)", config.name, run_id)
     with MlflowTracker(uri, run_id) as tracker, _kept(folder, tracker):
         _describe(config, dataset, folder, tracker)
-        if config.weighting_by is not None:
+        if config.experiment_design is not None:
             _describe_weights(config, dataset, tracker)
         return _carry_out(config, dataset, folder, tracker, options)
 
@@ -136,7 +136,7 @@ def _carry_out(
     return _outcome(config, dataset, split, models, health, model)
 
 
-LOGGED = {"model", "weighting", "weighting_by", "regulariser", "train"}
+LOGGED = {"model", "weighting", "experiment_design", "regulariser", "train"}
 """Parts of the config that become the run's parameters."""
 
 

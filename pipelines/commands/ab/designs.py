@@ -14,8 +14,8 @@ def designs(
 ) -> None:
     """Train every arm's model under several designs, and say whether it matters.
 
-    CONFIG is a run with `weighting_by`, as for `fulcrum train`; whichever arm it names, all are
-    trained. Nothing is exported or registered.
+    CONFIG is a run with `experiment_design`, as for `fulcrum train`; whichever arm it names, all
+    are trained. Nothing is exported or registered.
     """
     from fulcrum.pipelines.config.load import load
 

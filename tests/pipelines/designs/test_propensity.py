@@ -223,7 +223,7 @@ def dataset(tmp_path_factory):
         price=pl.when(pl.col("row") % 7 > 0).then("price"),
     )
     log.write_parquet(folder / "log.parquet")
-    config = run(folder, weighting_by=None)
+    config = run(folder, experiment_design=None)
     features = {
         "item": {"kind": "categorical"},
         "price": {"kind": "numeric", "transform": "raw"},

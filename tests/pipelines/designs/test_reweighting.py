@@ -35,8 +35,8 @@ def folder(tmp_path_factory):
     return folder
 
 
-def prepared(folder, weighting_by=None, **changes):
-    return prepare_dataset(run(folder, weighting_by=weighting_by, **changes), CONSOLE)
+def prepared(folder, experiment_design=None, **changes):
+    return prepare_dataset(run(folder, experiment_design=experiment_design, **changes), CONSOLE)
 
 
 def rows(dataset, *splits):
@@ -182,7 +182,7 @@ def test_the_report_tells_sizes_means_and_how_far_the_arms_differ(weighted):
 
 
 def test_held_out_metrics_and_the_constant_predictor_weigh_rows(folder, weighted, tmp_path):
-    config = run(folder, weighting_by=WEIGHTED)
+    config = run(folder, experiment_design=WEIGHTED)
     result = train(config, weighted, tmp_path / "checkpoints")
     scored = evaluate(config, weighted, result.checkpoint, "valid")
     assert scored.weight.tolist() == rows(weighted, "valid")["row.weight"].to_list()
@@ -193,10 +193,10 @@ def test_held_out_metrics_and_the_constant_predictor_weigh_rows(folder, weighted
     assert constant(weighted, scored).scores[0, 0] == pytest.approx(rate)
 
 
-def trained(folder, weighting_by, target):
+def trained(folder, experiment_design, target):
     """The weights that a design leaves, without early stopping: all steps count."""
     settings = {"epochs": 1, "batch_size": 64, "precision": "fp32", "early_stopping": None}
-    config = run(folder, weighting_by=weighting_by, train=settings)
+    config = run(folder, experiment_design=experiment_design, train=settings)
     result = train(config, prepare_dataset(config, CONSOLE), target)
     return load_weights(result.checkpoint)
 
@@ -237,5 +237,5 @@ def test_arms_that_share_nothing_train_as_splitting_to_the_bit(folder, tmp_path,
 
 
 def test_without_a_design_nothing_is_reweighted(folder):
-    config = run(folder, weighting_by=None)
+    config = run(folder, experiment_design=None)
     assert prepared(folder).fingerprint == prepare(config, folder / "work").fingerprint

@@ -98,7 +98,7 @@ def document(folder: Path, **changes: Any) -> dict[str, Any]:
             "watch": {"kind": "regression", "label": "watch", "transform": "log1p"},
         },
         "model": {"architecture": "shared_bottom", "hidden": [8], "tower": [4], "embedding_dim": 4},
-        "weighting_by": {
+        "experiment_design": {
             "arm": "treatment",
             "propensity": {"features": ["item", "price"], "kind": "logistic"},
         },
