@@ -92,7 +92,7 @@ def fit(
     units: np.ndarray,
     config: PropensityConfig,
     seed: int | None = None,
-    told: Callable[[int, int], None] = lambda done, folds: None,
+    progress: Callable[[int, int], None] = lambda number, folds: None,
 ) -> Propensity:
     """Judge every row of a test by a model that has seen no row of its unit.
 
@@ -101,7 +101,7 @@ def fit(
         arms: `(n,)` names.
         units: `(n,)` who was randomised; all rows of one are in one arm.
         seed: in place of `config.seed`.
-        told: hears how many folds are judged, and of how many.
+        progress: told how many folds are judged, and of how many.
 
     Raises DataError for fewer than two arms, a unit in several arms, and too few units.
     """
@@ -115,7 +115,7 @@ def fit(
         held, rest = fold == number, fold != number
         models = calibrated(inputs[rest], arm[rest], unit[rest], config, seed)
         chance[held] = np.mean([model.predict_proba(inputs[held]) for model in models], 0)
-        told(number + 1, config.folds)
+        progress(number + 1, config.folds)
     chance /= chance.sum(1, keepdims=True)
     area = _area(chance[:, 1], arm, unit, seed) if len(names) == 2 else (None, None, None)
     return Propensity(tuple(map(str, names)), chance, arm, *area)

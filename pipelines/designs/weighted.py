@@ -8,7 +8,7 @@ import numpy as np
 from fulcrum.features.errors import nearest
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig
-from fulcrum.pipelines.designs.base import DesignConfig, Logged
+from fulcrum.pipelines.designs.base import DesignConfig, LoggedRows
 from fulcrum.pipelines.designs.identifying_features import telling
 
 
@@ -25,7 +25,7 @@ class WeightedConfig(DesignConfig):
     def asks(self) -> PropensityConfig:
         return self.propensity
 
-    def weights(self, rows: Logged) -> np.ndarray:
+    def weights(self, rows: LoggedRows) -> np.ndarray:
         assert rows.chance is not None
         weights = np.ones((len(rows.arm), len(rows.names)))
         weights[rows.test] = rows.chance / rows.shares

@@ -25,7 +25,7 @@ from fulcrum.pipelines.config.load import fingerprint, load, to_yaml
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.console.progress import for_console
 from fulcrum.pipelines.console.terminal import LOG, as_text, log_file
-from fulcrum.pipelines.designs import report as propensity_report
+from fulcrum.pipelines.designs.reweighting import WeightedDataset
 from fulcrum.pipelines.quality.alarms import ALARMS, warnings
 from fulcrum.pipelines.quality.experts import Health
 from fulcrum.pipelines.quality.metrics import Metrics, Predictions, measure
@@ -84,7 +84,7 @@ def start(config: RunConfig, options: Options) -> Outcome:
     logger.info("run %s (%s)", config.name, run_id)
     with MlflowTracker(uri, run_id) as tracker, _kept(folder, tracker):
         _describe(config, dataset, folder, tracker)
-        if config.experiment_design is not None:
+        if isinstance(dataset, WeightedDataset):
             _describe_weights(config, dataset, tracker)
         return _carry_out(config, dataset, folder, tracker, options)
 
@@ -239,20 +239,16 @@ def _describe(
     )
 
 
-def _describe_weights(config: RunConfig, dataset: PreparedDataset, tracker: MlflowTracker) -> None:
+def _describe_weights(config: RunConfig, dataset: WeightedDataset, tracker: MlflowTracker) -> None:
     """The design of an A/B test: its weights in numbers, words and pictures, and what leaks."""
-    report = dataset.folder / propensity_report.FOLDER
-    warned = cautions(config, dataset)
-    for line in warned:
+    report, leaks = dataset.report, cautions(config, dataset)
+    for line in leaks:
         logger.warning("%s", line)
-    tracker.log_metrics(propensity_report.metrics(propensity_report.read(report)), 0)
-    words = (report / propensity_report.WORDS).read_text(encoding="utf-8")
-    tracker.log_text(
-        "\n".join([words.rstrip(), *warned]), f"{report.name}/{propensity_report.WORDS}"
-    )
-    for path in sorted(report.iterdir()):
-        if path.name != propensity_report.WORDS:
-            tracker.log_artifact(path, report.name)
+    tracker.log_metrics(report.metrics(), 0)
+    folder = report.folder.name
+    for path in sorted(report.folder.iterdir()):
+        tracker.log_artifact(path, folder)
+    tracker.log_text("\n".join([*report.sentences, *leaks]), f"{folder}/report.txt")
 
 
 def _outcome(
