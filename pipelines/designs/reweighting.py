@@ -58,8 +58,8 @@ def reweight(
     name = fingerprint(dataset, design)
     folder = workspace / "prepared" / name
     if not folder.exists():
-        with staged(folder) as unfinished:
-            _build(dataset, design, name, unfinished, progress)
+        with staged(folder) as staging:
+            _build(dataset, design, name, staging, progress)
     return WeightedDataset.open(folder)
 
 
@@ -82,8 +82,10 @@ def _build(
     propensity = None
     if config is not None:
         propensity = _judge(dataset, config, arm != BEFORE, rows, progress)
-    logged = LoggedRows(names, arm, training, None if propensity is None else propensity.chance)
-    weights = design.weights(logged)
+    logged_rows = LoggedRows(
+        names, arm, training, None if propensity is None else propensity.chance
+    )
+    weights = design.weights(logged_rows)
     base = rows["row.weight"].to_numpy().astype(np.float64)
     weight = (base * weights[:, names.index(design.arm)]).astype(np.float32)
     if not weight[training].any():
@@ -99,7 +101,7 @@ def _build(
     shutil.copy(dataset.folder / "drift.parquet", folder)
     shares = {} if config is None else lonely(dataset, config.features, rows[UNIT])
     units = rows[UNIT].to_numpy()
-    write_report(folder, design, logged, weights, units, propensity, shares)
+    write_report(folder, design, logged_rows, weights, units, propensity, shares)
     types = {column: dump_type(dtype) for column, dtype in weight_columns.schema.items()}
     dataset.manifest.model_copy(
         update={

@@ -9,7 +9,7 @@ from fulcrum.features.errors import nearest
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig
 from fulcrum.pipelines.designs.base import DesignConfig, LoggedRows
-from fulcrum.pipelines.designs.identifying_features import telling
+from fulcrum.pipelines.designs.identifying_features import arm_leak
 
 
 class WeightedConfig(DesignConfig):
@@ -38,5 +38,5 @@ class WeightedConfig(DesignConfig):
             if name not in spec.features:
                 yield path, f"there is no feature `{name}`{nearest(name, spec.features)}"
                 continue
-            if reason := telling(name, spec):
+            if reason := arm_leak(name, spec):
                 yield path, f"`{name}` {reason}: weighted training collapses to splitting"
