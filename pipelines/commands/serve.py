@@ -72,11 +72,11 @@ def serve(
 
     registry = Registry(tracking)
     if model is not None:
-        found = registry.resolve(model)
+        target = registry.resolve(model)
         run(
-            found.bundle,
-            name=found.name,
-            version=found.version,
+            target.bundle,
+            name=target.name,
+            version=target.version,
             host=host,
             port=port,
             history=history,

@@ -42,20 +42,20 @@ def _model(config: RunConfig) -> Iterator[Problem]:
 
 
 def _chain(config: RunConfig) -> Iterator[Problem]:
-    chained = any(task.parent for task in config.tasks.values())
-    if config.model.chain != ESMMConfig() and not chained:
+    parents = any(task.parent for task in config.tasks.values())
+    if config.model.chain != ESMMConfig() and not parents:
         message = "there is no chain: no task is `given` another one; say so in `tasks`"
         yield Problem(("model", "chain"), message)
 
 
 def _weighting(config: RunConfig) -> Iterator[Problem]:
-    declared = Declared(
+    setting = Declared(
         {name: task.kind for name, task in config.tasks.items()},
         chained=[name for name, task in config.tasks.items() if task.parent],
         sessions=config.data.session is not None,
         valid="valid" in config.data.split.names,
     )
-    for path, message in config.weighting.problems(declared):
+    for path, message in config.weighting.problems(setting):
         yield Problem(("weighting", *path), message)
 
 

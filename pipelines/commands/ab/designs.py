@@ -19,13 +19,13 @@ def designs(
     """
     from fulcrum.pipelines.config.load import load
 
-    loaded = load(config, overrides)
+    run = load(config, overrides)
 
     from fulcrum.pipelines.ab.design_study import compare_designs, table
     from fulcrum.pipelines.console import terminal
 
     names = [name.strip() for name in designs.split(",") if name.strip()]
-    study = compare_designs(loaded, names, terminal.messages)
+    study = compare_designs(run, names, terminal.messages)
     terminal.results.print(table(study))
     for sentence in study.sentences:
         terminal.results.print(sentence, markup=False, soft_wrap=True)
