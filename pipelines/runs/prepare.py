@@ -25,12 +25,12 @@ def prepare_dataset(config: RunConfig, console: Console) -> PreparedDataset:
         bar = bars.add_task("prepare", total=None)
         steps: list[str] = []
 
-        def progress(what: str, done: int, total: int) -> None:
+        def progress(what: str, count: int, total: int) -> None:
             if what not in steps:
                 steps.append(what)
                 if not console.is_terminal:
                     logger.info("prepare: %s", what)
-            bars.update(bar, description=f"prepare: {what}", completed=done, total=total)
+            bars.update(bar, description=f"prepare: {what}", completed=count, total=total)
 
         dataset = prepare(config, workspace, progress)
         if config.experiment_design is not None:
