@@ -52,24 +52,24 @@ def _guarded(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Find
 
 
 def _python() -> Iterator[Finding]:
-    found = platform.python_version()
+    release = platform.python_version()
     good = sys.version_info >= (3, 11)
-    yield Finding("Python", "ok" if good else "fail", found, "" if good else "use 3.11 or newer")
+    yield Finding("Python", "ok" if good else "fail", release, "" if good else "use 3.11 or newer")
 
 
 def _triple() -> Iterator[Finding]:
     """Versions first, since a wrong one says more than the import error that it causes."""
     name = "torch, torchrec, fbgemm"
     builds = [b for b in ("fbgemm-gpu", "fbgemm-gpu-cpu") if _version(b)]
-    found = {
+    versions = {
         "torch": _version("torch"),
         "torchrec": _version("torchrec"),
         "fbgemm-gpu": _version(builds[0]) if builds else None,
     }
     wrong = [
-        f"{package} {found[package] or 'missing'}, expected {wanted}"
-        for package, wanted in TRIPLE.items()
-        if (found[package] or "").partition("+")[0] != wanted
+        f"{package} {versions[package] or 'missing'}, expected {pin}"
+        for package, pin in TRIPLE.items()
+        if (versions[package] or "").partition("+")[0] != pin
     ]
     if len(builds) == 2:
         wrong.append("fbgemm-gpu and fbgemm-gpu-cpu are both installed and overwrite each other")
@@ -77,7 +77,7 @@ def _triple() -> Iterator[Finding]:
         yield Finding(name, "fail", "; ".join(wrong), REINSTALL)
         return
     _look_up()
-    detail = ", ".join(f"{package} {found[package]}" for package in found)
+    detail = ", ".join(f"{package} {versions[package]}" for package in versions)
     yield Finding(name, "ok", f"{detail}: an embedding look-up runs")
 
 
@@ -193,10 +193,10 @@ def _driver() -> str:
     """What `nvidia-smi` answers; empty without a driver."""
     try:
         command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return ", ".join(done.stdout.split("\n")).strip(", ")
+    return ", ".join(process.stdout.split("\n")).strip(", ")
 
 
 def _version(package: str) -> str | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import polars as pl
 
@@ -19,7 +20,7 @@ class PreparedDataset:
     manifest: Manifest
 
     @classmethod
-    def open(cls, folder: Path) -> "PreparedDataset":
+    def open(cls, folder: Path) -> Self:
         """Raises StateError when the folder is no prepared data set of this version, or a shard is
         missing or of another size than when it was written."""
         manifest = Manifest.load(folder)

@@ -93,7 +93,7 @@ def compare_designs(config: RunConfig, others: Sequence[str], console: Console) 
     on the arm's weighted held-out rows.
 
     Finished runs of the same config and data are taken as they are. Raises ConfigError for a config
-    without `weighting_by: {design: weighted}` and for an unknown design.
+    without `experiment_design: {design: weighted}` and for an unknown design.
     """
     weighted = _check(config, others)
     first = prepare_dataset(config, console)
@@ -142,11 +142,11 @@ def table(study: DesignStudy) -> Table:
 
 
 def _check(config: RunConfig, others: Sequence[str]) -> WeightedConfig:
-    weighted = config.weighting_by
+    weighted = config.experiment_design
     if not isinstance(weighted, WeightedConfig):
         raise ConfigError(
-            "weighting_by: expected `design: weighted` with its `propensity`, which other designs "
-            "are held against"
+            "experiment_design: expected `design: weighted` with its `propensity`, which other "
+            "designs are held against"
         )
     known = [name for name in DESIGNS if name != "weighted"]
     for name in others:
@@ -160,7 +160,7 @@ def _under(config: RunConfig, design: DesignConfig) -> RunConfig:
     """The run with another design, named for it."""
     arm = re.sub(r"[^A-Za-z0-9_.+-]", "_", design.arm)
     name = f"{config.name}-{arm}-{design.design}"
-    return config.model_copy(update={"weighting_by": design, "name": name})
+    return config.model_copy(update={"experiment_design": design, "name": name})
 
 
 def _trained(

@@ -29,7 +29,7 @@ def compare(
     """
     from fulcrum.pipelines.config.load import load
 
-    loaded = [load(config, overrides) for config in configs]
+    networks = [load(config, overrides) for config in configs]
 
     from fulcrum.pipelines.comparison import tables
     from fulcrum.pipelines.comparison.compare import compare as run
@@ -37,10 +37,10 @@ def compare(
     from fulcrum.pipelines.comparison.weightings import methods
     from fulcrum.pipelines.console import terminal
 
-    found = run(loaded, seeds, terminal.messages, methods(weightings) if weightings else ())
-    terminal.results.print(tables.gains(found.seesaw))
-    for balance in found.balances:
+    comparison = run(networks, seeds, terminal.messages, methods(weightings) if weightings else ())
+    terminal.results.print(tables.gains(comparison.seesaw))
+    for balance in comparison.balances:
         terminal.results.print(tables.balance(balance))
-    for sentence in sentences(found.seesaw):
+    for sentence in sentences(comparison.seesaw):
         terminal.results.print(sentence)
-    terminal.results.print(f"page: {found.page}\ntable: {found.table}")
+    terminal.results.print(f"page: {comparison.page}\ntable: {comparison.table}")

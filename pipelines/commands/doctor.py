@@ -24,11 +24,11 @@ def doctor(
     from fulcrum.pipelines.console.terminal import results
     from fulcrum.pipelines.doctor import examine
 
-    failed = False
+    failures = 0
     for finding in examine(tracking, workspace):
-        failed = failed or finding.status == "fail"
+        failures += finding.status == "fail"
         results.print(f"{MARKS[finding.status]} {finding.name}: {escape(finding.detail)}")
         if finding.fix:
             results.print(f"     fix: {escape(finding.fix)}")
-    if failed:
+    if failures:
         raise typer.Exit(2)

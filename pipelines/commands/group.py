@@ -40,18 +40,18 @@ def group(
     from fulcrum.pipelines.runs.run import Options, start
     from fulcrum.pipelines.runs.tables import results
 
-    found = find(run, groups, terminal.messages)
-    terminal.results.print(tables.groups(found))
-    terminal.results.print(f"matrix: {found.folder / 'affinity.svg'}")
+    grouping = find(run, groups, terminal.messages)
+    terminal.results.print(tables.groups(grouping))
+    terminal.results.print(f"matrix: {grouping.folder / 'affinity.svg'}")
     plain = load(config)
-    for members in found.names:
+    for members in grouping.names:
         for task in orphans(plain, members):
             terminal.results.print(f"`{task}` is without its chain: what it is given is elsewhere")
-    files = write_groups(found, plain, config, out or found.folder)
+    files = write_groups(grouping, plain, config, out or grouping.folder)
     for file in files:
         terminal.results.print(f"group: {file}")
     if home is not None:
-        terminal.results.print(f"home: {write_home(found, plain, config, home)}")
+        terminal.results.print(f"home: {write_home(grouping, plain, config, home)}")
     for file in files if train else ():
         outcome = start(load(file, overrides), Options(1, False, terminal.messages))
         terminal.results.print(results(outcome.title, outcome.tasks, outcome.metrics))

@@ -73,6 +73,6 @@ def serve(
     if test is not None and log is not None:
         load = partial(ExperimentService, test, registry, log, device, store)
     else:
-        found = registry.resolve(str(model))
-        load = partial(ModelService, found.bundle, found.name, found.version, device, store)
+        target = registry.resolve(str(model))
+        load = partial(ModelService, target.bundle, target.name, target.version, device, store)
     run(load, host=host, port=port, history=history)

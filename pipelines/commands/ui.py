@@ -21,6 +21,6 @@ def ui(
     command = ["ui", "--backend-store-uri", tracking, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1"]
     quiet = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    done = subprocess.run([sys.executable, "-m", "mlflow", *command], env=quiet, check=False)
-    if done.returncode:
-        raise ResourceError(f"mlflow ui stopped with {done.returncode}; is port {port} free?")
+    process = subprocess.run([sys.executable, "-m", "mlflow", *command], env=quiet, check=False)
+    if process.returncode:
+        raise ResourceError(f"mlflow ui stopped with {process.returncode}; is port {port} free?")

@@ -54,7 +54,7 @@ def tags(annotation: Any) -> dict[str, type[Config]]:
     return {literals(m.model_fields[name].annotation)[0]: m for m in models(annotation)}
 
 
-def spelled_out(annotation: Any, value: Any) -> Any:
+def as_map(annotation: Any, value: Any) -> Any:
     """The map that a name alone stands for (`ple` is `{architecture: ple}`, see
     `features.config.choice`); any other value as it is."""
     name = tag(annotation)
@@ -63,10 +63,10 @@ def spelled_out(annotation: Any, value: Any) -> Any:
     return {name: value}
 
 
-def chosen(annotation: Any, value: Any) -> type[Config] | None:
+def model_of(annotation: Any, value: Any) -> type[Config] | None:
     """The config class that `value`, a map of the YAML or a name, is meant for; None if its tag
     does not say."""
-    value = spelled_out(annotation, value)
+    value = as_map(annotation, value)
     members = models(annotation)
     if len(members) == 1:
         return members[0]
@@ -95,7 +95,7 @@ def entries(annotation: Any) -> Any:
 
 def below(annotation: Any, value: Any, key: str | int) -> Any:
     """Annotation of `value[key]`; None where no such key may stand."""
-    model = chosen(annotation, value)
+    model = model_of(annotation, value)
     if model is not None and key in model.model_fields:
         return model.model_fields[str(key)].annotation
     if isinstance(key, int):
@@ -106,7 +106,7 @@ def below(annotation: Any, value: Any, key: str | int) -> Any:
 
 def keys(annotation: Any, value: Any) -> tuple[str, ...]:
     """The keys that the map `value` may have: fields of its class, or the names it already uses."""
-    model = chosen(annotation, value)
+    model = model_of(annotation, value)
     if model is not None:
         return tuple(model.model_fields)
     if models(annotation):

@@ -24,7 +24,7 @@ from fulcrum.features.import_path import beside
 from fulcrum.features.plugins import sources
 from fulcrum.features.spec import Problem
 from fulcrum.pipelines.config import annotations, rules
-from fulcrum.pipelines.config.messages import dotted, from_pydantic
+from fulcrum.pipelines.config.messages import dotted_path, from_pydantic, right_key
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.config.yaml_text import Document, Path, dump, parse
 
@@ -81,17 +81,17 @@ def _resolve(
 
 def merge(annotation: Any, parent: Any, child: Any) -> Any:
     """`child` over `parent`, where `annotation` says what both are."""
-    parent, child = (annotations.spelled_out(annotation, value) for value in (parent, child))
+    parent, child = (annotations.as_map(annotation, value) for value in (parent, child))
     if not isinstance(parent, Mapping) or not isinstance(child, Mapping):
         return child
-    kept = _still_valid(annotation, parent, child)
-    merged = {**kept, **child}
+    base = _still_valid(annotation, parent, child)
+    both = {**base, **child}
     for key, value in child.items():
-        if value is None and key in kept and annotations.entries(annotation) is not None:
-            del merged[key]
-        elif key in kept:
-            merged[key] = merge(annotations.below(annotation, merged, key), kept[key], value)
-    return merged
+        if value is None and key in base and annotations.entries(annotation) is not None:
+            del both[key]
+        elif key in base:
+            both[key] = merge(annotations.below(annotation, both, key), base[key], value)
+    return both
 
 
 def to_yaml(config: Config) -> str:
@@ -150,17 +150,18 @@ def _read_files(file: File, above: tuple[File, ...] = ()) -> list[Document]:
 def _read_override(kind: type[Config], text: str, data: Any) -> Document:
     """One `a.b=value` as a document that holds nothing else."""
     name = f"--set {text}"
-    left, separator, right = text.partition("=")
-    path = tuple(left.strip().split("."))
+    path_text, separator, value_text = text.partition("=")
+    path = tuple(path_text.strip().split("."))
     document = Document(name, data={})
     if not separator or not all(path):
         document.problems.append(((), None, "expected path=value, for example train.epochs=3"))
         return document
-    value = parse(right, name)
-    unknown = _unknown(kind, path, data)
-    if value.problems or unknown:
-        document.problems = [(path, None, message) for _, _, message in value.problems]
-        document.problems += [(path, None, unknown)] if unknown else []
+    value = parse(value_text, name)
+    messages = [message for _, _, message in value.problems]
+    if problem := _path_problem(kind, path, data):
+        messages.append(problem)
+    if messages:
+        document.problems = [(path, None, message) for message in messages]
         return document
     document.data = value.data
     for key in reversed(path):
@@ -169,28 +170,30 @@ def _read_override(kind: type[Config], text: str, data: Any) -> Document:
     return document
 
 
-def _unknown(kind: type[Config], path: tuple[str, ...], data: Any) -> str | None:
+def _path_problem(kind: type[Config], path: tuple[str, ...], data: Any) -> str | None:
     """What is wrong with the path of an override, if anything."""
     annotation: Any = kind
     whole = data
     for depth, key in enumerate(path):
-        data = annotations.spelled_out(annotation, data)
+        data = annotations.as_map(annotation, data)
         last = depth == len(path) - 1
         choices = annotations.keys(annotation, data)
-        named = annotations.entries(annotation)
+        entries = annotations.entries(annotation)
         if annotations.below(annotation, data, key) is None and key not in choices:
+            above = dotted_path(path[:depth])
             if not choices:
-                return f"`{dotted(path[:depth])}` has no keys"
+                return f"`{above}` has no keys"
             if choices == (annotations.tag(annotation),):
                 return (
-                    f"there is no `{dotted((*path[:depth], *choices))}` yet, which says what keys "
-                    f"there are; set it in the same map: {dotted(path[:depth])}="
-                    f"{{{choices[0]}: ..., {key}: ...}}"
+                    f"there is no `{above}.{choices[0]}` yet, which says what keys there are; set "
+                    f"it in the same map: {above}={{{choices[0]}: ..., {key}: ...}}"
                 )
-            namesakes = [dotted(p) for p in annotations.paths(kind, whole) if p[-1] == path[-1]]
-            return f"unknown key `{key}`" + (nearest(key, choices) or _suggest(namesakes))
-        if named is not None and not last and key not in choices:
-            return f"there is no `{dotted(path[: depth + 1])}`{nearest(key, choices)}"
+            namesakes = [
+                dotted_path(p) for p in annotations.paths(kind, whole) if p[-1] == path[-1]
+            ]
+            return f"unknown key `{key}`" + (right_key(key, choices) or _suggest(namesakes))
+        if entries is not None and not last and key not in choices:
+            return f"there is no `{dotted_path(path[: depth + 1])}`{nearest(key, choices)}"
         annotation = annotations.below(annotation, data, key)
         data = data.get(key) if isinstance(data, Mapping) else None
     return None
@@ -234,7 +237,7 @@ def _still_valid(annotation: Any, parent: Mapping[str, Any], child: Mapping[str,
     tag = annotations.tag(annotation)
     if tag is None or tag not in child or child[tag] == parent.get(tag):
         return parent
-    old, new = annotations.chosen(annotation, parent), annotations.chosen(annotation, child)
+    old, new = annotations.model_of(annotation, parent), annotations.model_of(annotation, child)
     if old is None or new is None:
         return parent
     types = {name: field.annotation for name, field in old.model_fields.items()}
@@ -259,7 +262,7 @@ def _report(layers: Sequence[Document], problems: Sequence[tuple[int, int, Probl
     lines = []
     for rank, line, (path, message) in sorted(problems, key=lambda problem: problem[:2]):
         place = f"{layers[rank].name}:{line}" if line else layers[rank].name
-        lines.append(": ".join(filter(None, [place, dotted(path), message])))
+        lines.append(": ".join(filter(None, [place, dotted_path(path), message])))
     if len(lines) == 1:
         return lines[0]
     return "\n  ".join([f"{len(lines)} problems in the configuration", *lines])

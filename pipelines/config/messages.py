@@ -8,9 +8,10 @@ from pydantic_core import ErrorDetails
 from fulcrum.features.errors import nearest
 from fulcrum.features.spec import Problem
 from fulcrum.pipelines.config import annotations
+from fulcrum.pipelines.config.run import RENAMED
 from fulcrum.pipelines.config.yaml_text import Path, dump
 
-EXPECTED = {
+EXPECTATIONS = {
     "string_type": "text",
     "int_type": "a whole number",
     "int_parsing": "a whole number",
@@ -35,9 +36,17 @@ EXPECTED = {
 """By pydantic's type of error, what should have stood there."""
 
 
-def dotted(path: Path) -> str:
+def dotted_path(path: Path) -> str:
     """`features.user_id.min_count`."""
     return ".".join(map(str, path))
+
+
+def right_key(key: str, keys: Sequence[str]) -> str:
+    """What an unknown key is called now, or the nearest of the keys there are, for the end of a
+    message; nothing when there is neither."""
+    if RENAMED.get(key) in keys:
+        return f"; it is called `{RENAMED[key]}` now"
+    return nearest(key, keys)
 
 
 def from_pydantic(errors: Sequence[ErrorDetails], annotation: Any, data: Any) -> list[Problem]:
@@ -60,11 +69,10 @@ def _message(error: ErrorDetails, path: Path, holder: Any, inside: Any, annotati
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
         keys = annotations.keys(holder, inside)
-        return (
-            f"unknown key{nearest(str(path[-1]), keys) or f'; the keys here are {_listing(keys)}'}"
-        )
+        hint = right_key(str(path[-1]), keys) or f"; the keys here are {_listing(keys)}"
+        return f"unknown key{hint}"
     if kind == "missing":
-        model = annotations.chosen(holder, inside)
+        model = annotations.model_of(holder, inside)
         about = model.model_fields[str(path[-1])].description if model else None
         return f"missing{f' ({_sentence(about)})' if about else ''}"
     if kind == "union_tag_not_found":
@@ -73,8 +81,8 @@ def _message(error: ErrorDetails, path: Path, holder: Any, inside: Any, annotati
         return _choice(annotations.tags(annotation), context["tag"])
     if kind == "literal_error":
         return _choice(annotations.literals(annotation), error["input"])
-    if kind in EXPECTED:
-        return f"expected {EXPECTED[kind].format(**context)}"
+    if kind in EXPECTATIONS:
+        return f"expected {EXPECTATIONS[kind].format(**context)}"
     text = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return text if text == error["msg"] or kind == "value_error" else f"expected {text}"
 
@@ -87,12 +95,12 @@ def _join(messages: list[str], value: Any) -> str:
     """`is 3, expected text or a list`."""
     unique = list(dict.fromkeys(messages))
     if all(m.startswith("expected ") for m in unique):
-        wanted = " or ".join(m.removeprefix("expected ") for m in unique)
-        return f"is {shown(value)}; expected {wanted}"
+        expectations = " or ".join(m.removeprefix("expected ") for m in unique)
+        return f"is {excerpt(value)}; expected {expectations}"
     return "; ".join(unique)
 
 
-def shown(value: Any) -> str:
+def excerpt(value: Any) -> str:
     """A value as the YAML would write it, cut short."""
     text = repr(value) if isinstance(value, str) else dump(value, inline=True)
     text = text.removesuffix("...\n")

@@ -22,7 +22,7 @@ def problems(config: RunConfig) -> list[Problem]:
         *_model(config),
         *_chain(config),
         *_weighting(config),
-        *_weighting_by(config),
+        *_experiment_design(config),
         *_pretrain(config),
         *_early_stopping(config),
     ]
@@ -42,27 +42,27 @@ def _model(config: RunConfig) -> Iterator[Problem]:
 
 
 def _chain(config: RunConfig) -> Iterator[Problem]:
-    chained = any(task.parent for task in config.tasks.values())
-    if config.model.chain != ESMMConfig() and not chained:
+    parents = any(task.parent for task in config.tasks.values())
+    if config.model.chain != ESMMConfig() and not parents:
         message = "there is no chain: no task is `given` another one; say so in `tasks`"
         yield Problem(("model", "chain"), message)
 
 
 def _weighting(config: RunConfig) -> Iterator[Problem]:
-    declared = Declared(
+    setting = Declared(
         {name: task.kind for name, task in config.tasks.items()},
         chained=[name for name, task in config.tasks.items() if task.parent],
         sessions=config.data.session is not None,
         valid="valid" in config.data.split.names,
     )
-    for path, message in config.weighting.problems(declared):
+    for path, message in config.weighting.problems(setting):
         yield Problem(("weighting", *path), message)
 
 
-def _weighting_by(config: RunConfig) -> Iterator[Problem]:
-    if config.weighting_by is not None:
-        for path, message in config.weighting_by.problems(spec(config)):
-            yield Problem(("weighting_by", *path), message)
+def _experiment_design(config: RunConfig) -> Iterator[Problem]:
+    if config.experiment_design is not None:
+        for path, message in config.experiment_design.problems(spec(config)):
+            yield Problem(("experiment_design", *path), message)
 
 
 def _pretrain(config: RunConfig) -> Iterator[Problem]:

@@ -117,10 +117,14 @@ class RunConfig(Config):
     """The network: what tasks share, and how."""
     weighting: WeightingChoice = StaticConfig()
     """How the task losses become one step."""
-    weighting_by: DesignChoice | None = Field(None, exclude_if=lambda design: design is None)
+    experiment_design: DesignChoice | None = Field(None, exclude_if=lambda design: design is None)
     """Which rows of an A/B test train an arm's model, and what they weigh."""
     regulariser: RegulariserChoice = NoRegulariserConfig()
     """What is done beside the weighting, for flat minima or a better representation."""
     train: TrainConfig = TrainConfig()
     tracking: TrackingConfig = TrackingConfig()
     serving: ServingConfig = ServingConfig()
+
+
+RENAMED = {"weighting_by": "experiment_design"}
+"""Keys of the past, and what they are called now."""

@@ -122,12 +122,12 @@ def _build(
 
 
 def _refuse_repeats(node: yaml.MappingNode, path: Path, document: Document) -> None:
-    seen: dict[str, int] = {}
+    first_lines: dict[str, int] = {}
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
             raise yaml.MarkedYAMLError(problem="a key must be text", problem_mark=key.start_mark)
         name, line = str(key.value), key.start_mark.line + 1
-        if name in seen:
-            message = f"key given twice, first in line {seen[name]}"
+        if name in first_lines:
+            message = f"key given twice, first in line {first_lines[name]}"
             document.problems.append(((*path, name), line, message))
-        seen.setdefault(name, line)
+        first_lines.setdefault(name, line)

@@ -1,11 +1,11 @@
 """The designs of an A/B test's training data: the dictionary is the list of what
-`weighting_by.design` may name."""
+`experiment_design.design` may name."""
 
 from typing import TYPE_CHECKING
 
 from fulcrum.features.config import choice
 from fulcrum.features.plugins import add_plugins
-from fulcrum.pipelines.designs.base import DesignConfig, Logged
+from fulcrum.pipelines.designs.base import DesignConfig, LoggedRows
 from fulcrum.pipelines.designs.pooling import PoolingConfig
 from fulcrum.pipelines.designs.snapshot import SnapshotConfig
 from fulcrum.pipelines.designs.splitting import SplittingConfig
@@ -24,4 +24,4 @@ if TYPE_CHECKING:
 else:
     DesignChoice = choice(DESIGNS, "design", DesignConfig)
 
-__all__ = ["DESIGNS", "DesignChoice", "DesignConfig", "Logged"]
+__all__ = ["DESIGNS", "DesignChoice", "DesignConfig", "LoggedRows"]

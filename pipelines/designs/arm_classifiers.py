@@ -44,15 +44,15 @@ def deal(arm: np.ndarray, unit: np.ndarray, folds: int, seed: int) -> np.ndarray
     from sklearn.model_selection import GroupKFold
 
     fold = np.empty(len(arm), np.int64)
-    for own in np.unique(arm):
-        rows = np.flatnonzero(arm == own)
+    for k in np.unique(arm):
+        rows = np.flatnonzero(arm == k)
         parts = GroupKFold(folds, shuffle=True, random_state=seed).split(rows, groups=unit[rows])
-        for number, (_, held) in enumerate(parts):
-            fold[rows[held]] = number
+        for number, (_, places) in enumerate(parts):
+            fold[rows[places]] = number
     return fold
 
 
-def calibrated(
+def classifiers(
     inputs: "csr_matrix", arm: np.ndarray, unit: np.ndarray, config: PropensityConfig, seed: int
 ) -> list[Any]:
     """Classifiers of most of the units, each calibrated on the others."""
@@ -60,27 +60,27 @@ def calibrated(
     from sklearn.frozen import FrozenEstimator
     from sklearn.linear_model import LogisticRegression
 
-    fewest = min(len(np.unique(unit[arm == own])) for own in np.unique(arm))
+    fewest = min(len(np.unique(unit[arm == k])) for k in np.unique(arm))
     parts = min(PARTS, fewest)
     part = deal(arm, unit, parts, seed + 1)
     models = []
     for number in range(parts):
-        seen, held = part != number, part == number
+        outside, inside = part != number, part == number
         if config.kind == "logistic":
-            model = LogisticRegression(max_iter=1000).fit(inputs[seen], arm[seen])
+            model = LogisticRegression(max_iter=1000).fit(inputs[outside], arm[outside])
         else:
-            data = inputs[seen], arm[seen], inputs[held], arm[held]
+            data = inputs[outside], arm[outside], inputs[inside], arm[inside]
             model = _network(*data, config, seed + number)
-        tuned = CalibratedClassifierCV(FrozenEstimator(model), method=config.calibrate)
-        models.append(tuned.fit(inputs[held], arm[held]))
+        calibration = CalibratedClassifierCV(FrozenEstimator(model), method=config.calibrate)
+        models.append(calibration.fit(inputs[inside], arm[inside]))
     return models
 
 
 def _network(
     inputs: "csr_matrix",
     arm: np.ndarray,
-    held_inputs: "csr_matrix",
-    held_arm: np.ndarray,
+    held_out_inputs: "csr_matrix",
+    held_out_arm: np.ndarray,
     config: PropensityConfig,
     seed: int,
 ) -> Any:
@@ -94,16 +94,16 @@ def _network(
     model = MLPClassifier(
         config.hidden, batch_size=batch, learning_rate_init=RATE, random_state=random
     )
-    arms, best, waited = np.unique(arm), np.inf, 0
-    kept: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    arms, best_loss, passes = np.unique(arm), np.inf, 0
+    parameters: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for _ in range(config.epochs):
         model.partial_fit(inputs, arm, classes=arms)
-        loss = log_loss(held_arm, model.predict_proba(held_inputs), labels=arms)
-        waited += 1
-        if loss < best:
-            best, waited = loss, 0
-            kept = [w.copy() for w in model.coefs_], [b.copy() for b in model.intercepts_]
-        if waited == PATIENCE:
+        loss = log_loss(held_out_arm, model.predict_proba(held_out_inputs), labels=arms)
+        passes += 1
+        if loss < best_loss:
+            best_loss, passes = loss, 0
+            parameters = [w.copy() for w in model.coefs_], [b.copy() for b in model.intercepts_]
+        if passes == PATIENCE:
             break
-    model.coefs_, model.intercepts_ = kept
+    model.coefs_, model.intercepts_ = parameters
     return model

@@ -15,7 +15,7 @@ BEFORE = -1
 
 
 @dataclass(frozen=True)
-class Logged:
+class LoggedRows:
     """The rows of a log, as a design sees them."""
 
     names: tuple[str, ...]
@@ -37,11 +37,11 @@ class Logged:
         """`(K,)` share of the test's rows that each arm logged."""
         return np.bincount(self.arm[self.test], minlength=len(self.names)) / self.test.sum()
 
-    def own(self) -> np.ndarray:
+    def splitting_weights(self) -> np.ndarray:
         """`(n, K)` 1 / share for rows of the arm itself, 0 for rows of others, 1 outside the
         test."""
-        own = (self.arm[:, None] == np.arange(len(self.names))) / self.shares
-        return np.where(self.test[:, None], own, 1.0)
+        of_test = (self.arm[:, None] == np.arange(len(self.names))) / self.shares
+        return np.where(self.test[:, None], of_test, 1.0)
 
 
 class DesignConfig(Config):
@@ -62,11 +62,11 @@ class DesignConfig(Config):
         """The model of P(arm | row) that the weights are made from, if any."""
         return None
 
-    def weights(self, rows: Logged) -> np.ndarray:
+    def weights(self, rows: LoggedRows) -> np.ndarray:
         """`(n, K)` weight of each row in the training of each arm's model."""
         raise NotImplementedError
 
     def problems(self, spec: FeatureSpec) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """Path below `weighting_by` and message of whatever does not fit the run."""
+        """Path below `experiment_design` and message of whatever does not fit the run."""
         if spec.data.arms is None:
             yield (), "needs `data.arms`, the columns of the log that say whose row it is"

@@ -16,17 +16,17 @@ from fulcrum.features.spec import FeatureSpec, made_of, mentions
 def traces(name: str, columns: Iterable[str], spec: FeatureSpec) -> dict[str, str]:
     """Those of some columns that a feature reads, each with how, for the end of a sentence: nothing
     where it reads the column itself, else ` through ...`."""
-    found: dict[str, str] = {}
+    ways: dict[str, str] = {}
     for column in columns:
         behind = made_of(_twins(column, spec.data), spec.data)
-        for read in spec.features[name].reads(name, spec.features):
-            for source in mentions(read.text) if read.is_sql else (read.text,):
+        for part in spec.features[name].reads(name, spec.features):
+            for source in mentions(part.text) if part.is_sql else (part.text,):
                 if source in behind:
-                    found.setdefault(column, "" if source == column else f" through `{source}`")
-    return found
+                    ways.setdefault(column, "" if source == column else f" through `{source}`")
+    return ways
 
 
-def telling(name: str, spec: FeatureSpec) -> str:
+def arm_leak(name: str, spec: FeatureSpec) -> str:
     """Why a feature tells the arm of a row whatever was shown, as the rest of a sentence about it;
     nothing where it does not."""
     if spec.data.arms is None:
@@ -71,6 +71,6 @@ def lonely(dataset: PreparedDataset, features: Iterable[str], units: pl.Series) 
     for name in (name for name in features if name in names):
         rows = pl.read_parquet(shards, columns=[name]).with_columns(units.alias(UNIT))
         of_value = rows.group_by(name).agg(pl.len().alias("rows"), pl.col(UNIT).n_unique())
-        alone = of_value.filter((pl.col("rows") > 1) & (pl.col(UNIT) == 1))
-        shares[name] = float(alone["rows"].sum()) / len(rows)
+        of_one_unit = of_value.filter((pl.col("rows") > 1) & (pl.col(UNIT) == 1))
+        shares[name] = float(of_one_unit["rows"].sum()) / len(rows)
     return shares

@@ -13,7 +13,7 @@ LEAST = 0.01
 
 
 def check(
-    found: Propensity,
+    propensity: Propensity,
     dataset: PreparedDataset,
     config: PropensityConfig,
     test: np.ndarray,
@@ -23,19 +23,22 @@ def check(
     """Raises DataError when nearly every row tells its arm: then no row of the others stands in for
     the arm's own, and weighted training is splitting. `test` says which rows of the data set are
     those of `arms` and `units`."""
-    if found.overlap >= LEAST:
+    if propensity.overlap >= LEAST:
         return
-    alone = config.model_copy(update={"kind": "logistic", "calibrate": "sigmoid"})
+    logistic = config.model_copy(update={"kind": "logistic", "calibrate": "sigmoid"})
 
     def parts(name: str) -> bool:
         """Whether a feature keeps the arms apart by itself."""
         inputs = design_matrix(dataset, [name])[test]
-        return fit(inputs, arms, units, alone).overlap < 0.5
+        return fit(inputs, arms, units, logistic).overlap < 0.5
 
-    guilty = [f"`{name}`" for name in config.features if parts(name)]
-    by = f"{listed(guilty)} alone" if len(guilty) == 1 else listed(guilty) or "features together"
+    culprits = [f"`{name}`" for name in config.features if parts(name)]
+    by = listed(culprits) or "features together"
+    if len(culprits) == 1:
+        by += " alone"
     raise DataError(
-        f"weighting_by: the arms overlap nowhere: {1 - found.overlap:.1%} of the rows tell their "
-        f"arm for certain, kept apart by {by}. Weights would be those of `design: splitting`: use "
-        "that, or leave out of `propensity.features` what does not change the outcome"
+        f"experiment_design: the arms overlap nowhere: {1 - propensity.overlap:.1%} of the rows "
+        f"tell their arm for certain, kept apart by {by}. Weights would be those of `design: "
+        "splitting`: use that, or leave out of `propensity.features` what does not change the "
+        "outcome"
     )

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from fulcrum.pipelines.designs.base import DesignConfig, Logged
+from fulcrum.pipelines.designs.base import DesignConfig, LoggedRows
 
 
 class PoolingConfig(DesignConfig):
@@ -16,5 +16,5 @@ class PoolingConfig(DesignConfig):
 
     design: Literal["pooling"] = "pooling"
 
-    def weights(self, rows: Logged) -> np.ndarray:
+    def weights(self, rows: LoggedRows) -> np.ndarray:
         return np.ones((len(rows.arm), len(rows.names)))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fulcrum.features.errors import DataError
-from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig, calibrated, deal
+from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig, classifiers, deal
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -49,8 +49,8 @@ class Propensity:
     @cached_property
     def log_loss(self) -> float:
         """Mean of -log P(own arm | row), in nats; a chance below 1 / 2n counts as that."""
-        own = self.chance[np.arange(len(self.arm)), self.arm]
-        return float(-np.log(np.maximum(own, 0.5 / len(own))).mean())
+        chance = self.chance[np.arange(len(self.arm)), self.arm]
+        return float(-np.log(np.maximum(chance, 0.5 / len(chance))).mean())
 
     @cached_property
     def entropy(self) -> float:
@@ -92,7 +92,7 @@ def fit(
     units: np.ndarray,
     config: PropensityConfig,
     seed: int | None = None,
-    told: Callable[[int, int], None] = lambda done, folds: None,
+    progress: Callable[[int, int], None] = lambda number, folds: None,
 ) -> Propensity:
     """Judge every row of a test by a model that has seen no row of its unit.
 
@@ -101,7 +101,7 @@ def fit(
         arms: `(n,)` names.
         units: `(n,)` who was randomised; all rows of one are in one arm.
         seed: in place of `config.seed`.
-        told: hears how many folds are judged, and of how many.
+        progress: told how many folds are judged, and of how many.
 
     Raises DataError for fewer than two arms, a unit in several arms, and too few units.
     """
@@ -112,10 +112,10 @@ def fit(
     fold = deal(arm, unit, config.folds, seed)
     chance = np.empty((len(arm), len(names)))
     for number in range(config.folds):
-        held, rest = fold == number, fold != number
-        models = calibrated(inputs[rest], arm[rest], unit[rest], config, seed)
-        chance[held] = np.mean([model.predict_proba(inputs[held]) for model in models], 0)
-        told(number + 1, config.folds)
+        inside, outside = fold == number, fold != number
+        models = classifiers(inputs[outside], arm[outside], unit[outside], config, seed)
+        chance[inside] = np.mean([model.predict_proba(inputs[inside]) for model in models], 0)
+        progress(number + 1, config.folds)
     chance /= chance.sum(1, keepdims=True)
     area = _area(chance[:, 1], arm, unit, seed) if len(names) == 2 else (None, None, None)
     return Propensity(tuple(map(str, names)), chance, arm, *area)
@@ -125,10 +125,10 @@ def _check(names: np.ndarray, arm: np.ndarray, unit: np.ndarray, folds: int) -> 
     if len(names) < 2:
         raise DataError(f"P(arm | row): the rows are of {len(names)} arm; expected two or more")
     pairs = np.unique(np.stack([unit, arm]), axis=1)
-    crossed = int((np.bincount(pairs[0]) > 1).sum())
-    if crossed:
+    several = int((np.bincount(pairs[0]) > 1).sum())
+    if several:
         raise DataError(
-            f"P(arm | row): {crossed} units are in several arms; expected one arm for each"
+            f"P(arm | row): {several} units are in several arms; expected one arm for each"
         )
     for name, units in zip(names, np.bincount(pairs[1]), strict=True):
         if units < 2 * folds:
@@ -144,13 +144,13 @@ def _area(
     """Area under the ROC curve and its interval; a draw takes as many units of each arm as it
     has."""
     levels, level = np.unique(score, return_inverse=True)
-    counts = [_counts(unit[arm == own], level[arm == own], len(levels)) for own in (0, 1)]
+    counts = [_counts(unit[arm == k], level[arm == k], len(levels)) for k in (0, 1)]
     random = np.random.default_rng(seed)
 
     def areas() -> Iterator[float]:
         for _ in range(DRAWS):
-            drawn = [random.integers(c.shape[0], size=c.shape[0]) for c in counts]
-            times = [np.bincount(d, minlength=len(d)) for d in drawn]
+            draws = [random.integers(c.shape[0], size=c.shape[0]) for c in counts]
+            times = [np.bincount(d, minlength=len(d)) for d in draws]
             yield _pairs_in_order(*(t @ c for t, c in zip(times, counts, strict=True)))
 
     low, high = np.quantile(list(areas()), [0.025, 0.975])

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from fulcrum.pipelines.designs import DesignConfig, Logged
+from fulcrum.pipelines.designs import DesignConfig, LoggedRows
 from fulcrum.pipelines.designs.propensity import Propensity, effective
 
 logger = logging.getLogger(__name__)
 
 FOLDER = "propensity"
 """Below the prepared data set, and in the run."""
-FACTS, WORDS = "report.json", "report.txt"
+FACTS = "report.json"
+ACCURACY = ("log_loss", "entropy", "auc", "auc_low", "auc_high", "outside", "overlap")
+"""Of P(arm | row), what the facts hold."""
 LONELY = 0.5
 """Share of rows with a value of their unit's own from which a feature is warned of."""
 TOLERANCE = 0.02
@@ -39,52 +41,40 @@ class ArmFacts:
     """Effective sample size of the test's rows under its weights, as a share of them."""
 
 
-def write(
-    folder: Path,
-    design: DesignConfig,
-    logged: Logged,
-    weights: np.ndarray,
-    units: np.ndarray,
-    found: Propensity | None,
-    lonely: Mapping[str, float],
-) -> None:
-    """Put facts, words and pictures into a folder. `weights` `(n, K)` and `units` `(n,)` are those
-    of all logged rows, `lonely` the shares of `identifying_features.lonely`."""
-    arms = {name: _facts(k, logged, weights, units) for k, name in enumerate(logged.names)}
-    facts: dict[str, Any] = {
-        "design": design.design,
-        "arm": design.arm,
-        "rows": {"test": int(logged.test.sum()), "before": int((~logged.test).sum())},
-        "arms": {name: asdict(arm) for name, arm in arms.items()},
-        "propensity": None if found is None else _propensity(found),
-        "lonely": dict(lonely),
-    }
-    (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    (folder / WORDS).write_text("\n".join(words(facts)) + "\n", encoding="utf-8")
-    if found is not None:
-        from fulcrum.pipelines.designs import figures
+@dataclass(frozen=True)
+class Report:
+    """What is known of the weights of a prepared data set."""
 
-        figures.draw(found, weights[logged.test], folder)
+    folder: Path
+    """Holds the facts as JSON, and pictures where P(arm | row) was fitted."""
+    facts: dict[str, Any]
 
+    @classmethod
+    def open(cls, dataset: Path) -> "Report":
+        """Read what `write_report` left in a data set's folder."""
+        folder = dataset / FOLDER
+        return cls(folder, json.loads((folder / FACTS).read_text(encoding="utf-8")))
 
-def words(facts: dict[str, Any]) -> list[str]:
-    """The facts in sentences, what is wrong among them."""
-    arms, rows = facts["arms"], facts["rows"]
-    lines = [
-        f"Design `{facts['design']}` for the model of arm `{facts['arm']}`: the log has "
-        f"{rows['test']:,} rows of the test and {rows['before']:,} rows outside it."
-    ]
-    for name, arm in arms.items():
-        lines.append(
-            f"Arm `{name}`: {arm['rows']:,} rows of {arm['units']:,} units, {arm['share']:.1%} of "
-            f"the test. Weighted to its law, all rows of the test are worth {arm['effective']:.1%} "
-            f"of them (effective sample size; its own rows alone: {arm['share']:.1%}). Mean weight "
-            f"{arm['mean']:.3f}, largest {arm['largest']:.2f} (1 / share is "
-            f"{1 / arm['share']:.2f})."
-        )
-    found = facts["propensity"]
-    if found is not None:
-        lines += _judged(found)
+    @property
+    def sentences(self) -> list[str]:
+        """The facts in words, what is wrong among them."""
+        arms, rows = self.facts["arms"], self.facts["rows"]
+        lines = [
+            f"Design `{self.facts['design']}` for the model of arm `{self.facts['arm']}`: the log "
+            f"has {rows['test']:,} rows of the test and {rows['before']:,} rows outside it."
+        ]
+        for name, arm in arms.items():
+            lines.append(
+                f"Arm `{name}`: {arm['rows']:,} rows of {arm['units']:,} units, {arm['share']:.1%} "
+                "of the test. Weighted to its law, all rows of the test are worth "
+                f"{arm['effective']:.1%} of them (effective sample size; its own rows alone: "
+                f"{arm['share']:.1%}). Mean weight {arm['mean']:.3f}, largest {arm['largest']:.2f} "
+                f"(1 / share is {1 / arm['share']:.2f})."
+            )
+        propensity = self.facts["propensity"]
+        if propensity is None:
+            return lines
+        lines += _judgement(propensity)
         lines += [
             f"Warning: the weights of arm `{name}` have mean {arm['mean']:.3f} instead of 1: its "
             "P(arm | row) is badly calibrated; `calibrate: sigmoid` or fewer features may help."
@@ -94,77 +84,88 @@ def words(facts: dict[str, Any]) -> list[str]:
         lines += [
             f"Warning: in {share:.0%} of the rows the value of `{name}` belongs to one unit, so it "
             "tells who the user is, whose arm never changes; leave it out of `propensity.features`."
-            for name, share in facts["lonely"].items()
+            for name, share in self.facts["lonely"].items()
             if share > LONELY
         ]
-    return lines
+        return lines
+
+    def log(self) -> None:
+        """Log the sentences."""
+        for line in self.sentences:
+            level = logging.WARNING if line.startswith("Warning") else logging.INFO
+            logger.log(level, "%s", line)
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers under names of their own."""
+        arms, propensity = self.facts["arms"], self.facts["propensity"] or {}
+        numbers = {f"{k}/{name}": v for name, arm in arms.items() for k, v in arm.items()}
+        return {
+            f"{FOLDER}/{name}": float(value)
+            for name, value in (numbers | propensity).items()
+            if value is not None
+        }
 
 
-def tell(folder: Path) -> None:
-    """Log the words of a data set's report."""
-    for line in (folder / WORDS).read_text(encoding="utf-8").splitlines():
-        logger.log(logging.WARNING if line.startswith("Warning") else logging.INFO, "%s", line)
-
-
-def read(folder: Path) -> dict[str, Any]:
-    """The facts of a data set's report."""
-    facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    return facts
-
-
-def metrics(facts: dict[str, Any]) -> dict[str, float]:
-    """The numbers under names of their own."""
-    numbers = {f"{k}/{n}": v for n, arm in facts["arms"].items() for k, v in arm.items()}
-    return {
-        f"propensity/{name}": float(value)
-        for name, value in (numbers | (facts["propensity"] or {})).items()
-        if value is not None
+def write_report(
+    dataset: Path,
+    design: DesignConfig,
+    rows: LoggedRows,
+    weights: np.ndarray,
+    units: np.ndarray,
+    propensity: Propensity | None,
+    lonely: Mapping[str, float],
+) -> None:
+    """Put facts and pictures into a data set's folder. `weights` `(n, K)` and `units` `(n,)` are
+    those of all logged rows, `lonely` the shares of `identifying_features.lonely`."""
+    folder = dataset / FOLDER
+    folder.mkdir()
+    arms = {name: asdict(_facts(k, rows, weights, units)) for k, name in enumerate(rows.names)}
+    facts = {
+        "design": design.design,
+        "arm": design.arm,
+        "rows": {"test": int(rows.test.sum()), "before": int((~rows.test).sum())},
+        "arms": arms,
+        "propensity": propensity and {name: getattr(propensity, name) for name in ACCURACY},
+        "lonely": dict(lonely),
     }
+    (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    if propensity is not None:
+        from fulcrum.pipelines.designs import figures
+
+        figures.draw(propensity, weights[rows.test], folder)
 
 
-def _facts(k: int, logged: Logged, weights: np.ndarray, units: np.ndarray) -> ArmFacts:
-    own, of_test = logged.arm == k, weights[logged.test, k]
+def _facts(k: int, rows: LoggedRows, weights: np.ndarray, units: np.ndarray) -> ArmFacts:
+    of_arm, of_test = rows.arm == k, weights[rows.test, k]
     return ArmFacts(
-        rows=int(own.sum()),
-        units=len(np.unique(units[own])),
-        share=float(logged.shares[k]),
+        rows=int(of_arm.sum()),
+        units=len(np.unique(units[of_arm])),
+        share=float(rows.shares[k]),
         mean=float(of_test.mean()),
         largest=float(of_test.max()),
         effective=effective(of_test),
     )
 
 
-def _propensity(found: Propensity) -> dict[str, float | None]:
-    return {
-        "log_loss": found.log_loss,
-        "entropy": found.entropy,
-        "auc": found.auc,
-        "auc_low": found.auc_low,
-        "auc_high": found.auc_high,
-        "outside": found.outside,
-        "overlap": found.overlap,
-    }
-
-
-def _judged(found: dict[str, Any]) -> list[str]:
+def _judgement(propensity: Mapping[str, Any]) -> list[str]:
     """How well a row tells its arm."""
-    gain = 1 - found["log_loss"] / found["entropy"]
+    gain = 1 - propensity["log_loss"] / propensity["entropy"]
     lines = [
-        f"P(arm | row) has a held-out log loss of {found['log_loss']:.4f} nats, "
+        f"P(arm | row) has a held-out log loss of {propensity['log_loss']:.4f} nats, "
         + (f"{gain:.1%} below" if gain > 0 else "no better than")
-        + f" the {found['entropy']:.4f} of knowing the shares alone."
+        + f" the {propensity['entropy']:.4f} of knowing the shares alone."
     ]
-    if found["auc"] is not None:
-        low, high = found["auc_low"], found["auc_high"]
-        alike = low <= 0.5 <= high or found["auc"] < 0.5
-        said = (
+    if propensity["auc"] is not None:
+        low, high = propensity["auc_low"], propensity["auc_high"]
+        verdict = (
             "no difference between what the arms show is shown"
-            if alike
+            if low <= 0.5 <= high or propensity["auc"] < 0.5
             else "the arms show different things"
         )
-        lines.append(f"AUC {found['auc']:.3f} (95 % interval {low:.3f} to {high:.3f}): {said}.")
+        interval = f"95 % interval {low:.3f} to {high:.3f}"
+        lines.append(f"AUC {propensity['auc']:.3f} ({interval}): {verdict}.")
     lines.append(
-        f"{found['outside']:.1%} of the rows have a chance outside [.05, .95] for some arm; there "
-        "weighted training is close to splitting."
+        f"{propensity['outside']:.1%} of the rows have a chance outside [.05, .95] for some arm; "
+        "there weighted training is close to splitting."
     )
     return lines

@@ -8,8 +8,7 @@ weight of the trained arm, and the weights of every arm as `ab_weight_<arm>`. Wh
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,41 +19,48 @@ from fulcrum.features.declared.split import SPLITS
 from fulcrum.features.errors import DataError, nearest
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.prepared.manifest import SplitFacts
+from fulcrum.features.prepared.prepare import Progress
 from fulcrum.features.prepared.shards import write_shard
 from fulcrum.features.staging import staged
 from fulcrum.features.values.schema import dump_type
-from fulcrum.pipelines.designs import DesignConfig, Logged, overlap
-from fulcrum.pipelines.designs import report as propensity_report
+from fulcrum.pipelines.designs import DesignConfig, LoggedRows, overlap
 from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig
 from fulcrum.pipelines.designs.base import BEFORE
 from fulcrum.pipelines.designs.design_matrix import design_matrix
 from fulcrum.pipelines.designs.identifying_features import lonely
 from fulcrum.pipelines.designs.propensity import Propensity, fit
+from fulcrum.pipelines.designs.report import Report, write_report
 
 VERSION = 1
 """Of what is written here; a data set of another version is made anew."""
 COLUMN = "ab_weight_"
 """Before an arm's name."""
 
-Told = Callable[[str, int, int], None]
+
+class WeightedDataset(PreparedDataset):
+    """A folder that `reweight` wrote."""
+
+    @cached_property
+    def report(self) -> Report:
+        """What is known of the weights."""
+        return Report.open(self.folder)
 
 
 def reweight(
-    dataset: PreparedDataset, design: DesignConfig, workspace: Path, told: Told
-) -> PreparedDataset:
+    dataset: PreparedDataset, design: DesignConfig, workspace: Path, progress: Progress
+) -> WeightedDataset:
     """The data set with a design's weights, in `<workspace>/prepared/<its own fingerprint>`.
 
-    Found there, it is opened and nothing is done; otherwise it appears when it is whole. `told`
-    hears what is being done, how much of it is done, and of how much. Raises DataError for an arm
-    that the log does not have, for arms that overlap nowhere, and for a design that leaves nothing
-    to train on.
+    Found there, it is opened and nothing is done; otherwise it appears when it is whole. Raises
+    DataError for an arm that the log does not have, for arms that overlap nowhere, and for a design
+    that leaves nothing to train on.
     """
     name = fingerprint(dataset, design)
     folder = workspace / "prepared" / name
     if not folder.exists():
-        with staged(folder) as unfinished:
-            _build(dataset, design, name, unfinished, told)
-    return PreparedDataset.open(folder)
+        with staged(folder) as staging:
+            _build(dataset, design, name, staging, progress)
+    return WeightedDataset.open(folder)
 
 
 def fingerprint(dataset: PreparedDataset, design: DesignConfig) -> str:
@@ -64,7 +70,7 @@ def fingerprint(dataset: PreparedDataset, design: DesignConfig) -> str:
 
 
 def _build(
-    dataset: PreparedDataset, design: DesignConfig, name: str, folder: Path, told: Told
+    dataset: PreparedDataset, design: DesignConfig, name: str, folder: Path, progress: Progress
 ) -> None:
     columns = [ARM, UNIT, "row.weight"]
     shards = {split: dataset.shards(split) for split in SPLITS}
@@ -73,30 +79,30 @@ def _build(
     training = np.arange(len(rows)) < dataset.rows("train")
     names, arm = _arms(rows[ARM], design.arm)
     config = design.asks()
-    found = None
+    propensity = None
     if config is not None:
-        found = _judge(dataset, config, arm != BEFORE, rows, told)
-    logged = Logged(names, arm, training, None if found is None else found.chance)
-    weights = design.weights(logged)
-    given = rows["row.weight"].to_numpy().astype(np.float64)
-    trained = (given * weights[:, names.index(design.arm)]).astype(np.float32)
-    if not trained[training].any():
+        propensity = _judge(dataset, config, arm != BEFORE, rows, progress)
+    logged_rows = LoggedRows(
+        names, arm, training, None if propensity is None else propensity.chance
+    )
+    weights = design.weights(logged_rows)
+    base = rows["row.weight"].to_numpy().astype(np.float64)
+    weight = (base * weights[:, names.index(design.arm)]).astype(np.float32)
+    if not weight[training].any():
         raise DataError(
-            f"weighting_by: `{design.design}` leaves no row of the training split a weight"
+            f"experiment_design: `{design.design}` leaves no row of the training split a weight"
             + (": none lies before the test" if design.design == "snapshot" else "")
         )
-    added = pl.DataFrame(
-        {"row.weight": trained, **{f"{COLUMN}{n}": weights[:, k] for k, n in enumerate(names)}}
+    weight_columns = pl.DataFrame(
+        {"row.weight": weight, **{f"{COLUMN}{n}": weights[:, k] for k, n in enumerate(names)}}
     )
-    splits = _write(dataset, added, folder, told)
+    splits = _write(dataset, weight_columns, folder, progress)
     shutil.copytree(dataset.folder / "state", folder / "state")
     shutil.copy(dataset.folder / "drift.parquet", folder)
-    report = folder / propensity_report.FOLDER
-    report.mkdir()
-    alone = {} if config is None else lonely(dataset, config.features, rows[UNIT])
+    shares = {} if config is None else lonely(dataset, config.features, rows[UNIT])
     units = rows[UNIT].to_numpy()
-    propensity_report.write(report, design, logged, weights, units, found, alone)
-    types = {column: dump_type(dtype) for column, dtype in added.schema.items()}
+    write_report(folder, design, logged_rows, weights, units, propensity, shares)
+    types = {column: dump_type(dtype) for column, dtype in weight_columns.schema.items()}
     dataset.manifest.model_copy(
         update={
             "fingerprint": name,
@@ -106,14 +112,15 @@ def _build(
     ).save(folder)
 
 
-def _arms(column: pl.Series, trained: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """The arms, sorted, and the place of each row's own."""
+def _arms(column: pl.Series, arm: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """The arms, sorted, and the place of each row's own. Raises DataError where `arm` is none of
+    them, or the only one."""
     names = tuple(sorted(column.drop_nulls().unique().to_list()))
-    if trained not in names:
-        hint = nearest(trained, names) or f"; expected one of {', '.join(names) or 'none'}"
-        raise DataError(f"weighting_by.arm: no row of the log is of arm `{trained}`{hint}")
+    if arm not in names:
+        hint = nearest(arm, names) or f"; expected one of {', '.join(names) or 'none'}"
+        raise DataError(f"experiment_design.arm: no row of the log is of arm `{arm}`{hint}")
     if len(names) < 2:
-        raise DataError(f"weighting_by: the prepared rows are all of arm `{names[0]}`")
+        raise DataError(f"experiment_design: the prepared rows are all of arm `{names[0]}`")
     place = {name: number for number, name in enumerate(names)}
     return names, column.replace_strict(place, default=BEFORE, return_dtype=pl.Int64).to_numpy()
 
@@ -123,30 +130,30 @@ def _judge(
     config: PropensityConfig,
     test: np.ndarray,
     rows: pl.DataFrame,
-    told: Told,
+    progress: Progress,
 ) -> Propensity:
-    told("judging rows by their arm", 0, config.folds)
+    of_folds = partial(progress, "judging rows by their arm")
+    of_folds(0, config.folds)
     arms, units = rows[ARM].to_numpy()[test], rows[UNIT].to_numpy()[test]
     inputs = design_matrix(dataset, config.features)[test]
-    heard = partial(told, "judging rows by their arm")
-    found = fit(inputs, arms, units, config, told=heard)
-    overlap.check(found, dataset, config, test, arms, units)
-    return found
+    propensity = fit(inputs, arms, units, config, progress=of_folds)
+    overlap.check(propensity, dataset, config, test, arms, units)
+    return propensity
 
 
 def _write(
-    dataset: PreparedDataset, added: pl.DataFrame, folder: Path, told: Told
+    dataset: PreparedDataset, columns: pl.DataFrame, folder: Path, progress: Progress
 ) -> dict[str, SplitFacts]:
-    """The shards again, with other columns; rows of `added` are those of all splits in order."""
+    """The shards again, with other columns; their rows are those of all splits in order."""
     splits, start = {}, 0
     for split in (s for s in SPLITS if dataset.rows(s)):
         (folder / split).mkdir()
-        written = []
+        shards = []
         for shard in dataset.manifest.splits[split].shards:
             block = pl.read_parquet(dataset.folder / shard.name)
-            block = block.with_columns(added[start : start + len(block)])
-            written.append(write_shard(block, folder, shard.name))
+            block = block.with_columns(columns[start : start + len(block)])
+            shards.append(write_shard(block, folder, shard.name))
             start += len(block)
-            told("weighting", start, len(added))
-        splits[split] = dataset.manifest.splits[split].model_copy(update={"shards": (*written,)})
+            progress("weighting", start, len(columns))
+        splits[split] = dataset.manifest.splits[split].model_copy(update={"shards": (*shards,)})
     return splits

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from fulcrum.pipelines.designs.base import DesignConfig, Logged
+from fulcrum.pipelines.designs.base import DesignConfig, LoggedRows
 
 
 class SnapshotConfig(DesignConfig):
@@ -16,5 +16,5 @@ class SnapshotConfig(DesignConfig):
 
     design: Literal["snapshot"] = "snapshot"
 
-    def weights(self, rows: Logged) -> np.ndarray:
-        return np.where((rows.test & rows.training)[:, None], 0.0, rows.own())
+    def weights(self, rows: LoggedRows) -> np.ndarray:
+        return np.where((rows.test & rows.training)[:, None], 0.0, rows.splitting_weights())

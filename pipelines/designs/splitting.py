@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from fulcrum.pipelines.designs.base import DesignConfig, Logged
+from fulcrum.pipelines.designs.base import DesignConfig, LoggedRows
 
 
 class SplittingConfig(DesignConfig):
@@ -15,5 +15,5 @@ class SplittingConfig(DesignConfig):
 
     design: Literal["splitting"] = "splitting"
 
-    def weights(self, rows: Logged) -> np.ndarray:
-        return rows.own()
+    def weights(self, rows: LoggedRows) -> np.ndarray:
+        return rows.splitting_weights()

@@ -8,8 +8,8 @@ import numpy as np
 from fulcrum.features.errors import nearest
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.pipelines.designs.arm_classifiers import PropensityConfig
-from fulcrum.pipelines.designs.base import DesignConfig, Logged
-from fulcrum.pipelines.designs.identifying_features import telling
+from fulcrum.pipelines.designs.base import DesignConfig, LoggedRows
+from fulcrum.pipelines.designs.identifying_features import arm_leak
 
 
 class WeightedConfig(DesignConfig):
@@ -25,7 +25,7 @@ class WeightedConfig(DesignConfig):
     def asks(self) -> PropensityConfig:
         return self.propensity
 
-    def weights(self, rows: Logged) -> np.ndarray:
+    def weights(self, rows: LoggedRows) -> np.ndarray:
         assert rows.chance is not None
         weights = np.ones((len(rows.arm), len(rows.names)))
         weights[rows.test] = rows.chance / rows.shares
@@ -38,5 +38,5 @@ class WeightedConfig(DesignConfig):
             if name not in spec.features:
                 yield path, f"there is no feature `{name}`{nearest(name, spec.features)}"
                 continue
-            if reason := telling(name, spec):
+            if reason := arm_leak(name, spec):
                 yield path, f"`{name}` {reason}: weighted training collapses to splitting"

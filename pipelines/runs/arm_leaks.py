@@ -16,29 +16,29 @@ NORMS = (StackedBatchNorm, nn.modules.batchnorm._BatchNorm)
 def cautions(config: RunConfig, dataset: PreparedDataset) -> list[str]:
     """Sentences, each beginning with `Warning: `; none for a run without arms, or one that is meant
     to learn the law of all of them."""
-    design, arms = config.weighting_by, config.data.arms
+    design, arms = config.experiment_design, config.data.arms
     if design is None or arms is None or design.pooled:
         return []
-    found = []
+    leaks = []
     if normalises(Network(dataset.state.layout, config.model)):
-        found.append(
+        leaks.append(
             "Warning: the model normalises over the batch, where every row counts alike whatever "
             f"its weight: means and variances are those of all arms, not of `{design.arm}`. A "
             "model without batch normalisation has no such leak."
         )
     if config.weighting.sessions:
-        found.append(
+        leaks.append(
             f"Warning: `weighting: {config.weighting.method}` learns from whole sessions, in which "
             "every row counts alike whatever its weight: what it foresees is the law of all arms."
         )
-    told = [f"`{name}`" for name in readers(arms.unit, spec(config))]
-    if told:
-        found.append(
-            f"Warning: the model reads the unit `{arms.unit}` ({listed(told)}), and no row tells "
+    names = [f"`{name}`" for name in readers(arms.unit, spec(config))]
+    if names:
+        leaks.append(
+            f"Warning: the model reads the unit `{arms.unit}` ({listed(names)}), and no row tells "
             f"what units of other arms would have met in `{design.arm}`: what it learns of single "
             "units is their own arm's law, so the weighting is no longer exact."
         )
-    return found
+    return leaks
 
 
 def normalises(network: nn.Module) -> bool:

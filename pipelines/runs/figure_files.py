@@ -50,15 +50,16 @@ def _curves(result: TrainResult) -> figures.Figure | None:
         (step, {k: v for k, v in metrics.items() if v is not None and k.split("/")[0] in CURVES})
         for step, metrics in result.history
     ]
-    drawn = any(metrics for _, metrics in history)
-    return figures.training_curves(history, result.step) if drawn else None
+    if not any(metrics for _, metrics in history):
+        return None
+    return figures.training_curves(history, result.step)
 
 
 def _weights(result: TrainResult) -> figures.Figure | None:
     """Unless they stay what they were; means of equal weights differ in their last digits."""
     course = lines(result.course, WEIGHT)
     moves = any(
-        not np.isclose(v, course[0][1][n], 1e-3) for _, own in course for n, v in own.items()
+        not np.isclose(v, course[0][1][n], 1e-3) for _, means in course for n, v in means.items()
     )
     return balance_figures.weights(course) if moves else None
 

@@ -9,34 +9,33 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.prepared.prepare import prepare
 from fulcrum.pipelines.config.run import RunConfig
-from fulcrum.pipelines.designs import report as propensity_report
+from fulcrum.pipelines.designs.reweighting import WeightedDataset, reweight
 
 logger = logging.getLogger(__name__)
 
 
 def prepare_dataset(config: RunConfig, console: Console) -> PreparedDataset:
-    """The prepared data set of a run, weighted by its design of an A/B test if it has one; made
+    """The prepared data set of a run, a `WeightedDataset` if it has a design of an A/B test; made
     when it is not there yet."""
+    workspace = Path(config.workspace)
     columns = TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(
         *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
-    ) as bar:
-        shown = bar.add_task("prepare", total=None)
+    ) as bars:
+        bar = bars.add_task("prepare", total=None)
         steps: list[str] = []
 
-        def told(what: str, done: int, total: int) -> None:
+        def progress(what: str, count: int, total: int) -> None:
             if what not in steps:
                 steps.append(what)
                 if not console.is_terminal:
                     logger.info("prepare: %s", what)
-            bar.update(shown, description=f"prepare: {what}", completed=done, total=total)
+            bars.update(bar, description=f"prepare: {what}", completed=count, total=total)
 
-        dataset = prepare(config, Path(config.workspace), told)
-        if config.weighting_by is not None:
-            from fulcrum.pipelines.designs.reweighting import reweight
-
-            dataset = reweight(dataset, config.weighting_by, Path(config.workspace), told)
+        dataset = prepare(config, workspace, progress)
+        if config.experiment_design is not None:
+            dataset = reweight(dataset, config.experiment_design, workspace, progress)
     logger.info("prepared data set %s%s", dataset.folder, "" if steps else " (as it was)")
-    if config.weighting_by is not None:
-        propensity_report.tell(dataset.folder / propensity_report.FOLDER)
+    if isinstance(dataset, WeightedDataset):
+        dataset.report.log()
     return dataset

@@ -44,12 +44,12 @@ def publish(
     --alias champion`. Gives `models:/<name>/<version>`; a run that has a version keeps it. Raises
     ModelError, and registers nothing, when ONNX Runtime and torch disagree.
     """
-    if known := tracker.tag(VERSION):
-        return f"models:/{known}"
+    if version_path := tracker.tag(VERSION):
+        return f"models:/{version_path}"
     bundle = make_bundle(config, dataset, folder, result.checkpoint)
     registry = Registry(tracker.uri)
-    known_metrics = {f"test/{name}": v for name, v in metrics.items() if v is not None}
-    uri = registry.log(bundle, tracker.run_id, MODEL, result.step, known_metrics)
+    numbers = {f"test/{name}": v for name, v in metrics.items() if v is not None}
+    uri = registry.log(bundle, tracker.run_id, MODEL, result.step, numbers)
     name = config.tracking.model or config.name
     version = registry.register(uri, name)
     tracker.log_tags({VERSION: f"{name}/{version}"})
@@ -66,17 +66,17 @@ def register_run(run: FoundRun, uri: str, alias: str | None) -> tuple[str, int]:
     Raises ConfigError when the run has no model yet.
     """
     registry, tracker = Registry(uri), MlflowTracker(uri, run.id)
-    known = tracker.tag(VERSION)
-    if known is None:
+    version_path = tracker.tag(VERSION)
+    if version_path is None:
         config = load(run.folder / "config.yaml")
         name = config.tracking.model or config.name
         if not tracker.has_model():
             raise ConfigError(
                 f"run {run.name} has no model yet: finish it with `fulcrum train --resume {run.id}`"
             )
-        known = f"{name}/{registry.register(f'runs:/{run.id}/{MODEL}', name)}"
-        tracker.log_tags({VERSION: known})
-    name, _, version = known.rpartition("/")
+        version_path = f"{name}/{registry.register(f'runs:/{run.id}/{MODEL}', name)}"
+        tracker.log_tags({VERSION: version_path})
+    name, _, version = version_path.rpartition("/")
     if alias is not None:
         registry.set_alias(name, alias, int(version))
     return name, int(version)

@@ -25,7 +25,7 @@ from fulcrum.pipelines.config.load import fingerprint, load, to_yaml
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.console.progress import for_console
 from fulcrum.pipelines.console.terminal import LOG, as_text, log_file
-from fulcrum.pipelines.designs import report as propensity_report
+from fulcrum.pipelines.designs.reweighting import WeightedDataset
 from fulcrum.pipelines.quality.alarms import ALARMS, warnings
 from fulcrum.pipelines.quality.experts import Health
 from fulcrum.pipelines.quality.metrics import Metrics, Predictions, measure
@@ -38,7 +38,13 @@ from fulcrum.pipelines.tracking import mlflow as tracking
 from fulcrum.pipelines.tracking.mlflow import FoundRun, MlflowTracker, start_run
 from fulcrum.pipelines.tracking.protocol import SilentTracker, Tracker
 from fulcrum.pipelines.training.launch import launch
-from fulcrum.pipelines.training.predict import constant, evaluate, examine, predict, restored
+from fulcrum.pipelines.training.predict import (
+    constant,
+    evaluate,
+    examine,
+    predict,
+    restore_network,
+)
 from fulcrum.pipelines.training.trainer import TrainResult, read_result, train
 
 logger = logging.getLogger(__name__)
@@ -84,9 +90,9 @@ def start(config: RunConfig, options: Options) -> Outcome:
     for name, text in sources(config).items():
         (folder / name).write_bytes(text)
     logger.info("run %s (%s)", config.name, run_id)
-    with MlflowTracker(uri, run_id) as tracker, _kept(folder, tracker):
+    with MlflowTracker(uri, run_id) as tracker, _keep_log(folder, tracker):
         _describe(config, dataset, folder, tracker)
-        if config.weighting_by is not None:
+        if isinstance(dataset, WeightedDataset):
             _describe_weights(config, dataset, tracker)
         return _carry_out(config, dataset, folder, tracker, options)
 
@@ -95,7 +101,7 @@ def take_up(run: FoundRun, uri: str, options: Options) -> Outcome:
     """Go on with a run, with the config it was started with."""
     config = load(run.folder / "config.yaml")
     dataset = prepare_dataset(config, options.console)
-    with MlflowTracker(uri, run.id) as tracker, _kept(run.folder, tracker):
+    with MlflowTracker(uri, run.id) as tracker, _keep_log(run.folder, tracker):
         return _carry_out(config, dataset, run.folder, tracker, options)
 
 
@@ -105,7 +111,7 @@ def measure_run(run: FoundRun, split: str, console: Console) -> Outcome:
     dataset = prepare_dataset(config, console)
     result = read_result(run.folder / "checkpoints")
     predictions, health = _look(config, dataset, result.checkpoint, split)
-    return _outcome(config, dataset, split, _measured(config.name, dataset, predictions), health)
+    return _outcome(config, dataset, split, _by_model(config.name, dataset, predictions), health)
 
 
 def _carry_out(
@@ -118,7 +124,7 @@ def _carry_out(
     result = _train(config, dataset, folder / "checkpoints", tracker, options)
     split = measured_split(dataset)
     predictions, health = _look(config, dataset, result.checkpoint, split)
-    models = _measured(config.name, dataset, predictions)
+    models = _by_model(config.name, dataset, predictions)
     _log(tracker, split, models[config.name], result.step)
     model = None
     if options.parent is None:
@@ -138,12 +144,12 @@ def _carry_out(
     return _outcome(config, dataset, split, models, health, model)
 
 
-LOGGED = {"model", "weighting", "weighting_by", "regulariser", "train"}
+PARAMETERS = {"model", "weighting", "experiment_design", "regulariser", "train"}
 """Parts of the config that become the run's parameters."""
 
 
 @contextmanager
-def _kept(folder: Path, tracker: Tracker) -> Iterator[None]:
+def _keep_log(folder: Path, tracker: Tracker) -> Iterator[None]:
     """Keep the messages of the block with the run, however it ends; a full disk is told as such."""
     path = folder / LOG
     try:
@@ -177,11 +183,14 @@ def _with_reference(
     """Train one network per task under the same budget, and put its metrics before the constant
     predictor's."""
     logger.info("training the single-task networks to compare with")
-    alone = config.model_copy(update={"model": single_task(config.model)} | PLAIN)
-    result = _train(alone, dataset, folder / "reference", SilentTracker(), options)
-    metrics = measure(evaluate(alone, dataset, result.checkpoint, split))
-    own, last = models[config.name], models["constant"]
-    return {config.name: own, "single-task": metrics, "constant": last}
+    control = config.model_copy(update={"model": single_task(config.model)} | PLAIN)
+    result = _train(control, dataset, folder / "reference", SilentTracker(), options)
+    metrics = measure(evaluate(control, dataset, result.checkpoint, split))
+    return {
+        config.name: models[config.name],
+        "single-task": metrics,
+        "constant": models["constant"],
+    }
 
 
 PLAIN = {"weighting": StaticConfig(), "regulariser": NoRegulariserConfig()}
@@ -190,15 +199,15 @@ PLAIN = {"weighting": StaticConfig(), "regulariser": NoRegulariserConfig()}
 
 def single_task(model: TrunkConfig) -> SingleTaskConfig:
     """One network per task, each as deep and wide as what a task passes in `model`."""
-    kept = set(TrunkConfig.model_fields) - {"bottom", "chain"}
-    return SingleTaskConfig(**{name: getattr(model, name) for name in kept}, hidden=model.path)
+    names = set(TrunkConfig.model_fields) - {"bottom", "chain"}
+    return SingleTaskConfig(**{name: getattr(model, name) for name in names}, hidden=model.path)
 
 
 def _look(
     config: RunConfig, dataset: PreparedDataset, checkpoint: Path, split: str
 ) -> tuple[Predictions, Health]:
     """Score a split, look at the experts, and warn of those that are not healthy."""
-    with restored(config, dataset, checkpoint) as (model, process):
+    with restore_network(config, dataset, checkpoint) as (model, process):
         predictions = predict(model, dataset, split, process)
         health = examine(model, dataset, split, process)
     for warning in warnings(health):
@@ -206,7 +215,7 @@ def _look(
     return predictions, health
 
 
-def _measured(name: str, dataset: PreparedDataset, predictions: Predictions) -> dict[str, Metrics]:
+def _by_model(name: str, dataset: PreparedDataset, predictions: Predictions) -> dict[str, Metrics]:
     return {name: measure(predictions), "constant": measure(constant(dataset, predictions))}
 
 
@@ -227,7 +236,7 @@ def _describe(
     )
     if plugins := requirements(config):
         tracker.log_tags({tracking.PLUGINS: ", ".join(plugins)})
-    facts = config.model_dump(mode="json", include=LOGGED)
+    facts = config.model_dump(mode="json", include=PARAMETERS)
     counts = {"features": len(config.features), "tasks": ", ".join(config.tasks)}
     tracker.log_params({**facts, **counts, "split": config.data.split.kind})
     for name in ("config.yaml", *sources(config)):
@@ -242,20 +251,16 @@ def _describe(
     )
 
 
-def _describe_weights(config: RunConfig, dataset: PreparedDataset, tracker: MlflowTracker) -> None:
+def _describe_weights(config: RunConfig, dataset: WeightedDataset, tracker: MlflowTracker) -> None:
     """The design of an A/B test: its weights in numbers, words and pictures, and what leaks."""
-    report = dataset.folder / propensity_report.FOLDER
-    warned = cautions(config, dataset)
-    for line in warned:
+    report, leaks = dataset.report, cautions(config, dataset)
+    for line in leaks:
         logger.warning("%s", line)
-    tracker.log_metrics(propensity_report.metrics(propensity_report.read(report)), 0)
-    words = (report / propensity_report.WORDS).read_text(encoding="utf-8")
-    tracker.log_text(
-        "\n".join([words.rstrip(), *warned]), f"{report.name}/{propensity_report.WORDS}"
-    )
-    for path in sorted(report.iterdir()):
-        if path.name != propensity_report.WORDS:
-            tracker.log_artifact(path, report.name)
+    tracker.log_metrics(report.metrics(), 0)
+    folder = report.folder.name
+    for path in sorted(report.folder.iterdir()):
+        tracker.log_artifact(path, folder)
+    tracker.log_text("\n".join([*report.sentences, *leaks]), f"{folder}/report.txt")
 
 
 def _outcome(

@@ -47,7 +47,7 @@ HEALTH = {
 
 def results(title: str, tasks: Sequence[str], models: Mapping[str, Metrics]) -> Table:
     """A line for each task and model; metrics that no task has get no column."""
-    shown = [
+    columns = [
         metric
         for metric in COLUMNS
         if any(m.get(f"{metric}/{t}") is not None for m in models.values() for t in tasks)
@@ -55,11 +55,11 @@ def results(title: str, tasks: Sequence[str], models: Mapping[str, Metrics]) -> 
     table = empty_table(title)
     table.add_column("task")
     table.add_column("model")
-    for metric in shown:
+    for metric in columns:
         table.add_column(COLUMNS[metric][0], justify="right")
     for task in tasks:
         for row, (model, metrics) in enumerate(models.items()):
-            cells = [metric_cell(metric, metrics.get(f"{metric}/{task}")) for metric in shown]
+            cells = [metric_cell(metric, metrics.get(f"{metric}/{task}")) for metric in columns]
             style = "bold" if row == 0 else "dim"
             table.add_row(task if row == 0 else "", model, *cells, style=style)
         table.add_section()
@@ -92,9 +92,9 @@ def splits(manifest: Manifest) -> Group:
             for task in tasks
         ]
         table.add_row(split, f"{facts.rows:,}", *rates)
-    dropped = ", ".join(f"{count:,} {why}" for why, count in manifest.rows_dropped.items() if count)
+    gaps = ", ".join(f"{count:,} {why}" for why, count in manifest.rows_dropped.items() if count)
     limits = ", ".join(f"{name} {value}" for name, value in manifest.boundaries.items())
-    notes = [f"{manifest.rows_read:,} rows read", f"left out: {dropped}" if dropped else "", limits]
+    notes = [f"{manifest.rows_read:,} rows read", f"left out: {gaps}" if gaps else "", limits]
     return Group(table, Text("; ".join(filter(None, notes)), style="dim italic"))
 
 
@@ -115,9 +115,9 @@ def features(drift: pl.DataFrame) -> Group:
         text = name in ("feature", "kind")
         table.add_column(heading, justify="left" if text else "right", no_wrap=True)
     for row in drift.iter_rows(named=True):
-        shifted = row.get(f"psi.{last}", 0.0) > STRONG
+        shift = row.get(f"psi.{last}", 0.0) > STRONG
         cells = [_feature_cell(name, row[name]) for name in columns]
-        table.add_row(*cells, style="red" if shifted else "")
+        table.add_row(*cells, style="red" if shift else "")
     note = f"red: a population stability index (PSI) above {STRONG}, a shift"
     return Group(table, Text(note, style="dim italic"))
 

@@ -29,20 +29,20 @@ class FileTracker:
 
 
 @contextmanager
-def relayed(file: Path, tracker: Tracker) -> Iterator[None]:
+def relay(file: Path, tracker: Tracker) -> Iterator[None]:
     """Inside the block, tell `tracker` what a FileTracker writes to the file; all of it by the end.
 
     An error of the tracker is raised at the end, unless the block raised one.
     """
     file.write_text("")
-    finished = Event()
+    end = Event()
     errors: list[Exception] = []
 
     def follow() -> None:
         with file.open("rb") as stream:
             last = False
             while not last:
-                last = finished.wait(SECONDS_BETWEEN_LOOKS)
+                last = end.wait(SECONDS_BETWEEN_LOOKS)
                 while (line := stream.readline()).endswith(b"\n"):
                     _tell(tracker, json.loads(line))
                 stream.seek(-len(line), os.SEEK_CUR)
@@ -58,7 +58,7 @@ def relayed(file: Path, tracker: Tracker) -> Iterator[None]:
     try:
         yield
     finally:
-        finished.set()
+        end.set()
         thread.join()
     if errors:
         raise errors[0]

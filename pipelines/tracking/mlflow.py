@@ -79,8 +79,9 @@ class MlflowTracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
-        status = "KILLED" if stopped else "FAILED" if kind else "FINISHED"
+        status = "FINISHED"
+        if kind is not None:
+            status = "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
         if self._monitor:
             self._monitor.finish()
         with answering(self.uri):
@@ -93,8 +94,8 @@ class MlflowTracker:
             self._waiting_since = time.monotonic()
         now = int(time.time() * 1000)
         self._points += [Metric(key, float(value), now, step) for key, value in metrics.items()]
-        waited = time.monotonic() - self._waiting_since
-        if len(self._points) >= FLUSH_POINTS or waited > FLUSH_SECONDS:
+        seconds = time.monotonic() - self._waiting_since
+        if len(self._points) >= FLUSH_POINTS or seconds > FLUSH_SECONDS:
             self.flush()
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
@@ -112,8 +113,8 @@ class MlflowTracker:
         already stay as they are, so a resumed run may log them again."""
         flat = [Param(key, _short(value)) for key, value in flatten(params)]
         with answering(self.uri):
-            known = self._client.get_run(self.run_id).data.params
-            new = [param for param in flat if param.key not in known]
+            old = self._client.get_run(self.run_id).data.params
+            new = [param for param in flat if param.key not in old]
             for start in range(0, len(new), BATCH):
                 self._client.log_batch(self.run_id, params=new[start : start + BATCH])
 
@@ -182,10 +183,10 @@ def find_run(uri: str, run: str) -> FoundRun:
         store = client(uri)
         experiments = [e.experiment_id for e in store.search_experiments()]
         newest = store.search_runs(experiments, order_by=["attributes.start_time DESC"])
-    for found in newest:
-        if run in (found.info.run_id, found.info.run_name) and FOLDER in found.data.tags:
-            return _found(found)
-    names = sorted({str(found.info.run_name) for found in newest})
+    for entry in newest:
+        if run in (entry.info.run_id, entry.info.run_name) and FOLDER in entry.data.tags:
+            return _found_run(entry)
+    names = sorted({str(entry.info.run_name) for entry in newest})
     near = difflib.get_close_matches(run, names, n=3, cutoff=0.5) or names[:10]
     hint = f"; did you mean {' or '.join(near)}?" if near else "; it holds no runs"
     raise ConfigError(f"no run {run!r} in {uri}{hint}")
@@ -194,12 +195,12 @@ def find_run(uri: str, run: str) -> FoundRun:
 def find_tagged(uri: str, tags: Mapping[str, str]) -> list[FoundRun]:
     """The runs with these tags whose folder is still there: finished ones first, then the newest.
     Makes the store if there is none."""
-    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     with answering(uri):
         store = client(uri)
         experiments = [e.experiment_id for e in store.search_experiments()]
-        newest = store.search_runs(experiments, wanted, order_by=["attributes.start_time DESC"])
-    runs = [_found(run) for run in newest if FOLDER in run.data.tags]
+        newest = store.search_runs(experiments, condition, order_by=["attributes.start_time DESC"])
+    runs = [_found_run(run) for run in newest if FOLDER in run.data.tags]
     return sorted((run for run in runs if run.folder.is_dir()), key=lambda run: not run.finished)
 
 
@@ -241,7 +242,7 @@ def answering(uri: str) -> Iterator[None]:
         raise ResourceError(f"MLflow at {uri} does not work: {message}") from error
 
 
-def _found(run: Run) -> FoundRun:
+def _found_run(run: Run) -> FoundRun:
     info = run.info
     return FoundRun(
         info.run_id,
@@ -254,19 +255,19 @@ def _found(run: Run) -> FoundRun:
 
 def _experiment(store: MlflowClient, uri: str, name: str) -> str:
     """The experiment's id; a new one in a SQLite store keeps its files beside the store."""
-    found = store.get_experiment_by_name(name)
-    if found:
-        return str(found.experiment_id)
+    experiment = store.get_experiment_by_name(name)
+    if experiment:
+        return str(experiment.experiment_id)
     location = None
     if uri.startswith("sqlite:///"):
         location = (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlruns").as_uri()
     try:
         return str(store.create_experiment(name, artifact_location=location))
     except MlflowException:
-        found = store.get_experiment_by_name(name)  # another process may have been faster
-        if not found:
+        experiment = store.get_experiment_by_name(name)  # another process may have been faster
+        if not experiment:
             raise
-        return str(found.experiment_id)
+        return str(experiment.experiment_id)
 
 
 def _short(value: Any) -> str:

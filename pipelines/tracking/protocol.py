@@ -15,7 +15,7 @@ class Tracker(Protocol):
         """Keep a file, under `folder` of the run when given."""
 
 
-class Prefixed:
+class PrefixTracker:
     """Passes everything on under names that begin with a word of their own."""
 
     def __init__(self, tracker: Tracker, prefix: str) -> None:

@@ -103,15 +103,15 @@ def load_weights(checkpoint: Path) -> dict[str, Tensor]:
     """Whole, unsharded weights under the names of `Network.state_dict()`, in this process alone,
     however many processes wrote them."""
     try:
-        stored = FileSystemReader(checkpoint).read_metadata().state_dict_metadata
+        metadata = FileSystemReader(checkpoint).read_metadata().state_dict_metadata
     except Exception as error:
         raise StateError(f"{checkpoint}: not a usable checkpoint: {error}") from None
     weights = {
         name: torch.empty(part.size, dtype=part.properties.dtype)
-        for name, part in stored.items()
+        for name, part in metadata.items()
         if name.startswith(f"{MODEL}.") and isinstance(part, TensorStorageMetadata)
     }
-    _fill(checkpoint, weights, alone=True)
+    _fill(checkpoint, weights, no_dist=True)
     return {name.removeprefix(f"{MODEL}."): tensor for name, tensor in weights.items()}
 
 
@@ -130,8 +130,8 @@ def prune(folder: Path, keep: set[int]) -> None:
     for checkpoint in _checkpoints(folder):
         if _step(checkpoint) not in keep:
             shutil.rmtree(checkpoint)
-    for unfinished in folder.glob(".step-*.tmp"):
-        shutil.rmtree(unfinished)
+    for remnant in folder.glob(".step-*.tmp"):
+        shutil.rmtree(remnant)
 
 
 def random_state() -> dict[str, Any]:
@@ -158,17 +158,17 @@ def set_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(_decode(state["cuda"]))
 
 
-def _fill(checkpoint: Path, tensors: dict[str, Any], alone: bool = False) -> None:
+def _fill(checkpoint: Path, tensors: dict[str, Any], no_dist: bool = False) -> None:
     try:
         with warnings.catch_warnings():  # of a load outside a process group, of ShardedTensor
             warnings.simplefilter("ignore")
-            dcp.load(tensors, storage_reader=FileSystemReader(checkpoint), no_dist=alone)
+            dcp.load(tensors, storage_reader=FileSystemReader(checkpoint), no_dist=no_dist)
     except (Exception, CheckpointException) as error:
         raise StateError(f"{checkpoint}: not a usable checkpoint: {_reason(error)}") from None
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    return [found for found in folder.glob("step-*") if NAME.fullmatch(found.name)]
+    return [entry for entry in folder.glob("step-*") if NAME.fullmatch(entry.name)]
 
 
 def _step(checkpoint: Path) -> int:

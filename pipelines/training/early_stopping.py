@@ -14,7 +14,7 @@ class EarlyStopping:
     config: EarlyStoppingConfig | None
     best: float | None = None
     best_step: int | None = None
-    waited: int = 0
+    misses: int = 0
     """Evaluations since the best one."""
 
     def update(self, value: float | None, step: int) -> bool:
@@ -23,20 +23,21 @@ class EarlyStopping:
             return False
         higher = self.config.metric.partition("/")[0] in HIGHER_IS_BETTER
         if self.best is None or (value > self.best if higher else value < self.best):
-            self.best, self.best_step, self.waited = value, step, 0
+            self.best, self.best_step, self.misses = value, step, 0
             return True
-        self.waited += 1
+        self.misses += 1
         return False
 
     @property
     def over(self) -> bool:
         """Whether training should stop."""
-        return self.config is not None and self.waited >= self.config.patience
+        return self.config is not None and self.misses >= self.config.patience
 
     def state_dict(self) -> dict[str, float | int | None]:
-        return {"best": self.best, "best_step": self.best_step, "waited": self.waited}
+        # Checkpoints have always called the misses `waited`.
+        return {"best": self.best, "best_step": self.best_step, "waited": self.misses}
 
     def load_state_dict(self, state: dict) -> None:
-        self.best, self.best_step, self.waited = (
+        self.best, self.best_step, self.misses = (
             state[name] for name in ("best", "best_step", "waited")
         )

@@ -18,7 +18,7 @@ from fulcrum.features.errors import FulcrumError, ResourceError
 from fulcrum.features.plugins import sources
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.pipelines.config.run import RunConfig
-from fulcrum.pipelines.tracking.across_processes import relayed
+from fulcrum.pipelines.tracking.across_processes import relay
 from fulcrum.pipelines.tracking.protocol import Tracker
 from fulcrum.pipelines.training import worker
 from fulcrum.pipelines.training.trainer import TrainResult, read_result
@@ -56,7 +56,7 @@ def launch(
     )
     arguments = ("-m", worker.__name__, str(dataset.folder), str(folder), str(job))
     try:
-        with relayed(job / worker.MESSAGES, tracker):
+        with relay(job / worker.MESSAGES, tracker):
             elastic_launch(agent, sys.executable)(*arguments)
     except ChildFailedError as error:
         raise _cause(error) from None
@@ -71,17 +71,17 @@ def _cause(error: ChildFailedError) -> FulcrumError:
     """Why the training ended. When one process goes, the others lose their connection to it, and
     which of them the agent sees first is chance: an error of ours comes first, then a process that
     a signal ended (SIGTERM is the agent's own, for those left), then whatever else there is."""
-    ours = [found for f in error.failures.values() if (found := _recorded(f)) is not None]
+    ours = [e for f in error.failures.values() if (e := _error_of_ours(f)) is not None]
     if ours:
         return ours[0]
     rank, failure = error.get_first_failure()
-    for other, ended in error.failures.items():
-        if ended.exitcode < 0 and ended.exitcode != -signal.SIGTERM:
-            rank, failure = other, ended
+    for other, end in error.failures.items():
+        if end.exitcode < 0 and end.exitcode != -signal.SIGTERM:
+            rank, failure = other, end
     return ResourceError(f"process {rank} of the training ended: {_message(failure)}")
 
 
-def _recorded(failure: ProcessFailure) -> FulcrumError | None:
+def _error_of_ours(failure: ProcessFailure) -> FulcrumError | None:
     """The error of ours that ended a process, from `<class>: <text>`, as torch records it."""
     name, _, text = _message(failure).partition(": ")
     kind = getattr(errors, name, None)
@@ -89,5 +89,5 @@ def _recorded(failure: ProcessFailure) -> FulcrumError | None:
 
 
 def _message(failure: ProcessFailure) -> str:
-    recorded: Any = failure.message  # a text, or a dictionary that holds it
-    return recorded["message"] if isinstance(recorded, dict) else recorded
+    record: Any = failure.message  # a text, or a dictionary that holds it
+    return record["message"] if isinstance(record, dict) else record

@@ -38,7 +38,7 @@ class AfterStep:
 
     @property
     def rate(self) -> float:
-        return self.optimizers.share(self.optimizers.done)
+        return self.optimizers.share(self.optimizers.position)
 
     def again(self) -> Tensor:
         batch = self.network.objective.latest

@@ -63,15 +63,15 @@ def distribute(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         model = DistributedModelParallel(network, device=process.device, plan=plan)
-    own = {
+    tables_here = {
         table
         for module in plan.plan.values()
         for table, place in cast(EmbeddingModuleShardingPlan, module).items()
         if process.rank in (place.ranks or ())
     }
-    stepped = {name.split(".")[-2] for name in model.fused_optimizer.params}
-    if stepped != own:
-        raise AssertionError(f"tables here and tables stepped in backward differ: {stepped ^ own}")
+    tables_in_backward = {name.split(".")[-2] for name in model.fused_optimizer.params}
+    if difference := tables_in_backward ^ tables_here:
+        raise AssertionError(f"tables here and tables stepped in backward differ: {difference}")
     return model
 
 
@@ -84,7 +84,7 @@ class Optimizers:
 
     def __init__(self, model: DistributedModelParallel, config: TrainConfig, steps: int) -> None:
         """`steps` is the length of the whole training, at whose end the rates reach 0."""
-        self.config, self.steps, self.done = config, steps, 0
+        self.config, self.steps, self.position = config, steps, 0
         self.tables: KeyedOptimizer = model.fused_optimizer
         self.dense = KeyedOptimizerWrapper(
             dict(in_backward_optimizer_filter(model.named_parameters())),
@@ -98,7 +98,7 @@ class Optimizers:
 
     def zero_grad(self) -> None:
         """Drop the gradients and set the learning rates of the step to come."""
-        share = self.share(self.done)
+        share = self.share(self.position)
         for optimizer, peak in (
             (self.dense, self.config.dense.lr),
             (self.tables, self.config.sparse.lr),
@@ -110,17 +110,17 @@ class Optimizers:
     def step(self) -> None:
         """Update the dense part; the tables were updated in backward."""
         self.dense.step()
-        self.done += 1
+        self.position += 1
 
     def share(self, step: int) -> float:
         """Learning rates of a step as a share of their peaks."""
         warmup = round(self.config.warmup * self.steps)
         if step < warmup:
             return (step + 1) / warmup
-        left = (self.steps - step) / max(self.steps - warmup, 1)
+        remainder = (self.steps - step) / max(self.steps - warmup, 1)
         if self.config.decay == "cosine":
-            return 0.5 - 0.5 * math.cos(math.pi * left)
-        return left if self.config.decay == "linear" else 1.0
+            return 0.5 - 0.5 * math.cos(math.pi * remainder)
+        return remainder if self.config.decay == "linear" else 1.0
 
     def state_dict(self) -> dict[str, Any]:
         """The tensors of both optimizers, by parameter name; loading fills them in place."""
@@ -134,7 +134,7 @@ class Optimizers:
 
     def skip_to(self, step: int) -> None:
         """Go on after so many steps."""
-        self.done = step
+        self.position = step
         self.tables.set_optimizer_step(step)
 
 

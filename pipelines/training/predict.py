@@ -33,7 +33,7 @@ of every expert."""
 
 
 @contextmanager
-def restored(
+def restore_network(
     run: RunConfig, dataset: PreparedDataset, folder: Path
 ) -> Iterator[tuple[nn.Module, Process]]:
     """The network with the weights of a checkpoint, however many processes wrote it."""
@@ -48,7 +48,7 @@ def evaluate(
     run: RunConfig, dataset: PreparedDataset, folder: Path, split: str = "test"
 ) -> Predictions:
     """Score a split with the weights of a checkpoint."""
-    with restored(run, dataset, folder) as (model, process):
+    with restore_network(run, dataset, folder) as (model, process):
         return predict(model, dataset, split, process)
 
 
@@ -70,9 +70,9 @@ def predict(
     with torch.no_grad():
         for batch in reader:
             _, out = model(batch.to(process.device, non_blocking=True))
-            scored = (out["scores"], out["row_losses"], batch.labels, batch.observed)
+            of_tasks = (out["scores"], out["row_losses"], batch.labels, batch.observed)
             of_rows = (batch.weight, batch.group, batch.session)
-            parts.append(tuple(t.cpu() for t in (*scored, *of_rows)))
+            parts.append(tuple(t.cpu() for t in (*of_tasks, *of_rows)))
     columns = (process.gather(torch.cat(column)) for column in zip(*parts, strict=True))
     return Predictions(reader.layout, *(column.numpy() for column in columns))
 
@@ -139,8 +139,8 @@ def to_frame(predictions: Predictions, dataset: PreparedDataset, split: str) -> 
     keys = [name for name in rows.collect_schema().names() if name.startswith("row.key.")]
     frame = rows.select(pl.col(k).alias(k.removeprefix("row.key.")) for k in keys).collect()
     labels = [
-        pl.Series(f"label.{task.name}", label).set(pl.Series(~seen), None)
-        for task, label, seen in zip(
+        pl.Series(f"label.{task.name}", label).set(pl.Series(~observed), None)
+        for task, label, observed in zip(
             layout.tasks, predictions.labels.T, predictions.observed.T, strict=True
         )
     ]
@@ -152,10 +152,10 @@ def to_frame(predictions: Predictions, dataset: PreparedDataset, split: str) -> 
 
 
 def _constant(task: TaskSpec) -> pl.Expr:
-    label, seen = pl.col(f"label.{task.name}"), pl.col(f"observed.{task.name}")
-    weight = pl.col("row.weight").cast(pl.Float64).filter(seen)
+    label, observed = pl.col(f"label.{task.name}"), pl.col(f"observed.{task.name}")
+    weight = pl.col("row.weight").cast(pl.Float64).filter(observed)
 
     def mean(values: pl.Expr) -> pl.Expr:
-        return (values.cast(pl.Float64).filter(seen) * weight).sum() / weight.sum()
+        return (values.cast(pl.Float64).filter(observed) * weight).sum() / weight.sum()
 
     return TASKS[task.kind].constant(task, label, mean).alias(task.name)

@@ -30,10 +30,10 @@ class Process:
         counts = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.world)]
         dist.all_gather(counts, torch.tensor([len(rows)], device=self.device))
         sizes = [int(count) for count in counts]
-        padded = torch.zeros((max(sizes), *rows.shape[1:]), dtype=rows.dtype, device=self.device)
-        padded[: len(rows)] = rows
-        parts = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(parts, padded)
+        buffer = torch.zeros((max(sizes), *rows.shape[1:]), dtype=rows.dtype, device=self.device)
+        buffer[: len(rows)] = rows
+        parts = [torch.empty_like(buffer) for _ in sizes]
+        dist.all_gather(parts, buffer)
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)]).to(
             rows.device
         )
@@ -61,8 +61,8 @@ def process_group() -> Iterator[Process]:
     device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    joined = dist.is_initialized()
-    if not joined:
+    is_ours = not dist.is_initialized()
+    if is_ours:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         if dist.is_torchelastic_launched():
             dist.init_process_group(backend)
@@ -71,5 +71,5 @@ def process_group() -> Iterator[Process]:
     try:
         yield Process(dist.get_rank(), dist.get_world_size(), device)
     finally:
-        if not joined:
+        if is_ours:
             dist.destroy_process_group()

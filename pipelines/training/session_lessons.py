@@ -66,28 +66,28 @@ def teach(
         )
     network = cast(Network, get_unwrapped_module(model))
     network.eval()
-    told = time.monotonic()
+    last_line = time.monotonic()
     with torch.random.fork_rng():
         for batch in _batches(reader, total):
             with torch.no_grad():
                 inputs = network.inputs(batch.to(process.device, non_blocking=True))
                 rows = network.objective.rows(*inputs)
             weighting.learn(rows)
-            done, now = reader.position, time.monotonic()
-            if done == total:
+            position, now = reader.position, time.monotonic()
+            if position == total:
                 weighting.taught()
-            if done % len(reader) == 0 or done == total:
+            if position % len(reader) == 0 or position == total:
                 facts = {f"lessons/{name}": v for name, v in weighting.facts().items()}
-                tracker.log_metrics(facts, done)
+                tracker.log_metrics(facts, position)
                 state = {"reader": reader.state_dict()}
                 folder.mkdir(parents=True, exist_ok=True)
-                checkpoint.save(folder, done, _parts(weighting), state, process)
+                checkpoint.save(folder, position, _parts(weighting), state, process)
                 if process.main:
-                    checkpoint.prune(folder, {done})
-            if now - told > SECONDS_BETWEEN_LINES or done == total:
-                told = now
-                said = ", ".join(f"{name} {v:.4g}" for name, v in weighting.facts().items())
-                logger.info("lesson %d of %d%s", done, total, said and f": {said}")
+                    checkpoint.prune(folder, {position})
+            if now - last_line > SECONDS_BETWEEN_LINES or position == total:
+                last_line = now
+                numbers = ", ".join(f"{name} {v:.4g}" for name, v in weighting.facts().items())
+                logger.info("lesson %d of %d%s", position, total, numbers and f": {numbers}")
     network.train()
 
 

@@ -27,7 +27,7 @@ from fulcrum.models.weightings import Setting
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.console.progress import SilentProgress, TrainProgress
 from fulcrum.pipelines.quality.metrics import Metrics, measure
-from fulcrum.pipelines.tracking.protocol import Prefixed, SilentTracker, Tracker
+from fulcrum.pipelines.tracking.protocol import PrefixTracker, SilentTracker, Tracker
 from fulcrum.pipelines.training import checkpoint, precision, pretraining
 from fulcrum.pipelines.training.early_stopping import EarlyStopping
 from fulcrum.pipelines.training.losses_after_step import AfterStep
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 REPORT_EVERY = 20
 """Steps between two looks at the loss; each look waits for the device."""
-PASSED = {False: ("model",), True: ("model", "optimizers")}
+INHERITANCE = {False: ("model",), True: ("model", "optimizers")}
 """Parts of a checkpoint that one phase passes on to the next, by whether moments are kept."""
 DECIDES = ("tasks", "model", "weighting", "regulariser", "train")
 """Parts of a config that decide the weights, next to the prepared data."""
@@ -83,10 +83,12 @@ def train(
     ResourceError when a checkpoint cannot be written.
     """
     with process_group() as process:
-        heard = (tracker if process.main else None) or SilentTracker()
-        shown = (progress if process.main else None) or SilentProgress()
-        with shown:
-            return _train(run, dataset, folder, process, heard, shown, resume)
+        if tracker is None or not process.main:
+            tracker = SilentTracker()
+        if progress is None or not process.main:
+            progress = SilentProgress()
+        with progress:
+            return _train(run, dataset, folder, process, tracker, progress, resume)
 
 
 def _train(
@@ -104,7 +106,7 @@ def _train(
         logger.info(
             "first phase: %s weights, %d epochs", first.weighting.method, first.train.epochs
         )
-        inner = Prefixed(tracker, "pretrain")
+        inner = PrefixTracker(tracker, "pretrain")
         below = folder / pretraining.FOLDER
         earlier = _train(first, dataset, below, process, inner, progress, resume=True).checkpoint
         logger.info("second phase, from %s", earlier)
@@ -177,8 +179,8 @@ class Trainer:
             self.model, self.optimizers, process.device, tables=bool(self.layout.tables)
         )
         self.after = AfterStep(self.model, self.pipeline, self.optimizers, dataset, process)
-        self.measured = dataset.rows("valid") > 0
-        self.stopping = EarlyStopping(config.early_stopping if self.measured else None)
+        self.validates = dataset.rows("valid") > 0
+        self.stopping = EarlyStopping(config.early_stopping if self.validates else None)
         self.history: list[tuple[int, Metrics]] = []
         self.course: list[Point] = []
         self.conflicts: dict[str, float] = {}
@@ -222,11 +224,11 @@ class Trainer:
 
     def _go_on_from(self, earlier: Path) -> None:
         """Take the weights of an earlier phase, and its moments if the config says so."""
-        kept = self.config.pretrain is not None and self.config.pretrain.keep_optimizer
-        if kept:
+        moments = self.config.pretrain is not None and self.config.pretrain.keep_optimizer
+        if moments:
             self.optimizers.make_state()
         checkpoint.load_parts(
-            earlier, {k: v for k, v in self._parts().items() if k in PASSED[kept]}
+            earlier, {k: v for k, v in self._parts().items() if k in INHERITANCE[moments]}
         )
 
     def run(self) -> TrainResult:
@@ -257,15 +259,15 @@ class Trainer:
         save = self._due(self.step, self.config.checkpoint_every)
         if evaluate or save or self.step % REPORT_EVERY == 0:
             self._report()
-        improved = evaluate and self._evaluate()
-        if improved or save or self.stopping.over:
+        best = evaluate and self._evaluate()
+        if best or save or self.stopping.over:
             self._save()
         if evaluate or save:
             self.meter = Meter()
 
     def _measures(self, step: int) -> bool:
         """Whether the validation split is looked at after a step."""
-        return self.measured and self._due(step, self.config.evaluate_every)
+        return self.validates and self._due(step, self.config.evaluate_every)
 
     def _due(self, step: int, every: int | None) -> bool:
         """After the last step; before it every so many steps, or once an epoch."""
@@ -305,8 +307,8 @@ class Trainer:
         health = examine(self.model, self.dataset, "valid", self.process)
         self.model.train()
         self.history.append((self.step, metrics))
-        known = {f"valid/{name}": v for name, v in metrics.items() if v is not None}
-        self.tracker.log_metrics(known | health.metrics(), self.step)
+        numbers = {f"valid/{name}": v for name, v in metrics.items() if v is not None}
+        self.tracker.log_metrics(numbers | health.metrics(), self.step)
         self.progress.evaluated(self.step, metrics)
         stopping = self.config.early_stopping
         return stopping is not None and self.stopping.update(metrics[stopping.metric], self.step)

@@ -34,24 +34,25 @@ def extend(course: list[Point], step: int, values: dict[str, float]) -> None:
     """Add what is a number. When there are too many points of its kind, the one goes whose
     neighbours are closest to each other, so that what is left stays spread over the training; it
     depends on the points alone, so a resumed training keeps the same ones."""
-    known = {name: value for name, value in values.items() if math.isfinite(value)}
-    if not known:
+    numbers = {name: value for name, value in values.items() if math.isfinite(value)}
+    if not numbers:
         return
-    course.append((step, known))
-    kind = _is_cosine(known)
-    own = [place for place, (_, found) in enumerate(course) if _is_cosine(found) == kind]
-    if len(own) > POINTS:
-        gaps = [course[own[i + 1]][0] - course[own[i - 1]][0] for i in range(1, len(own) - 1)]
-        del course[own[1 + gaps.index(min(gaps))]]
+    course.append((step, numbers))
+    kind = _is_cosine(numbers)
+    places = [place for place, (_, facts) in enumerate(course) if _is_cosine(facts) == kind]
+    if len(places) > POINTS:
+        steps = [course[place][0] for place in places]
+        gaps = [after - before for before, after in zip(steps, steps[2:], strict=False)]
+        del course[places[1 + gaps.index(min(gaps))]]
 
 
 def lines(course: Sequence[Point], kind: str) -> list[Point]:
     """The points of one kind, by the names that follow it."""
-    found = [
+    points = [
         (step, {n.partition("/")[2]: v for n, v in values.items() if n.partition("/")[0] == kind})
         for step, values in course
     ]
-    return [(step, values) for step, values in found if values]
+    return [(step, values) for step, values in points if values]
 
 
 def _is_cosine(values: dict[str, float]) -> bool:

@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
         "propensity": {"features": ["item", "price"], "hidden": [8], "folds": 2},
     }
     train = {"epochs": 1, "batch_size": 128, "precision": "fp32", "divide_by": "rows"}
-    whole = document(folder, weighting_by=by, train=train)
+    whole = document(folder, experiment_design=by, train=train)
     (folder / "run.yaml").write_text(dump(whole))
     return folder
 
@@ -70,9 +70,9 @@ def test_the_report_ends_with_what_leaks(folder, run):
 
 def test_parameters_tell_the_design(kept):
     parameters = kept.data.params
-    assert parameters["weighting_by.design"] == "weighted"
-    assert parameters["weighting_by.arm"] == "treatment"
-    assert parameters["weighting_by.propensity.features"] == '["item", "price"]'
+    assert parameters["experiment_design.design"] == "weighted"
+    assert parameters["experiment_design.arm"] == "treatment"
+    assert parameters["experiment_design.propensity.features"] == '["item", "price"]'
     assert parameters["train.divide_by"] == "rows"
 
 

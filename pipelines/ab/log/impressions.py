@@ -12,7 +12,7 @@ from fulcrum.features.declared.split import OrderSplit
 from fulcrum.features.kinds import FeatureConfig
 from fulcrum.features.spec import FeatureSpec, Problem, made_of, mentions
 from fulcrum.features.spec import problems as problems_of
-from fulcrum.pipelines.designs.identifying_features import telling
+from fulcrum.pipelines.designs.identifying_features import arm_leak
 
 
 def spec(
@@ -31,7 +31,7 @@ def problems(declared: FeatureSpec, outcomes: Sequence[str]) -> Iterator[Problem
     yield from (problem for problem in problems_of(declared) if problem.path[0] == "features")
     for name in declared.features:
         for message in filter(
-            None, [telling(name, declared), *_outcomes(name, declared, outcomes)]
+            None, [arm_leak(name, declared), *_outcomes(name, declared, outcomes)]
         ):
             yield Problem(("features", name), message)
 

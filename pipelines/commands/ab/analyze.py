@@ -34,9 +34,9 @@ def analyze(
     from fulcrum.pipelines.console import terminal
 
     folder = output or Path(".fulcrum", "ab", config.name)
-    found = run(logs, config, folder, tracking)
-    for sentence in found.facts.sentences:
+    analysis = run(logs, config, folder, tracking)
+    for sentence in analysis.facts.sentences:
         terminal.results.print(sentence, markup=False, soft_wrap=True)
     terminal.results.print(f"page: {folder / PAGE}\nnumbers: {folder / NUMBERS}", soft_wrap=True)
-    if found.facts.withheld:
+    if analysis.facts.withheld:
         raise typer.Exit(1)

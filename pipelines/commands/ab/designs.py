@@ -14,18 +14,18 @@ def designs(
 ) -> None:
     """Train every arm's model under several designs, and say whether it matters.
 
-    CONFIG is a run with `weighting_by`, as for `fulcrum train`; whichever arm it names, all are
-    trained. Nothing is exported or registered.
+    CONFIG is a run with `experiment_design`, as for `fulcrum train`; whichever arm it names, all
+    are trained. Nothing is exported or registered.
     """
     from fulcrum.pipelines.config.load import load
 
-    loaded = load(config, overrides)
+    run = load(config, overrides)
 
     from fulcrum.pipelines.ab.design_study import compare_designs, table
     from fulcrum.pipelines.console import terminal
 
     names = [name.strip() for name in designs.split(",") if name.strip()]
-    study = compare_designs(loaded, names, terminal.messages)
+    study = compare_designs(run, names, terminal.messages)
     terminal.results.print(table(study))
     for sentence in study.sentences:
         terminal.results.print(sentence, markup=False, soft_wrap=True)

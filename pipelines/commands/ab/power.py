@@ -46,12 +46,12 @@ def power(
             days,
         )
 
-    found = sizes(logs, config, effect, relative, power)
+    all_sizes = sizes(logs, config, effect, relative, power)
     table = Table("metric", "role", "value", "effect to find", "users", "days")
-    for size in found:
+    for size in all_sizes:
         table.add_row(*row(size))
     terminal.results.print(table)
-    if any(size.days is not None and size.days.beyond for size in found):
+    if any(size.days is not None and size.days.beyond for size in all_sizes):
         terminal.results.print("about: beyond the log, if newcomers go on as in its second half")
-    if any(not size.problem and size.days is None for size in found):
+    if any(not size.problem and size.days is None for size in all_sizes):
         terminal.results.print("?: the log has no times, or no newcomers in its second half")

@@ -24,16 +24,16 @@ def simulate(
     from fulcrum.pipelines.ab.simulation.config import Simulation
     from fulcrum.pipelines.config.load import read
 
-    played = read(Simulation, config, overrides)
+    simulation = read(Simulation, config, overrides)
 
     from fulcrum.pipelines.ab.simulation.simulate import simulate as run
     from fulcrum.pipelines.console import terminal
 
-    folder = output or Path(".fulcrum", "worlds", played.name)
-    done = run(played, folder, tracking, terminal.messages)
-    for table in done.result.tables:
+    folder = output or Path(".fulcrum", "worlds", simulation.name)
+    outcome = run(simulation, folder, tracking, terminal.messages)
+    for table in outcome.result.tables:
         terminal.results.print(table)
-    for sentence in done.result.sentences:
+    for sentence in outcome.result.sentences:
         terminal.results.print(sentence, markup=False, soft_wrap=True)
-    for file in done.files:
+    for file in outcome.files:
         terminal.results.print(str(file), soft_wrap=True)

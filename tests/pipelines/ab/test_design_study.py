@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
         "propensity": {"features": ["item", "price"], "kind": "logistic", "folds": 2},
     }
     train = {"epochs": 1, "batch_size": 128, "precision": "fp32"}
-    (folder / "run.yaml").write_text(dump(document(folder, weighting_by=by, train=train)))
+    (folder / "run.yaml").write_text(dump(document(folder, experiment_design=by, train=train)))
     return folder
 
 
@@ -67,7 +67,7 @@ def test_every_arm_under_every_design(folder):
 @pytest.mark.parametrize(
     ("overrides", "others", "message"),
     [
-        (["weighting_by={design: pooling, arm: control}"], ["splitting"], "expected `design: w"),
+        (["experiment_design={design: pooling, arm: a}"], ["splitting"], "expected `design: w"),
         ([], ["poling"], "--designs: there is no design `poling`; did you mean `pooling`?"),
         ([], ["weighted"], "there is no design `weighted`"),
     ],

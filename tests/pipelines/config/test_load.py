@@ -15,7 +15,7 @@ from fulcrum.pipelines.ab.log.experiment import problems as problems_of_test
 from fulcrum.pipelines.ab.simulation.config import Simulation
 from fulcrum.pipelines.config.load import fingerprint, load, merge, read, schema, to_yaml
 from fulcrum.pipelines.config.rules import problems as problems_of_run
-from fulcrum.pipelines.config.run import RunConfig
+from fulcrum.pipelines.config.run import RENAMED, RunConfig
 from fulcrum.pipelines.config.yaml_text import dump, parse
 
 SMALL = """\
@@ -135,7 +135,7 @@ def test_problems_between_the_parts_are_told_with_those_inside_them(write):
         " did you mean `auc/click`?",
         f"  {file}:13: weighting.weights.clik: there is no task `clik`; did you mean `click`?",
         f"  {file}:14: odd: unknown key; the keys here are `name`, `workspace`, `data`,"
-        " `features`, `tasks`, `model`, `weighting`, `weighting_by`, `regulariser`, `train`,"
+        " `features`, `tasks`, `model`, `weighting`, `experiment_design`, `regulariser`, `train`,"
         " `tracking`, `serving`",
     ]
 
@@ -334,6 +334,17 @@ def test_a_wrong_override_is_named(write, override, line):
     text = problems(write(SMALL), override)
     assert text.startswith(f"--set {override}: ")
     assert line in text
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_key_of_the_past_is_refused_with_its_name_of_today(write, old, new):
+    line = f"{old}: unknown key; it is called `{new}` now"
+    base = write(SMALL + f"{old}: {{arm: a}}\n", "base.yaml")
+    for file in (base, write("extends: base.yaml\n")):
+        assert problems(file) == f"{base}:12: {line}"
+    text = problems(write(SMALL), f"{old}.arm=a")
+    assert text == f"--set {old}.arm=a: {old}.arm: unknown key `{old}`; it is called `{new}` now"
+    assert new in RunConfig.model_fields
 
 
 def test_overrides_and_file_are_told_together(write):

@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from fulcrum.pipelines.config.rules import spec
-from fulcrum.pipelines.designs import DESIGNS, DesignChoice, DesignConfig, Logged
+from fulcrum.pipelines.designs import DESIGNS, DesignChoice, DesignConfig, LoggedRows
 from fulcrum.pipelines.designs.base import BEFORE
 from tests.pipelines.designs.worlds import run
 
@@ -52,34 +52,34 @@ class DesignContract:
             ()
         ]
 
-    def test_weights_lie_between_0_and_1_over_the_share(self, rows: Logged) -> None:
+    def test_weights_lie_between_0_and_1_over_the_share(self, rows: LoggedRows) -> None:
         weights = self.config().weights(rows)
         assert weights.shape == (len(rows.arm), len(rows.names))
         assert np.isfinite(weights).all()
         limit = np.maximum(1 / rows.shares, 1.0)
         assert (weights >= 0).all() and (weights <= limit * (1 + 1e-12)).all()
 
-    def test_rows_outside_the_test_weigh_1(self, rows: Logged) -> None:
+    def test_rows_outside_the_test_weigh_1(self, rows: LoggedRows) -> None:
         assert (self.config().weights(rows)[rows.arm == BEFORE] == 1).all()
 
-    def test_the_arms_weights_share_out_each_row_of_the_test(self, rows: Logged) -> None:
+    def test_the_arms_weights_share_out_each_row_of_the_test(self, rows: LoggedRows) -> None:
         total = self.config().weights(rows) @ rows.shares
         counted = rows.test if self.sums_to_one else rows.test & ~rows.training
         assert total[counted] == pytest.approx(1.0, abs=1e-12)
 
-    def test_rows_in_another_order_keep_their_weights(self, rows: Logged) -> None:
+    def test_rows_in_another_order_keep_their_weights(self, rows: LoggedRows) -> None:
         order = np.random.default_rng(0).permutation(len(rows.arm))
         place = np.cumsum(rows.test) - 1
         assert rows.chance is not None
         moved = rows.chance[place[order][rows.test[order]]]
-        shuffled = Logged(rows.names, rows.arm[order], rows.training[order], moved)
+        shuffled = LoggedRows(rows.names, rows.arm[order], rows.training[order], moved)
         whole, other = (self.config().weights(each) for each in (rows, shuffled))
         np.testing.assert_allclose(other, whole[order], rtol=1e-14)
 
-    def test_arms_that_change_names_change_weights(self, rows: Logged) -> None:
+    def test_arms_that_change_names_change_weights(self, rows: LoggedRows) -> None:
         arms = len(rows.names)
         arm = np.where(rows.test, arms - 1 - rows.arm, BEFORE)
         assert rows.chance is not None
-        swapped = Logged(rows.names, arm, rows.training, rows.chance[:, ::-1])
+        swapped = LoggedRows(rows.names, arm, rows.training, rows.chance[:, ::-1])
         whole, other = (self.config().weights(each) for each in (rows, swapped))
         np.testing.assert_allclose(other, whole[:, ::-1], rtol=1e-14)

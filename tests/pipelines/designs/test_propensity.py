@@ -137,10 +137,10 @@ def test_no_model_sees_a_unit_that_it_judges(monkeypatch):
             judged.extend(told)
             return np.tile([0.5, 0.5], (rows.shape[0], 1))
 
-    def calibrated(inputs, arm, unit, config, seed):
+    def classifiers(inputs, arm, unit, config, seed):
         return [Watched(set(inputs[:, -1].toarray()[:, 0]))]
 
-    monkeypatch.setattr(propensity, "calibrated", calibrated)
+    monkeypatch.setattr(propensity, "classifiers", classifiers)
     fit(marked, arms, units, LOGISTIC)
     assert sorted(judged) == sorted(set(units))
 
@@ -223,7 +223,7 @@ def dataset(tmp_path_factory):
         price=pl.when(pl.col("row") % 7 > 0).then("price"),
     )
     log.write_parquet(folder / "log.parquet")
-    config = run(folder, weighting_by=None)
+    config = run(folder, experiment_design=None)
     features = {
         "item": {"kind": "categorical"},
         "price": {"kind": "numeric", "transform": "raw"},

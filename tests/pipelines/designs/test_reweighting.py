@@ -35,8 +35,8 @@ def folder(tmp_path_factory):
     return folder
 
 
-def prepared(folder, weighting_by=None, **changes):
-    return prepare_dataset(run(folder, weighting_by=weighting_by, **changes), CONSOLE)
+def prepared(folder, experiment_design=None, **changes):
+    return prepare_dataset(run(folder, experiment_design=experiment_design, **changes), CONSOLE)
 
 
 def rows(dataset, *splits):
@@ -85,6 +85,7 @@ def test_a_data_set_that_is_there_is_opened(folder, weighted, monkeypatch):
     monkeypatch.setattr(reweighting, "_build", None)
     again = prepared(folder, WEIGHTED)
     assert again.folder == weighted.folder and again.fingerprint == weighted.fingerprint
+    assert again.report == weighted.report
 
 
 def test_every_design_and_arm_has_a_fingerprint_of_its_own(folder, weighted):
@@ -157,15 +158,14 @@ def test_a_feature_of_one_units_values_is_warned_of(tmp_path, caplog):
     features = {"item": {"kind": "categorical"}, "device": {"kind": "categorical"}}
     by = {"features": ["item", "device"], "kind": "logistic"}
     dataset = prepared(tmp_path, WEIGHTED | {"propensity": by}, features=features)
-    report = json.loads((dataset.folder / "propensity" / "report.json").read_text())
-    assert report["lonely"] == {"item": 0, "device": pytest.approx(1, abs=0.05)}
+    assert dataset.report.facts["lonely"] == {"item": 0, "device": pytest.approx(1, abs=0.05)}
     assert "the value of `device` belongs to one unit" in caplog.text
     assert "the value of `item`" not in caplog.text
 
 
 def test_the_report_tells_sizes_means_and_how_far_the_arms_differ(weighted):
-    report = weighted.folder / "propensity"
-    facts = json.loads((report / "report.json").read_text())
+    report, facts = weighted.report, weighted.report.facts
+    assert facts == json.loads((report.folder / "report.json").read_text())
     frame = rows(weighted).filter(pl.col("row.arm").is_not_null())
     assert facts["rows"] == {"test": 900, "before": 300}
     for arm, told in facts["arms"].items():
@@ -175,14 +175,14 @@ def test_the_report_tells_sizes_means_and_how_far_the_arms_differ(weighted):
         assert told["mean"] == pytest.approx(weights.mean())
         assert told["effective"] == pytest.approx(weights.sum() ** 2 / (weights**2).sum() / 900)
         assert told["share"] < told["effective"] <= 1
-    text = (report / "report.txt").read_text()
+    text = "\n".join(report.sentences)
     assert "AUC" in text and "the arms show different things" in text
     for name in ("reliability", "chance", "weights"):
-        assert (report / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (report.folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_held_out_metrics_and_the_constant_predictor_weigh_rows(folder, weighted, tmp_path):
-    config = run(folder, weighting_by=WEIGHTED)
+    config = run(folder, experiment_design=WEIGHTED)
     result = train(config, weighted, tmp_path / "checkpoints")
     scored = evaluate(config, weighted, result.checkpoint, "valid")
     assert scored.weight.tolist() == rows(weighted, "valid")["row.weight"].to_list()
@@ -193,10 +193,10 @@ def test_held_out_metrics_and_the_constant_predictor_weigh_rows(folder, weighted
     assert constant(weighted, scored).scores[0, 0] == pytest.approx(rate)
 
 
-def trained(folder, weighting_by, target):
+def trained(folder, experiment_design, target):
     """The weights that a design leaves, without early stopping: all steps count."""
     settings = {"epochs": 1, "batch_size": 64, "precision": "fp32", "early_stopping": None}
-    config = run(folder, weighting_by=weighting_by, train=settings)
+    config = run(folder, experiment_design=experiment_design, train=settings)
     result = train(config, prepare_dataset(config, CONSOLE), target)
     return load_weights(result.checkpoint)
 
@@ -208,7 +208,7 @@ def equal(one, other):
 def knowing(chance):
     """A stand-in for the fitted model that gives the chance it is told of each arm."""
 
-    def fit(inputs, arms, units, config, told):
+    def fit(inputs, arms, units, config, progress):
         names, arm = np.unique(arms, return_inverse=True)
         return Propensity(tuple(names), chance(arm), arm, None, None, None)
 
@@ -237,5 +237,5 @@ def test_arms_that_share_nothing_train_as_splitting_to_the_bit(folder, tmp_path,
 
 
 def test_without_a_design_nothing_is_reweighted(folder):
-    config = run(folder, weighting_by=None)
+    config = run(folder, experiment_design=None)
     assert prepared(folder).fingerprint == prepare(config, folder / "work").fingerprint

@@ -130,13 +130,13 @@ def test_features_that_tell_the_arm_whatever_is_shown_are_refused(
     whole = document(tmp_path)
     whole["data"]["derive"] = {"hashed": "user_id % 7"}
     whole["features"] |= added
-    whole["weighting_by"]["propensity"]["features"] = ["item", *features]
+    whole["experiment_design"]["propensity"]["features"] = ["item", *features]
     file = tmp_path / "run.yaml"
     file.write_text(dump(whole))
     with pytest.raises(ConfigError) as error:
         load(file)
     assert str(error.value).startswith(f"{file}:")
-    assert "weighting_by.propensity.features.1: " in str(error.value)
+    assert "experiment_design.propensity.features.1: " in str(error.value)
     assert message in str(error.value)
 
 
@@ -147,7 +147,7 @@ def test_a_unit_that_is_derived_is_told_by_what_it_is_derived_from(tmp_path):
         "house": "item * 1000 + user_id",
     }
     whole["data"]["arms"]["unit"] = "who"
-    whole["weighting_by"]["propensity"]["features"] = ["user"]
+    whole["experiment_design"]["propensity"]["features"] = ["user"]
     file = tmp_path / "run.yaml"
     file.write_text(dump(whole))
     with pytest.raises(ConfigError, match="reads the unit `who` through `user_id`"):
@@ -161,7 +161,7 @@ def test_a_unit_that_is_derived_is_told_by_what_it_is_derived_from(tmp_path):
 def test_looking_back_by_what_is_shown_is_allowed(tmp_path):
     whole = document(tmp_path)
     whole["features"]["shown"] = {"kind": "window", "key": "item", "statistic": "count"}
-    whole["weighting_by"]["propensity"]["features"] = ["shown"]
+    whole["experiment_design"]["propensity"]["features"] = ["shown"]
     file = tmp_path / "run.yaml"
     file.write_text(dump(whole))
     assert rules.problems(load(file)) == []
@@ -170,30 +170,30 @@ def test_looking_back_by_what_is_shown_is_allowed(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"arm": "treatment"}, "weighting_by.propensity: missing"),
-        ({"propensity": {"features": ["item"]}}, "weighting_by.arm: missing"),
+        ({"arm": "treatment"}, "experiment_design.propensity: missing"),
+        ({"propensity": {"features": ["item"]}}, "experiment_design.arm: missing"),
         (
             {"arm": "treatment", "design": "poolling"},
-            "weighting_by.design: is 'poolling'; expected one of `weighted`, `pooling`, "
+            "experiment_design.design: is 'poolling'; expected one of `weighted`, `pooling`, "
             "`splitting`, `snapshot`; did you mean `pooling`?",
         ),
         (
             {"arm": "treatment", "design": "pooling", "propensity": {"features": ["item"]}},
-            "weighting_by.propensity: unknown key",
+            "experiment_design.propensity: unknown key",
         ),
         (
             {"arm": "treatment", "propensity": {"features": ["item"], "kind": "forest"}},
-            "weighting_by.propensity.kind: is 'forest'; expected one of `mlp`, `logistic`",
+            "experiment_design.propensity.kind: is 'forest'; expected one of `mlp`, `logistic`",
         ),
         (
             {"arm": "treatment", "propensity": {"features": ["item"], "folds": 1}},
-            "weighting_by.propensity.folds: is 1; expected at least 2",
+            "experiment_design.propensity.folds: is 1; expected at least 2",
         ),
     ],
 )
 def test_a_wrong_key_is_told_with_its_place(change, message, tmp_path):
     file = tmp_path / "run.yaml"
-    file.write_text(dump(document(tmp_path, weighting_by=change)))
+    file.write_text(dump(document(tmp_path, experiment_design=change)))
     with pytest.raises(ConfigError) as error:
         load(file)
     assert message in str(error.value)
@@ -202,8 +202,8 @@ def test_a_wrong_key_is_told_with_its_place(change, message, tmp_path):
 def test_an_override_reaches_a_design_that_names_none(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text(dump(document(tmp_path)))
-    changed = load(file, ["weighting_by.arm=control", "weighting_by.propensity.folds=3"])
-    assert changed.weighting_by.arm == "control"
-    assert changed.weighting_by.propensity.folds == 3
-    pooled = load(file, ["weighting_by.design=pooling"])
-    assert pooled.weighting_by.model_dump() == {"design": "pooling", "arm": "treatment"}
+    changed = load(file, ["experiment_design.arm=control", "experiment_design.propensity.folds=3"])
+    assert changed.experiment_design.arm == "control"
+    assert changed.experiment_design.propensity.folds == 3
+    pooled = load(file, ["experiment_design.design=pooling"])
+    assert pooled.experiment_design.model_dump() == {"design": "pooling", "arm": "treatment"}

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from fulcrum.pipelines.config.run import RunConfig
-from fulcrum.pipelines.designs import Logged
+from fulcrum.pipelines.designs import LoggedRows
 from fulcrum.pipelines.designs.base import BEFORE
 
 CELLS = 20
@@ -16,7 +16,7 @@ NAMES = ("control", "treatment")
 
 
 @dataclass(frozen=True)
-class Known(Logged):
+class Known(LoggedRows):
     """Rows whose arms were dealt with a known probability, which stands for their share."""
 
     share: tuple[float, ...] = (0.5, 0.5)
@@ -42,10 +42,10 @@ def chance(
     return np.stack([1 - e, e], 1)
 
 
-def logged(arm: np.ndarray, chances: np.ndarray | None = None) -> Logged:
+def logged(arm: np.ndarray, chances: np.ndarray | None = None) -> LoggedRows:
     """Rows of the test, the first half of them for training."""
     of_test = chances[arm != BEFORE] if chances is not None else None
-    return Logged(NAMES, arm, np.arange(len(arm)) < len(arm) // 2, of_test)
+    return LoggedRows(NAMES, arm, np.arange(len(arm)) < len(arm) // 2, of_test)
 
 
 def write_log(path: Path, rows: int = 2000, users: int = 100, before: int = 0) -> pl.DataFrame:
@@ -98,7 +98,7 @@ def document(folder: Path, **changes: Any) -> dict[str, Any]:
             "watch": {"kind": "regression", "label": "watch", "transform": "log1p"},
         },
         "model": {"architecture": "shared_bottom", "hidden": [8], "tower": [4], "embedding_dim": 4},
-        "weighting_by": {
+        "experiment_design": {
             "arm": "treatment",
             "propensity": {"features": ["item", "price"], "kind": "logistic"},
         },

@@ -20,7 +20,7 @@ from fulcrum.pipelines.quality.experts import Health, LevelHealth, Tally
 from fulcrum.pipelines.tracking.protocol import SilentTracker
 from fulcrum.pipelines.training.checkpoint import path
 from fulcrum.pipelines.training.launch import launch
-from fulcrum.pipelines.training.predict import examine, restored
+from fulcrum.pipelines.training.predict import examine, restore_network
 from fulcrum.pipelines.training.trainer import read_result, train
 from tests.pipelines.quality.planted import MMOE, PLE, deaden, looked_at
 from tests.pipelines.small_runs import small_run
@@ -251,7 +251,7 @@ def run() -> RunConfig:
 
 
 def again(dataset: PreparedDataset, folder: Path, step: int) -> dict[str, float]:
-    with restored(run(), dataset, path(folder, step)) as (model, process):
+    with restore_network(run(), dataset, path(folder, step)) as (model, process):
         return examine(model, dataset, "valid", process).metrics()
 
 

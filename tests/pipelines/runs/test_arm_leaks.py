@@ -42,10 +42,10 @@ def test_a_weighting_that_learns_from_sessions_is_warned_of(tmp_path):
 @pytest.mark.parametrize("design", ["splitting", "snapshot"])
 def test_other_designs_leak_by_the_batch_too(design, tmp_path):
     by = {"design": design, "arm": "treatment"}
-    assert len(told(tmp_path, model=HOME, weighting_by=by)) == 1
+    assert len(told(tmp_path, model=HOME, experiment_design=by)) == 1
 
 
 def test_pooling_is_meant_to_learn_from_all_arms(tmp_path):
     by = {"design": "pooling", "arm": "treatment"}
-    assert told(tmp_path, model=HOME, weighting_by=by) == []
-    assert told(tmp_path, model=HOME, weighting_by=None) == []
+    assert told(tmp_path, model=HOME, experiment_design=by) == []
+    assert told(tmp_path, model=HOME, experiment_design=None) == []

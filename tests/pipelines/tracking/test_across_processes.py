@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from fulcrum.pipelines.tracking import across_processes
-from fulcrum.pipelines.tracking.across_processes import FileTracker, relayed
+from fulcrum.pipelines.tracking.across_processes import FileTracker, relay
 
 
 class Memory:
@@ -24,7 +24,7 @@ def test_everything_arrives_in_order(
 ) -> None:
     monkeypatch.setattr(across_processes, "SECONDS_BETWEEN_LOOKS", pause)
     memory, file = Memory(), tmp_path / "messages"
-    with relayed(file, memory):
+    with relay(file, memory):
         tracker = FileTracker(file)
         for step in range(200):
             tracker.log_metrics({"loss/é": 0.1 + step}, step)
@@ -40,7 +40,7 @@ def test_half_a_line_waits_for_its_other_half(
 ) -> None:
     monkeypatch.setattr(across_processes, "SECONDS_BETWEEN_LOOKS", 0.001)
     memory, file = Memory(), tmp_path / "messages"
-    with relayed(file, memory), file.open("a", buffering=1) as stream:
+    with relay(file, memory), file.open("a", buffering=1) as stream:
         for part in ('{"metrics": {"a"', ': 1.0}, "step"', ": 3}\n"):
             stream.write(part)
             stream.flush()
@@ -52,5 +52,5 @@ def test_an_error_of_the_tracker_is_raised_at_the_end(tmp_path: Path) -> None:
         def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
             raise OSError("store is gone")
 
-    with pytest.raises(OSError, match="gone"), relayed(tmp_path / "messages", Broken()):
+    with pytest.raises(OSError, match="gone"), relay(tmp_path / "messages", Broken()):
         FileTracker(tmp_path / "messages").log_metrics({"a": 1.0}, 1)
