@@ -5,20 +5,16 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from hypothesis import strategies as st
 from torch import Tensor
 
 from fulcrum.models.gramians import SketchConfig
 from fulcrum.models.step import Rows, Step
 from fulcrum.models.weightings import Setting
 from fulcrum.models.weightings.gradients import GradientWeightingConfig
-from tests.models.contract import binary_tasks
-from tests.models.weightings.contract import WeightingContract
+from fulcrum.testing.layouts import binary_tasks
+from fulcrum.testing.weightings import WeightingContract
 
-J2 = torch.tensor([[-4, 1, 1], [6, 1, 1]], dtype=torch.float64)
 J3 = torch.tensor([[3, 0, 1], [-1, 2, 0], [0, -1, 2]], dtype=torch.float64)
-LENGTHS = torch.diag(torch.tensor([1, 2, 3, 4], dtype=torch.float64))
-"""Orthogonal rows with norms 1 to 4."""
 
 
 def weights_of(config: GradientWeightingConfig, jacobian: Tensor) -> Tensor:
@@ -41,17 +37,6 @@ def follow_looks(config: GradientWeightingConfig, looks: list[Tensor]) -> list[T
 
 def no_rows() -> Rows:
     raise AssertionError("asked for rows")
-
-
-@st.composite
-def jacobians(draw: st.DrawFn, decades: float = 3.0, full_rank: bool = False) -> Tensor:
-    """2 to 8 gradients whose norms spread over so many decades."""
-    tasks, seed = draw(st.integers(2, 8)), draw(st.integers(0, 2**31))
-    size = tasks + draw(st.integers(2, 20)) if full_rank else draw(st.integers(2, 20))
-    random = torch.Generator().manual_seed(seed)
-    rows = torch.randn(tasks, size, generator=random, dtype=torch.float64)
-    rows = rows / rows.norm(dim=1, keepdim=True)
-    return rows * 10 ** (decades * torch.rand(tasks, 1, generator=random, dtype=torch.float64))
 
 
 class GradientContract(WeightingContract):
