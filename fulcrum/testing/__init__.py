@@ -3,7 +3,7 @@
 The test of a part inherits the suite of its family and says how the part is declared:
 
     class TestTwoTowers(TrunkContract):
-        block = {"architecture": "two_towers", "hidden": [16, 8]}
+        block = {"architecture": "two_towers", "hidden": [32, 16]}
 
 Other packages may import this one, Fulcrum itself never does.
 """

@@ -23,16 +23,20 @@ def weights_of(config: GradientWeightingConfig, jacobian: Tensor) -> Tensor:
 
 
 def follow_looks(config: GradientWeightingConfig, looks: list[Tensor]) -> list[Tensor]:
-    """Weights at steps of which each has its own task gradients, all losses being 1."""
-    tasks = len(looks[0])
-    weighting = config.build(Setting(binary_tasks(tasks), epoch=1, steps=len(looks)))
+    """Weights at steps of which each has its own task gradients."""
+    setting = Setting(binary_tasks(len(looks[0])), epoch=1, steps=len(looks))
+    weighting = config.build(setting)
     seen = []
     for jacobian in looks:
-        products = jacobian @ jacobian.T
-        step = Step(torch.ones(tasks), torch.ones(tasks) > 0, lambda p=products: p, no_rows)
-        seen.append(weighting.weigh(step).clone())
+        seen.append(weighting.weigh(step_of(jacobian)).clone())
         weighting.steps += 1
     return seen
+
+
+def step_of(jacobian: Tensor) -> Step:
+    """A step with these task gradients, all losses being 1."""
+    ones = torch.ones(len(jacobian))
+    return Step(ones, ones > 0, lambda: jacobian @ jacobian.T, no_rows)
 
 
 def no_rows() -> Rows:
@@ -98,7 +102,7 @@ class GradientContract(WeightingContract):
         )
         for jacobian in (J3, J3, J3.flip(0)):
             before = moving.latest.clone()
-            step = Step(torch.ones(3), torch.ones(3) > 0, lambda j=jacobian: j @ j.T, no_rows)
+            step = step_of(jacobian)
             still.weigh(step), moving.weigh(step)
             still.steps += 1
             moving.steps += 1

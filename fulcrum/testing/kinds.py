@@ -31,7 +31,7 @@ from fulcrum.testing.specs import encode, make_spec
 ADAPTER: TypeAdapter[FeatureKind] = TypeAdapter(FeatureConfig)
 DATA = {"time": {"column": "time", "unit": "us"}, "outcomes": ["click", "bought"]}
 TASKS = {"bought": {"kind": "binary", "label": "bought"}}
-SCHEMA = {**logs.SCHEMA, "tags": pl.List(pl.String), "bought": pl.Int8}
+SCHEMA: dict[str, Any] = {**logs.SCHEMA, "tags": pl.List(pl.String), "bought": pl.Int8}
 LAST = 8
 """Second after which no event of the training split lies."""
 

@@ -1,6 +1,6 @@
 """A small layout with every kind of input, and random rows for any layout."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -32,37 +32,25 @@ def binary_tasks(count: int) -> tuple[TaskSpec, ...]:
 
 def make_layout(tasks: tuple[TaskSpec, ...] = TASKS, histories: bool = True) -> Layout:
     """Ids, a bag, numbers; with histories also an id, a bag and two histories that share tables."""
-    single = (IdInput(name="user", table="user"), IdInput(name="tab_id", table="tab_id"))
-    bags = (BagInput(name="tags", table="tags", max_length=4),)
     tables = {"user": 40, "tab_id": 5, "tags": 12}
-    dense = (DenseInput(name="age"), DenseInput(name="length"), DenseInput(name="rate"))
-    if not histories:
-        return _layout(tables, single, bags, dense, (), tasks)
-    items = (IdInput(name="item", table="item"), IdInput(name="author", table="author"))
-    tables |= {"item": 30, "author": 10, "viewed.age": 8, "liked.age": 8}
-    bags += (BagInput(name="cart", table="item", max_length=3),)
-    sequences = tuple(
-        SequenceInput(name=f"{h}.{a}", table=t, history=h, query=q, max_length=n)
-        for h, n, attributes in (("viewed", 6, ("item", "author")), ("liked", 4, ("author",)))
-        for a, t, q in (*((a, a, a) for a in attributes), ("age", f"{h}.age", None))
-    )
-    return _layout(tables, single + items, bags, dense, sequences, tasks)
-
-
-def _layout(
-    tables: Mapping[str, int],
-    ids: tuple[IdInput, ...],
-    bags: tuple[BagInput, ...],
-    dense: tuple[DenseInput, ...],
-    sequences: tuple[SequenceInput, ...],
-    tasks: tuple[TaskSpec, ...],
-) -> Layout:
+    ids = [IdInput(name="user", table="user"), IdInput(name="tab_id", table="tab_id")]
+    bags = [BagInput(name="tags", table="tags", max_length=4)]
+    sequences: list[SequenceInput] = []
+    if histories:
+        tables |= {"item": 30, "author": 10, "viewed.age": 8, "liked.age": 8}
+        ids += [IdInput(name="item", table="item"), IdInput(name="author", table="author")]
+        bags += [BagInput(name="cart", table="item", max_length=3)]
+        sequences += [
+            SequenceInput(name=f"{h}.{a}", table=t, history=h, query=q, max_length=n)
+            for h, n, attributes in (("viewed", 6, ("item", "author")), ("liked", 4, ("author",)))
+            for a, t, q in (*((a, a, a) for a in attributes), ("age", f"{h}.age", None))
+        ]
     return Layout(
         tables=tuple(TableSpec(name=name, rows=rows) for name, rows in tables.items()),
-        ids=ids,
-        bags=bags,
-        dense=dense,
-        sequences=sequences,
+        ids=tuple(ids),
+        bags=tuple(bags),
+        dense=tuple(DenseInput(name=name) for name in ("age", "length", "rate")),
+        sequences=tuple(sequences),
         tasks=tasks,
     )
 

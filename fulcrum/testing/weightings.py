@@ -64,7 +64,7 @@ class WeightingContract:
         assert adapter.validate_json(config.model_dump_json()) == config
 
     def test_defaults_train(self) -> None:
-        weighting = type(self.config())().build(COURSE.setting())
+        weighting = type(self.config())().build(COURSE.setting())  # type: ignore[call-arg]
         assert follow(weighting, COURSE, range(3)).isfinite().all()
 
     def test_weights_are_finite_detached_and_not_negative(self) -> None:
