@@ -163,7 +163,7 @@ def test_what_the_text_names_exists(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
         assert (page.parent / target).exists(), f"a link to {target}"
     for path in re.findall(
-        r"`((?:features|models|pipelines|serving|tests|configs)/[\w/.]+)`", text
+        r"`((?:fulcrum|features|models|pipelines|serving|tests|configs|docs)/[\w/.-]+)`", text
     ):
         assert (ROOT / path).exists(), path
 
