@@ -64,7 +64,7 @@ clean: ## remove caches; runs, models and .venv stay
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 .typing: # the rooms below their import name, for tools that read files and import none
-	mkdir -p .typing/fulcrum && ln -sfn $(foreach part,$(wildcard fulcrum/*.py* features models serving pipelines),../../$(part)) .typing/fulcrum/
+	mkdir -p .typing/fulcrum && ln -sfn $(foreach part,$(wildcard fulcrum/*.py* fulcrum/testing features models serving pipelines),../../$(part)) .typing/fulcrum/
 
 $(INSTALLED):
 	$(PYTHON) -m venv .venv

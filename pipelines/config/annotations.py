@@ -131,7 +131,7 @@ def locate(annotation: Any, value: Any, loc: Path) -> tuple[Path, Any, Any]:
     holder = (annotation, value)
     inside_union = False
     for part in loc:
-        named = chosen(annotation, value) in (None, *models(annotation))
+        named = model_of(annotation, value) in (None, *models(annotation))
         if _is_union(annotation) and named and not inside_union:
             inside_union = True
             continue

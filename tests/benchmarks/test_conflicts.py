@@ -22,7 +22,7 @@ from benchmarks.conflicts import (
     upgrad_weights,
 )
 from fulcrum.features.prepared.prepare import prepare as prepare_features
-from tests.models.contract import binary_tasks
+from fulcrum.testing.layouts import binary_tasks
 from tests.models.debug import debug_model
 from tests.prepared import LAYOUT, prepare
 

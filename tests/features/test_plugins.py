@@ -54,7 +54,7 @@ import sys
 from pathlib import Path
 import polars as pl
 from fulcrum.features.plugins import requirements
-from tests.features.specs import learn
+from fulcrum.testing.specs import learn
 
 log = pl.DataFrame({"user": ["ann", "bob"], "price": [1.0, 2.0]})
 state = learn(log, {"user": {"kind": "categorical"}, "price": {"kind": "plus"}})

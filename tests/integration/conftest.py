@@ -1,4 +1,4 @@
-"""The command line in this process, and a shop with a trained model."""
+"""The command line in this process, a shop with a trained model, and an installed wheel."""
 
 import shutil
 import sys
@@ -11,6 +11,7 @@ from rich.console import Console
 
 from fulcrum.pipelines.__main__ import main
 from fulcrum.pipelines.console import terminal
+from tests.integration.installed import build_wheel, make_environment
 from tests.integration.shop import write_shop
 
 
@@ -58,3 +59,15 @@ def shop(trained, tmp_path, monkeypatch) -> Path:
     folder = shutil.copytree(trained, tmp_path / "shop")
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> Path:
+    """Fulcrum's wheel."""
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def python(wheel, tmp_path_factory) -> Path:
+    """The interpreter of a fresh environment that holds the wheel; not to be installed into."""
+    return make_environment(tmp_path_factory.mktemp("fresh"), wheel)

@@ -15,6 +15,8 @@ import yaml
 from typer.core import TyperGroup
 
 from fulcrum.features.import_path import beside
+from fulcrum.features.kinds import KINDS
+from fulcrum.models.weightings import WEIGHTINGS
 from fulcrum.pipelines.__main__ import app
 from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.experiment import problems as problems_of_test
@@ -22,6 +24,7 @@ from fulcrum.pipelines.ab.simulation.config import Simulation
 from fulcrum.pipelines.config.load import merge
 from fulcrum.pipelines.config.rules import problems
 from fulcrum.pipelines.config.run import RunConfig
+from fulcrum.pipelines.designs import DESIGNS
 from tests.integration.documentation import Block, blocks
 
 ROOT = Path(__file__).parents[2]
@@ -165,9 +168,22 @@ def test_what_the_text_names_exists(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
         assert (page.parent / target).exists(), f"a link to {target}"
     for path in re.findall(
-        r"`((?:features|models|pipelines|serving|tests|configs)/[\w/.]+)`", text
+        r"`((?:fulcrum|features|models|pipelines|serving|tests|configs|docs)/[\w/.-]+)`", text
     ):
         assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize(
+    ("page", "family"), [("features.md", KINDS), ("weighted_training.md", DESIGNS)]
+)
+def test_every_member_is_on_the_page_of_its_family(page, family):
+    text = (ROOT / "docs" / page).read_text()
+    assert [member for member in family if f"`{member}`" not in text] == []
+
+
+def test_every_weighting_has_a_page():
+    pages = {page.stem for page in (ROOT / "docs" / "weightings").glob("*.md")}
+    assert WEIGHTINGS.keys() <= pages
 
 
 def test_every_page_is_in_the_navigation():

@@ -21,6 +21,7 @@ from fulcrum.pipelines.training.predict import evaluate, to_frame
 from fulcrum.pipelines.training.trainer import read_result
 from tests.integration.shop import make_events
 
+ROOT = Path(__file__).parents[2]
 OUTCOMES = ["clicked", "paid", "verdict"]
 SCORES = ["click", "buy", "spend", "verdict.bad", "verdict.fine", "verdict.good"]
 TYPES = {"at": "INT64", "user": "INT64", "item": "INT64", "device": "BYTES", "speed": "FP64"}
@@ -102,10 +103,10 @@ def as_tensors(rows: pl.DataFrame) -> list[dict]:
 
 
 @contextmanager
-def serving(*options: str):
+def serving(*options: str, fulcrum=(sys.executable, "-m", "fulcrum"), path=ROOT):
     """A service in its own process, on a port that the system picks; gives its address."""
-    command = [sys.executable, "-m", "fulcrum", "serve", "--port", str(free_port()), *options]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [*fulcrum, "serve", "--port", str(free_port()), *options]
+    environment = {**os.environ, "PYTHONPATH": str(path)}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         said = iter(process.stderr.readline, "")

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from fulcrum.models.trunks import ModelConfig, TrunkConfig
+from fulcrum.models.trunks import TrunkConfig
+from fulcrum.testing.networks import small_model
 
 MODELS: dict[str, dict[str, Any]] = {
     "single_task": {"architecture": "single_task", "hidden": [32, 16]},
@@ -58,5 +57,4 @@ a chain."""
 
 def debug_model(name: str, **settings: object) -> TrunkConfig:
     """A network of the list, with settings replaced."""
-    block = {"embedding_dim": 4, "tower": [8], **MODELS[name], **settings}
-    return TypeAdapter[TrunkConfig](ModelConfig).validate_python(block)
+    return small_model(MODELS[name], **settings)

@@ -12,8 +12,8 @@ from fulcrum.models.regularisers import SAMConfig
 from fulcrum.models.trunks import SharedBottomConfig, Trunk
 from fulcrum.models.weightings import StaticConfig
 from fulcrum.pipelines.training.throughput import Meter
-from tests.models.conftest import make_layout, random_batch
-from tests.models.contract import make_network
+from fulcrum.testing.layouts import make_layout, random_batch
+from fulcrum.testing.networks import make_network
 
 LAYOUT, WEIGHT = make_layout(), 0.3
 

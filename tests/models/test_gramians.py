@@ -14,8 +14,8 @@ from fulcrum.models.gramians import GRAMIANS, GramianChoice, GramianConfig
 from fulcrum.models.gramians.sketch import random_bits
 from fulcrum.models.network import Network
 from fulcrum.models.objectives.masked import masked_mean
-from tests.models.conftest import make_layout, random_batch
-from tests.models.contract import binary_tasks, make_network
+from fulcrum.testing.layouts import binary_tasks, make_layout, random_batch
+from fulcrum.testing.networks import make_network
 from tests.models.debug import debug_model
 
 ROWS = 24

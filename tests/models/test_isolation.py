@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from fulcrum.models.layers.expert_usage import SHARED
 from fulcrum.models.predictor import Predictor
 from fulcrum.models.trunks import Trunk
-from tests.models.conftest import make_layout
-from tests.models.contract import binary_tasks
+from fulcrum.testing.layouts import binary_tasks, make_layout
 from tests.models.debug import MODELS, debug_model
 from tests.models.isolation import CATEGORY, RULES, TASKS, check, levels, make
 

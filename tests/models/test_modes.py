@@ -13,8 +13,8 @@ from fulcrum.models.network import Network
 from fulcrum.models.objectives.masked import masked_mean
 from fulcrum.models.weightings import StaticConfig
 from fulcrum.models.weightings.upgrad import UPGradConfig
-from tests.models.conftest import make_layout, random_batch
-from tests.models.contract import binary_tasks, make_network
+from fulcrum.testing.layouts import binary_tasks, make_layout, random_batch
+from fulcrum.testing.networks import make_network
 from tests.models.debug import debug_model
 
 WEIGHTS = {"t0": 0.5, "t1": 2.0, "t2": 0.5}

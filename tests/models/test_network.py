@@ -8,8 +8,8 @@ from fulcrum.features.layout import TaskSpec
 from fulcrum.models.network import Network
 from fulcrum.models.trunks import MMoEConfig, TrunkConfig
 from fulcrum.models.weightings import StaticConfig
-from tests.models.conftest import TASKS, make_layout, random_arrays, random_batch
-from tests.models.contract import CPU, binary_tasks, make_network, score
+from fulcrum.testing.layouts import TASKS, binary_tasks, make_layout, random_arrays, random_batch
+from fulcrum.testing.networks import CPU, make_network, score
 
 MODEL = MMoEConfig(embedding_dim=4, experts=3, expert=(16, 8), tower=(8,))
 

@@ -7,8 +7,7 @@ from torch import Tensor
 from fulcrum.features.layout import Layout
 from fulcrum.models.interactions.dcn_v2 import DCNv2Config
 from fulcrum.models.predictor import Predictor
-from tests.models.conftest import make_layout
-from tests.models.contract import binary_tasks
+from fulcrum.testing.layouts import binary_tasks, make_layout
 from tests.models.debug import debug_model
 
 ROWS, T, D = 5, 3, 4

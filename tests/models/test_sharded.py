@@ -16,8 +16,8 @@ from torchrec.optim.optimizers import in_backward_optimizer_filter
 from fulcrum.features.reading.batch import from_arrays
 from fulcrum.models.network import Network
 from fulcrum.models.weightings import Setting, StaticConfig
-from tests.models.conftest import make_layout, random_arrays, random_batch
-from tests.models.contract import make_network
+from fulcrum.testing.layouts import make_layout, random_arrays, random_batch
+from fulcrum.testing.networks import make_network
 from tests.models.debug import MODELS, debug_model
 
 ROWS = 16

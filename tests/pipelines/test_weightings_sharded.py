@@ -16,7 +16,7 @@ from fulcrum.models.network import Network
 from fulcrum.models.weightings import WEIGHTINGS, Setting, WeightingChoice, WeightingConfig
 from fulcrum.models.weightings.rmtl import RMTL
 from fulcrum.models.weightings.rmtl_mc import RMTLMC
-from tests.models.conftest import make_layout, random_arrays, random_batch
+from fulcrum.testing.layouts import make_layout, random_arrays, random_batch
 from tests.models.debug import debug_model
 from tests.models.test_sharded import shard
 

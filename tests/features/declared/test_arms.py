@@ -7,7 +7,7 @@ import pytest
 from fulcrum.features.errors import ConfigError, DataError
 from fulcrum.features.prepared.manifest import fingerprint
 from fulcrum.features.prepared.prepare import prepare
-from tests.features.specs import make_spec
+from fulcrum.testing.specs import make_spec
 
 ARMS = {"column": "arm", "unit": "user_id"}
 LOG = pl.DataFrame(

@@ -16,8 +16,8 @@ from fulcrum.features.errors import DataError
 from fulcrum.features.prepared import prepare as preparation
 from fulcrum.features.prepared.prepare import PreparedDataset, prepare
 from fulcrum.features.values.hashing import hash64
+from fulcrum.testing.specs import make_spec
 from tests.features.prepared.test_prepare import DATA, FEATURES, log, read
-from tests.features.specs import make_spec
 
 GAP = 10
 Row = tuple[str | None, int | None]

@@ -4,10 +4,10 @@ from typing import Any
 
 import polars as pl
 
-from tests.features.kinds import plain
-from tests.features.kinds.contract import KindContract, Log
-from tests.features.logs import Event
-from tests.features.specs import encode, learn
+from fulcrum.testing import plain
+from fulcrum.testing.kinds import KindContract, Log
+from fulcrum.testing.logs import Event
+from fulcrum.testing.specs import encode, learn
 
 
 class TestExpression(KindContract):

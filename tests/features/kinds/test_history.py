@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from fulcrum.features.kinds.history import HistoryConfig
 from fulcrum.features.kinds.lookback import gather_past, look_back
-from tests.features.kinds import plain
-from tests.features.kinds.contract import Log, LookBackContract
-from tests.features.logs import SECOND, Event, frame, logs, past_of
+from fulcrum.testing import plain
+from fulcrum.testing.kinds import Log, LookBackContract
+from fulcrum.testing.logs import SECOND, Event, frame, logs, past_of
 
 ATTRIBUTES = {"item": pl.col("item"), "author": pl.col("author")}
 

@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 from fulcrum.features.kinds.history import HistoryConfig
 from fulcrum.features.kinds.lookback import gather_past, look_back
 from fulcrum.features.kinds.window import WindowConfig
-from tests.features.logs import SCHEMA, SECOND, Event, events, frame, logs
+from fulcrum.testing.logs import SCHEMA, SECOND, Event, events, frame, logs
 
 FEATURES = {
     "shown": WindowConfig(key="user", statistic="count"),

@@ -6,10 +6,10 @@ import pytest
 
 from fulcrum.features.errors import DataError
 from fulcrum.features.layout import UNKNOWN
-from tests.features.kinds import plain
-from tests.features.kinds.contract import KindContract, Log
-from tests.features.logs import Event
-from tests.features.specs import ids, learn
+from fulcrum.testing import plain
+from fulcrum.testing.kinds import KindContract, Log
+from fulcrum.testing.logs import Event
+from fulcrum.testing.specs import ids, learn
 
 
 class TestMulti(KindContract):

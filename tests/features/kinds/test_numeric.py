@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from fulcrum.features.errors import DataError
 from fulcrum.features.layout import NULL
-from tests.features.kinds import plain
-from tests.features.kinds.contract import KindContract, Log
-from tests.features.logs import Event
-from tests.features.specs import encode, ids, learn
+from fulcrum.testing import plain
+from fulcrum.testing.kinds import KindContract, Log
+from fulcrum.testing.logs import Event
+from fulcrum.testing.specs import encode, ids, learn
 
 
 class TestNumeric(KindContract):

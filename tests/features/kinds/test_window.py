@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from fulcrum.features.kinds.lookback import gather_past, look_back
 from fulcrum.features.kinds.window import WindowConfig, base
 from fulcrum.features.values import sql
-from tests.features.kinds import plain
-from tests.features.kinds.contract import Log, LookBackContract
-from tests.features.logs import SECOND, Event, frame, logs, past_of
+from fulcrum.testing import plain
+from fulcrum.testing.kinds import Log, LookBackContract
+from fulcrum.testing.logs import SECOND, Event, frame, logs, past_of
 
 CLICKED = "click = 1"
 

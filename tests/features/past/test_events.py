@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fulcrum.features.past.events import Past, Standing, count_before
-from tests.features.logs import Event, frame, logs, past_of
+from fulcrum.testing.logs import Event, frame, logs, past_of
 
 groups = st.lists(st.lists(st.integers(-5, 5).map(lambda t: t * 10**15), max_size=9), max_size=6)
 

@@ -17,7 +17,7 @@ from fulcrum.features.prepared import shards
 from fulcrum.features.prepared.prepare import PreparedDataset, prepare
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.transform.transform import transform
-from tests.features.specs import make_spec
+from fulcrum.testing.specs import make_spec
 
 FEATURES = {
     "user": {"kind": "categorical"},

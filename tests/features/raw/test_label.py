@@ -12,7 +12,7 @@ from fulcrum.features.raw.label import label_columns, label_names
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.transform.fit import fit
 from fulcrum.features.values.sql import evaluate
-from tests.features.specs import make_spec
+from fulcrum.testing.specs import make_spec
 
 
 def spec_of(task: dict[str, Any]) -> FeatureSpec:

@@ -16,7 +16,7 @@ from fulcrum.features.layout import BagInput, DenseInput, IdInput
 from fulcrum.features.reading.arrays import to_arrays
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.transform.transform import transform
-from tests.features.specs import encode, learn
+from fulcrum.testing.specs import encode, learn
 
 FEATURES = {
     "user": {"kind": "categorical"},

@@ -7,8 +7,7 @@ from fulcrum.features.layout import IdInput, Layout
 from fulcrum.models.bottoms import BottomConfig
 from fulcrum.models.bottoms.base import Bottom
 from fulcrum.models.embedding.vectors import Vectors
-from tests.models.conftest import make_layout
-from tests.models.contract import binary_tasks
+from fulcrum.testing.layouts import binary_tasks, make_layout
 
 B, D = 6, 4
 

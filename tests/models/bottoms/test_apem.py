@@ -7,8 +7,9 @@ from torch import Tensor
 from fulcrum.models.bottoms.apem import APEM, APEMConfig
 from fulcrum.models.layers.set_attention import InducedSetAttention
 from fulcrum.models.layers.stacked import StackedLinear
+from fulcrum.testing.networks import NetworkContract
 from tests.models.bottoms.parts import B, D, build, layout, some_numbers, some_vectors
-from tests.models.contract import NetworkContract
+from tests.models.debug import MODELS
 
 G, F, T = 4, 9, 3
 OWN = ("selector.indicator", "selector.hidden.", "selector.adapt.")
@@ -30,7 +31,7 @@ def close(left: Tensor, right: Tensor) -> None:
 
 
 class TestAPEM(NetworkContract):
-    name = "apem"
+    block = MODELS["apem"]
 
     def swap_tasks(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         own = (".gate.", *(f".bottom.{name}" for name in OWN))

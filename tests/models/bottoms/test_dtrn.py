@@ -11,8 +11,9 @@ from fulcrum.models.embedding.vectors import Vectors
 from fulcrum.models.predictor import Predictor
 from fulcrum.models.trunks.mmoe import MMoEConfig
 from fulcrum.models.trunks.ple import PLEConfig
+from fulcrum.testing.networks import NetworkContract
 from tests.models.bottoms.parts import B, D, build, layout, some_numbers, some_vectors
-from tests.models.contract import NetworkContract
+from tests.models.debug import MODELS
 from tests.models.trunks.test_ple import reorder
 
 CONDITION = 5
@@ -49,7 +50,7 @@ def close(left: Tensor, right: Tensor) -> None:
 
 
 class TestDTRN(NetworkContract):
-    name = "dtrn"
+    block = MODELS["dtrn"]
 
     def swap_tasks(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         model = self.model()

@@ -10,15 +10,16 @@ from fulcrum.features.layout import TaskSpec
 from fulcrum.models.chains.aitm import AITM, AITMConfig
 from fulcrum.models.layers.towers import Towers
 from fulcrum.models.objectives.mixed import MixedObjective
-from tests.models.chains.contract import ChainContract, chained
-from tests.models.conftest import TASKS
+from fulcrum.testing.chains import ChainContract, chained
+from fulcrum.testing.layouts import TASKS
+from tests.models.debug import MODELS
 
 WIDTH, K = 6, 5
 LINE = chained(None, "a", "b", "c")
 
 
 class TestAITM(ChainContract):
-    name = "aitm"
+    block = MODELS["aitm"]
 
 
 class Net:

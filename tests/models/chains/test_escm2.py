@@ -12,20 +12,21 @@ from fulcrum.models.chains.esmm import ESMM
 from fulcrum.models.trunks import TrunkConfig
 from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
 from fulcrum.models.trunks.single_task import SingleTaskConfig
-from tests.models.chains.contract import ChainContract, chained
-from tests.models.conftest import make_layout, random_batch
-from tests.models.contract import make_network
+from fulcrum.testing.chains import ChainContract, chained
+from fulcrum.testing.layouts import make_layout, random_batch
+from fulcrum.testing.networks import make_network
+from tests.models.debug import MODELS
 
 PAIR = chained(None, "a")
 ESTIMATORS = pytest.mark.parametrize("estimator", ["ips", "dr"])
 
 
 class TestIPS(ChainContract):
-    name = "escm2_ips"
+    block = MODELS["escm2_ips"]
 
 
 class TestDR(ChainContract):
-    name = "escm2_dr"
+    block = MODELS["escm2_dr"]
 
 
 def inverse_softplus(e: torch.Tensor) -> torch.Tensor:

@@ -15,14 +15,15 @@ from fulcrum.models.chains.esmm import ESMM, joint_logits
 from fulcrum.models.objectives.binary import RATE_BOUND, Binary
 from fulcrum.models.predictor import Predictor
 from fulcrum.models.trunks.mmoe import MMoEConfig
-from tests.models.chains.contract import ChainContract, chained
-from tests.models.conftest import TASKS, make_layout
+from fulcrum.testing.chains import ChainContract, chained
+from fulcrum.testing.layouts import TASKS, make_layout
+from tests.models.debug import MODELS
 
 logit = st.floats(-8, 8, width=32)
 
 
 class TestESMM(ChainContract):
-    name = "esmm"
+    block = MODELS["esmm"]
 
 
 @settings(max_examples=50, deadline=None)

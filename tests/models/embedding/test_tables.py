@@ -8,7 +8,7 @@ from fulcrum.features.layout import BagInput, IdInput
 from fulcrum.features.reading.batch import from_arrays
 from fulcrum.models.embedding.tables import Gather, Tables
 from fulcrum.models.embedding.vectors import INITIAL
-from tests.models.conftest import make_layout, random_arrays
+from fulcrum.testing.layouts import make_layout, random_arrays
 
 CPU = torch.device("cpu")
 

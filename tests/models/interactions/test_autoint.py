@@ -4,16 +4,18 @@ import pytest
 import torch
 
 from fulcrum.models.interactions import Interaction
-from tests.models.interactions.contract import ROWS, D, InteractionContract, make, some_fields
+from fulcrum.models.interactions.autoint import AutoIntConfig
+from fulcrum.testing.interactions import ROWS, D, InteractionContract, make, some_fields
+from tests.models.debug import MODELS
 
 
 class TestAutoInt(InteractionContract):
-    name = "autoint"
+    block = MODELS["autoint"]
 
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_permuted_fields_give_the_permuted_output(layers: int) -> None:
-    attend, fields = make("autoint", layers=layers), some_fields()
+    attend, fields = make(AutoIntConfig(layers=layers)), some_fields()
     order = torch.tensor([3, 0, 4, 2, 1])
     torch.testing.assert_close(
         attend(fields[:, order]), attend(fields)[:, order], rtol=0, atol=1e-10
@@ -26,7 +28,7 @@ INNER = HEADS * UNITS
 
 def one_layer() -> tuple[Interaction, list[torch.Tensor], torch.Tensor]:
     """An interaction of one layer; its W_Q, W_K, W_V and W_R, heads below one another; its W_O."""
-    attend = make("autoint", layers=1, heads=HEADS, units=UNITS)
+    attend = make(AutoIntConfig(layers=1, heads=HEADS, units=UNITS))
     maps = [p.detach() for p in attend.layers[0].weight.view(4, INNER, D)]  # type: ignore[index,union-attr,operator]
     return attend, maps, attend.out.weight[0]  # type: ignore[index,union-attr,return-value]
 
@@ -72,13 +74,13 @@ def test_a_single_field_takes_all_the_attention() -> None:
 
 
 def test_with_a_zero_output_map_it_is_the_identity() -> None:
-    attend, fields = make("autoint"), some_fields()
+    attend, fields = make(AutoIntConfig()), some_fields()
     with torch.no_grad():
         attend.out.weight.zero_()  # type: ignore[union-attr,operator]
     assert torch.equal(attend(fields), fields)
 
 
 def test_layers_heads_and_units_change_the_size() -> None:
-    attend = make("autoint", layers=3, heads=HEADS, units=UNITS)
+    attend = make(AutoIntConfig(layers=3, heads=HEADS, units=UNITS))
     first, later, out = 4 * INNER * D, 4 * INNER * INNER, INNER * D
     assert sum(p.numel() for p in attend.parameters()) == first + 2 * later + out

@@ -4,15 +4,16 @@ import pytest
 import torch
 
 from fulcrum.models.interactions.dcn_v2 import DCNv2Config
-from tests.models.interactions.contract import D, F, InteractionContract, make, some_fields
+from fulcrum.testing.interactions import D, F, InteractionContract, make, some_fields
+from tests.models.debug import MODELS
 
 
 class TestDCNv2(InteractionContract):
-    name = "dcn_v2"
+    block = MODELS["dcn_v2"]
 
 
 def without_bias(layers: int) -> torch.nn.Module:
-    cross = make("dcn_v2", layers=layers)
+    cross = make(DCNv2Config(layers=layers))
     with torch.no_grad():
         for layer in cross.layers:  # type: ignore[union-attr]
             layer.bias.zero_()  # type: ignore[union-attr,operator]
@@ -21,7 +22,7 @@ def without_bias(layers: int) -> torch.nn.Module:
 
 @pytest.mark.parametrize("rank", [None, 3])
 def test_with_zero_weights_it_is_the_identity(rank: int | None) -> None:
-    cross, fields = make("dcn_v2", layers=3, rank=rank), some_fields()
+    cross, fields = make(DCNv2Config(layers=3, rank=rank)), some_fields()
     with torch.no_grad():
         for parameter in cross.parameters():
             parameter.zero_()
@@ -29,7 +30,7 @@ def test_with_zero_weights_it_is_the_identity(rank: int | None) -> None:
 
 
 def test_one_layer_is_equation_1() -> None:
-    cross, fields = make("dcn_v2", layers=1), some_fields()
+    cross, fields = make(DCNv2Config(layers=1)), some_fields()
     x = fields.flatten(1)
     w, b = cross.layers[0].weight[0], cross.layers[0].bias[0]  # type: ignore[index,union-attr]
     expected = torch.stack([row * (w @ row + b) + row for row in x])  # type: ignore[operator]
@@ -37,7 +38,7 @@ def test_one_layer_is_equation_1() -> None:
 
 
 def test_full_rank_is_a_dense_matrix() -> None:
-    dense, low, fields = make("dcn_v2"), make("dcn_v2", rank=F * D), some_fields()
+    dense, low, fields = make(DCNv2Config()), make(DCNv2Config(rank=F * D)), some_fields()
     with torch.no_grad():
         for layer, (v, u) in zip(dense.layers, low.layers, strict=True):  # type: ignore[arg-type,misc,union-attr]
             v.weight[0] = torch.randn(F * D, F * D)
@@ -47,7 +48,7 @@ def test_full_rank_is_a_dense_matrix() -> None:
 
 
 def test_low_rank_is_that_rank() -> None:
-    low = make("dcn_v2", rank=3)
+    low = make(DCNv2Config(rank=3))
     for v, u in low.layers:  # type: ignore[misc,union-attr]
         assert torch.linalg.matrix_rank(u.weight[0] @ v.weight[0]) == 3
 
@@ -71,7 +72,7 @@ def test_the_degree_is_one_more_than_the_layers(layers: int) -> None:
 
 def test_a_row_of_zeros_stays_zero() -> None:
     """Every term holds x_0, whatever the biases."""
-    assert not make("dcn_v2")(torch.zeros(2, F, D, dtype=torch.float64)).any()
+    assert not make(DCNv2Config())(torch.zeros(2, F, D, dtype=torch.float64)).any()
 
 
 def test_rank_changes_the_size() -> None:

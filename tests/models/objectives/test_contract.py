@@ -23,8 +23,8 @@ from fulcrum.pipelines.comparison.seesaw import resample
 from fulcrum.pipelines.quality.metrics import METRICS, Predictions, measure
 from fulcrum.serving.publishing.export import export_graph
 from fulcrum.serving.publishing.parity import check_parity
-from tests.models.conftest import make_layout, random_arrays
-from tests.models.contract import make_network
+from fulcrum.testing.layouts import make_layout, random_arrays
+from fulcrum.testing.networks import make_network
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = {"multiclass": {"classes": ["0", "1"]}}

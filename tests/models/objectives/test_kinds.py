@@ -12,7 +12,7 @@ from fulcrum.models.objectives.binary import RATE_BOUND, Binary
 from fulcrum.models.objectives.mixed import MixedObjective
 from fulcrum.models.objectives.multiclass import Multiclass
 from fulcrum.models.objectives.regression import Regression
-from tests.models.conftest import TASKS
+from fulcrum.testing.layouts import TASKS
 
 
 def test_binary_loss_is_the_negative_log_likelihood() -> None:

@@ -17,8 +17,8 @@ from fulcrum.models.regularisers.samo import SAMOConfig
 from fulcrum.models.step import Step
 from fulcrum.models.weightings import Setting, StaticConfig, Weighting, WeightingConfig
 from fulcrum.models.weightings.upgrad import UPGradConfig
-from tests.models.conftest import make_layout, random_batch
-from tests.models.contract import binary_tasks, make_network
+from fulcrum.testing.layouts import binary_tasks, make_layout, random_batch
+from fulcrum.testing.networks import make_network
 from tests.models.debug import debug_model
 
 NAMES = [name for name in REGULARISERS if name != "none"]

@@ -12,7 +12,7 @@ from fulcrum.features.reading.batch import from_arrays
 from fulcrum.models.network import Network
 from fulcrum.models.regularisers import REGULARISERS
 from fulcrum.models.weightings import Setting, StaticConfig
-from tests.models.conftest import make_layout, random_arrays, random_batch
+from fulcrum.testing.layouts import make_layout, random_arrays, random_batch
 from tests.models.debug import debug_model
 from tests.models.regularisers.test_regularisers import NAMES, regulariser
 from tests.models.test_sharded import shard

@@ -9,8 +9,10 @@ from fulcrum.models.trunks.adatt import AdaTT, AdaTTConfig
 from fulcrum.models.trunks.cross_stitch import CrossStitchConfig
 from fulcrum.models.trunks.mmoe import MMoEConfig
 from fulcrum.models.trunks.single_task import SingleTaskConfig
-from tests.models.conftest import make_layout, random_batch
-from tests.models.contract import NetworkContract, TrunkContract, binary_tasks, make_network
+from fulcrum.testing.layouts import binary_tasks, make_layout, random_batch
+from fulcrum.testing.networks import NetworkContract, make_network
+from fulcrum.testing.trunks import TrunkContract
+from tests.models.debug import MODELS
 
 FIELDS, TASKS = ("f", "g", "h", "i", "j"), ("a", "b", "c")
 ONE, TWO, THREE = ((8, 6),), ((8, 7), (6,)), ((8,), (7,), (6,))
@@ -79,14 +81,14 @@ def swap_tasks(state: dict[str, Tensor], experts: list[int]) -> dict[str, Tensor
 
 
 class TestAdaTT(TrunkContract):
-    name = "adatt"
+    block = MODELS["adatt"]
 
     def swap_tasks(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         return super().swap_tasks(state) | swap_tasks(state, [2, 3, 0, 1, 4, 5, 6])
 
 
 class TestAdaTTsp(NetworkContract):
-    name = "adatt_sp"
+    block = MODELS["adatt_sp"]
 
     def swap_tasks(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         return super().swap_tasks(state) | swap_tasks(state, [2, 3, 0, 1, 4, 5])

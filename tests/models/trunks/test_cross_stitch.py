@@ -6,8 +6,10 @@ from torch import Tensor
 
 from fulcrum.models.trunks.cross_stitch import CrossStitch, CrossStitchConfig
 from fulcrum.models.trunks.single_task import SingleTaskConfig
-from tests.models.conftest import make_layout, random_batch
-from tests.models.contract import TrunkContract, binary_tasks, make_network
+from fulcrum.testing.layouts import binary_tasks, make_layout, random_batch
+from fulcrum.testing.networks import make_network
+from fulcrum.testing.trunks import TrunkContract
+from tests.models.debug import MODELS
 
 FIELDS, TASKS, LEVELS = ("f", "g", "h", "i", "j"), ("a", "b", "c"), ((8, 7), (6,))
 
@@ -34,7 +36,7 @@ def layers_of(trunk: CrossStitch) -> list[tuple[Tensor, Tensor]]:
 
 
 class TestCrossStitch(TrunkContract):
-    name = "cross_stitch"
+    block = MODELS["cross_stitch"]
 
     def swap_tasks(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         swapped, order = super().swap_tasks(state), [1, 0, 2]

@@ -17,8 +17,16 @@ from fulcrum.models.plain import PlainNetwork
 from fulcrum.models.trunks.home import EVERY_TASK, HoME, HoMEConfig, HoMELevel
 from fulcrum.models.trunks.mmoe import MMoE, MMoEConfig
 from fulcrum.models.trunks.ple import PLE, PLEConfig
-from tests.models.conftest import make_layout, plain_inputs, random_arrays, random_batch
-from tests.models.contract import TrunkContract, binary_tasks, make_network, score
+from fulcrum.testing.layouts import (
+    binary_tasks,
+    make_layout,
+    plain_inputs,
+    random_arrays,
+    random_batch,
+)
+from fulcrum.testing.networks import make_network, score
+from fulcrum.testing.trunks import TrunkContract
+from tests.models.debug import MODELS
 
 FIELDS, TASKS = ("f", "g", "h", "i", "j"), ("click", "view", "like")
 CATEGORIES = {"interact": ("click", "like"), "watch": ("view",)}
@@ -43,7 +51,7 @@ def close(left: Tensor, right: Tensor) -> None:
 
 
 class TestHoME(TrunkContract):
-    name = "home"
+    block = MODELS["home"]
 
     def swap_tasks(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """On level 2 the first three of seven experts and of five modules are the tasks'; a module

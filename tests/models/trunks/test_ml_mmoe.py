@@ -9,7 +9,8 @@ from fulcrum.models.layers.stacked import StackedMLP
 from fulcrum.models.trunks.ml_mmoe import MLMMoE, MLMMoEConfig
 from fulcrum.models.trunks.mmoe import MMoEConfig
 from fulcrum.models.trunks.single_task import SingleTaskConfig
-from tests.models.contract import TrunkContract
+from fulcrum.testing.trunks import TrunkContract
+from tests.models.debug import MODELS
 
 TASKS, FIELDS = ("a", "b", "c"), ("f", "g", "h", "i", "j")
 INPUTS = len(FIELDS) * 4
@@ -36,7 +37,7 @@ def level(trunk: MLMMoE, number: int) -> Fusion:
 
 
 class TestMLMMoE(TrunkContract):
-    name = "ml_mmoe"
+    block = MODELS["ml_mmoe"]
 
     def swap_tasks(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         return {

@@ -5,7 +5,8 @@ import torch
 
 from fulcrum.models.trunks.mmoe import MMoE, MMoEConfig
 from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
-from tests.models.contract import TrunkContract
+from fulcrum.testing.trunks import TrunkContract
+from tests.models.debug import MODELS
 
 TASKS, FIELDS = ("a", "b", "c"), ("f", "g", "h", "i", "j")
 
@@ -21,7 +22,7 @@ def some_fields() -> torch.Tensor:
 
 
 class TestMMoE(TrunkContract):
-    name = "mmoe"
+    block = MODELS["mmoe"]
 
     def swap_tasks(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {

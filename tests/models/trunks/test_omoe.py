@@ -6,7 +6,8 @@ import torch
 from fulcrum.models.trunks.mmoe import MMoE, MMoEConfig, OMoEConfig
 from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
 from fulcrum.models.trunks.single_task import SingleTaskConfig
-from tests.models.contract import TrunkContract
+from fulcrum.testing.trunks import TrunkContract
+from tests.models.debug import MODELS
 
 TASKS, FIELDS = ("a", "b", "c"), ("f", "g", "h", "i", "j")
 
@@ -21,7 +22,7 @@ def some_fields() -> torch.Tensor:
 
 
 class TestOMoE(TrunkContract):
-    name = "omoe"
+    block = MODELS["omoe"]
 
 
 def test_i2_it_is_mmoe_with_all_gates_tied() -> None:

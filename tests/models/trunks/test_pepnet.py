@@ -12,14 +12,10 @@ from fulcrum.models.layers.gate_nu import GateNU
 from fulcrum.models.layers.stacked import StackedMLP
 from fulcrum.models.trunks.pepnet import PEPNet, PEPNetConfig
 from fulcrum.models.trunks.single_task import SingleTaskConfig
-from tests.models.conftest import make_layout, random_batch
-from tests.models.contract import (
-    NetworkContract,
-    TrunkContract,
-    binary_tasks,
-    make_network,
-)
-from tests.models.debug import debug_model
+from fulcrum.testing.layouts import binary_tasks, make_layout, random_batch
+from fulcrum.testing.networks import NetworkContract, make_network
+from fulcrum.testing.trunks import TrunkContract
+from tests.models.debug import MODELS, debug_model
 
 FIELDS, TASKS = ("tab", "user", "item", "hour", "dense.0"), ("a", "b", "c")
 TAB, USER, ITEM = 0, 1, 2
@@ -63,14 +59,14 @@ class SwapsPEPNet(NetworkContract):
 
 
 class TestPEPNet(SwapsPEPNet, TrunkContract):
-    name = "pepnet"
+    block = MODELS["pepnet"]
     fuses: ClassVar[bool] = False
 
 
 class TestPEPNetNamed(SwapsPEPNet):
     """With a domain and priors, where the features that they name are there."""
 
-    name = "pepnet_named"
+    block = MODELS["pepnet_named"]
 
     @pytest.mark.parametrize("kept", ["ids", "sequences"])
     def test_sets_of_inputs_may_be_empty(self, kept: str) -> None:

@@ -12,9 +12,10 @@ from fulcrum.models.layers.fusion import Experts, Gate
 from fulcrum.models.trunks.mmoe import MMoEConfig
 from fulcrum.models.trunks.ple import PLE, Extraction, PLEConfig, visibility
 from fulcrum.models.trunks.single_task import SingleTaskConfig
-from tests.models.conftest import make_layout, random_batch
-from tests.models.contract import NetworkContract, TrunkContract, binary_tasks, make_network
-from tests.models.debug import debug_model
+from fulcrum.testing.layouts import binary_tasks, make_layout, random_batch
+from fulcrum.testing.networks import NetworkContract, make_network
+from fulcrum.testing.trunks import TrunkContract
+from tests.models.debug import MODELS, debug_model
 
 TASKS, FIELDS = ("a", "b", "c"), ("f", "g", "h", "i", "j")
 COUNTS = [(1, 1), (2, 2), (1, 3), (3, 1), (2, 0), (1, 0), (0, 2), (0, 1)]
@@ -101,11 +102,11 @@ class PLEContract(NetworkContract):
 
 
 class TestPLE(PLEContract, TrunkContract):
-    name = "ple"
+    block = MODELS["ple"]
 
 
 class TestCGC(PLEContract):
-    name = "cgc"
+    block = MODELS["cgc"]
 
 
 @pytest.mark.parametrize(("task_experts", "shared_experts"), COUNTS)

@@ -4,13 +4,14 @@ import torch
 
 from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
 from fulcrum.models.trunks.single_task import SingleTaskConfig
-from tests.models.contract import TrunkContract
+from fulcrum.testing.trunks import TrunkContract
+from tests.models.debug import MODELS
 
 FIELDS, TASKS = ("f", "g", "h", "i", "j"), ("a", "b", "c")
 
 
 class TestSharedBottom(TrunkContract):
-    name = "shared_bottom"
+    block = MODELS["shared_bottom"]
 
 
 def test_every_task_reads_the_same_tensor() -> None:

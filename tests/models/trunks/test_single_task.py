@@ -3,12 +3,14 @@
 import torch
 
 from fulcrum.models.trunks.single_task import SingleTaskConfig
-from tests.models.conftest import make_layout, random_batch
-from tests.models.contract import TrunkContract, binary_tasks, make_network
+from fulcrum.testing.layouts import binary_tasks, make_layout, random_batch
+from fulcrum.testing.networks import make_network
+from fulcrum.testing.trunks import TrunkContract
+from tests.models.debug import MODELS
 
 
 class TestSingleTask(TrunkContract):
-    name = "single_task"
+    block = MODELS["single_task"]
 
     def swap_tasks(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         exchange = {"@0": "@1", "@1": "@0"}

@@ -9,8 +9,10 @@ from fulcrum.models.layers.expert_usage import SHARED
 from fulcrum.models.trunks.mmoe import MMoEConfig
 from fulcrum.models.trunks.single_task import SingleTaskConfig
 from fulcrum.models.trunks.stem import Stem, StemConfig
-from tests.models.conftest import make_layout, random_batch
-from tests.models.contract import TrunkContract, binary_tasks, make_network
+from fulcrum.testing.layouts import binary_tasks, make_layout, random_batch
+from fulcrum.testing.networks import make_network
+from fulcrum.testing.trunks import TrunkContract
+from tests.models.debug import MODELS
 
 FIELDS, TASKS = ("f", "g", "h", "i", "j"), ("a", "b", "c")
 ONE, TWO, WIDE = ((8, 6),), ((8, 7), (6,)), ((32, 32),)
@@ -73,7 +75,7 @@ def by_hand(trunk: Stem, fields: Tensor, own: int, shared: int) -> Tensor:
 
 
 class TestStem(TrunkContract):
-    name = "stem"
+    block = MODELS["stem"]
 
     def swap_tasks(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Tables, and what the bottom does to them, are per copy: three tasks, then shared. So are

@@ -9,11 +9,11 @@ from torch import Tensor
 from fulcrum.features.layout import TaskSpec
 from fulcrum.models.weightings import Declared, StaticConfig, Weighting, WeightingConfig
 from fulcrum.models.weightings.rmtl import RMTL
-from tests.models.conftest import make_layout, random_batch
-from tests.models.contract import binary_tasks, make_network
+from fulcrum.testing.course import EPOCH, Course, follow
+from fulcrum.testing.layouts import binary_tasks, make_layout, random_batch
+from fulcrum.testing.networks import make_network
+from fulcrum.testing.weightings import COURSE, WeightingContract
 from tests.models.debug import debug_model
-from tests.models.weightings.contract import COURSE, WeightingContract
-from tests.models.weightings.course import EPOCH, Course, follow
 
 
 def listen(weighting: Weighting, course: Course = COURSE) -> Weighting:

@@ -16,8 +16,8 @@ from fulcrum.models.weightings.bandit import (
     probabilities,
     rewarded,
 )
-from tests.models.weightings.contract import COURSE, WeightingContract
-from tests.models.weightings.course import Course, follow, losses_only
+from fulcrum.testing.course import Course, follow, losses_only
+from fulcrum.testing.weightings import COURSE, WeightingContract
 
 CONFIG = BanditConfig(gramian=SketchConfig(every=4))
 

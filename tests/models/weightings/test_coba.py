@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fulcrum.models.weightings import Declared
 from fulcrum.models.weightings.coba import CoBa, CoBaConfig, History, slopes
-from tests.models.weightings.contract import COURSE, WeightingContract
-from tests.models.weightings.course import Course, losses_only
+from fulcrum.testing.course import Course, losses_only
+from fulcrum.testing.weightings import COURSE, WeightingContract
 
 CONFIG = CoBaConfig(every=1, warm_up=5, history=10)
 

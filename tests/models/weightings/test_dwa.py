@@ -10,8 +10,8 @@ from torchjd.scalarization import DWA as Reference
 
 from fulcrum.models.weightings import Weighting
 from fulcrum.models.weightings.dwa import DWAConfig
-from tests.models.weightings.contract import COURSE, WeightingContract
-from tests.models.weightings.course import losses_only
+from fulcrum.testing.course import losses_only
+from fulcrum.testing.weightings import COURSE, WeightingContract
 from tests.models.weightings.reference import weights_of
 
 WINDOW = 4

@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 
 from fulcrum.models.weightings.equal import EqualConfig
-from tests.models.weightings.contract import COURSE, WeightingContract
-from tests.models.weightings.course import losses_only
+from fulcrum.testing.course import losses_only
+from fulcrum.testing.weightings import COURSE, WeightingContract
 
 
 class TestContract(WeightingContract):

@@ -7,8 +7,8 @@ import torch
 from torchjd.scalarization import FAMO as Reference
 
 from fulcrum.models.weightings.famo import FAMOConfig
-from tests.models.weightings.contract import COURSE, WeightingContract
-from tests.models.weightings.course import Again, Course, follow, losses_only
+from fulcrum.testing.course import Again, Course, follow, losses_only
+from fulcrum.testing.weightings import COURSE, WeightingContract
 from tests.models.weightings.reference import weights_of
 
 

@@ -5,8 +5,8 @@ import torch
 from torchjd.scalarization import GeometricMean
 
 from fulcrum.models.weightings.geometric import GeometricConfig
-from tests.models.weightings.contract import COURSE, WeightingContract
-from tests.models.weightings.course import losses_only
+from fulcrum.testing.course import losses_only
+from fulcrum.testing.weightings import COURSE, WeightingContract
 from tests.models.weightings.reference import weights_of
 
 

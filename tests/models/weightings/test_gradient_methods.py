@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torchjd.aggregation import ConFIG as TorchjdConFIG
 from torchjd.aggregation import GradVac as TorchjdGradVac
@@ -24,15 +25,27 @@ from fulcrum.models.weightings.mgda import MGDAConfig
 from fulcrum.models.weightings.nash import NashConfig
 from fulcrum.models.weightings.pcgrad import PCGradConfig
 from fulcrum.models.weightings.upgrad import UPGradConfig
-from tests.models.weightings.gradient_contract import (
-    J2,
+from fulcrum.testing.gradient_weightings import (
     J3,
-    LENGTHS,
     GradientContract,
     follow_looks,
-    jacobians,
     weights_of,
 )
+
+J2 = torch.tensor([[-4, 1, 1], [6, 1, 1]], dtype=torch.float64)
+LENGTHS = torch.diag(torch.tensor([1, 2, 3, 4], dtype=torch.float64))
+"""Orthogonal rows with norms 1 to 4."""
+
+
+@st.composite
+def jacobians(draw: st.DrawFn, decades: float = 3.0, full_rank: bool = False) -> Tensor:
+    """2 to 8 gradients whose norms spread over so many decades."""
+    tasks, seed = draw(st.integers(2, 8)), draw(st.integers(0, 2**31))
+    size = tasks + draw(st.integers(2, 20)) if full_rank else draw(st.integers(2, 20))
+    random = torch.Generator().manual_seed(seed)
+    rows = torch.randn(tasks, size, generator=random, dtype=torch.float64)
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    return rows * 10 ** (decades * torch.rand(tasks, 1, generator=random, dtype=torch.float64))
 
 
 class TestUPGrad(GradientContract):

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fulcrum.models.weightings import Weighting
 from fulcrum.models.weightings.igb import IGBConfig
-from tests.models.weightings.contract import COURSE, WeightingContract
-from tests.models.weightings.course import Course, follow, losses_only
+from fulcrum.testing.course import Course, follow, losses_only
+from fulcrum.testing.weightings import COURSE, WeightingContract
 
 WINDOW = 4
 

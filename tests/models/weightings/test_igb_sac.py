@@ -10,9 +10,9 @@ from torch import Tensor
 from fulcrum.models.agents.sac import SAC, Replay, weights
 from fulcrum.models.weightings import Setting
 from fulcrum.models.weightings.igb_sac import IGBSACConfig
-from tests.models.contract import binary_tasks
-from tests.models.weightings.contract import COURSE, WeightingContract
-from tests.models.weightings.course import Again, follow, losses_only
+from fulcrum.testing.course import Again, follow, losses_only
+from fulcrum.testing.layouts import binary_tasks
+from fulcrum.testing.weightings import COURSE, WeightingContract
 
 STEPS, WARMUP, BATCH, LR = 3000, 200, 128, 1e-3
 

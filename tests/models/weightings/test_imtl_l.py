@@ -7,8 +7,8 @@ import torch
 from torchjd.scalarization import IMTLL as Reference
 
 from fulcrum.models.weightings.imtl_l import IMTLLConfig
-from tests.models.weightings.contract import COURSE, WeightingContract
-from tests.models.weightings.course import losses_only
+from fulcrum.testing.course import losses_only
+from fulcrum.testing.weightings import COURSE, WeightingContract
 from tests.models.weightings.reference import weights_of
 
 

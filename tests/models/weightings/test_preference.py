@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from fulcrum.models.weightings import Declared
 from fulcrum.models.weightings.preference import PreferenceConfig
-from tests.models.weightings.contract import COURSE, WeightingContract
-from tests.models.weightings.course import Course, follow, losses_only
+from fulcrum.testing.course import Course, follow, losses_only
+from fulcrum.testing.weightings import COURSE, WeightingContract
 
 POSITIVE = st.floats(0.01, 100)
 

@@ -6,8 +6,8 @@ import torch
 from torchjd.scalarization import Random as Reference
 
 from fulcrum.models.weightings.random import RandomConfig
-from tests.models.weightings.contract import COURSE, WeightingContract
-from tests.models.weightings.course import Course, losses_only
+from fulcrum.testing.course import Course, losses_only
+from fulcrum.testing.weightings import COURSE, WeightingContract
 from tests.models.weightings.reference import weights_of
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fulcrum.models.weightings import WEIGHTINGS
-from tests.models.weightings.course import Again, Course, losses_only
+from fulcrum.testing.course import Again, Course, losses_only
 
 STEPS, ROWS, WIDTH, NOISE, UNIT, RATE = 500, 64, 4, 2.0, 1e-3, 0.05
 PAIR = Course(tasks=(0, 1))

@@ -11,9 +11,9 @@ from fulcrum.models.weightings import WEIGHTINGS, Setting, WeightingConfig
 from fulcrum.models.weightings.equal import EqualConfig
 from fulcrum.models.weightings.nash import NashConfig
 from fulcrum.models.weightings.upgrad import UPGradConfig
-from tests.models.contract import binary_tasks
-from tests.models.weightings.course import Again
-from tests.models.weightings.gradient_contract import no_rows
+from fulcrum.testing.course import Again
+from fulcrum.testing.gradient_weightings import no_rows
+from fulcrum.testing.layouts import binary_tasks
 
 DRAWN = {"random", "bandit", "igb_sac", "rmtl", "rmtl_mc"}
 """Methods whose weights are drawn, or are of rows."""

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fulcrum.models.weightings import Declared, StaticConfig
-from tests.models.weightings.contract import COURSE, WeightingContract
-from tests.models.weightings.course import losses_only
+from fulcrum.testing.course import losses_only
+from fulcrum.testing.weightings import COURSE, WeightingContract
 
 
 class TestContract(WeightingContract):

@@ -7,8 +7,8 @@ import torch
 from torchjd.scalarization import STCH as Reference
 
 from fulcrum.models.weightings.stch import STCHConfig
-from tests.models.weightings.contract import COURSE, WeightingContract
-from tests.models.weightings.course import losses_only
+from fulcrum.testing.course import losses_only
+from fulcrum.testing.weightings import COURSE, WeightingContract
 from tests.models.weightings.reference import weights_of
 
 LOSSES = torch.tensor([2, 0.5, 1.0], dtype=torch.float64)

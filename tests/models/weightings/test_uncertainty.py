@@ -9,8 +9,8 @@ from torchjd.scalarization import UW
 from fulcrum.features.layout import TaskSpec
 from fulcrum.models.weightings import Setting
 from fulcrum.models.weightings.uncertainty import UncertaintyConfig
-from tests.models.weightings.contract import COURSE, WeightingContract
-from tests.models.weightings.course import losses_only
+from fulcrum.testing.course import losses_only
+from fulcrum.testing.weightings import COURSE, WeightingContract
 from tests.models.weightings.reference import weights_of
 
 

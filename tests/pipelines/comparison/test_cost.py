@@ -13,7 +13,7 @@ from fulcrum.models.weightings.upgrad import UPGradConfig
 from fulcrum.pipelines.comparison import cost
 from fulcrum.pipelines.comparison.cost import costs, flops_per_row, parameters, score_rates
 from fulcrum.pipelines.config.run import RunConfig
-from tests.models.conftest import make_layout, random_batch
+from fulcrum.testing.layouts import make_layout, random_batch
 from tests.models.debug import MODELS, debug_model
 from tests.pipelines.small_runs import small_run
 from tests.prepared import prepare

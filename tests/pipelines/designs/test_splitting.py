@@ -1,6 +1,6 @@
 import numpy as np
 
-from tests.pipelines.designs.contract import DesignContract
+from fulcrum.testing.designs import DesignContract
 from tests.pipelines.designs.worlds import logged
 
 

@@ -9,7 +9,7 @@ from fulcrum.features.errors import ConfigError
 from fulcrum.pipelines.config import rules
 from fulcrum.pipelines.config.load import load
 from fulcrum.pipelines.config.yaml_text import dump
-from tests.pipelines.designs.contract import ADAPTER, DesignContract
+from fulcrum.testing.designs import ADAPTER, DesignContract
 from tests.pipelines.designs.worlds import CELLS, NAMES, Known, chance, document, laws
 
 DOCUMENT = {"propensity": {"features": ["item"]}}

@@ -16,7 +16,7 @@ from fulcrum.models.trunks import TRUNKS
 from fulcrum.serving.publishing.export import export_graph
 from fulcrum.serving.publishing.parity import check_parity
 from fulcrum.serving.scoring.onnx_session import Session, probe
-from tests.models.conftest import make_layout, random_arrays
+from fulcrum.testing.layouts import make_layout, random_arrays
 from tests.serving.conftest import random_weights
 
 LAYOUT = make_layout()

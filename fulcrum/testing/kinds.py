@@ -24,15 +24,14 @@ from fulcrum.features.transform.transform import encode as encode_plan
 from fulcrum.features.transform.transform import gather
 from fulcrum.serving.bundle.config import ServingConfig
 from fulcrum.serving.http.event_store import open_store
-from tests.features import logs
-from tests.features.logs import Event
-from tests.features.specs import encode, make_spec
+from fulcrum.testing import logs
+from fulcrum.testing.logs import Event
+from fulcrum.testing.specs import encode, make_spec
 
-ROOT = Path(__file__).parents[3]
 ADAPTER: TypeAdapter[FeatureKind] = TypeAdapter(FeatureConfig)
 DATA = {"time": {"column": "time", "unit": "us"}, "outcomes": ["click", "bought"]}
 TASKS = {"bought": {"kind": "binary", "label": "bought"}}
-SCHEMA = {**logs.SCHEMA, "tags": pl.List(pl.String), "bought": pl.Int8}
+SCHEMA: dict[str, Any] = {**logs.SCHEMA, "tags": pl.List(pl.String), "bought": pl.Int8}
 LAST = 8
 """Second after which no event of the training split lies."""
 
@@ -63,7 +62,8 @@ def frame(log: Log) -> pl.DataFrame:
 def examples(count: int) -> settings:
     """For tests that several classes inherit: the classes hold nothing that an example changes, so
     one that failed in one class may be tried again in another."""
-    return settings(max_examples=count, suppress_health_check=[HealthCheck.differing_executors])
+    tried_again = [HealthCheck.differing_executors]
+    return settings(max_examples=count, deadline=None, suppress_health_check=tried_again)
 
 
 class KindContract:
@@ -104,10 +104,9 @@ class KindContract:
         assert set(of) <= set(state.layout.inputs)
         return [source.name for source in of]
 
-    def test_is_listed_and_documented(self) -> None:
+    def test_is_listed(self) -> None:
         config = self.config()
         assert KINDS[config.kind] is type(config)
-        assert f"`{config.kind}`" in (ROOT / "docs" / "features.md").read_text()
 
     def test_config_round_trips(self) -> None:
         config = self.config()

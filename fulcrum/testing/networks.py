@@ -1,31 +1,41 @@
-"""What every trunk promises. A trunk's own test file inherits this and names its config class."""
+"""What every network promises. The test file of a part that a `model:` block may name inherits this
+and gives such a block."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
+from pydantic import TypeAdapter
 
-from fulcrum.features.layout import DenseInput, IdInput, Layout, SequenceInput, TaskSpec
+from fulcrum.features.layout import DenseInput, IdInput, Layout, SequenceInput
 from fulcrum.features.reading.batch import from_arrays
 from fulcrum.models.embedding.vectors import state_width
 from fulcrum.models.network import Network
 from fulcrum.models.plain import PlainNetwork
-from fulcrum.models.trunks import TRUNKS, TrunkConfig
+from fulcrum.models.trunks import ModelConfig, TrunkConfig
 from fulcrum.models.weightings import Setting, WeightingConfig
-from tests.models.conftest import (
+from fulcrum.serving.publishing.export import export_graph
+from fulcrum.serving.publishing.parity import check_parity
+from fulcrum.testing.layouts import (
     TASKS,
+    binary_tasks,
     make_layout,
     plain_inputs,
     random_arrays,
     random_batch,
 )
-from tests.models.debug import debug_model
 
-FIELDS, NAMES = ("f", "g", "h", "i", "j"), ("t0", "t1", "t2")
 CPU = torch.device("cpu")
+
+
+def small_model(block: Mapping[str, Any], **settings: object) -> TrunkConfig:
+    """The network of a `model:` block, with settings replaced; embeddings and towers are small
+    unless it says otherwise."""
+    whole = {"embedding_dim": 4, "tower": [8], **block, **settings}
+    return TypeAdapter[TrunkConfig](ModelConfig).validate_python(whole)
 
 
 def make_network(
@@ -42,10 +52,6 @@ def make_network(
     return network
 
 
-def binary_tasks(count: int) -> tuple[TaskSpec, ...]:
-    return tuple(TaskSpec(name=f"t{t}", kind="binary", rate=0.5) for t in range(count))
-
-
 def score(network: Network, layout: Layout, arrays: dict[str, np.ndarray]) -> torch.Tensor:
     """Scores in eval mode."""
     with torch.no_grad():
@@ -55,11 +61,15 @@ def score(network: Network, layout: Layout, arrays: dict[str, np.ndarray]) -> to
 class NetworkContract:
     """Tests that hold for every network, whatever it is made of."""
 
-    name: ClassVar[str]
-    """Of the network in `tests.models.debug`."""
+    block: ClassVar[Mapping[str, Any]]
+    """The `model:` block of a network that trains in seconds."""
+
+    @pytest.fixture(autouse=True)
+    def _seeded(self) -> None:
+        torch.manual_seed(0)
 
     def model(self, **settings: object) -> TrunkConfig:
-        return debug_model(self.name, **settings)
+        return small_model(self.block, **settings)
 
     def test_config_round_trips(self) -> None:
         model = self.model()
@@ -159,69 +169,11 @@ class NetworkContract:
             name: value[[1, 0, 2]] if ".towers." in name else value for name, value in state.items()
         }
 
-    @pytest.mark.slow
     def test_exports_to_onnx(self, tmp_path: Path) -> None:
         layout, model = make_layout(TASKS), self.model()
         network = make_network(layout, model)
         with torch.no_grad():
             network.objective.predictor.towers.last.bias[1] = 60.0  # type: ignore[index]
         plain = PlainNetwork(layout, model).load(network.state_dict())
-        example = plain_inputs(layout, random_arrays(layout, 3))
-        batch = torch.export.Dim("batch")
-        program = torch.onnx.export(
-            plain,
-            example,
-            dynamic_shapes=(tuple({0: batch} for _ in example),),
-            input_names=[source.name for source in layout.inputs],
-            output_names=list(layout.score_columns),
-            verbose=False,
-        )
-        assert program is not None
-        program.save(tmp_path / "model.onnx")
-        session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-        assert {i.shape[0] for i in session.get_inputs()} == {"batch"}
-        for rows in (1, 2, 50):
-            arrays = random_arrays(layout, rows, seed=rows)
-            scores = torch.from_numpy(np.stack(session.run(None, arrays), 1))
-            expected = score(network, layout, arrays)
-            torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-5)
-
-
-class TrunkContract(NetworkContract):
-    """Tests that hold for every architecture; the network's name is the architecture's."""
-
-    fuses: ClassVar[bool] = True
-    """Whether a representation is a weighted sum of experts."""
-
-    def test_is_listed(self) -> None:
-        config = TRUNKS[self.name]
-        assert type(self.model()) is config
-        assert config.source and config.summary
-
-    def test_builds_from_defaults(self) -> None:
-        config = TRUNKS[self.name]()
-        trunk = config.build(FIELDS, NAMES[:2])
-        fields = torch.randn(3, config.copies(2) * len(FIELDS), config.embedding_dim)
-        assert trunk(fields).shape == (3, 2, trunk.width)
-
-    def test_diagnostics_explain_the_representation(self) -> None:
-        trunk = self.model().build(FIELDS, NAMES)
-        fields = torch.randn(7, self.model().copies(3) * 5, 4)
-        levels = trunk.eval().diagnostics(fields)
-        assert bool(levels) == self.fuses
-        for level in levels:
-            outputs, experts = len(level.outputs), len(level.owners)
-            assert level.weights.shape == (7, outputs, experts)
-            assert level.experts.shape[:2] == (7, experts)
-            assert not level.weights[:, ~level.visible].any()
-            if level.gates is not None:
-                assert not level.gates[:, ~level.visible].any()
-                torch.testing.assert_close(level.gates.sum(2), torch.ones(7, outputs))
-        if levels:
-            assert levels[-1].outputs == NAMES
-            torch.testing.assert_close(levels[-1].weights @ levels[-1].experts, trunk(fields))
-
-    def test_path_is_as_wide_as_the_representation(self) -> None:
-        """The single-task control has the depth and widths of what a task passes."""
-        path = self.model().path
-        assert path and path[-1] == self.model().build(FIELDS, NAMES).width
+        export_graph(plain, tmp_path / "model.onnx", {})
+        check_parity(plain, tmp_path / "model.onnx", random_arrays(layout, 50))

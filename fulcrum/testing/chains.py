@@ -8,8 +8,8 @@ from fulcrum.features.layout import TaskSpec
 from fulcrum.features.reading.batch import from_arrays
 from fulcrum.models.chains import CHAINS
 from fulcrum.models.network import Network
-from tests.models.conftest import make_layout, random_arrays, random_batch
-from tests.models.contract import CPU, NetworkContract, make_network, score
+from fulcrum.testing.layouts import make_layout, random_arrays, random_batch
+from fulcrum.testing.networks import CPU, NetworkContract, make_network, score
 
 
 def chained(*given: str | None) -> tuple[TaskSpec, ...]:
@@ -21,7 +21,7 @@ def chained(*given: str | None) -> tuple[TaskSpec, ...]:
 
 
 class ChainContract(NetworkContract):
-    """Tests that hold for every chain, here on an MMoE."""
+    """Tests that hold for every chain; `block` is an MMoE with it."""
 
     def swap_tasks(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {

@@ -5,20 +5,16 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from hypothesis import strategies as st
 from torch import Tensor
 
 from fulcrum.models.gramians import SketchConfig
 from fulcrum.models.step import Rows, Step
 from fulcrum.models.weightings import Setting
 from fulcrum.models.weightings.gradients import GradientWeightingConfig
-from tests.models.contract import binary_tasks
-from tests.models.weightings.contract import WeightingContract
+from fulcrum.testing.layouts import binary_tasks
+from fulcrum.testing.weightings import WeightingContract
 
-J2 = torch.tensor([[-4, 1, 1], [6, 1, 1]], dtype=torch.float64)
 J3 = torch.tensor([[3, 0, 1], [-1, 2, 0], [0, -1, 2]], dtype=torch.float64)
-LENGTHS = torch.diag(torch.tensor([1, 2, 3, 4], dtype=torch.float64))
-"""Orthogonal rows with norms 1 to 4."""
 
 
 def weights_of(config: GradientWeightingConfig, jacobian: Tensor) -> Tensor:
@@ -27,31 +23,24 @@ def weights_of(config: GradientWeightingConfig, jacobian: Tensor) -> Tensor:
 
 
 def follow_looks(config: GradientWeightingConfig, looks: list[Tensor]) -> list[Tensor]:
-    """Weights at steps of which each has its own task gradients, all losses being 1."""
-    tasks = len(looks[0])
-    weighting = config.build(Setting(binary_tasks(tasks), epoch=1, steps=len(looks)))
+    """Weights at steps of which each has its own task gradients."""
+    setting = Setting(binary_tasks(len(looks[0])), epoch=1, steps=len(looks))
+    weighting = config.build(setting)
     seen = []
     for jacobian in looks:
-        products = jacobian @ jacobian.T
-        step = Step(torch.ones(tasks), torch.ones(tasks) > 0, lambda p=products: p, no_rows)
-        seen.append(weighting.weigh(step).clone())
+        seen.append(weighting.weigh(step_of(jacobian)).clone())
         weighting.steps += 1
     return seen
 
 
+def step_of(jacobian: Tensor) -> Step:
+    """A step with these task gradients, all losses being 1."""
+    ones = torch.ones(len(jacobian))
+    return Step(ones, ones > 0, lambda: jacobian @ jacobian.T, no_rows)
+
+
 def no_rows() -> Rows:
     raise AssertionError("asked for rows")
-
-
-@st.composite
-def jacobians(draw: st.DrawFn, decades: float = 3.0, full_rank: bool = False) -> Tensor:
-    """2 to 8 gradients whose norms spread over so many decades."""
-    tasks, seed = draw(st.integers(2, 8)), draw(st.integers(0, 2**31))
-    size = tasks + draw(st.integers(2, 20)) if full_rank else draw(st.integers(2, 20))
-    random = torch.Generator().manual_seed(seed)
-    rows = torch.randn(tasks, size, generator=random, dtype=torch.float64)
-    rows = rows / rows.norm(dim=1, keepdim=True)
-    return rows * 10 ** (decades * torch.rand(tasks, 1, generator=random, dtype=torch.float64))
 
 
 class GradientContract(WeightingContract):
@@ -113,7 +102,7 @@ class GradientContract(WeightingContract):
         )
         for jacobian in (J3, J3, J3.flip(0)):
             before = moving.latest.clone()
-            step = Step(torch.ones(3), torch.ones(3) > 0, lambda j=jacobian: j @ j.T, no_rows)
+            step = step_of(jacobian)
             still.weigh(step), moving.weigh(step)
             still.steps += 1
             moving.steps += 1

@@ -1,6 +1,5 @@
 """What every weighting promises. A method's own test file inherits this and names its config."""
 
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -15,9 +14,8 @@ from fulcrum.models.weightings import (
     WeightingChoice,
     WeightingConfig,
 )
-from tests.models.weightings.course import Course, follow
+from fulcrum.testing.course import Course, follow
 
-ROOT = Path(__file__).parents[3]
 COURSE = Course()
 ODD = Course(tasks=(0, 1, 2, 3, 4, 5, 6))
 """Tasks in a number that no other size of a weighting has."""
@@ -55,12 +53,10 @@ class WeightingContract:
     def equal(self, seen: Tensor, expected: Tensor) -> None:
         torch.testing.assert_close(seen, expected, rtol=self.rtol, atol=1e-6)
 
-    def test_is_listed_and_documented(self) -> None:
+    def test_is_listed(self) -> None:
         config = self.config()
         assert WEIGHTINGS[config.method] is type(config)
         assert config.source and config.summary
-        assert (ROOT / "docs" / "weightings" / f"{config.method}.md").exists()
-        assert f"weightings/{config.method}.md" in (ROOT / "mkdocs.yml").read_text()
 
     def test_config_round_trips(self) -> None:
         config = self.config()
@@ -68,7 +64,7 @@ class WeightingContract:
         assert adapter.validate_json(config.model_dump_json()) == config
 
     def test_defaults_train(self) -> None:
-        weighting = type(self.config())().build(COURSE.setting())
+        weighting = type(self.config())().build(COURSE.setting())  # type: ignore[call-arg]
         assert follow(weighting, COURSE, range(3)).isfinite().all()
 
     def test_weights_are_finite_detached_and_not_negative(self) -> None:

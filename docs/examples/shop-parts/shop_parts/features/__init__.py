@@ -1,0 +1,3 @@
+"""Kinds of feature; the family is imported first, as it imports its members."""
+
+import fulcrum.features.kinds  # noqa: F401
