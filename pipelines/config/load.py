@@ -4,7 +4,8 @@ A file may name one parent by `extends:`, relative to itself. Maps merge key by 
 values replace. A map that picks another `kind`, `architecture` or `method` keeps those keys of the
 parent that the new choice has with the same type. `null` for an entry that the parent named (a
 feature, a task, a side table) removes the entry. Overrides (`--set train.batch_size=8192`) are one
-more layer on top. A name alone (`model: ple`) is merged as the map that it stands for.
+more layer on top. A name alone (`model: ple`) is merged as the map that it stands for. An entry
+for many windows is merged as it is written and written out at the end (`windows`).
 
 Paths to data, workspace and tracking store are relative to the working directory, not to the file.
 """
@@ -21,7 +22,7 @@ from pydantic import ValidationError
 from fulcrum.features.config import Config
 from fulcrum.features.errors import ConfigError, nearest
 from fulcrum.features.spec import Problem
-from fulcrum.pipelines.config import annotations, rules
+from fulcrum.pipelines.config import annotations, rules, windows
 from fulcrum.pipelines.config.messages import dotted, from_pydantic
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.config.yaml_text import Document, Path, dump, parse
@@ -156,7 +157,7 @@ def _read_override(kind: type[Config], text: str, data: Any) -> Document:
     document.data = value.data
     for key in reversed(path):
         document.data = {key: document.data}
-    document.lines = {path: 0}
+    document.lines = dict.fromkeys([path, *((*path, *inner) for inner in value.lines)], 0)
     return document
 
 
@@ -181,6 +182,9 @@ def _unknown(kind: type[Config], path: tuple[str, ...], data: Any) -> str | None
             namesakes = [dotted(p) for p in annotations.paths(kind, whole) if p[-1] == path[-1]]
             return f"unknown key `{key}`" + (nearest(key, choices) or _suggest(namesakes))
         if named is not None and not last and key not in choices:
+            entries = {feature.name: feature.entry for feature in windows.features(named, data)}
+            if key in entries:
+                return f"is one of the windows of `{entries[key]}`; set it there"
             return f"there is no `{dotted(path[: depth + 1])}`{nearest(key, choices)}"
         annotation = annotations.below(annotation, data, key)
         data = data.get(key) if isinstance(data, Mapping) else None
@@ -192,7 +196,16 @@ def _suggest(paths: Sequence[str]) -> str:
 
 
 def _validate(kind: type[C], data: Any, wrong_in: Check[C]) -> tuple[C | None, list[Problem]]:
-    """The config, and what is wrong with it."""
+    """The config, and what is wrong with it, by the paths of `data`."""
+    single, origin, repeats = windows.write_out(kind, data)
+    config, wrong = _validate_single(kind, single, wrong_in)
+    problems = (*repeats, *(Problem(origin(path), message) for path, message in wrong))
+    return config, list(dict.fromkeys(problems))
+
+
+def _validate_single(
+    kind: type[C], data: Any, wrong_in: Check[C]
+) -> tuple[C | None, list[Problem]]:
     try:
         config = kind.model_validate(data)
         return config, list(wrong_in(config))
