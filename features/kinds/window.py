@@ -1,11 +1,11 @@
 """`window`: a count, sum, mean or rate over a key's past, strictly before the row."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import polars as pl
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, WithJsonSchema, model_validator
 
 from fulcrum.features.kinds.base import Features, Read
 from fulcrum.features.kinds.encoded import EncodedKind
@@ -16,15 +16,21 @@ from fulcrum.features.values import sql
 from fulcrum.features.values.duration import Duration, to_microseconds
 
 
+def _one_or_list(one: Any) -> WithJsonSchema:
+    """What a YAML file may say; it is written out as one window for each value."""
+    return WithJsonSchema(TypeAdapter(one | tuple[one, ...]).json_schema())
+
+
 class WindowConfig(RecallKind, EncodedKind):
     """An aggregate over past events with the same key.
 
     An event counts for a row when its key is equal and `row.time - over <= event.time < row.time`.
-    A null key has no past.
+    A null key has no past. In a YAML file `key` and `over` may be lists: one window for each
+    combination, `<key>_<name>_<over>`.
     """
 
     kind: Literal["window"] = "window"
-    key: str
+    key: Annotated[str, _one_or_list(str)]
     """Column whose value rows and events share, for example `user_id`."""
     statistic: Literal["count", "sum", "mean", "rate"]
     """`count` of events that meet `where`; `sum` or `mean` of `value` over them; `rate`: the share
@@ -34,7 +40,7 @@ class WindowConfig(RecallKind, EncodedKind):
     value: str | None = None
     """SQL value of the event; needed for `sum` and `mean`, refused for the others. Events where it
     is null, NaN or infinite are left out of both."""
-    over: Duration | None = None
+    over: Annotated[Duration | None, _one_or_list(Duration | None)] = None
     """Length of the window, `<number><s|m|h|d>`, for example `7d`; the whole past when left out."""
     smoothing: float = Field(0.0, ge=0)
     """Pseudo-events at the training split's own mean added to `mean` and `rate`. With 0, a row with

@@ -4,7 +4,8 @@ from fulcrum.pipelines.commands.options import Config, Set
 
 
 def show(config: Config, overrides: Set) -> None:
-    """Print a config as it will run: parents merged, overrides applied, defaults filled in.
+    """Print a config as it will run: parents merged, overrides applied, lists of windows written
+    out, defaults filled in.
 
     The last line is the fingerprint of the whole, which the run will carry.
     """

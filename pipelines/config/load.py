@@ -4,7 +4,8 @@ A file may name one parent by `extends:`, relative to itself. Maps merge key by 
 values replace. A map that picks another `kind`, `architecture` or `method` keeps those keys of the
 parent that the new choice has with the same type. `null` for an entry that the parent named (a
 feature, a task, a side table) removes the entry. Overrides (`--set train.batch_size=8192`) are one
-more layer on top. A name alone (`model: ple`) is merged as the map that it stands for.
+more layer on top. A name alone (`model: ple`) is merged as the map that it stands for. An entry
+for many windows is merged as it is written and written out at the end (`windows`).
 
 Paths to data, workspace and tracking store are relative to the working directory, not to the file.
 """
@@ -23,7 +24,7 @@ from fulcrum.features.errors import ConfigError, nearest
 from fulcrum.features.import_path import beside
 from fulcrum.features.plugins import sources
 from fulcrum.features.spec import Problem
-from fulcrum.pipelines.config import annotations, rules
+from fulcrum.pipelines.config import annotations, rules, windows
 from fulcrum.pipelines.config.messages import dotted_path, from_pydantic, right_key
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.config.yaml_text import Document, Path, dump, parse
@@ -166,7 +167,7 @@ def _read_override(kind: type[Config], text: str, data: Any) -> Document:
     document.data = value.data
     for key in reversed(path):
         document.data = {key: document.data}
-    document.lines = {path: 0}
+    document.lines = dict.fromkeys([path, *((*path, *inner) for inner in value.lines)], 0)
     return document
 
 
@@ -193,6 +194,9 @@ def _path_problem(kind: type[Config], path: tuple[str, ...], data: Any) -> str |
             ]
             return f"unknown key `{key}`" + (right_key(key, choices) or _suggest(namesakes))
         if entries is not None and not last and key not in choices:
+            owners = {feature.name: feature.entry for feature in windows.features(entries, data)}
+            if key in owners:
+                return f"is one of the windows of `{owners[key]}`; set it there"
             return f"there is no `{dotted_path(path[: depth + 1])}`{nearest(key, choices)}"
         annotation = annotations.below(annotation, data, key)
         data = data.get(key) if isinstance(data, Mapping) else None
@@ -204,7 +208,16 @@ def _suggest(paths: Sequence[str]) -> str:
 
 
 def _validate(kind: type[C], data: Any, wrong_in: Check[C]) -> tuple[C | None, list[Problem]]:
-    """The config, and what is wrong with it."""
+    """The config, and what is wrong with it, by the paths of `data`."""
+    single, origin, repeats = windows.write_out(kind, data)
+    config, wrong = _validate_single(kind, single, wrong_in)
+    problems = (*repeats, *(Problem(origin(path), message) for path, message in wrong))
+    return config, list(dict.fromkeys(problems))
+
+
+def _validate_single(
+    kind: type[C], data: Any, wrong_in: Check[C]
+) -> tuple[C | None, list[Problem]]:
     try:
         config = kind.model_validate(data)
         return config, list(wrong_in(config))
