@@ -161,16 +161,18 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         files, state = dict(facts["files"]), str(facts["state"])
-        found = facts["format"]
+        format_number = facts["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise StateError(f"{path}: damaged ({type(error).__name__}: {error})") from error
-    if found != FORMAT:
-        raise StateError(f"{path}: format {found}, this version of Fulcrum reads format {FORMAT}")
+    if format_number != FORMAT:
+        raise StateError(
+            f"{path}: format {format_number}, this version of Fulcrum reads format {FORMAT}"
+        )
     for name in files:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise StateError(f"{path}: lists a file outside the model: {name}")
-    needed = {"model.onnx", "config.yaml", "example.json"}
-    if missing := needed - files.keys():
+    required = {"model.onnx", "config.yaml", "example.json"}
+    if missing := required - files.keys():
         raise StateError(f"{path}: no checksum for {', '.join(sorted(missing))}")
     return {**facts, "files": files, "state": state}
 

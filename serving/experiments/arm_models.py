@@ -101,9 +101,9 @@ class ArmModels:
             logger.info("%s is version %s from now on, was %s", uri, new.version, model.version)
 
     def _load(self, uri: str) -> ArmModel:
-        found = self._registry.resolve(uri)
-        scorer = Scorer(found.bundle, self._device, self._batch_size)
-        return ArmModel(found.name, found.version, scorer)
+        target = self._registry.resolve(uri)
+        scorer = Scorer(target.bundle, self._device, self._batch_size)
+        return ArmModel(target.name, target.version, scorer)
 
     def _check(self, new: ArmModel, uri: str) -> None:
         state = new.scorer.state

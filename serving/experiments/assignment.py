@@ -68,8 +68,8 @@ def unit_texts(values: Sequence[Any], at: str) -> pl.Series:
             for name, (kind, dtype) in kinds.items()
         }
     )
-    found = [text(pl.col(name), dtype) for name, (_, dtype) in kinds.items()]
-    return frame.select(unit=pl.coalesce(found))["unit"]
+    texts = [text(pl.col(name), dtype) for name, (_, dtype) in kinds.items()]
+    return frame.select(unit=pl.coalesce(texts))["unit"]
 
 
 def _names_somebody(value: Any) -> bool:

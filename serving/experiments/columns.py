@@ -44,5 +44,5 @@ def schemas(columns: Schema, outcomes: Iterable[str]) -> dict[str, Schema]:
 def logged_name(column: str, outcomes: Iterable[str]) -> str:
     """The name under which a column of the request is logged: its own, with `row.` in front where
     the log has one of that name."""
-    taken = column in EXPOSURE or column in outcomes or column.startswith(SCORE)
-    return f"row.{column}" if taken else column
+    clashes = column in EXPOSURE or column in outcomes or column.startswith(SCORE)
+    return f"row.{column}" if clashes else column

@@ -56,13 +56,13 @@ class ExposureLog:
         self._worker = ThreadPoolExecutor(1, "rotate")
         self._settling = threading.Lock()
         with full_disk(folder):
-            self._held = take(folder, experiment)
+            self._folder_lock = take(folder, experiment)
             try:
                 self._settle(numbered(folder / JOURNALS))
                 self._recall()
                 self._journal = self._next()
             except BaseException:
-                os.close(self._held)
+                os.close(self._folder_lock)
                 raise
 
     def assign(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -83,9 +83,9 @@ class ExposureLog:
         Raises DataError where that one had other `content`, as far as this process has seen it, and
         ResourceError when the disk is full; nothing of the request is logged then."""
         with self._lock:
-            known = self._requests.get(request)
-            if known is not None:
-                if None not in (known[1], content) and known[1] != content:
+            entry = self._requests.get(request)
+            if entry is not None:
+                if None not in (entry[1], content) and entry[1] != content:
                     raise DataError(f"request: {request!r} is the id of an earlier request")
                 return None
             new = self._unassigned(rows)
@@ -100,14 +100,14 @@ class ExposureLog:
 
         Raises DataError naming the first that was not answered or not logged, and ResourceError
         when the disk is full; none is logged then."""
-        wanted = list(rows.select("request", "row").iter_rows())
+        keys = list(rows.select("request", "row").iter_rows())
         with self._lock:
-            masks = {name: self._requests[name][0] for name, _ in wanted if name in self._requests}
-        if older := {name for name, _ in wanted} - masks.keys():
-            found = _tables(self.folder)["exposures"].filter(pl.col("request").is_in(older))
-            for name, row in found.select("request", "row").collect().iter_rows():
+            masks = {name: self._requests[name][0] for name, _ in keys if name in self._requests}
+        if older := {name for name, _ in keys} - masks.keys():
+            exposures = _tables(self.folder)["exposures"].filter(pl.col("request").is_in(older))
+            for name, row in exposures.select("request", "row").collect().iter_rows():
                 masks[name] = masks.get(name, 0) | 1 << row
-        for place, (name, row) in enumerate(wanted):
+        for place, (name, row) in enumerate(keys):
             if name not in masks:
                 raise DataError(
                     f"outcomes[{place}].request: no request {name[:80]!r} is in the log; it is "
@@ -131,7 +131,7 @@ class ExposureLog:
         except (FulcrumError, OSError, pl.exceptions.PolarsError) as error:
             logger.warning("%s stays in its journal: %s", self.folder, error)
         finally:
-            os.close(self._held)
+            os.close(self._folder_lock)
 
     def _append(self, rows: dict[str, pl.DataFrame]) -> None:
         self._journal.append(rows)
@@ -146,8 +146,8 @@ class ExposureLog:
     def _next(self) -> Journal:
         """A journal with the number after the last."""
         folders = (JOURNALS, *TABLES)
-        used = [number for name in folders for number in numbered(self.folder / name)]
-        path = self.folder / JOURNALS / f"{max(used, default=0) + 1:06d}.jsonl"
+        numbers = [number for name in folders for number in numbered(self.folder / name)]
+        path = self.folder / JOURNALS / f"{max(numbers, default=0) + 1:06d}.jsonl"
         return Journal(path, self._schemas)
 
     def _try_to_settle(self, live: Path) -> None:
@@ -202,10 +202,10 @@ def read_log(folder: Path) -> pl.LazyFrame:
 
     The service may go on writing. Raises StateError when the folder is no log or damaged."""
     outcomes = experiment_of(folder)["outcomes"]
-    found = _tables(folder)
-    answered = found["exposures"].unique(["request", "row"], keep="first", maintain_order=True)
+    tables = _tables(folder)
+    answered = tables["exposures"].unique(["request", "row"], keep="first", maintain_order=True)
     last = (
-        found["outcomes"]
+        tables["outcomes"]
         .group_by("request", "row")
         .agg(pl.col(name).drop_nulls().last() for name in outcomes)
     )
@@ -226,7 +226,7 @@ def _tables(folder: Path) -> dict[str, pl.LazyFrame]:
     for number, path in numbered(folder / JOURNALS).items():
         with suppress(FileNotFoundError):
             fresh[number] = journal.read(path)
-    found = {}
+    tables = {}
     for name, schema in schemas({}, outcomes).items():
         parts: dict[int, pl.LazyFrame] = {
             number: pl.scan_parquet(path) for number, path in numbered(folder / name).items()
@@ -234,8 +234,8 @@ def _tables(folder: Path) -> dict[str, pl.LazyFrame]:
         parts |= {number: read[name].lazy() for number, read in fresh.items() if name in read}
         parts |= {0: pl.LazyFrame(schema=schema)}
         ordered = [parts[number] for number in sorted(parts)]
-        found[name] = pl.concat(ordered, how="diagonal_relaxed")
-    return found
+        tables[name] = pl.concat(ordered, how="diagonal_relaxed")
+    return tables
 
 
 def _forget(memory: dict[str, Any], keep: int) -> None:

@@ -29,17 +29,17 @@ def take(folder: Path, experiment: ExperimentConfig) -> int:
     Raises ResourceError when another process holds it, StateError when it is of something else."""
     _check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    held = _hold(folder)
+    lock = _hold(folder)
     try:
         _check_experiment(folder, experiment)
     except BaseException:
-        os.close(held)
+        os.close(lock)
         raise
     for name in (*columns.TABLES, JOURNALS):
         (folder / name).mkdir(exist_ok=True)
     for unfinished in folder.glob("*/*.partial"):
         unfinished.unlink()
-    return held
+    return lock
 
 
 def numbered(folder: Path) -> dict[int, Path]:
@@ -109,8 +109,8 @@ def experiment_of(folder: Path) -> dict[str, Any]:
     """What the log is of. Raises StateError when the folder is no log or damaged."""
     path = folder / EXPERIMENT
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return ExperimentConfig.model_validate(found).model_dump(mode="json")
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return ExperimentConfig.model_validate(document).model_dump(mode="json")
     except FileNotFoundError:
         raise StateError(f"{folder}: no log of an experiment ({EXPERIMENT} is missing)") from None
     except ValueError as error:

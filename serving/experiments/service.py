@@ -81,15 +81,15 @@ class ExperimentService(Service):
         request = decode_object(body)
         name = _request_id(request)
         rows, past = self.parse(request, self.models.row_columns)
-        given: list[dict[str, Any]] = request["rows"]
-        answered = self._answer(rows, self._deal(self._units(given)), past)
-        content = hash(json.dumps(given, sort_keys=True))
+        sent: list[dict[str, Any]] = request["rows"]
+        answered = self._answer(rows, self._deal(self._units(sent)), past)
+        content = hash(json.dumps(sent, sort_keys=True))
         logged = answered.filter(pl.col("arm").is_not_null())
-        new = self.log.expose(name, self._exposures(name, given, rows, logged), content)
+        new = self.log.expose(name, self._exposures(name, sent, rows, logged), content)
         if new is not None:
             self._count(new, answered)
-        told = answered.select("arm", "model", "version", *self.models.scores)
-        scores = with_keys(told, given, self.models.keys)
+        answer = answered.select("arm", "model", "version", *self.models.scores)
+        scores = with_keys(answer, sent, self.models.keys)
         return {"request": name, "experiment": self.experiment.name, "scores": scores}
 
     def assign(self, body: bytes) -> dict[str, Any]:
@@ -102,10 +102,10 @@ class ExperimentService(Service):
         dealt = self._deal(unit_texts(units, "units[{}]"))
         inside = dealt.filter(pl.col("arm").is_not_null()).with_columns(_now())
         self._count_assigned(self.log.assign(inside))
-        told = dealt.select(
+        answer = dealt.select(
             "unit", "arm", pl.when(pl.col("arm").is_not_null()).then("instance").alias("instance")
         )
-        return {"experiment": self.experiment.name, "assignments": told.to_dicts()}
+        return {"experiment": self.experiment.name, "assignments": answer.to_dicts()}
 
     def add_outcomes(self, body: bytes) -> dict[str, Any]:
         """Answer `POST /outcomes`: `{"outcomes": [{"request": "...", "row": 0, "click": 1}]}`. The
@@ -167,34 +167,34 @@ class ExperimentService(Service):
         numbered = dealt.with_row_index("row").cast({"row": pl.Int32})
         for part in numbered.partition_by("by", "instance", maintain_order=True):
             by, number = part.select("by", "instance").row(0)
-            model, own = self.models[by, number], rows[part["row"]]
+            model, arm_rows = self.models[by, number], rows[part["row"]]
             started = time.perf_counter()
-            scores = self.predict(model.scorer, own, past)
+            scores = self.predict(model.scorer, arm_rows, past)
             self.metrics.scoring.labels(by).observe(time.perf_counter() - started)
-            named = part.with_columns(model=pl.lit(model.name), version=pl.lit(model.version))
-            parts.append(named.hstack(scores))
+            versioned = part.with_columns(model=pl.lit(model.name), version=pl.lit(model.version))
+            parts.append(versioned.hstack(scores))
         return pl.concat(parts, how="diagonal").sort("row")
 
     def _logged_columns(self) -> Schema:
         """Columns of the log that come from the requests and the models; a key that no model reads
         is text."""
         keys = (key for key in self.models.keys if key not in self.models.row_columns)
-        given = {**self.models.row_columns, **dict.fromkeys(keys, pl.String())}
-        raw = {logged_name(n, self.experiment.outcomes): dtype for n, dtype in given.items()}
+        columns = {**self.models.row_columns, **dict.fromkeys(keys, pl.String())}
+        raw = {logged_name(n, self.experiment.outcomes): dtype for n, dtype in columns.items()}
         return raw | {f"{SCORE}{name}": pl.Float64() for name in self.models.scores}
 
     def _exposures(
-        self, name: str, given: list[dict[str, Any]], rows: pl.DataFrame, logged: pl.DataFrame
+        self, name: str, sent: list[dict[str, Any]], rows: pl.DataFrame, logged: pl.DataFrame
     ) -> pl.DataFrame:
         """Rows of the log."""
-        own = rows[logged["row"]]
+        arm_rows = rows[logged["row"]]
         keys = [
-            pl.Series(key, [_key_text(given[row].get(key)) for row in logged["row"]], pl.String)
+            pl.Series(key, [_key_text(sent[row].get(key)) for row in logged["row"]], pl.String)
             for key in self.models.keys
             if key not in rows.columns
         ]
         outcomes = self.experiment.outcomes
-        raw = own.hstack(keys).rename(lambda column: logged_name(column, outcomes))
+        raw = arm_rows.hstack(keys).rename(lambda column: logged_name(column, outcomes))
         scores = logged.select(
             pl.col(n).cast(pl.Float64).alias(f"{SCORE}{n}") for n in self.models.scores
         )

@@ -87,13 +87,13 @@ class EventStore:
             for batch in batches:
                 self._insert("staged", self._records(batch, ordinal=[]))
             ordinal = "0" if self.event_key else "row_number() OVER (PARTITION BY digest) - 1"
-            added = connection.execute(
+            count = connection.execute(
                 f"INSERT OR IGNORE INTO events (digest, ordinal, {names}) "
                 f"SELECT digest, {ordinal}, {names} FROM staged"
             ).rowcount
             connection.execute("DROP TABLE staged")
             connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", identity)
-            return added
+            return count
 
     def past_of(self, rows: pl.DataFrame) -> pl.LazyFrame:
         """Every event that shares a key with one of the rows.
@@ -102,13 +102,13 @@ class EventStore:
         query = f"SELECT {', '.join(self._quoted(self.past_columns))} FROM events"
         values: list[str] = []
         if self._complete:
-            found = " UNION ".join(
+            matches = " UNION ".join(
                 f"SELECT rowid FROM events WHERE {name} IN (SELECT value FROM json_each(?))"
                 for name in self._quoted(self._keys)
             )
-            query += f" WHERE rowid IN ({found})"
-            wanted = _encode(rows.select(pl.col(k).cast(self.columns[k]) for k in self._keys))
-            values = [json.dumps(wanted[key].unique().to_list()) for key in self._keys]
+            query += f" WHERE rowid IN ({matches})"
+            keys = _encode(rows.select(pl.col(k).cast(self.columns[k]) for k in self._keys))
+            values = [json.dumps(keys[key].unique().to_list()) for key in self._keys]
         with self._working():
             found_rows = self._connection.execute(query, values).fetchall()
         return _decode(found_rows, self.past_columns).lazy()
@@ -119,13 +119,13 @@ class EventStore:
         )
         with self._transaction() as connection:
             connection.execute("CREATE TABLE IF NOT EXISTS store (made_for TEXT)")
-            found = connection.execute("SELECT made_for FROM store").fetchone()
-            if found and found[0] != made_for:
+            row = connection.execute("SELECT made_for FROM store").fetchone()
+            if row and row[0] != made_for:
                 raise StateError(
                     f"{self._path}: this event store holds other columns than the model reads "
-                    f"({found[0]}, expected {made_for}); give a new file"
+                    f"({row[0]}, expected {made_for}); give a new file"
                 )
-            if not found:
+            if not row:
                 connection.execute("INSERT INTO store VALUES (?)", (made_for,))
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS files "
@@ -212,8 +212,8 @@ def _encoded(name: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def _decode(rows: Sequence[tuple[object, ...]], columns: Columns) -> pl.DataFrame:
-    stored = _encode(pl.DataFrame(schema=columns)).schema
-    frame = pl.DataFrame(rows, schema=stored, orient="row")
+    schema = _encode(pl.DataFrame(schema=columns)).schema
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
     return frame.select(_decoded(name, dtype) for name, dtype in columns.items())
 
 

@@ -49,17 +49,17 @@ def parse_inputs(request: Mapping[str, Any], columns: Columns) -> pl.DataFrame:
     inputs = request.get("inputs")
     if not isinstance(inputs, list) or not all(isinstance(tensor, dict) for tensor in inputs):
         raise DataError("inputs: expected a list of tensors")
-    named: dict[str, Mapping[str, Any]] = {}
+    tensors: dict[str, Mapping[str, Any]] = {}
     for i, tensor in enumerate(inputs):
         name = tensor.get("name")
         if not isinstance(name, str):
             raise DataError(f"inputs[{i}].name: expected a string")
-        if name in named:
+        if name in tensors:
             raise DataError(f"inputs: {name[:80]!r} is there twice")
-        named[name] = tensor
-    if missing := [name for name in columns if name not in named]:
+        tensors[name] = tensor
+    if missing := [name for name in columns if name not in tensors]:
         raise DataError(f"inputs: {missing[0]} is missing")
-    values = {name: _column(named[name], name, dtype) for name, dtype in columns.items()}
+    values = {name: _column(tensors[name], name, dtype) for name, dtype in columns.items()}
     lengths = {name: len(column) for name, column in values.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} has {rows}" for name, rows in lengths.items())
@@ -98,12 +98,12 @@ def _shape(dtype: pl.DataType) -> list[int]:
 
 
 def _column(tensor: Mapping[str, Any], name: str, dtype: pl.DataType) -> list[Any]:
-    given, expected = tensor.get("datatype"), datatype(dtype)
+    sent, expected = tensor.get("datatype"), datatype(dtype)
     family = next((names for names in (WHOLE, FLOATING) if expected in names), {expected})
     # A whole number may stand for a floating one, as it may in JSON.
     allowed = family | WHOLE if family is FLOATING else family
-    if not isinstance(given, str) or given not in allowed:
-        raise DataError(f"inputs.{name}.datatype: expected {expected}, got {str(given)[:40]!r}")
+    if not isinstance(sent, str) or sent not in allowed:
+        raise DataError(f"inputs.{name}.datatype: expected {expected}, got {str(sent)[:40]!r}")
     shape, data = tensor.get("shape"), tensor.get("data")
     if not isinstance(data, list):
         raise DataError(f"inputs.{name}.data: expected a list")

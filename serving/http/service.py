@@ -74,9 +74,9 @@ class Service(ABC):
             models = "this model does" if len(self.scorers) == 1 else "these models do"
             raise RequestError(422, f"events: {models} not look at past events")
         events = parse_rows(decode_object(body).get("events"), self.store.columns, "events")
-        added = self.store.append(events)
-        self.metrics.events.inc(added)
-        return {"added": added, "ignored": events.height - added}
+        count = self.store.append(events)
+        self.metrics.events.inc(count)
+        return {"added": count, "ignored": events.height - count}
 
     def unknown(self) -> Counter[str]:
         """Ids that the vocabularies of the present models did not hold, by feature."""

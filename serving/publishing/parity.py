@@ -29,10 +29,10 @@ def check_parity(network: PlainNetwork, graph: Path, held_out: Arrays) -> dict[s
     scores = {size: Session(graph, layout, "cpu", size) for size in (1, ROWS_PER_CALL)}
     worst = dict.fromkeys(layout.score_columns, 0.0)
     for size, arrays in _cases(layout, held_out):
-        expected, found = _torch_scores(network, arrays), scores[size].run(arrays)
+        reference, scores_onnx = _torch_scores(network, arrays), scores[size].run(arrays)
         for name in layout.score_columns:
-            scale = np.maximum(1.0, np.abs(expected[name]))
-            difference = np.abs(expected[name] - found[name]) / scale
+            scale = np.maximum(1.0, np.abs(reference[name]))
+            difference = np.abs(reference[name] - scores_onnx[name]) / scale
             # A NaN on either side must not pass as "not larger".
             largest = float(np.nan_to_num(difference, nan=np.inf).max(initial=0.0))
             worst[name] = max(worst[name], largest)

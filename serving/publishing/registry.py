@@ -148,8 +148,8 @@ class Registry:
     def moves(self, name: str, alias: str) -> list[AliasMove]:
         """Every move of an alias, oldest first."""
         tags = self._registered(name).tags
-        found = (json.loads(tags[tag]) for tag in sorted(tags) if tag.startswith(f"alias.{alias}."))
-        return [AliasMove(move["from"], move["to"], move["time"]) for move in found]
+        moves = (json.loads(tags[tag]) for tag in sorted(tags) if tag.startswith(f"alias.{alias}."))
+        return [AliasMove(move["from"], move["to"], move["time"]) for move in moves]
 
     def resolve(self, uri: str, cache: Path = CACHE) -> ResolvedModel:
         """The bundle behind `models:/name@alias`, `models:/name/3`, `models:/m-...`,
@@ -176,10 +176,10 @@ class Registry:
         if (folder / FACTS).is_file():
             return folder
         with self._answering():
-            known = [f"models:/{name}" for name in self._names()]
+            names = [f"models:/{name}" for name in self._names()]
         if folder.exists():
             raise ModelError(f"{uri}: not a Fulcrum model ({FACTS} is missing)")
-        raise ModelError(f"{uri}: no such folder{nearest(uri, known)}")
+        raise ModelError(f"{uri}: no such folder{nearest(uri, names)}")
 
     def _version(self, uri: str) -> tuple[str, str]:
         """Name and version behind `models:/name@alias` or `models:/name/version`."""
@@ -191,14 +191,14 @@ class Registry:
             raise ModelError(f"{uri}: expected models:/<name>@<alias> or models:/<name>/<version>")
         aliases = self._registered(name).aliases
         if at and alias not in aliases:
-            known = [f"models:/{name}@{a}" for a in aliases]
-            raise ModelError(f"{uri}: no such alias{nearest(uri, known)}")
+            names = [f"models:/{name}@{a}" for a in aliases]
+            raise ModelError(f"{uri}: no such alias{nearest(uri, names)}")
         number = str(aliases[alias]) if at else alias
         with self._answering():
             versions = self._client.search_model_versions(f"name='{name}'")
-            known = [f"models:/{name}/{version.version}" for version in versions]
-            if f"models:/{name}/{number}" not in known:
-                raise ModelError(f"{uri}: no such version{nearest(uri, known)}")
+            names = [f"models:/{name}/{version.version}" for version in versions]
+            if f"models:/{name}/{number}" not in names:
+                raise ModelError(f"{uri}: no such version{nearest(uri, names)}")
         return name, number
 
     def _logged_model(self, uri: str) -> LoggedModel:
@@ -227,27 +227,27 @@ class Registry:
         for model in models:
             if name in ("", model.name):
                 return model
-        known = [f"runs:/{run_id}/{model.name}" for model in models]
-        raise ModelError(f"{uri}: the run has no such model{nearest(uri, known)}")
+        names = [f"runs:/{run_id}/{model.name}" for model in models]
+        raise ModelError(f"{uri}: the run has no such model{nearest(uri, names)}")
 
     def _download(self, location: str, cache: Path) -> Path:
         """The artifacts as a local folder: where they are, or a copy in `cache`."""
         place = urlparse(location)
         if place.scheme in ("", "file"):
             return self._checked(Path(unquote(place.path)), location)
-        kept = cache / new_hash(location.encode()).hexdigest()[:32]
-        if not kept.exists():
+        folder = cache / new_hash(location.encode()).hexdigest()[:32]
+        if not folder.exists():
             with full_disk(cache):
                 cache.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryDirectory(dir=cache) as partial, self._answering():
-                    found = mlflow.artifacts.download_artifacts(
+                    download = mlflow.artifacts.download_artifacts(
                         location,
                         dst_path=partial,
                         tracking_uri=absolute(self.uri),
                         registry_uri=absolute(self.uri),
                     )
-                    self._checked(Path(found), location).rename(kept)
-        return kept
+                    self._checked(Path(download), location).rename(folder)
+        return folder
 
     def _checked(self, folder: Path, location: str) -> Path:
         if not (folder / FACTS).is_file():

@@ -98,18 +98,24 @@ def score_files(
     note = Note(bundle.fingerprint, "", past.fingerprint if past else None)
     targets = _targets(source.files, output)
     notes = {file: replace(note, input=sha256(file)) for file in targets}
-    done = {f: found for f, target in targets.items() if (found := _finished(target, notes[f]))}
+    finished = {
+        file: scored
+        for file, target in targets.items()
+        if (scored := _finished(target, notes[file]))
+    }
     scorer = Scorer(bundle, device, batch_size)
     with ExitStack() as stack:
-        events = stack.enter_context(past.gathered()) if past and len(done) < len(targets) else None
+        events = (
+            stack.enter_context(past.gathered()) if past and len(finished) < len(targets) else None
+        )
         for file, target in targets.items():
-            if file in done:
-                notes[file] = done[file]
+            if file in finished:
+                notes[file] = finished[file]
             else:
                 notes[file] = _score_file(scorer, file, target, events, notes[file], progress)
     unknown: Counter[str] = sum((Counter(one.unknown) for one in notes.values()), Counter())
     rows = sum(one.rows for one in notes.values())
-    return ScoreReport(len(notes), len(done), rows, dict(unknown))
+    return ScoreReport(len(notes), len(finished), rows, dict(unknown))
 
 
 def _targets(files: Sequence[Path], output: Path) -> dict[Path, Path]:
@@ -126,17 +132,17 @@ def _targets(files: Sequence[Path], output: Path) -> dict[Path, Path]:
     return targets
 
 
-def _finished(target: Path, wanted: Note) -> Note | None:
+def _finished(target: Path, expected: Note) -> Note | None:
     """The note of a finished output file; None when it is not there."""
     if not target.exists():
         return None
     try:
-        found = Note(**json.loads((pq.read_metadata(target).metadata or {})[NOTE]))
+        note = Note(**json.loads((pq.read_metadata(target).metadata or {})[NOTE]))
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
         raise StateError(f"{target}: not scores by Fulcrum; give another --output") from error
-    if difference := found.difference(wanted):
+    if difference := note.difference(expected):
         raise StateError(f"{target}: made from {difference}; remove it or give another --output")
-    return found
+    return note
 
 
 def _score_file(

@@ -187,7 +187,7 @@ def test_a_torn_last_line_was_never_answered(folder):
     log = opened(folder)
     log.expose("1", exposures(1))
     log._journal.close()
-    os.close(log._held)
+    os.close(log._folder_lock)
     with log._journal.path.open("ab") as file:
         file.write(b'{"exposures": [{"request": "2", "ro')
     assert logged(folder) == rows_of([1])
