@@ -49,18 +49,18 @@ class FeatureSpec(Config):
 
     def check(self) -> None:
         """Raises ConfigError with every problem at once."""
-        found = problems(self)
-        if found:
-            raise ConfigError("\n".join(map(str, found)))
+        faults = problems(self)
+        if faults:
+            raise ConfigError("\n".join(map(str, faults)))
 
 
 def problems(spec: FeatureSpec) -> list[Problem]:
     """Everything that is wrong between data, features and tasks; no data are read."""
-    unparsed = {path: message for path, text in expressions(spec) for message in _parse(text)}
-    found = [Problem(path, message) for path, message in unparsed.items()]
-    for rule in (_names, _features, _outcomes, _time, _given, _derived):
-        found += [problem for problem in rule(spec) if problem.path not in unparsed]
-    return list(dict.fromkeys(found))
+    syntax_errors = {path: message for path, text in expressions(spec) for message in _parse(text)}
+    faults = [Problem(path, message) for path, message in syntax_errors.items()]
+    for rule in (_names, _features, _outcomes, _time, _chains, _derivations):
+        faults += [problem for problem in rule(spec) if problem.path not in syntax_errors]
+    return list(dict.fromkeys(faults))
 
 
 def places(spec: FeatureSpec) -> Iterator[tuple[Path, str]]:
@@ -213,23 +213,23 @@ def _time(spec: FeatureSpec) -> Iterator[Problem]:
         )
 
 
-def _given(spec: FeatureSpec) -> Iterator[Problem]:
-    given = {n: t.parent for n, t in spec.tasks.items() if t.parent}
+def _chains(spec: FeatureSpec) -> Iterator[Problem]:
+    parents = {n: t.parent for n, t in spec.tasks.items() if t.parent}
     binary = [name for name, task in spec.tasks.items() if task.two_classes]
-    for name, parent in given.items():
+    for name, parent in parents.items():
         path = ("tasks", name, "given")
         if parent not in binary:
             hint = nearest(parent, (b for b in binary if b != name))
             yield Problem(path, f"expected a binary task, got `{parent}`{hint}")
             continue
         chain = [name]
-        while chain[-1] in given and given[chain[-1]] not in chain:
-            chain.append(given[chain[-1]])
-        if given.get(chain[-1]) == name:
+        while chain[-1] in parents and parents[chain[-1]] not in chain:
+            chain.append(parents[chain[-1]])
+        if parents.get(chain[-1]) == name:
             yield Problem(path, f"goes round in a circle: {' -> '.join([*chain, name])}")
 
 
-def _derived(spec: FeatureSpec) -> Iterator[Problem]:
+def _derivations(spec: FeatureSpec) -> Iterator[Problem]:
     """A derived column may use those before it."""
     names = tuple(spec.data.derive)
     for place, (name, text) in enumerate(spec.data.derive.items()):

@@ -43,7 +43,7 @@ def staged(target: Path, replace: bool = False) -> Iterator[Path]:
         folder = target.with_name(f"{_MARK}{target.name}-{secrets.token_hex(4)}")
         folder.mkdir()
         try:
-            with _held(folder / _LOCK):
+            with _hold(folder / _LOCK):
                 yield folder
                 (folder / _LOCK).unlink()
                 if replace and target.exists():
@@ -77,8 +77,8 @@ def is_full(error: Exception) -> bool:
 
 def _number(error: Exception) -> int | None:
     """The system's number of an error; Polars tells it as `(os error 28)`."""
-    told = re.search(r"\(os error (\d+)\)", str(error))
-    return getattr(error, "errno", None) or (int(told[1]) if told else None)
+    match = re.search(r"\(os error (\d+)\)", str(error))
+    return getattr(error, "errno", None) or (int(match[1]) if match else None)
 
 
 def _make_room(target: Path) -> None:
@@ -97,7 +97,7 @@ def _take_place(folder: Path, target: Path) -> None:
 
 
 @contextmanager
-def _held(lock: Path) -> Iterator[None]:
+def _hold(lock: Path) -> Iterator[None]:
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

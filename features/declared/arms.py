@@ -35,23 +35,23 @@ def check_arms(rows: pl.LazyFrame, arms: ArmsConfig) -> None:
     arms, which learn from each other whatever the weights.
     """
     test = rows.filter(pl.col(ARM).is_not_null())
-    named = test.select(pl.col(ARM).unique().sort()).collect()[ARM].to_list()
-    if len(named) < 2:
-        found = f"only `{named[0]}`" if named else "only nulls"
-        raise DataError(f"data.arms.column: `{arms.column}` holds {found}; expected two arms")
+    names = test.select(pl.col(ARM).unique().sort()).collect()[ARM].to_list()
+    if len(names) < 2:
+        content = f"only `{names[0]}`" if names else "only nulls"
+        raise DataError(f"data.arms.column: `{arms.column}` holds {content}; expected two arms")
     without = test.select(pl.col(UNIT).is_null().sum()).collect().item()
     if without:
         raise DataError(
             f"data.arms.unit: `{arms.unit}` is null in {without} rows of an arm; expected who was "
             "randomised (`data.where` can leave rows out)"
         )
-    seen = test.group_by(UNIT).agg(pl.col(ARM).unique().sort())
-    crossed = seen.filter(pl.col(ARM).list.len() > 1)
-    count = crossed.select(pl.len()).collect().item()
+    units = test.group_by(UNIT).agg(pl.col(ARM).unique().sort())
+    overlap = units.filter(pl.col(ARM).list.len() > 1)
+    count = overlap.select(pl.len()).collect().item()
     if count:
-        first = crossed.sort(UNIT).head(EXAMPLES).collect().rows()
-        shown = "; ".join(f"`{unit}` in {', '.join(in_arms)}" for unit, in_arms in first)
+        first = overlap.sort(UNIT).head(EXAMPLES).collect().rows()
+        examples = "; ".join(f"`{unit}` in {', '.join(in_arms)}" for unit, in_arms in first)
         raise DataError(
-            f"data.arms: {count} units are in several arms ({shown}); expected one arm for each "
+            f"data.arms: {count} units are in several arms ({examples}); expected one arm for each "
             f"`{arms.unit}` (`data.where` can leave such units out)"
         )

@@ -48,17 +48,17 @@ def number_sessions(rows: pl.LazyFrame, gap: int, folder: Path, partitions: int 
     `folder`, and those of one range of hashes at a time are in memory; the result is the same.
     """
     rows = rows.select(INDEX, KEY, TIME)
-    known = pl.col(KEY).is_not_null() & pl.col(TIME).is_not_null()
+    in_session = pl.col(KEY).is_not_null() & pl.col(TIME).is_not_null()
     session = np.zeros(rows.select(pl.len()).collect().item(), np.int64)
     count = 0
-    for part in _partitions(rows.filter(known), KEY, folder, partitions):
-        ordered = part.sort(KEY, TIME).with_columns(
+    for part in _partitions(rows.filter(in_session), KEY, folder, partitions):
+        events = part.sort(KEY, TIME).with_columns(
             begins=pl.col(KEY).ne_missing(pl.col(KEY).shift()) | (pl.col(TIME).diff() > gap)
         )
-        number = ordered["begins"].cast(pl.Int64).cum_sum().to_numpy()
-        session[ordered[INDEX].to_numpy()] = count + number - 1
+        number = events["begins"].cast(pl.Int64).cum_sum().to_numpy()
+        session[events[INDEX].to_numpy()] = count + number - 1
         count += int(number[-1]) if len(number) else 0
-    alone = rows.filter(~known).select(INDEX).collect().to_series().sort().to_numpy()
+    alone = rows.filter(~in_session).select(INDEX).collect().to_series().sort().to_numpy()
     session[alone] = count + np.arange(len(alone))
     return session
 
@@ -82,11 +82,11 @@ def in_session_order(rows: pl.LazyFrame, folder: Path, partitions: int = 1) -> p
     in memory.
     """
     place = hash64(pl.col(SESSION).cast(pl.String), "session")
-    dealt = _partitions(
+    parts = _partitions(
         rows.with_columns(place.alias(_PLACE)), _PLACE, folder / "dealt", partitions
     )
     files: list[Path] = []
-    for part in dealt:
+    for part in parts:
         files.append(folder / f"{len(files):05}.parquet")
         folder.mkdir(exist_ok=True)
         part.sort(_PLACE, SESSION, TIME, INDEX).drop(_PLACE).write_parquet(
@@ -96,7 +96,7 @@ def in_session_order(rows: pl.LazyFrame, folder: Path, partitions: int = 1) -> p
 
 
 def _partitions(
-    rows: pl.LazyFrame, hashed: str, folder: Path, count: int
+    rows: pl.LazyFrame, column: str, folder: Path, count: int
 ) -> Iterator[pl.DataFrame]:
     """Rows by `count` equal ranges of a UInt64 column without nulls, in rising order of the ranges;
     ranges without rows are left out."""
@@ -104,12 +104,12 @@ def _partitions(
         yield rows.collect()
         return
     folder.mkdir(parents=True)
-    part = (pl.col(hashed) // 2**32 * count // 2**32).cast(pl.Int64)
+    part = (pl.col(column) // 2**32 * count // 2**32).cast(pl.Int64)
     rows.with_columns(part.alias(_PART)).sink_parquet(
         pl.PartitionBy(folder, key=_PART, include_key=False), mkdir=True
     )
     for number in range(count):
-        dealt = folder / f"{_PART}={number}"
-        if dealt.exists():
-            yield pl.read_parquet(dealt / "*.parquet", hive_partitioning=False)
-            shutil.rmtree(dealt)
+        place = folder / f"{_PART}={number}"
+        if place.exists():
+            yield pl.read_parquet(place / "*.parquet", hive_partitioning=False)
+            shutil.rmtree(place)

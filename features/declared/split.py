@@ -19,12 +19,12 @@ TIME, INDEX, FILE = "row.time", "row.index", "row.file"
 """Columns that `deal` finds: microseconds, position among all rows, split of the row's file."""
 
 
-def seen(column: str) -> str:
+def split_column(column: str) -> str:
     """Name under which `deal` finds a column that a split reads."""
     return f"row.split.{column}"
 
 
-class Dealt(NamedTuple):
+class Deal(NamedTuple):
     """The outcome of a split."""
 
     split: pl.Expr
@@ -48,7 +48,7 @@ class Split(Config):
         """The splits that must not come out empty."""
         raise NotImplementedError
 
-    def deal(self, rows: pl.LazyFrame) -> Dealt:
+    def deal(self, rows: pl.LazyFrame) -> Deal:
         """Look at all rows and say which split each is in."""
         raise NotImplementedError
 
@@ -80,11 +80,11 @@ class TimeSplit(Shares):
     test: float = Field(0.2, ge=0, lt=1)
     """Share of the rows, the latest ones."""
 
-    def deal(self, rows: pl.LazyFrame) -> Dealt:
+    def deal(self, rows: pl.LazyFrame) -> Deal:
         times = np.sort(rows.select(TIME).collect().to_series().to_numpy())
         bounds = _bounds(times, self.valid, self.test)
         facts = {f"{name} from": _iso(bound) for name, bound in bounds.items()}
-        return Dealt(_after(pl.col(TIME), bounds), facts)
+        return Deal(_after(pl.col(TIME), bounds), facts)
 
 
 class HashSplit(Shares):
@@ -104,8 +104,8 @@ class HashSplit(Shares):
     def reads(self) -> tuple[str, ...]:
         return (self.key,)
 
-    def deal(self, rows: pl.LazyFrame) -> Dealt:
-        key = text(pl.col(seen(self.key)), rows.collect_schema()[seen(self.key)])
+    def deal(self, rows: pl.LazyFrame) -> Deal:
+        key = text(pl.col(split_column(self.key)), rows.collect_schema()[split_column(self.key)])
         place = hash64(key, f"split {self.salt}").cast(pl.Float64) / 2.0**64
         split = (
             pl.when(place < self.test)
@@ -114,7 +114,7 @@ class HashSplit(Shares):
             .then(pl.lit("valid"))
             .otherwise(pl.lit("train"))
         )
-        return Dealt(split, self.model_dump(exclude={"kind"}))
+        return Deal(split, self.model_dump(exclude={"kind"}))
 
 
 class ColumnSplit(Split):
@@ -138,15 +138,15 @@ class ColumnSplit(Split):
     def names(self) -> tuple[str, ...]:
         return SPLITS if self.valid else ("train", "test")
 
-    def deal(self, rows: pl.LazyFrame) -> Dealt:
-        name = seen(self.column)
+    def deal(self, rows: pl.LazyFrame) -> Deal:
+        name = split_column(self.column)
         value = text(pl.col(name), rows.collect_schema()[name])
         values = {name: getattr(self, name) for name in self.names}
-        chosen = pl.coalesce(
-            pl.when(value.is_in([str(v) for v in wanted])).then(pl.lit(name))
-            for name, wanted in values.items()
+        split = pl.coalesce(
+            pl.when(value.is_in([str(v) for v in members])).then(pl.lit(name))
+            for name, members in values.items()
         )
-        return Dealt(chosen, {"column": self.column, **values})
+        return Deal(split, {"column": self.column, **values})
 
 
 class FileSplit(Split):
@@ -162,8 +162,8 @@ class FileSplit(Split):
     def names(self) -> tuple[str, ...]:
         return SPLITS if self.valid else ("train", "test")
 
-    def deal(self, rows: pl.LazyFrame) -> Dealt:
-        return Dealt(pl.col(FILE), {"valid": self.valid, "test": self.test})
+    def deal(self, rows: pl.LazyFrame) -> Deal:
+        return Deal(pl.col(FILE), {"valid": self.valid, "test": self.test})
 
 
 class OrderSplit(Shares):
@@ -175,10 +175,10 @@ class OrderSplit(Shares):
     test: float = Field(0.2, ge=0, lt=1)
     """Share of the rows, the last ones."""
 
-    def deal(self, rows: pl.LazyFrame) -> Dealt:
+    def deal(self, rows: pl.LazyFrame) -> Deal:
         count = rows.select(pl.len()).collect().item()
         bounds = _bounds(np.arange(count), self.valid, self.test)
-        return Dealt(
+        return Deal(
             _after(pl.col(INDEX), bounds), {f"{name} from row": b for name, b in bounds.items()}
         )
 
@@ -197,13 +197,13 @@ else:
     )
 
 
-def _bounds(ordered: np.ndarray, valid: float, test: float) -> dict[str, int]:
+def _bounds(values: np.ndarray, valid: float, test: float) -> dict[str, int]:
     """First value of `valid` and of `test` in rising values."""
-    count = len(ordered)
+    count = len(values)
     first = {"valid": round(count * (1 - test - valid)), "test": round(count * (1 - test))}
     shares = {"valid": valid, "test": test}
     return {
-        name: int(ordered[min(first[name], count - 1)])
+        name: int(values[min(first[name], count - 1)])
         for name, share in shares.items()
         if share > 0 and count
     }

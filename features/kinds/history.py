@@ -41,12 +41,12 @@ class HistoryConfig(RecallKind):
 
     def reads(self, name: str, features: Features) -> Sequence[Read]:
         where = [] if self.where is None else [Read(("where",), self.where, True, False, True)]
-        known = [feature for feature in self.attributes if feature in features]
+        names = [feature for feature in self.attributes if feature in features]
         attributes = [
             Read(
                 ("attributes", self.attributes.index(feature)), read.text, read.is_sql, False, True
             )
-            for feature in known
+            for feature in names
             for read in ([] if feature == name else features[feature].reads(feature, features))
         ]
         return [Read(("key",), self.key, past=True), *where, *attributes]
@@ -54,10 +54,10 @@ class HistoryConfig(RecallKind):
     def problems(
         self, name: str, features: Features
     ) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        known = [n for n, feature in features.items() if feature.kind == "categorical"]
+        candidates = [n for n, feature in features.items() if feature.kind == "categorical"]
         for place, attribute in enumerate(self.attributes):
-            if attribute not in known:
-                hint = nearest(attribute, known)
+            if attribute not in candidates:
+                hint = nearest(attribute, candidates)
                 message = f"expected a categorical feature of this config, got `{attribute}`{hint}"
                 yield ("attributes", place), message
             elif self.age and attribute == AGE:

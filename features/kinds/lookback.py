@@ -43,9 +43,9 @@ def gather_past(
             maps. It must outlive every use of the past; removing it is the caller's. With None
             everything stays in memory.
     """
-    there = events.collect_schema()
+    schema = events.collect_schema()
     values = {sql.value(t): t for f in features.values() for t in f.event_sql().values()}
-    events = sql.evaluate(events, {name: t for name, t in values.items() if name not in there})
+    events = sql.evaluate(events, {name: t for name, t in values.items() if name not in schema})
     past = {}
     for number, source in enumerate(dict.fromkeys(_source(config) for config in features.values())):
         configs = [config for config in features.values() if _source(config) == source]
@@ -81,10 +81,10 @@ def look_back(
         past: from `gather_past` with these features, or more.
         bases: `kinds.window.base` by feature, for windows with smoothing.
     """
-    for source, known in past.items():
-        chosen = {name: config for name, config in features.items() if _source(config) == source}
-        if chosen:
-            rows = _add(rows, known, chosen, time, bases or {})
+    for source, source_past in past.items():
+        members = {name: config for name, config in features.items() if _source(config) == source}
+        if members:
+            rows = _add(rows, source_past, members, time, bases or {})
     return rows
 
 
@@ -111,5 +111,5 @@ def _add(
 
     question = pl.struct(pl.col(past.key).alias(KEY), pl.col(time).alias(TIME))
     nobody = pl.Series(dtype=pl.Struct({KEY: pl.String, TIME: pl.Int64}))
-    seen = question.map_batches(ask, return_dtype=ask(nobody).dtype, is_elementwise=True)
-    return rows.with_columns(seen.alias(PREFIX)).unnest(PREFIX)
+    answers = question.map_batches(ask, return_dtype=ask(nobody).dtype, is_elementwise=True)
+    return rows.with_columns(answers.alias(PREFIX)).unnest(PREFIX)

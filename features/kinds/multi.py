@@ -55,6 +55,6 @@ class MultiConfig(SharingKind):
             parts = text(values, dtype).str.split(self.separator)
             values = parts.list.eval(pl.element().str.strip_chars().replace("", None))
         else:
-            wanted = "a list" if self.separator is None else "text to cut at its separator"
-            raise DataError(f"features.{name}: column `{column}` is {dtype}; expected {wanted}")
+            form = "a list" if self.separator is None else "text to cut at its separator"
+            raise DataError(f"features.{name}: column `{column}` is {dtype}; expected {form}")
         return values.list.drop_nulls().list.head(self.max_length)

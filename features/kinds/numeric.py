@@ -56,11 +56,11 @@ class NumericConfig(FeatureKind):
         return [Read(("column",), self.column or name)]
 
     def learn(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Number:
-        given, value = pl.col(self.column or name), self._value(name, schema)
+        column, value = pl.col(self.column or name), self._value(name, schema)
         facts = frame.select(
             rows=pl.len(),
             nulls=value.null_count(),
-            empty=given.null_count(),
+            empty=column.null_count(),
             mean=value.mean(),
             std=value.std(ddof=0),
         ).collect()
@@ -106,8 +106,8 @@ class NumericConfig(FeatureKind):
         assert isinstance(learned, Number)
         value = self._value(name, schema)
         if self.transform == "quantile":
-            passed = [(value >= edge).cast(pl.Int32) for edge in learned.edges]
-            bucket = pl.sum_horizontal(pl.lit(UNKNOWN + 1, pl.Int32), *passed)
+            steps = [(value >= edge).cast(pl.Int32) for edge in learned.edges]
+            bucket = pl.sum_horizontal(pl.lit(UNKNOWN + 1, pl.Int32), *steps)
             return [
                 pl.when(value.is_null())
                 .then(pl.lit(NULL, pl.Int32))
@@ -115,8 +115,8 @@ class NumericConfig(FeatureKind):
                 .cast(pl.Int32)
                 .alias(name)
             ]
-        scaled = ((value - learned.mean) / learned.std).fill_null(0.0)
-        dense = scaled.clip(-_LARGEST, _LARGEST).cast(pl.Float32).alias(name)
+        score = ((value - learned.mean) / learned.std).fill_null(0.0)
+        dense = score.clip(-_LARGEST, _LARGEST).cast(pl.Float32).alias(name)
         flag = value.is_null().cast(pl.Float32).alias(f"{name}.null")
         return [dense, flag] if learned.nulls else [dense]
 
@@ -140,6 +140,6 @@ class NumericConfig(FeatureKind):
 
     def _edges(self, values: pl.LazyFrame) -> tuple[float, ...]:
         """Values at the ranks k/buckets, k = 1 .. buckets - 1, each once."""
-        ordered = values.collect().to_series().drop_nulls().sort().to_numpy()
-        ranks = np.arange(1, self.buckets) * len(ordered) // self.buckets
-        return tuple(np.unique(ordered[ranks]).tolist())
+        numbers = values.collect().to_series().drop_nulls().sort().to_numpy()
+        ranks = np.arange(1, self.buckets) * len(numbers) // self.buckets
+        return tuple(np.unique(numbers[ranks]).tolist())

@@ -52,9 +52,9 @@ class Vocabulary:
         return _KNOWN + len(self.values)
 
     def ids(self, text: pl.Expr) -> pl.Expr:
-        known = text.cast(self._enum, strict=False).to_physical().cast(pl.Int32) + _KNOWN
+        place = text.cast(self._enum, strict=False).to_physical().cast(pl.Int32) + _KNOWN
         return (
-            pl.when(text.is_null()).then(pl.lit(NULL, pl.Int32)).otherwise(known.fill_null(UNKNOWN))
+            pl.when(text.is_null()).then(pl.lit(NULL, pl.Int32)).otherwise(place.fill_null(UNKNOWN))
         )
 
     @cached_property
@@ -84,6 +84,6 @@ def fit_lookup(
         return Buckets(hash_buckets)
     vocabulary = Vocabulary.fit(text, frame, min_count)
     if len(vocabulary.values) < 2:
-        seen = vocabulary.values["value"].to_list() or "no value"
-        logger.warning("feature %s: the vocabulary holds %s only", name, seen)
+        values = vocabulary.values["value"].to_list() or "no value"
+        logger.warning("feature %s: the vocabulary holds %s only", name, values)
     return vocabulary

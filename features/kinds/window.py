@@ -50,10 +50,10 @@ class WindowConfig(RecallKind, EncodedKind):
 
     @model_validator(mode="after")
     def _check_statistic(self) -> Self:
-        averaged = self.statistic in ("sum", "mean")
-        if averaged and self.value is None:
+        needs_value = self.statistic in ("sum", "mean")
+        if needs_value and self.value is None:
             raise ValueError(f"statistic {self.statistic!r} needs `value`")
-        if not averaged and self.value is not None:
+        if not needs_value and self.value is not None:
             raise ValueError(f"statistic {self.statistic!r} takes no `value`; use `where`")
         if self.statistic == "rate" and self.where is None:
             raise ValueError("statistic 'rate' needs `where`")
@@ -67,15 +67,15 @@ class WindowConfig(RecallKind, EncodedKind):
         return None if self.over is None else to_microseconds(self.over)
 
     def reads(self, name: str, features: Features) -> Sequence[Read]:
-        given = self.event_sql().items()
+        texts = self.event_sql().items()
         return [
             Read(("key",), self.key, past=True),
-            *(Read((field,), text, is_sql=True, row=False, past=True) for field, text in given),
+            *(Read((field,), text, is_sql=True, row=False, past=True) for field, text in texts),
         ]
 
     def event_sql(self) -> Mapping[str, str]:
-        given = {"where": self.where, "value": self.value}
-        return {field: text for field, text in given.items() if text is not None}
+        texts = {"where": self.where, "value": self.value}
+        return {field: text for field, text in texts.items() if text is not None}
 
     def value_column(self, name: str) -> str:
         return PREFIX + name
@@ -96,20 +96,20 @@ def base(config: WindowConfig) -> pl.Expr:
     are none."""
     if config.statistic == "mean":
         value = _value(config)
-        return value.filter(_counted(config)).mean().fill_null(0.0)
-    return _matched(config).mean().fill_null(0.0)
+        return value.filter(_contributes(config)).mean().fill_null(0.0)
+    return _match(config).mean().fill_null(0.0)
 
 
 def totals(config: WindowConfig) -> dict[str, pl.Expr]:
     """The running sums that a past must hold. Windows with equal conditions share them."""
     if config.value is not None:
-        counted = _counted(config)
+        contributes = _contributes(config)
         return {
-            _name(config, "count"): counted.cast(pl.Int64),
-            _name(config, "sum"): pl.when(counted).then(_value(config)).otherwise(0.0),
+            _name(config, "count"): contributes.cast(pl.Int64),
+            _name(config, "sum"): pl.when(contributes).then(_value(config)).otherwise(0.0),
         }
     if config.where is not None:
-        return {_name(config, "count"): _matched(config).cast(pl.Int64)}
+        return {_name(config, "count"): _match(config).cast(pl.Int64)}
     return {}
 
 
@@ -143,7 +143,7 @@ def _finite(values: np.ndarray) -> pl.Series:
     return series.set(~series.is_finite(), None)
 
 
-def _matched(config: WindowConfig) -> pl.Expr:
+def _match(config: WindowConfig) -> pl.Expr:
     if config.where is None:
         return pl.lit(True)
     return pl.col(sql.value(config.where)).cast(pl.Boolean).fill_null(False)
@@ -154,8 +154,8 @@ def _value(config: WindowConfig) -> pl.Expr:
     return pl.col(sql.value(config.value)).cast(pl.Float64)
 
 
-def _counted(config: WindowConfig) -> pl.Expr:
-    return _matched(config) & _value(config).is_finite().fill_null(False)
+def _contributes(config: WindowConfig) -> pl.Expr:
+    return _match(config) & _value(config).is_finite().fill_null(False)
 
 
 def _name(config: WindowConfig, total: str) -> str:

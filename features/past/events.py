@@ -73,9 +73,9 @@ class Standing:
         if error not in self.events.columns:
             return upper - lower
         with np.errstate(invalid="ignore"):
-            lost = _lost(upper, -lower, upper - lower)
-            lost += self._until(error, self.end) - self._until(error, start)
-            return upper - lower + lost
+            correction = _rounding(upper, -lower, upper - lower)
+            correction += self._until(error, self.end) - self._until(error, start)
+            return upper - lower + correction
 
     def _until(self, column: str, place: np.ndarray) -> np.ndarray:
         running = self.events[column].to_numpy()
@@ -95,13 +95,13 @@ class Partition:
     def find(self, keys: pl.Series, times: pl.Series) -> Standing:
         """Place rows among the events; without a known key and a time, a row has no past."""
         at = self.keys[KEY].search_sorted(keys)
-        known = self.keys[KEY].gather(at, null_on_oob=True) == keys
-        found = (known & times.is_not_null()).fill_null(False).to_numpy()
-        place = at.to_numpy()[found]
+        match = self.keys[KEY].gather(at, null_on_oob=True) == keys
+        hit = (match & times.is_not_null()).fill_null(False).to_numpy()
+        place = at.to_numpy()[hit]
         moments = times.fill_null(0).to_numpy()
         first, last = np.zeros(len(keys), np.int64), np.zeros(len(keys), np.int64)
-        first[found] = self.keys[_FIRST].to_numpy()[place]
-        last[found] = self.keys[_LAST].to_numpy()[place]
+        first[hit] = self.keys[_FIRST].to_numpy()[place]
+        last[hit] = self.keys[_LAST].to_numpy()[place]
         end = count_before(self.events[TIME].to_numpy(), first, last, moments)
         return Standing(self.events, moments, first, end)
 
@@ -137,19 +137,19 @@ class Past:
         and rows read the sorted ones through memory maps. Without, all stay in memory.
         """
         columns, totals = dict(columns or {}), dict(totals or {})
-        chosen = _select(events, key, time, {**columns, **totals}, where, partitions)
+        selection = _select(events, key, time, {**columns, **totals}, where, partitions)
         if folder is None:
-            frame = chosen.collect()
+            frame = selection.collect()
             parts = [frame.filter(pl.col(_BUCKET) == i) for i in range(partitions)]
             return cls(key, tuple(_sort(part, totals) for part in parts))
         folder.mkdir(parents=True, exist_ok=True)
-        dealt = folder / "dealt"
-        dealt.mkdir()
-        chosen.sink_parquet(pl.PartitionBy(dealt, key=_BUCKET, include_key=False), mkdir=True)
+        buckets = folder / "dealt"
+        buckets.mkdir()
+        selection.sink_parquet(pl.PartitionBy(buckets, key=_BUCKET, include_key=False), mkdir=True)
         return cls(
             key,
             tuple(
-                _store(_sort(_read(dealt, i, chosen), totals), folder / str(i))
+                _store(_sort(_read(buckets, i, selection), totals), folder / str(i))
                 for i in range(partitions)
             ),
         )
@@ -162,9 +162,9 @@ class Past:
         if len(self.partitions) == 1:
             return answer(self.partitions[0].find(keys, times))
         parts = keys.to_frame("key").select(_bucket(pl.col("key"), len(self.partitions)))
-        dealt = parts.to_series().fill_null(0).to_numpy()
-        order = np.argsort(dealt, kind="stable")
-        ends = np.searchsorted(dealt[order], np.arange(len(self.partitions) + 1))
+        numbers = parts.to_series().fill_null(0).to_numpy()
+        order = np.argsort(numbers, kind="stable")
+        ends = np.searchsorted(numbers[order], np.arange(len(self.partitions) + 1))
         frames = [
             answer(partition.find(keys.gather(order[a:b]), times.gather(order[a:b])))
             for partition, a, b in zip(self.partitions, ends, ends[1:], strict=False)
@@ -217,20 +217,20 @@ def _running(name: str, dtype: pl.DataType) -> list[pl.Expr]:
     running = value.cum_sum()
     if not dtype.is_float():
         return [running.over(KEY)]
-    error = _lost(running.shift(1, fill_value=0.0), value, running).cum_sum()
+    error = _rounding(running.shift(1, fill_value=0.0), value, running).cum_sum()
     return [running.over(KEY), error.over(KEY).alias(name + _ERROR)]
 
 
-def _lost(a: Number, b: Number, total: Number) -> Number:
+def _rounding(a: Number, b: Number, total: Number) -> Number:
     """What rounding took from `total = a + b`, exactly (Knuth's two-sum)."""
     part = total - a
     return (a - (total - part)) + (b - part)
 
 
-def _read(dealt: Path, number: int, chosen: pl.LazyFrame) -> pl.DataFrame:
-    folder = dealt / f"{_BUCKET}={number}"
+def _read(buckets: Path, number: int, selection: pl.LazyFrame) -> pl.DataFrame:
+    folder = buckets / f"{_BUCKET}={number}"
     if not folder.exists():
-        return chosen.collect_schema().to_frame().drop(_BUCKET)
+        return selection.collect_schema().to_frame().drop(_BUCKET)
     frame = pl.read_parquet(folder / "*.parquet", hive_partitioning=False)
     shutil.rmtree(folder)
     return frame

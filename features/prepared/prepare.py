@@ -10,7 +10,7 @@ import polars as pl
 
 from fulcrum.features.declared.data import DataConfig
 from fulcrum.features.declared.session import in_session_order, number_sessions, with_sessions
-from fulcrum.features.declared.split import FILE, INDEX, SPLITS, seen
+from fulcrum.features.declared.split import FILE, INDEX, SPLITS, split_column
 from fulcrum.features.errors import DataError
 from fulcrum.features.kinds import FeatureConfig
 from fulcrum.features.prepared.dataset import PreparedDataset
@@ -77,8 +77,8 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
     scratch.mkdir()
     progress("reading", 0, 1)
     log = stage(spec, inputs, scratch)
-    dealt = spec.data.split.deal(log.rows)
-    rows = log.rows.with_columns(dealt.split.alias(SPLIT))
+    deal = spec.data.split.deal(log.rows)
+    rows = log.rows.with_columns(deal.split.alias(SPLIT))
     facts = _count(rows, spec)
     _check_splits(facts, spec)
     _check_chains(facts, spec)
@@ -91,8 +91,10 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
     state = fit_numbers(train, draft, past, scratch)
     if spec.data.session is not None:
         progress("cutting sessions", 0, 1)
-        found = number_sessions(log.rows, spec.data.session.microseconds, scratch / "keys", parts)
-        rows = in_session_order(with_sessions(rows, found), scratch / "sessions", parts)
+        sessions = number_sessions(
+            log.rows, spec.data.session.microseconds, scratch / "keys", parts
+        )
+        rows = in_session_order(with_sessions(rows, sessions), scratch / "sessions", parts)
     splits = _write(rows, state, past, facts, folder, progress)
     shutil.rmtree(scratch)
     state.save(folder / "state")
@@ -100,9 +102,9 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
         fingerprint=name,
         inputs=tuple(inputs.stamps),
         split=spec.data.split.kind,
-        boundaries=dealt.boundaries,
-        rows_read=log.read,
-        rows_dropped={**log.dropped, "no split": facts[None]["rows"] if None in facts else 0},
+        boundaries=deal.boundaries,
+        rows_read=log.total,
+        rows_dropped={**log.drops, "no split": facts[None]["rows"] if None in facts else 0},
         columns=_columns(folder, splits),
         splits=splits,
     )
@@ -120,30 +122,30 @@ def _write(
     progress: Progress,
 ) -> dict[str, SplitFacts]:
     keep = [c for c in rows.collect_schema() if c.startswith(("label.", "observed.", "row."))]
-    keep = [c for c in keep if c not in (SPLIT, INDEX, FILE) and not c.startswith(seen(""))]
+    keep = [c for c in keep if c not in (SPLIT, INDEX, FILE) and not c.startswith(split_column(""))]
     missing = [
         encoder.missing(name, state.schema(name)).alias(MISSING + name)
         for name, encoder in state.spec.encoders.items()
     ]
     total = sum(facts[split]["rows"] for split in SPLITS if split in facts)
-    written = 0
+    position = 0
 
-    def done(count: int) -> None:
-        nonlocal written
-        written += count
-        progress("writing", written, total)
+    def advance(count: int) -> None:
+        nonlocal position
+        position += count
+        progress("writing", position, total)
 
     splits = {}
     for split in (s for s in SPLITS if s in facts):
-        chosen = rows.filter(pl.col(SPLIT) == split)
-        plan = encode(chosen, state, past, keep, missing)
-        shards, nulls = write_shards(plan, folder, split, done)
-        counted = facts[split]
+        subset = rows.filter(pl.col(SPLIT) == split)
+        plan = encode(subset, state, past, keep, missing)
+        shards, nulls = write_shards(plan, folder, split, advance)
+        counts = facts[split]
         splits[split] = SplitFacts(
-            rows=counted["rows"],
+            rows=counts["rows"],
             shards=tuple(shards),
-            positives={t: counted[f"positives.{t}"] for t in _binary(state.spec)},
-            observed={t: counted[f"observed.{t}"] for t in state.spec.tasks},
+            positives={t: counts[f"positives.{t}"] for t in _binary(state.spec)},
+            observed={t: counts[f"observed.{t}"] for t in state.spec.tasks},
             missing=nulls,
         )
     return splits
@@ -164,7 +166,7 @@ def _count(rows: pl.LazyFrame, spec: FeatureSpec) -> Facts:
             )
             .sum()
             .alias(f"broken.{task}")
-            for task, parent in _given(spec).items()
+            for task, parent in _parents(spec).items()
         ),
     )
     return {row.pop(SPLIT): row for row in counts.collect().iter_rows(named=True)}
@@ -172,10 +174,10 @@ def _count(rows: pl.LazyFrame, spec: FeatureSpec) -> Facts:
 
 def _check_splits(facts: Facts, spec: FeatureSpec) -> None:
     """Raises DataError for a split that nothing can be learned from or measured on."""
-    told = {split: counted["rows"] for split, counted in facts.items() if split is not None}
+    sizes = {split: counts["rows"] for split, counts in facts.items() if split is not None}
     for split in spec.data.split.names:
         if split not in facts:
-            raise DataError(f"data.split: no row falls into `{split}` (rows by split: {told})")
+            raise DataError(f"data.split: no row falls into `{split}` (rows by split: {sizes})")
         for task in spec.tasks:
             if not facts[split][f"observed.{task}"]:
                 _refuse(split, f"tasks.{task}: no label is observed in the {split} split")
@@ -192,9 +194,9 @@ def _check_splits(facts: Facts, spec: FeatureSpec) -> None:
 
 def _check_chains(facts: Facts, spec: FeatureSpec) -> None:
     """Tells of labels that deny their own chain. Logs do so in a few rows, hence no error."""
-    for task, parent in _given(spec).items():
+    for task, parent in _parents(spec).items():
         broken, positives = (
-            sum(counted[f"{what}.{task}"] for counted in facts.values())
+            sum(counts[f"{what}.{task}"] for counts in facts.values())
             for what in ("broken", "positives")
         )
         if broken:
@@ -216,7 +218,7 @@ def _binary(spec: FeatureSpec) -> list[str]:
     return [name for name, task in spec.tasks.items() if task.two_classes]
 
 
-def _given(spec: FeatureSpec) -> dict[str, str]:
+def _parents(spec: FeatureSpec) -> dict[str, str]:
     """By chained task, the one that must happen first."""
     return {name: task.parent for name, task in spec.tasks.items() if task.parent is not None}
 

@@ -15,7 +15,7 @@ MISSING = "missing."
 
 
 def write_shards(
-    rows: pl.LazyFrame, folder: Path, split: str, done: Callable[[int], None]
+    rows: pl.LazyFrame, folder: Path, split: str, advance: Callable[[int], None]
 ) -> tuple[list[Shard], dict[str, int]]:
     """Stream rows, in their order, into `<split>/00000.parquet` and so on.
 
@@ -29,7 +29,7 @@ def write_shards(
         missing.update(_count(block, flags))
         name = f"{split}/{len(shards):05}.parquet"
         shards.append(write_shard(block.drop(flags), folder, name))
-        done(len(block))
+        advance(len(block))
     return shards, dict(missing)
 
 

@@ -10,7 +10,7 @@ from polars.exceptions import PolarsError
 from fulcrum.features.declared.arms import arm_columns, check_arms
 from fulcrum.features.declared.data import DataConfig
 from fulcrum.features.declared.session import KEY
-from fulcrum.features.declared.split import FILE, INDEX, TIME, FileSplit, seen
+from fulcrum.features.declared.split import FILE, INDEX, TIME, FileSplit, split_column
 from fulcrum.features.errors import DataError, nearest
 from fulcrum.features.prepared.manifest import Stamp
 from fulcrum.features.raw.complete import complete, prune
@@ -58,9 +58,9 @@ class Stage:
     """Raw columns, `label.*`, `observed.*`, `row.*`; those that meet `where`, in file order."""
     raw: tuple[str, ...]
     """The raw columns among them."""
-    read: int
+    total: int
     """Rows in the files."""
-    dropped: dict[str, int]
+    drops: dict[str, int]
     """Rows that are not here, by reason."""
 
 
@@ -92,17 +92,17 @@ def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
     _check_columns(spec, lineage)
     file = folder / "rows.parquet"
     try:
-        read = events.select(pl.len()).collect().item()
+        total = events.select(pl.len()).collect().item()
         plan, raw = _plan(events, tables, spec, lineage)
         plan.sink_parquet(file, row_group_size=ROW_GROUP, compression="lz4", maintain_order=True)
     except PolarsError as error:
         raise _explain(error, inputs) from error
     rows = pl.scan_parquet(file)
-    dropped = {"repeated": read - rows.select(pl.len()).collect().item()}
+    drops = {"repeated": total - rows.select(pl.len()).collect().item()}
     if spec.data.where is not None:
-        dropped["where"] = rows.select((~pl.col(KEPT)).sum()).collect().item()
+        drops["where"] = rows.select((~pl.col(KEPT)).sum()).collect().item()
         rows = rows.filter(KEPT).drop(KEPT)
-    if sum(dropped.values()) == read:
+    if sum(drops.values()) == total:
         raise DataError(f"data.where: no row meets `{spec.data.where}`")
     rows = rows.with_row_index(INDEX)
     _check_times(rows, spec, lineage, tables)
@@ -110,7 +110,7 @@ def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
     if spec.data.arms is not None:
         check_arms(rows, spec.data.arms)
     _check_labels(rows, spec, lineage, tables)
-    return Stage(rows, raw, read, dropped)
+    return Stage(rows, raw, total, drops)
 
 
 def _events(inputs: Inputs) -> pl.LazyFrame:
@@ -133,18 +133,18 @@ def _plan(
     for name in needs.columns:
         if name.startswith(tuple(f"{word}." for word in RESERVED)) and name != FILE:
             raise DataError(f"data.events: the column name `{name}` is reserved; rename it")
-    pruned = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
+    side_tables = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
     if data.deduplicate:
-        own = [name for name in lineage.events if name != FILE]
-        events = events.unique(subset=own, keep="first", maintain_order=True)
+        columns = [name for name in lineage.events if name != FILE]
+        events = events.unique(subset=columns, keep="first", maintain_order=True)
     schema = {sql.value(text): lineage.dtype(sql.value(text)) for text in needs.expressions}
-    added = [
+    additions = [
         *label_columns(spec.tasks, schema),
         *_row_columns(data, lineage),
-        *(pl.col(name).alias(seen(name)) for name in data.split.reads),
+        *(pl.col(name).alias(split_column(name)) for name in data.split.reads),
     ]
-    rows = complete(events.select(*needs.columns), needs, data, pruned)
-    return rows.select(*needs.columns, *added), tuple(n for n in needs.columns if n != FILE)
+    rows = complete(events.select(*needs.columns), needs, data, side_tables)
+    return rows.select(*needs.columns, *additions), tuple(n for n in needs.columns if n != FILE)
 
 
 def _names(spec: FeatureSpec) -> list[str]:
@@ -157,16 +157,16 @@ def _check_columns(spec: FeatureSpec, lineage: Lineage) -> None:
     """Raises DataError with every place of the config that names a column which is not there."""
     for name, table in spec.data.tables.items():
         if table.key not in lineage.tables[name]:
-            known = nearest(table.key, lineage.tables[name])
-            raise DataError(f"data.tables.{name}.key: it has no column `{table.key}`{known}")
-    found: dict[str, Problem] = {}
+            hint = nearest(table.key, lineage.tables[name])
+            raise DataError(f"data.tables.{name}.key: it has no column `{table.key}`{hint}")
+    faults: dict[str, Problem] = {}
     for path, name in places(spec):
         try:
             lineage.dtype(name)
         except DataError as error:
-            found.setdefault(str(error), Problem(path, str(error)))
-    if found:
-        raise DataError("\n".join(map(str, found.values())))
+            faults.setdefault(str(error), Problem(path, str(error)))
+    if faults:
+        raise DataError("\n".join(map(str, faults.values())))
 
 
 def _row_columns(data: DataConfig, lineage: Lineage) -> list[pl.Expr]:
@@ -189,8 +189,8 @@ def _row_columns(data: DataConfig, lineage: Lineage) -> list[pl.Expr]:
         key = text(pl.col(data.session.key), lineage.dtype(data.session.key))
         columns.append(hash64(key).alias(KEY))
     if data.where is not None:
-        kept = pl.col(sql.value(data.where)).cast(pl.Boolean).fill_null(False)
-        columns.append(kept.alias(KEPT))
+        condition = pl.col(sql.value(data.where)).cast(pl.Boolean).fill_null(False)
+        columns.append(condition.alias(KEPT))
     return columns
 
 
@@ -203,11 +203,11 @@ def _check_times(
     without = rows.filter(pl.col(TIME).is_null())
     count = without.select(pl.len()).collect().item()
     if count:
-        given = _completed(without, [time.column], spec, lineage, tables)
-        example = given.select(pl.col(time.column).drop_nulls().first()).collect().item()
-        shown = "null" if example is None else repr(example)
+        raw = _with_columns(without, [time.column], spec, lineage, tables)
+        example = raw.select(pl.col(time.column).drop_nulls().first()).collect().item()
+        value = "null" if example is None else repr(example)
         raise DataError(
-            f"data.time.column: {count} rows have no time in `{time.column}`, for example {shown}; "
+            f"data.time.column: {count} rows have no time in `{time.column}`, for example {value}; "
             "expected ISO 8601 or a number (`data.derive` can make one, `data.where` can leave "
             "rows out)"
         )
@@ -228,11 +228,11 @@ def _check_labels(
     rows: pl.LazyFrame, spec: FeatureSpec, lineage: Lineage, tables: Mapping[str, pl.LazyFrame]
 ) -> None:
     names = label_names(spec.tasks)
-    given = _completed(rows, names, spec, lineage, tables)
-    check_labels(given, spec.tasks, {name: lineage.dtype(name) for name in names})
+    raw = _with_columns(rows, names, spec, lineage, tables)
+    check_labels(raw, spec.tasks, {name: lineage.dtype(name) for name in names})
 
 
-def _completed(
+def _with_columns(
     rows: pl.LazyFrame,
     names: Sequence[str],
     spec: FeatureSpec,
@@ -241,8 +241,8 @@ def _completed(
 ) -> pl.LazyFrame:
     """Staged rows with the columns that some names stand for."""
     needs = lineage.needs(names)
-    pruned = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
-    return complete(rows.select(*needs.columns), needs, spec.data, pruned)
+    side_tables = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
+    return complete(rows.select(*needs.columns), needs, spec.data, side_tables)
 
 
 def _explain(error: PolarsError, inputs: Inputs) -> Exception:

@@ -32,10 +32,10 @@ def prune(name: str, table: pl.LazyFrame, needs: Needs, lineage: Lineage) -> pl.
     key = lineage.data.tables[name].key
     keyed = conform(table, {key: lineage.dtype(key)}, f"data.tables.{name}")
     frame = keyed.select(key, *needs.tables[name]).filter(pl.col(key).is_not_null()).collect()
-    repeated = frame.filter(pl.col(key).is_duplicated())[key]
-    if len(repeated):
+    repeats = frame.filter(pl.col(key).is_duplicated())[key]
+    if len(repeats):
         raise DataError(
-            f"data.tables.{name}: {repeated.n_unique()} values of the key `{key}` occur more than "
-            f"once, for example {repeated[0]!r}; expected one row for each"
+            f"data.tables.{name}: {repeats.n_unique()} values of the key `{key}` occur more than "
+            f"once, for example {repeats[0]!r}; expected one row for each"
         )
     return frame.sort(key)

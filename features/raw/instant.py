@@ -22,8 +22,8 @@ def microseconds(time: TimeConfig, dtype: pl.DataType) -> pl.Expr:
     if isinstance(dtype, pl.String):
         return _from_text(column).to_physical()
     if dtype.is_float():
-        scaled = column * _PER_UNIT[time.unit]
-        return scaled.round().cast(pl.Int64, strict=False)
+        number = column * _PER_UNIT[time.unit]
+        return number.round().cast(pl.Int64, strict=False)
     if dtype.is_integer():
         return column.cast(pl.Int64, strict=False) * _PER_UNIT[time.unit]
     raise DataError(
@@ -33,10 +33,10 @@ def microseconds(time: TimeConfig, dtype: pl.DataType) -> pl.Expr:
 
 
 def _from_text(column: pl.Expr) -> pl.Expr:
-    joined = column.str.strip_chars().str.replace(" ", "T", literal=True)
-    local = [joined.str.to_datetime(f, time_unit="us", strict=False) for f in _LOCAL]
+    text = column.str.strip_chars().str.replace(" ", "T", literal=True)
+    local = [text.str.to_datetime(f, time_unit="us", strict=False) for f in _LOCAL]
     zoned = [
-        joined.str.to_datetime(f, time_unit="us", time_zone="UTC", strict=False)
+        text.str.to_datetime(f, time_unit="us", time_zone="UTC", strict=False)
         .dt.convert_time_zone("UTC")
         .dt.replace_time_zone(None)
         for f in _ZONED

@@ -36,17 +36,17 @@ def label_columns(tasks: Tasks, schema: Schema) -> list[pl.Expr]:
 
 def check_labels(rows: pl.LazyFrame, tasks: Tasks, schema: Schema) -> None:
     """Raises DataError when an observed label is no value of its task's kind."""
-    found = rows.select(
-        _given(task)
+    examples = rows.select(
+        _raw(task)
         .filter(_observed(task) & ~task.valid(_value(name, task, schema)))
         .first()
         .alias(name)
         for name, task in tasks.items()
     ).collect()
     for name, task in tasks.items():
-        if found[name][0] is not None:
+        if examples[name][0] is not None:
             raise DataError(
-                f"tasks.{name}.label: `{task.label}` gives {found[name][0]!r}; expected "
+                f"tasks.{name}.label: `{task.label}` gives {examples[name][0]!r}; expected "
                 f"{task.expected} (or null where it is not observed)"
             )
 
@@ -64,21 +64,21 @@ def describe(rows: pl.LazyFrame, tasks: Tasks) -> tuple[TaskSpec, ...]:
     )
 
 
-def _given(task: TaskConfig) -> pl.Expr:
+def _raw(task: TaskConfig) -> pl.Expr:
     return pl.col(sql.value(task.label))
 
 
 def _observed(task: TaskConfig) -> pl.Expr:
-    there = _given(task).is_not_null()
+    present = _raw(task).is_not_null()
     if task.when is None:
-        return there
-    return there & pl.col(sql.value(task.when)).cast(pl.Boolean).fill_null(False)
+        return present
+    return present & pl.col(sql.value(task.when)).cast(pl.Boolean).fill_null(False)
 
 
 def _value(name: str, task: TaskConfig, schema: Schema) -> pl.Expr:
     """Float64; null where the label is no value of the task's kind."""
     dtype = schema[sql.value(task.label)]
-    value = task.value(_given(task), dtype)
+    value = task.value(_raw(task), dtype)
     if value is None:
         raise DataError(
             f"tasks.{name}.label: `{task.label}` is {dtype}; expected {task.expected}, for "

@@ -96,8 +96,8 @@ class Lineage:
         if len(places) > 1:
             raise DataError(f"column `{name}` is in {' and in '.join(places)}; rename one of them")
         if not places:
-            known = nearest(name, _Types(self, tuple(self.data.derive)))
-            raise DataError(f"there is no column `{name}`{known}")
+            hint = nearest(name, _Types(self, tuple(self.data.derive)))
+            raise DataError(f"there is no column `{name}`{hint}")
         return tables[0] if tables else None
 
     def _tables_with(self, name: str) -> list[str]:
@@ -114,8 +114,8 @@ class Lineage:
         homes = self._tables_with(key)
         if key in self.events or (homes and order.index(homes[0]) < order.index(table)):
             return key
-        known = nearest(key, self.events)
-        raise DataError(f"data.tables.{table}.key: there is no column `{key}` in the events{known}")
+        hint = nearest(key, self.events)
+        raise DataError(f"data.tables.{table}.key: there is no column `{key}` in the events{hint}")
 
 
 class _Types(Mapping[str, pl.DataType]):
@@ -123,8 +123,8 @@ class _Types(Mapping[str, pl.DataType]):
 
     def __init__(self, lineage: Lineage, derived: tuple[str, ...]) -> None:
         self.lineage = lineage
-        joined = (column for schema in lineage.tables.values() for column in schema)
-        self.names = dict.fromkeys((*lineage.events, *joined, *derived))
+        columns = (column for schema in lineage.tables.values() for column in schema)
+        self.names = dict.fromkeys((*lineage.events, *columns, *derived))
 
     def __getitem__(self, name: str) -> pl.DataType:
         if name not in self.names:

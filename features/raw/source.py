@@ -55,8 +55,8 @@ def scan(
     Raises DataError when nothing is there, a file cannot be read, all are without rows, or a column
     is missing from or of another type in one of the files.
     """
-    listed = [paths] if isinstance(paths, str) else paths
-    files = tuple(dict.fromkeys(file for path in listed for file in _expand(path, what)))
+    patterns = [paths] if isinstance(paths, str) else paths
+    files = tuple(dict.fromkeys(file for path in patterns for file in _expand(path, what)))
     schemas = {file: _schema(file, what) for file in files}
     for file in files[1:]:
         _compare(files[0], schemas[files[0]], file, schemas[file], what)
@@ -80,26 +80,26 @@ def _expand(path: str, what: str) -> list[Path]:
     """The files behind one path, folder or glob, sorted by name."""
     place = Path(path)
     if place.is_dir():
-        found = [f for f in sorted(place.rglob("*")) if f.suffix in SUFFIXES and _shown(f, place)]
-        if not found:
+        files = [f for f in sorted(place.rglob("*")) if f.suffix in SUFFIXES and _visible(f, place)]
+        if not files:
             raise DataError(f"{what}: no Parquet or CSV file in the folder {path}")
-        return found
+        return files
     if place.is_file():
         if place.suffix not in SUFFIXES:
             raise DataError(f"{what}: {path} is no {' or '.join(SUFFIXES)} file")
         return [place]
     if glob.has_magic(path):
         matches = (Path(match) for match in sorted(glob.glob(path, recursive=True)))
-        found = [f for f in matches if f.is_file() and f.suffix in SUFFIXES and _shown(f, Path())]
-        if not found:
+        files = [f for f in matches if f.is_file() and f.suffix in SUFFIXES and _visible(f, Path())]
+        if not files:
             raise DataError(f"{what}: no Parquet or CSV file matches {path}")
-        return found
+        return files
     siblings = [f.name for f in place.parent.iterdir()] if place.parent.is_dir() else []
     near = nearest(place.name, siblings)
     raise DataError(f"{what}: there is no file {path}{near}")
 
 
-def _shown(file: Path, below: Path) -> bool:
+def _visible(file: Path, below: Path) -> bool:
     """Neither the file nor a folder on the way to it is hidden or, like `_temporary`, private."""
     parts = file.relative_to(below).parts if below.parts else file.parts[-1:]
     return not any(part.startswith((".", "_")) for part in parts)
@@ -121,23 +121,23 @@ def _schema(file: Path, what: str) -> dict[str, pl.DataType]:
 def _check_header(file: Path, names: list[str], what: str) -> None:
     if "\0" in "".join(names):
         raise DataError(f"{what}: {file} is no UTF-8 text; save it as UTF-8")
-    found = _OTHER_SEPARATOR.search(names[0]) if len(names) == 1 else None
-    if found:
+    match = _OTHER_SEPARATOR.search(names[0]) if len(names) == 1 else None
+    if match:
         raise DataError(
             f"{what}: {file} has one column, {names[0]!r}; expected commas between columns, "
-            f"not {found[0]!r}"
+            f"not {match[0]!r}"
         )
 
 
-def _compare(first: Path, wanted: Schema, file: Path, given: Schema, what: str) -> None:
-    for name in wanted.keys() ^ given.keys():
-        has, lacks = (first, file) if name in wanted else (file, first)
+def _compare(first: Path, expected: Schema, file: Path, actual: Schema, what: str) -> None:
+    for name in expected.keys() ^ actual.keys():
+        has, lacks = (first, file) if name in expected else (file, first)
         raise DataError(f"{what}: {lacks} has no column `{name}`, which {has} has")
-    for name, dtype in wanted.items():
-        both_numbers = dtype.is_numeric() and given[name].is_numeric() and file.suffix == ".csv"
-        if dtype != given[name] and not both_numbers:
+    for name, dtype in expected.items():
+        both_numbers = dtype.is_numeric() and actual[name].is_numeric() and file.suffix == ".csv"
+        if dtype != actual[name] and not both_numbers:
             raise DataError(
-                f"{what}: column `{name}` is {dtype} in {first} but {given[name]} in {file}"
+                f"{what}: column `{name}` is {dtype} in {first} but {actual[name]} in {file}"
             )
 
 

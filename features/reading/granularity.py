@@ -50,9 +50,9 @@ def session_runs(edges: Sequence[int], sessions: Iterable[np.ndarray]) -> list[R
     sizes = np.diff(np.concatenate([*begins, edges[-1:]]))
     cuts = np.cumsum([0, *map(len, begins)])
     return [
-        Run(int(own[0]), sizes[a:b])
-        for own, a, b in zip(begins, cuts, cuts[1:], strict=False)
-        if len(own)
+        Run(int(starts[0]), sizes[a:b])
+        for starts, a, b in zip(begins, cuts, cuts[1:], strict=False)
+        if len(starts)
     ]
 
 
@@ -61,10 +61,10 @@ def deal(sizes: np.ndarray, parts: int, least: int = 1) -> np.ndarray:
     as whole units allow, none with fewer than `least` units. `U >= parts * least`."""
     ends = np.append(0, np.cumsum(sizes))
     number = np.arange(parts + 1)
-    wanted = ends[-1] * number // parts
-    above = np.searchsorted(ends, wanted)
+    ideal = ends[-1] * number // parts
+    above = np.searchsorted(ends, ideal)
     below = np.maximum(above - 1, 0)
-    nearest = np.where(wanted - ends[below] < ends[above] - wanted, below, above)
+    nearest = np.where(ideal - ends[below] < ends[above] - ideal, below, above)
     after = np.maximum.accumulate(nearest - least * number) + least * number
     return np.minimum(after, len(sizes) - least * (parts - number))
 

@@ -124,10 +124,10 @@ class Reader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another reader of the same rows stood. Raises StateError when the epoch is
         cut in another way."""
-        for name, own in (("steps", self.steps), ("world", self.world)):
-            if state[name] != own:
+        for name, now in (("steps", self.steps), ("world", self.world)):
+            if state[name] != now:
                 raise StateError(
-                    f"the reader stood at a position with {name} = {state[name]}, but has {own} now"
+                    f"the reader stood at a position with {name} = {state[name]}, but has {now} now"
                 )
         self.position = state["position"]
 
@@ -148,12 +148,12 @@ class Reader:
         blocks = self._blocks(epoch)
         edges = self._batch_edges(blocks, epoch)
         position = 0
-        kept: list[Columns] = []
+        parts: list[Columns] = []
         for number, block in enumerate(blocks):
             end = position + sum(part.rows for part in block)
             if end > edges[step]:
-                kept.append(self._read(block, epoch, number))
-                columns = join_columns(kept)
+                parts.append(self._read(block, epoch, number))
+                columns = join_columns(parts)
                 first = end - len(columns["row.weight"])
                 while step < self.steps and edges[step + 1] <= end:
                     batch = self.cutter.cut(
@@ -161,7 +161,7 @@ class Reader:
                     )
                     yield batch.pin_memory() if self.pin_memory else batch
                     step += 1
-                kept = [
+                parts = [
                     {
                         name: column[edges[step] - first : end - first]
                         for name, column in columns.items()

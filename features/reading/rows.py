@@ -52,13 +52,13 @@ class Cutter:
         """`sessions`: whether the shards say which session a row belongs to."""
         tasks = [task.name for task in layout.tasks]
         self.pooled, self.unpooled = layout.pooled, layout.unpooled
-        listed: list[Input] = [*layout.ids, *layout.bags, *layout.sequences]
+        inputs: list[Input] = [*layout.ids, *layout.bags, *layout.sequences]
         self.stacked = {
             DENSE: ([source.name for source in layout.dense], np.float32),
             LABELS: ([f"label.{task}" for task in tasks], np.float32),
             OBSERVED: ([f"observed.{task}" for task in tasks], np.bool_),
         }
-        self.single = [*(source.name for source in listed), "row.weight", "row.group"]
+        self.single = [*(source.name for source in inputs), "row.weight", "row.group"]
         self.sessions = sessions
 
     @property

@@ -28,8 +28,8 @@ class MulticlassTask(Task):
         return f"one of {', '.join(map(str, self.classes))}"
 
     def value(self, column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-        known = text(column, dtype).cast(pl.Enum([str(c) for c in self.classes]), strict=False)
-        return known.to_physical().cast(pl.Float64)
+        label = text(column, dtype).cast(pl.Enum([str(c) for c in self.classes]), strict=False)
+        return label.to_physical().cast(pl.Float64)
 
     def valid(self, value: pl.Expr) -> pl.Expr:
         return value.is_not_null()
@@ -46,5 +46,5 @@ class MulticlassTask(Task):
 
     @staticmethod
     def row_loss(task: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        own = np.take_along_axis(scores, labels.astype(np.int64)[:, None], 1)[:, 0]
-        return -np.log(np.maximum(own, TINY))
+        chances = np.take_along_axis(scores, labels.astype(np.int64)[:, None], 1)[:, 0]
+        return -np.log(np.maximum(chances, TINY))

@@ -31,8 +31,8 @@ class RegressionTask(Task):
         return value.is_finite() & (value > -1.0 if self.transform == "log1p" else pl.lit(True))
 
     def facts(self, label: pl.Expr) -> dict[str, pl.Expr]:
-        changed = label.log1p() if self.transform == "log1p" else label
-        return {"mean": changed.mean(), "std": changed.std(ddof=0)}
+        label = label.log1p() if self.transform == "log1p" else label
+        return {"mean": label.mean(), "std": label.std(ddof=0)}
 
     def spec(self, name: str, facts: Mapping[str, float | None]) -> TaskSpec:
         return TaskSpec(

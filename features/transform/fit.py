@@ -62,15 +62,15 @@ def fit_ids(
     lineage = Lineage(spec.data, dict(train.collect_schema()), schemas)
     past_columns = lineage.needs(past_names(spec)).columns
     needs = lineage.needs([*row_names(spec), *past_names(spec)])
-    pruned = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
-    rows = complete(train.select(*needs.columns), needs, spec.data, pruned)
+    side_tables = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
+    rows = complete(train.select(*needs.columns), needs, spec.data, side_tables)
     bases = {n: e.alias(n) for n, f in spec.looking_back.items() if (e := f.base()) is not None}
     return FeatureState(
         spec=spec,
         layout=Layout(tables=(), tasks=_tasks(train, spec, lineage, tables)),
         row_columns=lineage.needs(row_names(spec)).columns,
         past_columns=past_columns,
-        tables=pruned,
+        tables=side_tables,
         lookups=dict(_lookups(rows, spec, lineage)),
         learned=dict.fromkeys(spec.features, Learned()),
         bases=rows.select(bases.values()).collect().row(0, named=True) if bases else {},
@@ -89,15 +89,15 @@ def fit_numbers(
     recalls = {n: f for n, f in spec.looking_back.items() if encoders[n].learned is not Learned}
     if recalls:
         timed = with_time(rows, draft)
-        seen = look_back(timed, past, recalls, TIME, draft.bases)
-        seen = seen.drop(timed.collect_schema().names())
+        answers = look_back(timed, past, recalls, TIME, draft.bases)
+        answers = answers.drop(timed.collect_schema().names())
         if folder is None:
-            seen = seen.collect().lazy()
+            answers = answers.collect().lazy()
         else:
-            seen.sink_parquet(folder / "recalls.parquet", maintain_order=True)
-            seen = pl.scan_parquet(folder / "recalls.parquet")
+            answers.sink_parquet(folder / "recalls.parquet", maintain_order=True)
+            answers = pl.scan_parquet(folder / "recalls.parquet")
     learned = {
-        name: encoder.learn(name, seen if name in recalls else rows, draft.schema(name))
+        name: encoder.learn(name, answers if name in recalls else rows, draft.schema(name))
         for name, encoder in encoders.items()
     }
     layout = _layout(replace(draft, learned=learned))
@@ -138,8 +138,8 @@ def _tasks(
 ) -> tuple[TaskSpec, ...]:
     names = label_names(spec.tasks)
     needs = lineage.needs(names)
-    pruned = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
-    rows = complete(train.select(*needs.columns), needs, spec.data, pruned)
+    side_tables = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
+    rows = complete(train.select(*needs.columns), needs, spec.data, side_tables)
     schema = {name: lineage.dtype(name) for name in names}
     check_labels(rows, spec.tasks, schema)
     return describe(rows.select(label_columns(spec.tasks, schema)), spec.tasks)

@@ -132,7 +132,7 @@ class FeatureState:
             "layout": self.layout.model_dump(mode="json"),
             "spec": self.spec.model_dump(mode="json"),
             "plugins": {
-                f.kind: needed for f in self.spec.features.values() if (needed := requirements(f))
+                f.kind: needs for f in self.spec.features.values() if (needs := requirements(f))
             },
         }
         text = json.dumps(document, indent=1, ensure_ascii=False)

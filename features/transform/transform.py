@@ -76,13 +76,13 @@ def encode(
     if clash:
         raise DataError(f"columns to keep are called like inputs of the network: {clash}")
     rows = conform(rows, state.row_columns)
-    kept = [pl.col(name).alias(KEPT + name) for name in keep]
+    columns = [pl.col(name).alias(KEPT + name) for name in keep]
     rows = complete(
-        rows.select(*state.row_columns, *kept), state.row_needs, state.spec.data, state.tables
+        rows.select(*state.row_columns, *columns), state.row_needs, state.spec.data, state.tables
     )
     if state.spec.looking_back:
-        seen = _no_past(state) if past is None else past
-        rows = look_back(with_time(rows, state), seen, state.spec.looking_back, TIME, state.bases)
+        past = _no_past(state) if past is None else past
+        rows = look_back(with_time(rows, state), past, state.spec.looking_back, TIME, state.bases)
     return rows.select(*state.inputs, *(pl.col(KEPT + name).alias(name) for name in keep), *extra)
 
 

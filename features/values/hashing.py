@@ -9,7 +9,7 @@ import polars as pl
 
 _WORD = 8
 _SEED = np.uint64(0x9E3779B97F4A7C15)
-_KEEP = np.array([(1 << 8 * left) - 1 for left in range(_WORD + 1)], np.uint64)
+_KEEP = np.array([(1 << 8 * rest) - 1 for rest in range(_WORD + 1)], np.uint64)
 """Mask of a word of which so many bytes are left."""
 
 
@@ -46,15 +46,15 @@ def hash_series(series: pl.Series, seed: np.uint64 = _SEED) -> pl.Series:
     offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset :][: len(array) + 1]
     words = _words(bytes(array.buffers()[2] or b""))
     start, length = offsets[:-1], np.diff(offsets)
-    hashed = _mix(length.astype(np.uint64) ^ seed)
+    state = _mix(length.astype(np.uint64) ^ seed)
     rows = np.flatnonzero(length > 0)
-    done = 0
+    offset = 0
     while len(rows):
-        word = words[start[rows] + done] & _KEEP[np.minimum(length[rows] - done, _WORD)]
-        hashed[rows] = _mix(hashed[rows] ^ word)
-        done += _WORD
-        rows = rows[length[rows] > done]
-    result = pl.Series(series.name, hashed, dtype=pl.UInt64)
+        word = words[start[rows] + offset] & _KEEP[np.minimum(length[rows] - offset, _WORD)]
+        state[rows] = _mix(state[rows] ^ word)
+        offset += _WORD
+        rows = rows[length[rows] > offset]
+    result = pl.Series(series.name, state, dtype=pl.UInt64)
     return result.zip_with(series.is_not_null(), pl.Series([None], dtype=pl.UInt64))
 
 
@@ -64,7 +64,7 @@ def _words(data: bytes) -> np.ndarray:
     return np.ndarray(len(data) + 1, np.dtype("<u8"), padded, strides=(1,))
 
 
-def _mix(hashed: np.ndarray) -> np.ndarray:
-    hashed = (hashed ^ (hashed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    hashed = (hashed ^ (hashed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return hashed ^ (hashed >> np.uint64(31))
+def _mix(h: np.ndarray) -> np.ndarray:
+    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return h ^ (h >> np.uint64(31))

@@ -23,9 +23,9 @@ def dump_schema(schema: Mapping[str, pl.DataType]) -> dict[str, str]:
     return {name: dump_type(dtype) for name, dtype in schema.items()}
 
 
-def load_schema(stored: Mapping[str, str]) -> dict[str, pl.DataType]:
+def load_schema(texts: Mapping[str, str]) -> dict[str, pl.DataType]:
     """What `dump_schema` wrote."""
-    return {name: load_type(text) for name, text in stored.items()}
+    return {name: load_type(text) for name, text in texts.items()}
 
 
 def dump_type(dtype: pl.DataType) -> str:

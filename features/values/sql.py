@@ -62,11 +62,11 @@ def reads(sql: str, schema: Mapping[str, pl.DataType]) -> tuple[tuple[str, ...],
 
     Raises DataError for a column that `schema` lacks and for types that do not fit.
     """
-    known: dict[str, pl.DataType] = {}
+    columns: dict[str, pl.DataType] = {}
     while True:
         try:
-            result = evaluate(_frame(known), {value(sql): sql})
-            return tuple(known), result.collect().schema[value(sql)]
+            result = evaluate(_frame(columns), {value(sql): sql})
+            return tuple(columns), result.collect().schema[value(sql)]
         except ColumnNotFoundError as error:
             name = _missing(error)
             if name not in schema:
@@ -74,9 +74,9 @@ def reads(sql: str, schema: Mapping[str, pl.DataType]) -> tuple[tuple[str, ...],
                 if not hint and f'"{name}"' in sql:
                     hint = f"; text is written in single quotes, '{name}'"
                 raise DataError(f"`{sql}`: there is no column `{name}`{hint}") from None
-            known[name] = schema[name]
+            columns[name] = schema[name]
         except (PolarsError, PanicException) as error:
-            types = ", ".join(f"{name} {dtype}" for name, dtype in known.items())
+            types = ", ".join(f"{name} {dtype}" for name, dtype in columns.items())
             raise DataError(
                 f"`{sql}` does not fit its columns ({types}): {_first_line(error)}"
             ) from None
@@ -84,35 +84,35 @@ def reads(sql: str, schema: Mapping[str, pl.DataType]) -> tuple[tuple[str, ...],
 
 def _discover(sql: str) -> Iterable[tuple[str, ...]]:
     """Names found with each guess of the columns' type, until one fits."""
-    found = []
+    guesses = []
     for dtype in _GUESSES:
-        known: dict[str, pl.DataType | type[pl.DataType]] = {}
-        found.append(known)
+        columns: dict[str, pl.DataType | type[pl.DataType]] = {}
+        guesses.append(columns)
         try:
             while True:
                 try:
-                    evaluate(_frame(known), {value(sql): sql}).collect_schema()
-                    return [tuple(known)]
+                    evaluate(_frame(columns), {value(sql): sql}).collect_schema()
+                    return [tuple(columns)]
                 except ColumnNotFoundError as error:
-                    known[_missing(error)] = dtype
+                    columns[_missing(error)] = dtype
         except (SQLInterfaceError, SQLSyntaxError) as error:
             raise ConfigError(f"`{sql}` is no SQL expression: {_first_line(error)}") from None
         except (PolarsError, PanicException):
             continue
-    return [tuple(known) for known in found]
+    return [tuple(columns) for columns in guesses]
 
 
 def _reserved(sql: str, error: BaseException) -> str | None:
     """Words such as `user` are functions of SQL, unless in double quotes."""
-    called = _FUNCTION.search(str(error))
-    if called is None or re.search(rf"\b{called[1]}\s*\(", sql, re.IGNORECASE):
+    match = _FUNCTION.search(str(error))
+    if match is None or re.search(rf"\b{match[1]}\s*\(", sql, re.IGNORECASE):
         return None
-    return f'{called[1]} is a word of SQL; for the column write "{called[1]}" in double quotes'
+    return f'{match[1]} is a word of SQL; for the column write "{match[1]}" in double quotes'
 
 
-def _frame(known: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.LazyFrame:
-    """No rows of the known columns and of one more, beside which aggregates are refused."""
-    return pl.LazyFrame(schema={"=": pl.Int64, **known})
+def _frame(columns: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.LazyFrame:
+    """No rows of the columns and of one more, as an expression may read none."""
+    return pl.LazyFrame(schema={"=": pl.Int64, **columns})
 
 
 def _missing(error: ColumnNotFoundError) -> str:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from fulcrum.features.declared.split import SplitConfig, seen
+from fulcrum.features.declared.split import SplitConfig, split_column
 
 shares = st.sampled_from([0.0, 0.1, 0.25, 0.4])
 
@@ -47,14 +47,14 @@ def test_an_order_split_cuts_once(count: int, valid: float, test: float) -> None
 @given(st.lists(st.none() | st.text(max_size=4), max_size=40), st.text(max_size=3))
 def test_rows_of_one_key_stay_together(keys: list[str | None], salt: str) -> None:
     config = {"kind": "hash", "key": "k", "salt": salt}
-    splits, _ = deal(config, {seen("k"): pl.Series(keys, dtype=pl.String)})
+    splits, _ = deal(config, {split_column("k"): pl.Series(keys, dtype=pl.String)})
     assert len(set(zip(keys, splits, strict=True))) == len(set(keys))
     assert set(splits) <= {"train", "valid", "test"}
     assert all(s == "train" for k, s in zip(keys, splits, strict=True) if k is None)
 
 
 def test_a_hash_split_keeps_its_shares_and_follows_the_salt() -> None:
-    rows = {seen("k"): list(range(20_000))}
+    rows = {split_column("k"): list(range(20_000))}
     splits, _ = deal({"kind": "hash", "key": "k", "valid": 0.1, "test": 0.2}, rows)
     counts = {s: splits.count(s) / 20_000 for s in ("train", "valid", "test")}
     assert counts == pytest.approx({"train": 0.7, "valid": 0.1, "test": 0.2}, abs=0.01)
@@ -64,7 +64,7 @@ def test_a_hash_split_keeps_its_shares_and_follows_the_salt() -> None:
 
 def test_a_column_split_leaves_other_values_out() -> None:
     config = {"kind": "column", "column": "day", "train": [1, 2], "valid": ["3"], "test": [4]}
-    splits, _ = deal(config, {seen("day"): [1, 2, 3, 4, 5, None]})
+    splits, _ = deal(config, {split_column("day"): [1, 2, 3, 4, 5, None]})
     assert splits == ["train", "train", "valid", "test", None, None]
 
 
