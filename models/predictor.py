@@ -18,8 +18,8 @@ from fulcrum.models.trunks import TrunkConfig
 class Predictor(nn.Module):
     """Bottom, interaction, trunk and towers; scores come from the tasks' objectives.
 
-    Where the bottom gives each task fields of its own, every row passes the trunk once per task, on
-    that task's fields, and the task keeps its own representation of that pass.
+    Where the bottom gives each task fields of its own, tasks become rows, the rows of one task
+    after another's, and the trunk makes of each its own task's representation.
 
     `precision` is that of everything from the interaction to the towers' hidden layers while
     training. The bottom, the last layer, logits and losses are always float32, and so is everything
@@ -45,11 +45,8 @@ class Predictor(nn.Module):
 
     def represent(self, fields: Tensor) -> Tensor:
         """`(batch, n · F, dim) -> (batch, tasks, width)`."""
-        z = self.trunk(self.interaction(self._fold(fields)))
-        if not self.per_task:
-            return z
-        own = torch.arange(len(self.names), device=z.device)
-        return z.unflatten(0, (-1, len(self.names)))[:, own, own]
+        trunk = self.trunk.per_task if self.per_task else self.trunk
+        return trunk(self.interaction(self._fold(fields)))
 
     def logits(self, fields: Tensor, scale: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """`(batch, n · F, dim) -> (batch, sum of outputs)`, float32. `scale` goes between what
@@ -87,12 +84,10 @@ class Predictor(nn.Module):
         """The trunk's levels; with fields per task, a row of them is a row of one task."""
         levels = self.trunk.diagnostics(self.interaction(self._fold(fields)))
         if self.per_task and levels:
-            rows = len(fields)
             used = torch.eye(len(self.names), dtype=torch.bool, device=fields.device)
-            levels[-1] = levels[-1]._replace(used=used.repeat(rows, 1))
+            levels[-1] = levels[-1]._replace(used=used.repeat_interleave(len(fields), 0))
         return levels
 
     def _fold(self, fields: Tensor) -> Tensor:
-        """With fields per task, tasks become rows: `(batch · tasks, F, dim)`, row-major."""
-        fold = (-1, len(self.bottom.names))
-        return fields.unflatten(1, fold).flatten(0, 1) if self.per_task else fields
+        """With fields per task, tasks become rows: `(tasks · batch, F, dim)`, task-major."""
+        return torch.cat(fields.chunk(len(self.names), 1)) if self.per_task else fields

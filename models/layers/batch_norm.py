@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.autograd import Function
 
+from fulcrum.models.layers.stacked import ALL
+
 
 class _Everywhere(Function):
     """Sum over processes, whose gradient is the sum over processes too."""
@@ -34,7 +36,8 @@ class StackedBatchNorm(nn.Module):
 
     Training takes mean and variance over the rows of all processes, so that they are those of one
     process with the whole batch, and follows them; eval mode uses those followed. Both are the
-    biased variance, so a lone row is finite: it becomes beta. Never below float32.
+    biased variance, so a lone row is finite: it becomes beta. Never below float32. Only some
+    `networks` are computed, and followed, where `u` holds those alone.
     """
 
     running_mean: Tensor
@@ -48,19 +51,20 @@ class StackedBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(networks, 1, units))
         self.eps, self.momentum = eps, momentum
 
-    def forward(self, u: Tensor) -> Tensor:
+    def forward(self, u: Tensor, networks: slice = ALL) -> Tensor:
         x = u.to(torch.promote_types(u.dtype, torch.float32))
         if self.training:
             rows = everywhere(x.new_tensor(x.shape[1]))
             mean = everywhere(x.sum(1, keepdim=True)) / rows
             x = x - mean
             var = everywhere(x.square().sum(1, keepdim=True)) / rows
-            self._follow(mean, var)
+            self._follow(mean, var, networks)
         else:
-            x, var = x - self.running_mean, self.running_var
-        return (x * ((var + self.eps).rsqrt() * self.weight) + self.bias).to(u.dtype)
+            x, var = x - self.running_mean[networks], self.running_var[networks]
+        scale = (var + self.eps).rsqrt() * self.weight[networks]
+        return (x * scale + self.bias[networks]).to(u.dtype)
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, var: Tensor) -> None:
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_(var.to(self.running_var.dtype), self.momentum)
+    def _follow(self, mean: Tensor, var: Tensor, networks: slice) -> None:
+        for running, latest in ((self.running_mean, mean), (self.running_var, var)):
+            running[networks].lerp_(latest.to(running.dtype), self.momentum)

@@ -9,7 +9,8 @@ v  (batch, d): what a module reads        i  an adapter of n        B_i  (d, r) 
 import torch
 from torch import Tensor, nn
 
-from fulcrum.models.layers.stacked import StackedLinear
+from fulcrum.models.layers.stacked import ALL, StackedLinear
+from fulcrum.models.layers.task_rows import TaskRows, run
 
 
 class FeatureGate(nn.Module):
@@ -27,9 +28,15 @@ class FeatureGate(nn.Module):
         self.mixture = StackedLinear(modules, inputs, adapters, bias=False)
         self.down = StackedLinear(modules * adapters, inputs, rank, bias=False)
         self.up = nn.Parameter(torch.zeros(modules * adapters, rank, inputs))
+        self.rows: TaskRows | None = None
 
     def forward(self, v: Tensor) -> Tensor:
-        v = v.transpose(0, 1)
-        lora = torch.bmm(self.down(v), self.up).unflatten(0, (-1, self.adapters))
-        weights = self.mixture(v).softmax(-1).transpose(1, 2)[..., None]
-        return 1 + (weights * (lora / 2).tanh()).sum(1).transpose(0, 1)
+        return run(self._gates, v, self.rows)
+
+    def _gates(self, v: Tensor, modules: slice = ALL) -> Tensor:
+        adapters = modules
+        if modules != ALL:
+            adapters = slice(modules.start * self.adapters, modules.stop * self.adapters)
+        lora = torch.bmm(self.down(v, adapters), self.up[adapters])
+        weights = self.mixture(v, modules).softmax(-1).transpose(1, 2)[..., None]
+        return 1 + (weights * (lora.unflatten(0, (-1, self.adapters)) / 2).tanh()).sum(1)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from fulcrum.models.layers.expert_usage import Level
-from fulcrum.models.layers.stacked import StackedLinear, StackedMLP
+from fulcrum.models.layers.stacked import ALL, StackedLinear, StackedMLP
+from fulcrum.models.layers.task_rows import TaskRows, needs, run, task_rows
 
 HIDDEN = torch.finfo(torch.float32).min
 """Gate logit of an expert out of sight: finite, so it exports, and its softmax is exactly 0."""
@@ -44,15 +45,22 @@ class Experts(nn.Module):
         counts = [sources.count(s) for s in range(self.sources)] if ordered else None
         self.mlp = network(len(sources), inputs, hidden, dropout, counts)
         self.width = (inputs, *hidden)[-1]
+        self.rows: TaskRows | None = None
         self.register_buffer("source", torch.tensor(sources), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.rows is not None:
+            return self.rows(self.mlp, x)
         x = x.transpose(0, 1)
         if not self.sources:
             x = x.index_select(0, self.source)
         elif len(x) > self.sources:
             x = x[: self.sources]
         return self.mlp(x).transpose(0, 1)
+
+    def restrict(self, takes: Tensor) -> None:
+        """See `Fusion.restrict`; `takes (tasks, experts)`."""
+        self.rows = task_rows(takes, self.source.tolist())
 
 
 class Gate(nn.Module):
@@ -74,15 +82,27 @@ class Gate(nn.Module):
         gates, experts = visible.shape
         self.mlp = StackedMLP(gates, inputs, hidden, dropout=0.0)
         self.linear = StackedLinear(gates, self.mlp.width, experts, bias)
+        self.rows: TaskRows | None = None
         self.register_buffer("visible", visible, persistent=False)
         self.masked = not bool(visible.all())
 
     def forward(self, u: Tensor) -> Tensor:
-        logits = self.linear(self.mlp(u.transpose(0, 1))).transpose(0, 1)
+        logits = run(self._logits, u, self.rows)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.masked:
             logits = logits.masked_fill(~self.visible, HIDDEN)
         return logits.softmax(-1)
+
+    def _logits(self, u: Tensor, gates: slice = ALL) -> Tensor:
+        return self.linear(self.mlp(u, gates), gates)
+
+    def restrict(self, outputs: Tensor) -> None:
+        """See `Fusion.restrict`."""
+        self.rows = task_rows(outputs, range(len(self.visible)))
+
+    def used(self, rows: int) -> Tensor | None:
+        """`Level.used` of a batch."""
+        return None if self.rows is None else self.rows.used(rows)
 
 
 def mix(weights: Tensor, h: Tensor, gradient: Tensor | None = None) -> Tensor:
@@ -130,6 +150,15 @@ class Fusion(nn.Module):
             self.register_buffer("support", None)
         self.register_buffer("gradient", gradient, persistent=False)
 
+    def restrict(self, outputs: Tensor) -> Tensor:
+        """Compute for the rows of each task, which then follow one another, only what `outputs
+        (tasks, gates)` take, and return which inputs that is: `(tasks, inputs)`."""
+        assert isinstance(self.experts, Experts) and self.gate is not None
+        experts, inputs = needs(outputs, self.gate.visible, self.experts.source)
+        self.experts.restrict(experts)
+        self.gate.restrict(outputs)
+        return inputs
+
     def weights(self, u: Tensor | None) -> Tensor:
         """Weight of every expert in every output: `(batch, gates, experts)`, or `(gates, experts)`
         without a gate."""
@@ -159,4 +188,5 @@ class Fusion(nn.Module):
         if self.gate is None:
             weights = weights.expand(len(x), *weights.shape)
             return Level(weights, None, h, weights[0] != 0, tuple(outputs), tuple(owners))
-        return Level(weights, self.gate(u), h, self.gate.visible, tuple(outputs), tuple(owners))
+        visible, used = self.gate.visible, self.gate.used(x.shape[0])
+        return Level(weights, self.gate(u), h, visible, tuple(outputs), tuple(owners), used)

@@ -13,7 +13,8 @@ from fulcrum.models.layers.stacked import StackedLinear
 
 
 class GateNU(nn.Module):
-    """N gates of one width over a common hidden layer: `(batch, inputs) -> (N, batch, width)`."""
+    """N gates of one width over a common hidden layer: `(1 or N, batch, inputs) -> (N, batch,
+    width)`."""
 
     def __init__(self, inputs: int, hidden: int, gates: int, width: int) -> None:
         super().__init__()
@@ -21,4 +22,4 @@ class GateNU(nn.Module):
         self.last = StackedLinear(gates, hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return 2 * self.last(F.relu(self.hidden(x))[None]).sigmoid()
+        return 2 * self.last(F.relu(self.hidden(x))).sigmoid()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fulcrum.models.layers.batch_norm import StackedBatchNorm
-from fulcrum.models.layers.stacked import StackedLinear
+from fulcrum.models.layers.stacked import ALL, StackedLinear
 
 Activation = Literal["swish", "relu"]
 
@@ -21,8 +21,8 @@ class NormalisedMLP(nn.Module):
         Exp(x) = Swish(BN(W h + b))        h: the hidden layers before, each Swish(W h + b)
 
     Where the last layer is normalised it has no b: beta of the norm takes its place. Dropout
-    follows every activation. With `relu` and without the norm it is `StackedMLP`. `counts` is that
-    of the first layer, see `StackedLinear`.
+    follows every activation. With `relu` and without the norm it is `StackedMLP`. `counts` and
+    `networks` are those of `StackedLinear`.
     """
 
     def __init__(
@@ -43,12 +43,15 @@ class NormalisedMLP(nn.Module):
             for place, (i, o) in enumerate(sizes)
         )
         self.width = hidden[-1]
-        self.norm = StackedBatchNorm(networks, self.width) if normalise else nn.Identity()
+        self.norm = StackedBatchNorm(networks, self.width) if normalise else None
         self.activation = ACTIVATIONS[activation]
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, networks: slice = ALL) -> Tensor:
         *hidden, last = self.layers
         for layer in hidden:
-            x = self.dropout(self.activation(layer(x)))
-        return self.dropout(self.activation(self.norm(last(x))))
+            x = self.dropout(self.activation(layer(x, networks)))
+        x = last(x, networks)
+        if self.norm is not None:
+            x = self.norm(x, networks)
+        return self.dropout(self.activation(x))

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from fulcrum.models.layers.fusion import HIDDEN
 from fulcrum.models.layers.stacked import StackedLinear
+from fulcrum.models.layers.task_rows import TaskRows, run
 
 
 class SelfGate(nn.Module):
@@ -25,11 +26,12 @@ class SelfGate(nn.Module):
         if not ownership.any(1).all():
             raise ValueError("a self-gate needs an expert of its own")
         self.linear = StackedLinear(ownership.shape[0], inputs, ownership.shape[1], bias)
+        self.rows: TaskRows | None = None
         self.register_buffer("ownership", ownership, persistent=False)
         self.register_buffer("single", ownership.sum(1, keepdim=True) == 1, persistent=False)
 
     def forward(self, v: Tensor) -> Tensor:
-        logits = self.linear(v.transpose(0, 1)).transpose(0, 1)
+        logits = run(self.linear, v, self.rows)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         softmax = logits.masked_fill(~self.ownership, HIDDEN).softmax(-1)
         return torch.where(self.single, logits.sigmoid() * self.ownership, softmax)

@@ -10,14 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+ALL = slice(None)
+"""All networks of a stack; other slices compute some of them."""
+
 
 class StackedLinear(nn.Module):
     """N linear layers at once: `(sources, rows, inputs) -> (N, rows, outputs)`.
 
     Consecutive layers share a source: `counts` says how many read each, N / S of them when it is
     left out. With one source all N run as a single wide matrix product, with N sources every layer
-    reads its own; sources of equal count run together. Initialised as `nn.Linear` is: weight and
-    bias uniform in ±1/√inputs.
+    reads its own; sources of equal count run together. Of some `networks` alone, all sources are
+    read by as many. Initialised as `nn.Linear` is: weight and bias uniform in ±1/√inputs.
     """
 
     def __init__(
@@ -36,19 +39,15 @@ class StackedLinear(nn.Module):
         )
         self.runs = _runs(counts) if counts is not None and len(set(counts)) > 1 else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.runs is None:
-            return self._stack(x, self.weight, self.bias)
-        parts = [
-            self._stack(x[s], self.weight[n], None if self.bias is None else self.bias[n])
-            for s, n in self.runs
-        ]
-        return torch.cat(parts)
+    def forward(self, x: Tensor, networks: slice = ALL) -> Tensor:
+        if self.runs is None or networks != ALL:
+            return self._stack(x, networks)
+        return torch.cat([self._stack(x[s], n) for s, n in self.runs])
 
-    def _stack(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        sources, outputs = x.shape[0], weight.shape[1]
-        weight = weight.reshape(sources, -1, x.shape[2])
-        bias = None if bias is None else bias.reshape(sources, 1, -1)
+    def _stack(self, x: Tensor, networks: slice) -> Tensor:
+        sources, outputs = x.shape[0], self.weight.shape[1]
+        weight = self.weight[networks].reshape(sources, -1, x.shape[2])
+        bias = None if self.bias is None else self.bias[networks].reshape(sources, 1, -1)
         if sources == 1:
             flat = None if bias is None else bias.flatten()
             y = F.linear(x.squeeze(0), weight.squeeze(0), flat).unsqueeze(0)
@@ -75,7 +74,7 @@ class StackedMLP(nn.Module):
     """N MLPs at once: `(sources, rows, inputs) -> (N, rows, hidden[-1])`.
 
     Every layer, the last one too, is followed by ReLU and dropout. With no hidden layer the input
-    passes through. `counts` is that of the first layer, see `StackedLinear`.
+    passes through. `counts` and `networks` are those of `StackedLinear`.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class StackedMLP(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.width = (inputs, *hidden)[-1]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, networks: slice = ALL) -> Tensor:
         for layer in self.layers:
-            x = self.dropout(F.relu(layer(x)))
+            x = self.dropout(F.relu(layer(x, networks)))
         return x

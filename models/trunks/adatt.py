@@ -83,6 +83,8 @@ class AdaTT(Trunk):
             native = own if config.residual else None
             self.levels.append(Fusion(e, gate, native, learn_native=learned))
             self.width = e.width
+        if config.bottom.per_task:
+            self.levels[-1].restrict(torch.eye(len(tasks), dtype=torch.bool))
 
     def forward(self, fields: Tensor) -> Tensor:
         f = fields.flatten(1)[:, None]

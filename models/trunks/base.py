@@ -76,6 +76,17 @@ class Trunk(Part):
     width: int
     """Width H of each task's representation."""
 
+    def per_task(self, fields: Tensor) -> Tensor:
+        """Each task's representation of fields of its own, where the bottom makes them: `(T ·
+        batch, F, embedding_dim) -> (batch, T, width)`, the rows of one task after another's.
+
+        Here every row passes as if its fields were for all tasks, and its own task's output is
+        kept. A trunk built for such a bottom may leave out of that pass what nothing then reads
+        (`Fusion.restrict`), or have a pass of its own.
+        """
+        z = self(fields)
+        return z.unflatten(0, (z.shape[1], -1)).diagonal(dim1=0, dim2=2).transpose(1, 2)
+
     def diagnostics(self, fields: Tensor) -> list[Level]:
         """What each level of fusion did, first to last; empty where a representation is no weighted
         sum of experts. The last level's outputs are the tasks, and `weights @ experts` of it is

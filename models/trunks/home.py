@@ -26,6 +26,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fulcrum.features.errors import ConfigError, nearest
 from fulcrum.models.layers.expert_usage import SHARED, Level
@@ -33,6 +34,7 @@ from fulcrum.models.layers.feature_gate import FeatureGate
 from fulcrum.models.layers.fusion import Experts, Gate, mix
 from fulcrum.models.layers.normalised_mlp import Activation, NormalisedMLP
 from fulcrum.models.layers.self_gate import SelfGate
+from fulcrum.models.layers.task_rows import needs, reached, task_rows
 from fulcrum.models.trunks.base import Trunk, TrunkConfig
 
 EVERY_TASK = "every task"
@@ -172,6 +174,15 @@ class HoMELevel(nn.Module):
         self.self_gate = SelfGate(ownership(outputs, self.owners), inputs, bias)
         self.width = self.experts.width
 
+    def restrict(self, outputs: Tensor) -> Tensor:
+        """As `Fusion.restrict`; what is returned are modules: `(tasks, modules)`."""
+        experts, modules = needs(outputs, self.gate.visible, self.experts.source)
+        self.features.rows = task_rows(modules, range(modules.shape[1]))
+        self.experts.restrict(experts)
+        self.gate.restrict(outputs)
+        self.self_gate.rows = task_rows(outputs, range(outputs.shape[1]))
+        return modules
+
     def forward(self, v: Tensor, u: Tensor, own: Tensor | None = None) -> Tensor:
         """`(batch, outputs, width)`."""
         seen = self.diagnostics(v, u, own)
@@ -183,7 +194,8 @@ class HoMELevel(nn.Module):
         gates = self.gate(u)
         weights = gates + self.self_gate(x[:, : len(self.outputs)] if own is None else own)
         h = self.experts(x)
-        return Level(weights, gates, h, self.gate.visible, self.outputs, self.owners)
+        visible, used = self.gate.visible, self.gate.used(x.shape[0])
+        return Level(weights, gates, h, visible, self.outputs, self.owners, used)
 
 
 class HoME(Trunk):
@@ -206,6 +218,9 @@ class HoME(Trunk):
         place = {module: place for place, module in enumerate(common)}
         source = [place[category.get(module, module)] for module in own | common]
         self.register_buffer("source", torch.tensor(source), persistent=False)
+        if config.bottom.per_task:
+            modules = self.level2.restrict(torch.eye(len(tasks), dtype=torch.bool))
+            self.level1.restrict(reached(modules, F.one_hot(self.source)))
 
     def forward(self, fields: Tensor) -> Tensor:
         v = fields.flatten(1)[:, None]

@@ -59,6 +59,8 @@ class MLMMoE(Trunk):
             everything = torch.ones(gates, config.experts, dtype=torch.bool)
             self.levels.append(Fusion(f, Gate(everything, inputs, config.gate_bias)))
             self.width = f.width
+        if config.bottom.per_task:
+            self.levels[-1].restrict(torch.eye(len(tasks), dtype=torch.bool))
 
     def forward(self, fields: Tensor) -> Tensor:
         z = x = fields.flatten(1)[:, None]

@@ -76,6 +76,8 @@ class MMoE(Trunk):
         everything = torch.ones(gates, config.experts, dtype=torch.bool)
         self.fusion = Fusion(f, Gate(everything, inputs, config.gate_bias))
         self.width = f.width
+        if config.bottom.per_task and not config.one_gate:
+            self.fusion.restrict(torch.eye(gates, dtype=torch.bool))
 
     def forward(self, fields: Tensor) -> Tensor:
         x = fields.flatten(1)[:, None]

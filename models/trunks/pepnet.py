@@ -92,7 +92,7 @@ class PEPNet(Trunk):
             StackedLinear(len(tasks), i, o) for i, o in pairwise((inputs, *config.hidden))
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.width = config.hidden[-1]
+        self.width, self.tasks = config.hidden[-1], len(tasks)
 
     def embed(self, fields: Tensor) -> Tensor:
         """EPNet's o: `(batch, F, D) -> (batch, F · D)`."""
@@ -100,12 +100,20 @@ class PEPNet(Trunk):
         if self.epnet is None:
             return e
         p = (fields[:, place] for place in self.domain)
-        return self.epnet(torch.cat([*p, e.detach()], 1))[0] * e
+        return self.epnet(torch.cat([*p, e.detach()], 1)[None])[0] * e
 
     def forward(self, fields: Tensor) -> Tensor:
+        return self._pass(fields, 1)
+
+    def per_task(self, fields: Tensor) -> Tensor:
+        return self._pass(fields, self.tasks)
+
+    def _pass(self, fields: Tensor, sources: int) -> Tensor:
+        """On fields that all networks read, or each its own: rows of one source follow another's.
+        `(sources · batch, F, D) -> (batch, T, width)`."""
         o = self.embed(fields)
         q = (fields[:, place] for place in self.prior)
-        u, h = torch.cat([*q, o.detach()], 1), o[None]
+        u, h = (x.unflatten(0, (sources, -1)) for x in (torch.cat([*q, o.detach()], 1), o))
         for layer, gate in zip(self.layers, self.ppnet, strict=True):
             h = gate(u) * self.dropout(F.relu(layer(h)))
         return h.transpose(0, 1)

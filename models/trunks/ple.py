@@ -97,14 +97,18 @@ class PLE(Trunk):
         self.owners = tuple(self.names[q] for q in owner)
         self.levels = nn.ModuleList()
         self.width = len(fields) * config.embedding_dim
-        for level, hidden in enumerate(config.levels, 1):
-            source = [0] * len(owner) if level == 1 else owner
+        for number, hidden in enumerate(config.levels, 1):
+            source = [0] * len(owner) if number == 1 else owner
             experts = Experts(source, self.width, hidden, config.dropout)
-            last = level == len(config.levels)
+            last = number == len(config.levels)
             gates = shared if last or m_s == 0 else shared + 1
             visible = visibility(torch.tensor(owner), gates, shared)
             self.levels.append(Extraction(experts, visible, self.width, config.gate_bias))
             self.width = experts.width
+        if config.bottom.per_task:
+            used = torch.eye(shared, dtype=torch.bool)
+            for level in reversed(self.levels):
+                used = level.fusion.restrict(used)
 
     def forward(self, fields: Tensor) -> Tensor:
         g = fields.flatten(1)[:, None]

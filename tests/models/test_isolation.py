@@ -121,7 +121,7 @@ def masks(module: nn.Module) -> Iterator[Tensor]:
     """The masks that a level is made of."""
     yield module.gate.visible  # type: ignore[union-attr,misc]
     if hasattr(module, "self_gate"):
-        yield module.self_gate.own  # type: ignore[union-attr,misc]
+        yield module.self_gate.ownership  # type: ignore[union-attr,misc]
     for name in ("gradient", "support"):
         mask = getattr(module, name, None)
         if mask is not None:

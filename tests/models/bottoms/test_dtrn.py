@@ -163,7 +163,9 @@ def test_i12_a_head_on_plain_dtrn_is_the_head_on_a_shared_bottom() -> None:
             for row in range(B)
         ]
         shared.append(torch.stack(rows).unflatten(1, (-1, D)))
-    expected = predictor.trunk(torch.cat(shared, 1))
+    trunk = MMoEConfig(embedding_dim=D, experts=3, expert=(8, 6)).build(dtrn.names, predictor.names)
+    trunk.load_state_dict(predictor.trunk.state_dict())
+    expected = trunk.double()(torch.cat(shared, 1))
     close(predictor.represent(dtrn(vectors, dense)), expected)
 
 

@@ -159,8 +159,8 @@ def test_masks_are_those_of_the_hierarchy() -> None:
         [False, True, False, False, True, True],
         [False, False, True, True, False, True],
     ]
-    assert trunk.level1.self_gate.own.equal(torch.eye(3, dtype=torch.bool))
-    assert trunk.level2.self_gate.own.equal(torch.eye(3, 6, dtype=torch.bool))
+    assert trunk.level1.self_gate.ownership.equal(torch.eye(3, dtype=torch.bool))
+    assert trunk.level2.self_gate.ownership.equal(torch.eye(3, 6, dtype=torch.bool))
 
 
 def test_diagnostics_name_categories_then_tasks() -> None:

@@ -129,7 +129,7 @@ def test_it_is_the_papers_equations() -> None:
 
 def test_gates_lie_strictly_between_0_and_2() -> None:
     gate = GateNU(10, 5, 3, 6).double()
-    values = gate(20 * torch.randn(500, 10, dtype=torch.float64))
+    values = gate(20 * torch.randn(1, 500, 10, dtype=torch.float64))
     assert values.shape == (3, 500, 6)
     assert (values > 0).all() and (values < 2).all()
     assert values.min() < 0.05 and values.max() > 1.95
