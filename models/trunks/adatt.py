@@ -81,10 +81,11 @@ class AdaTT(Trunk):
             if learned:
                 own *= (2 * torch.rand_like(own) - 1) / own.sum(1, keepdim=True).sqrt()
             native = own if config.residual else None
-            self.levels.append(Fusion(e, gate, native, learn_native=learned))
+            fusion = Fusion(e, gate, native, learn_native=learned)
+            self.levels.append(fusion)
             self.width = e.width
         if config.bottom.per_task:
-            self.levels[-1].restrict(torch.eye(len(tasks), dtype=torch.bool))
+            fusion.restrict(torch.eye(len(tasks), dtype=torch.bool))
 
     def forward(self, fields: Tensor) -> Tensor:
         f = fields.flatten(1)[:, None]

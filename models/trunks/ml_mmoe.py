@@ -57,10 +57,11 @@ class MLMMoE(Trunk):
             f = Experts(source, self.width, hidden, config.dropout)
             gates = len(tasks) if level == len(config.levels) else config.experts
             everything = torch.ones(gates, config.experts, dtype=torch.bool)
-            self.levels.append(Fusion(f, Gate(everything, inputs, config.gate_bias)))
+            fusion = Fusion(f, Gate(everything, inputs, config.gate_bias))
+            self.levels.append(fusion)
             self.width = f.width
         if config.bottom.per_task:
-            self.levels[-1].restrict(torch.eye(len(tasks), dtype=torch.bool))
+            fusion.restrict(torch.eye(len(tasks), dtype=torch.bool))
 
     def forward(self, fields: Tensor) -> Tensor:
         z = x = fields.flatten(1)[:, None]

@@ -108,6 +108,7 @@ class PLE(Trunk):
         if config.bottom.per_task:
             used = torch.eye(shared, dtype=torch.bool)
             for level in reversed(self.levels):
+                assert isinstance(level, Extraction)
                 used = level.fusion.restrict(used)
 
     def forward(self, fields: Tensor) -> Tensor:
