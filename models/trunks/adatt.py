@@ -95,10 +95,10 @@ class AdaTT(Trunk):
 
     def diagnostics(self, fields: Tensor) -> list[Level]:
         f = fields.flatten(1)[:, None]
-        seen: list[Level] = []
+        usage: list[Level] = []
         for level, outputs in zip(self.levels, self.outputs, strict=True):
             assert isinstance(level, Fusion)
             u = f[:, : len(outputs)]
-            seen.append(level.diagnostics(f, u, outputs=outputs, owners=self.owners))
-            f = seen[-1].weights @ seen[-1].experts
-        return seen
+            usage.append(level.diagnostics(f, u, outputs=outputs, owners=self.owners))
+            f = usage[-1].weights @ usage[-1].experts
+        return usage

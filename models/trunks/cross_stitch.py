@@ -69,12 +69,12 @@ class CrossStitch(Trunk):
 
     def diagnostics(self, fields: Tensor) -> list[Level]:
         x = fields.flatten(1)[:, None]
-        seen: list[Level] = []
+        usage: list[Level] = []
         for level in self.levels:
             assert isinstance(level, Fusion)
-            seen.append(level.diagnostics(x, outputs=self.tasks, owners=self.tasks))
-            x = seen[-1].weights @ seen[-1].experts
-        return seen
+            usage.append(level.diagnostics(x, outputs=self.tasks, owners=self.tasks))
+            x = usage[-1].weights @ usage[-1].experts
+        return usage
 
 
 def stitch(tasks: int) -> Tensor:

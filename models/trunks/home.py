@@ -114,9 +114,9 @@ class HoMEConfig(TrunkConfig):
                     yield path, f"`{task}` is {also}; a task has one category"
                 else:
                     first[task] = category
-        lost = [task for task in tasks if task not in first]
-        if self.categories and lost:
-            names = ", ".join(f"`{task}`" for task in lost)
+        strays = [task for task in tasks if task not in first]
+        if self.categories and strays:
+            names = ", ".join(f"`{task}`" for task in strays)
             yield ("categories",), f"no category for {names}; every task needs one"
 
     def category(self, tasks: Sequence[str]) -> dict[str, str]:
@@ -185,8 +185,8 @@ class HoMELevel(nn.Module):
 
     def forward(self, v: Tensor, u: Tensor, own: Tensor | None = None) -> Tensor:
         """`(batch, outputs, width)`."""
-        seen = self.diagnostics(v, u, own)
-        return mix(seen.weights, seen.experts)
+        usage = self.diagnostics(v, u, own)
+        return mix(usage.weights, usage.experts)
 
     def diagnostics(self, v: Tensor, u: Tensor, own: Tensor | None = None) -> Level:
         """What the level does with a batch."""
@@ -228,8 +228,8 @@ class HoME(Trunk):
 
     def diagnostics(self, fields: Tensor) -> list[Level]:
         v = fields.flatten(1)[:, None]
-        seen1 = self.level1.diagnostics(v, v, v)
-        return [seen1, self.level2.diagnostics(*self.read(seen1.weights @ seen1.experts))]
+        usage1 = self.level1.diagnostics(v, v, v)
+        return [usage1, self.level2.diagnostics(*self.read(usage1.weights @ usage1.experts))]
 
     def read(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """From `z (batch, modules of level 1, D)` what the modules of level 2 read, and what its

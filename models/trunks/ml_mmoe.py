@@ -73,9 +73,9 @@ class MLMMoE(Trunk):
         owners = [SHARED] * self.experts
         outputs = [owners] * (len(self.levels) - 1) + [list(self.tasks)]
         z = x = fields.flatten(1)[:, None]
-        seen: list[Level] = []
+        usage: list[Level] = []
         for level, names in zip(self.levels, outputs, strict=True):
             assert isinstance(level, Fusion)
-            seen.append(level.diagnostics(z, x, outputs=names, owners=owners))
-            z = seen[-1].weights @ seen[-1].experts
-        return seen
+            usage.append(level.diagnostics(z, x, outputs=names, owners=owners))
+            z = usage[-1].weights @ usage[-1].experts
+        return usage

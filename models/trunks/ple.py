@@ -119,9 +119,9 @@ class PLE(Trunk):
 
     def diagnostics(self, fields: Tensor) -> list[Level]:
         g = fields.flatten(1)[:, None]
-        seen: list[Level] = []
+        usage: list[Level] = []
         for level in self.levels:
             assert isinstance(level, Extraction)
-            seen.append(level.diagnostics(g, self.names, self.owners))
-            g = seen[-1].weights @ seen[-1].experts
-        return seen
+            usage.append(level.diagnostics(g, self.names, self.owners))
+            g = usage[-1].weights @ usage[-1].experts
+        return usage

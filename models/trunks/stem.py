@@ -86,13 +86,13 @@ class Stem(Trunk):
 
     def diagnostics(self, fields: Tensor) -> list[Level]:
         x = self._inputs(fields)
-        seen: list[Level] = []
+        usage: list[Level] = []
         for level, outputs in zip(self.levels, self.outputs, strict=True):
             assert isinstance(level, Fusion)
             u = gate_input(x, len(outputs))
-            seen.append(level.diagnostics(x, u, outputs=outputs, owners=self.owners))
-            x = seen[-1].weights @ seen[-1].experts
-        return seen
+            usage.append(level.diagnostics(x, u, outputs=outputs, owners=self.owners))
+            x = usage[-1].weights @ usage[-1].experts
+        return usage
 
     def _inputs(self, fields: Tensor) -> Tensor:
         """`(batch, modules · fields, dim) -> (batch, modules, inputs)`."""
