@@ -61,14 +61,14 @@ class TaskRows(nn.Module):
         tasks, networks = self.takes.shape
         x = x.unflatten(0, (tasks, -1)).permute(2, 0, 1, 3)
         source, task = self.reads
-        rows = x[source if len(x) > 1 else torch.zeros_like(source), task].contiguous()
+        rows = x[source if len(x) > 1 else torch.zeros_like(source), task]
         parts, sizes = [], [inputs * count for _, inputs, count in self.runs]
         for (some, inputs, count), part in zip(self.runs, rows.split(sizes), strict=True):
             y = network(part.reshape(inputs, -1, part.shape[2]), some)
             parts.append(y.reshape(len(y) * count, -1, y.shape[2]))
         y = torch.cat(parts)
         h = y.new_zeros(networks * tasks, *y.shape[1:]).index_put((self.place,), y)
-        return torch.cat(h.unflatten(0, (networks, tasks)).unbind(1), 1).transpose(0, 1)
+        return h.reshape(networks, -1, h.shape[2]).transpose(0, 1)
 
     def used(self, rows: int) -> Tensor:
         """Which of T · B rows each network takes: `(rows, N)`."""

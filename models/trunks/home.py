@@ -16,7 +16,8 @@ Exp_m  experts of module m: Swish(BN(MLP))    FG_m  its feature gate         SG_
 
 The paper's equations were not at hand: this is what independent re-implementations agree on. Where
 they do not, decided here: hidden layers of an expert are Swish, too; gates of level 1 read v, the
-self-gates of level 2 what their experts read; statistics of BN are those of all processes.
+self-gates of level 2 what their experts read; statistics of BN are those of all processes,
+with fields per task those of the rows that an expert takes: of one task, or of all that share it.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
