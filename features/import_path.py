@@ -59,7 +59,9 @@ def member(path: str, base: type[M], tag: str) -> type[M]:
         )
     module_name, _, name = path.partition(":")
     parts = vars(_module(module_name))
-    members = [n for n, v in parts.items() if isinstance(v, type) and issubclass(v, base)]
+    members = [
+        n for n, v in parts.items() if isinstance(v, type) and issubclass(v, base) and v is not base
+    ]
     if name not in parts:
         place = parts.get("__file__") or module_name
         raise ValueError(f"there is no `{name}` in {place}{nearest(name, members)}")
@@ -95,7 +97,7 @@ def _module(name: str) -> ModuleType:
     file = next((f for folder in folders if (f := folder / f"{name}.py").is_file()), None)
     try:
         return import_module(name) if file is None else _beside(name, file)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             files = [f.stem for folder in folders for f in folder.glob("*.py")]
             places = " or ".join([*map(str, folders), "what is installed"])
@@ -111,6 +113,8 @@ def _module(name: str) -> ModuleType:
 def _beside(name: str, file: Path) -> ModuleType:
     """The module of a file. Raises ImportError when another one has its name."""
     text = file.read_bytes()
+    if name in sys.stdlib_module_names:
+        raise ImportError(f"`{name}` is a module of Python's own; rename the file")
     if name not in sys.modules:
         module = sys.modules[name] = ModuleType(name)
         module.__file__ = str(file)

@@ -5,7 +5,7 @@ never depends on which other rows it is computed with. No text reaches Polars un
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import polars as pl
 from polars.exceptions import (
@@ -68,7 +68,7 @@ def reads(sql: str, schema: Mapping[str, pl.DataType]) -> tuple[tuple[str, ...],
             result = evaluate(_frame(columns), {value(sql): sql})
             return tuple(columns), result.collect().schema[value(sql)]
         except ColumnNotFoundError as error:
-            name = _missing(error)
+            name = _missing(error, columns)
             if name not in schema:
                 hint = nearest(name, schema)
                 if not hint and f'"{name}"' in sql:
@@ -94,7 +94,7 @@ def _discover(sql: str) -> Iterable[tuple[str, ...]]:
                     evaluate(_frame(columns), {value(sql): sql}).collect_schema()
                     return [tuple(columns)]
                 except ColumnNotFoundError as error:
-                    columns[_missing(error)] = dtype
+                    columns[_missing(error, columns)] = dtype
         except (SQLInterfaceError, SQLSyntaxError) as error:
             raise ConfigError(f"`{sql}` is no SQL expression: {_first_line(error)}") from None
         except (PolarsError, PanicException):
@@ -115,9 +115,9 @@ def _frame(columns: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.LazyFra
     return pl.LazyFrame(schema={"=": pl.Int64, **columns})
 
 
-def _missing(error: ColumnNotFoundError) -> str:
+def _missing(error: ColumnNotFoundError, columns: Collection[str]) -> str:
     match = _MISSING.search(str(error))
-    if match is None:
+    if match is None or match[1] in columns:
         raise ConfigError(_first_line(error)) from None
     return match[1]
 

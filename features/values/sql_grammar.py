@@ -20,6 +20,8 @@ from fulcrum.features.errors import ConfigError, nearest
 
 LENGTH = 2_000
 """Characters of an expression, at most."""
+WIDTH = 1_000
+"""Of a text that LPAD and RPAD fill, at most."""
 DEPTH = 100
 """Of the syntax tree, at most: `a + b + c` is 3 deep."""
 
@@ -30,7 +32,7 @@ FUNCTIONS = frozenset(
     "date date_part date_trunc datetime day dayofweek dayofyear extract hour minute month quarter "
     "second strftime strptime time timestamp week year "
     "array_contains array_get array_length array_lower array_mean array_reverse array_sum "
-    "array_to_string array_upper any string_to_array "
+    "array_to_string array_upper string_to_array "
     "char_length character_length concat concat_ws ends_with initcap left length lower lpad ltrim "
     "normalize octet_length position regexp_like regexp_replace replace reverse right rpad rtrim "
     "split_part starts_with strpos substr substring trim upper "
@@ -39,8 +41,8 @@ FUNCTIONS = frozenset(
 """All are on a page of the docs, with an example each."""
 
 NODES: tuple[type[exp.Expression], ...] = (
-    *(exp.Column, exp.Identifier, exp.Dot, exp.Literal, exp.Boolean, exp.Null, exp.Array),
-    *(exp.Interval, exp.Paren, exp.Var, exp.Tuple, exp.Bracket, exp.Any),
+    *(exp.Column, exp.Identifier, exp.Literal, exp.Boolean, exp.Null, exp.Array),
+    *(exp.Interval, exp.Paren, exp.Var, exp.Tuple, exp.Bracket),
     *(exp.DataType, exp.DataTypeParam, exp.Cast, exp.TryCast, exp.Case, exp.If),
     *(exp.Add, exp.Sub, exp.Mul, exp.Div, exp.IntDiv, exp.Mod, exp.Neg, exp.DPipe),
     *(exp.And, exp.Or, exp.Not, exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor),
@@ -68,6 +70,8 @@ _BEFORE_VALUE = _SYMBOLS - {")", "]", ".", "::"} | {"and", "or", "when", "then",
 _VALUE_WORDS = frozenset(
     "not case null true false interval exists select from table values with".split()
 ) | {kind.name.lower() for kind in DuckDB.Parser.NO_PAREN_FUNCTIONS}
+_NO_COLUMN = re.compile(r"=.*|\*|\^.*\$", re.DOTALL)
+"""Names that Polars takes for patterns, and those of values."""
 _QUOTED_TOKENS = (TokenType.STRING, TokenType.IDENTIFIER)
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
 _FOREIGN = re.compile(r"--|/\*|[^\w\s()\[\],.+\-*/%=!<>|&~^@:'\"]|(?<!\^)@|[\w&]['\"]|['\"]\w")
@@ -89,7 +93,7 @@ def check(text: str) -> None:
         _free_words(tokens)
         trees = _Dialect().parser().parse_into(exp.Condition, tokens, text)
     except RecursionError:
-        raise _error(text, f"it is nested more than {DEPTH} deep") from None
+        raise _error(text, "it is nested too deeply") from None
     except SqlglotError as error:
         raise _error(text, _reason(error)) from None
     if len(trees) != 1 or trees[0] is None:
@@ -101,6 +105,29 @@ def check(text: str) -> None:
             raise _error(text, f"it is nested more than {DEPTH} deep")
         if type(node) in UNCALLED or not isinstance(node, (exp.Func, *NODES)):
             raise _error(text, f"it uses {_keyword(node)}")
+        if fault := _fault(node):
+            raise _error(text, fault)
+
+
+def _fault(node: exp.Expression) -> str | None:
+    """What of a node of the list is still out of bounds."""
+    if isinstance(node, exp.Column) and len(node.parts) > 1:
+        return f"`{'.'.join(part.name for part in node.parts)}` is more than the name of a column"
+    if isinstance(node, exp.Identifier) and _NO_COLUMN.fullmatch(node.name):
+        return f"`{node.name}` is no column's name"
+    if isinstance(node, exp.Pad) and not 0 <= _whole(node.expression) <= WIDTH:
+        return f"expected a width from 0 to {WIDTH:,} that is written out"
+    if isinstance(node, exp.DataType) and node.expressions:
+        precision, scale = (*map(_whole, node.expressions), 0)[:2]
+        if not 0 <= scale <= precision <= 38 or precision == 0:
+            return "expected DECIMAL(precision, scale) with scale <= precision <= 38"
+    return None
+
+
+def _whole(node: exp.Expression) -> int:
+    """The number that a node spells, -1 where it spells none."""
+    number = node.this if isinstance(node, exp.DataTypeParam) else node
+    return int(number.name) if isinstance(number, exp.Literal) and number.is_int else -1
 
 
 def _free_words(tokens: Sequence[Token]) -> None:

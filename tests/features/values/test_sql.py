@@ -68,3 +68,8 @@ def test_no_text_reaches_polars_unchecked(read: Callable[[str], object], tmp_pat
             read(text.format(tmp_path / "missing.csv"))
     with pytest.raises(ConfigError, match="no SQL expression over one row"):
         sql.evaluate(pl.LazyFrame({"x": [1]}), {"v": "x IN (FROM self)"})
+
+
+def test_a_name_that_looks_like_a_message_ends_the_search() -> None:
+    with pytest.raises(ConfigError):
+        sql.check('"a""; valid columns"')
