@@ -190,4 +190,7 @@ def test_every_page_is_in_the_navigation():
     text = (ROOT / "mkdocs.yml").read_text()
     listed = re.findall(r"^ *- ([\w/-]+\.md)$", text, re.MULTILINE)
     docs = ROOT / "docs"
-    assert sorted(listed) == sorted(str(p.relative_to(docs)) for p in docs.rglob("*.md"))
+    pages = {str(p.relative_to(docs)) for p in docs.rglob("*.md")}
+    assert pages - set(listed) == set(), "add them to `nav` in mkdocs.yml"
+    assert set(listed) - pages == set(), "take them from `nav` in mkdocs.yml"
+    assert len(listed) == len(set(listed))
