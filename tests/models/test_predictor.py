@@ -238,7 +238,7 @@ class Representation(nn.Module):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "settings"),
-    [("mmoe", {}), ("ple", {}), ("cross_stitch", {}), ("home", {}), ("pepnet", {})],
+    [("ple", {}), ("home", {})],
 )
 def test_exports_to_onnx(architecture: str, settings: dict[str, object], tmp_path: Path) -> None:
     predictor = make(architecture, **settings).float()
