@@ -57,14 +57,11 @@ class NumericConfig(FeatureKind):
 
     def learn(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Number:
         column, value = pl.col(self.column or name), self._value(name, schema)
-        facts = frame.select(
-            rows=pl.len(),
-            nulls=value.null_count(),
-            empty=column.null_count(),
-            mean=value.mean(),
-            std=value.std(ddof=0),
-        ).collect()
-        rows, nulls, empty, mean, std = facts.row(0)
+        values = frame.select(value=value, empty=column.is_null()).collect()
+        # In one chunk: how rows are split must not decide the last bit.
+        numbers = values["value"].drop_nulls().rechunk().to_frame()
+        rows, nulls, empty = values.height, values["value"].null_count(), values["empty"].sum()
+        mean, std = numbers.select(pl.all().mean(), std=pl.all().std(ddof=0)).row(0)
         counts = {"nulls": nulls, "not_finite": nulls - empty}
         if nulls == rows:
             logger.warning("feature %s has no number in the training split", name)
