@@ -67,9 +67,11 @@ _CALLABLE = FUNCTIONS | frozenset(
 )
 """Words that may stand before `(`: functions, operators, and types that have sizes."""
 _BEFORE_VALUE = _SYMBOLS - {")", "]", ".", "::"} | {"and", "or", "when", "then", "else", "between"}
+"""Behind these, and at the start, stands a value."""
 _VALUE_WORDS = frozenset(
     "not case null true false interval exists select from table values with".split()
 ) | {kind.name.lower() for kind in DuckDB.Parser.NO_PAREN_FUNCTIONS}
+"""With which a value begins, so none is read as a column's name."""
 _NO_COLUMN = re.compile(r"=.*|\*|\^.*\$", re.DOTALL)
 """Names that Polars takes for patterns, and those of values."""
 _QUOTED_TOKENS = (TokenType.STRING, TokenType.IDENTIFIER)
