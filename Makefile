@@ -28,8 +28,8 @@ compare: setup ## compare CONFIGS over SEEDS seeds: who rises, who pays
 test: setup ## the default tests, a file at a time on each of two to four cores
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
-test-slow: setup ## the tests that take minutes
-	$(BIN)/pytest -m 'slow and not gpu'
+test-slow: setup ## the tests that take minutes, a file at a time on each of two cores
+	$(BIN)/pytest -m 'slow and not gpu' -n auto --maxprocesses 2 --dist loadfile
 
 lint: setup .typing ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
