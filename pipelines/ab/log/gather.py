@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from fulcrum.features.declared.data import TimeConfig
+from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import DataError
 from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.values.hashing import hash64

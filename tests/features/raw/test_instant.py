@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fulcrum.features.declared.data import TimeConfig
+from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import DataError
 from fulcrum.features.raw.instant import microseconds
 
