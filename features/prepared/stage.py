@@ -220,7 +220,7 @@ def _check_weights(rows: pl.LazyFrame, data: DataConfig) -> None:
     )
     if bad:
         raise DataError(
-            f"data.weight: `{data.weight}` is null, negative or not finite, as Float32, in {bad} rows"
+            f"data.weight: `{data.weight}` is null, negative or no finite Float32 in {bad} rows"
         )
     if data.weight is not None and not rows.select((weight > 0).any()).collect().item():
         raise DataError(f"data.weight: `{data.weight}` is 0 in every row")

@@ -7,6 +7,7 @@ import polars as pl
 from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import DataError, nearest
 from fulcrum.features.raw.exact_cast import exact_cast
+from fulcrum.features.raw.instant import shown
 
 Schema = Mapping[str, pl.DataType]
 
@@ -92,6 +93,4 @@ def _misfit(name: str, dtype: pl.DataType, cast: pl.Expr) -> pl.Expr:
     if isinstance(dtype, pl.List | pl.Array):
         values = column.arr.to_list() if isinstance(dtype, pl.Array) else column
         misfit |= values.list.drop_nulls().list.len() != cast.list.drop_nulls().list.len()
-    # As text: Python has no years above 9999, nor nanoseconds.
-    shown = column.cast(pl.String, strict=False) if dtype.is_temporal() else column
-    return shown.filter(misfit).first().alias(name)
+    return shown(column, dtype).filter(misfit).first().alias(name)

@@ -75,7 +75,7 @@ def check_times(
     column = pl.col(time.column)
     value = column.fill_nan(None) if dtype.is_float() else column
     wrong = rows.filter(value.is_not_null() & pl.col(instant).is_null())
-    for example in wrong.select(_shown(column, dtype)).head(1).collect().to_series():
+    for example in wrong.select(shown(column, dtype)).head(1).collect().to_series():
         raise DataError(f"{what}: column `{time.column}` holds {explain(example, time)}")
 
 
@@ -96,9 +96,13 @@ def explain(value: Any, time: TimeConfig) -> str:
     )
 
 
-def _shown(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Numbers as they are, others as text: Python has no years above 9999."""
-    return column if dtype.is_numeric() else column.cast(pl.String, strict=False)
+def shown(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """As a message shows it: a time is text, or a number where the calendar has none."""
+    if not isinstance(dtype, pl.Date | pl.Datetime):
+        return column.dt.to_string("iso") if dtype.is_temporal() else column
+    size = _DAY if isinstance(dtype, pl.Date) else NANOSECONDS[dtype.time_unit]
+    text = _in_calendar(column, size).dt.to_string("iso")
+    return text.fill_null(column.to_physical().cast(pl.String))
 
 
 def _fits(value: float, unit: Unit, time: TimeConfig) -> bool:
@@ -132,7 +136,12 @@ def _from_text(column: pl.Expr, zone: str) -> pl.Expr:
 
 def _from_wall_clock(moment: pl.Expr, zone: str, size: int) -> pl.Expr:
     """A date-time in UTC, without a zone, of one that a clock in `zone` shows."""
-    limit = _YEARS * 365 * _DAY // size
-    known = pl.when(moment.to_physical().is_between(-limit, limit)).then(moment)
-    there = known.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
+    there = _in_calendar(moment, size).dt.replace_time_zone(
+        zone, ambiguous="null", non_existent="null"
+    )
     return there.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+
+
+def _in_calendar(moment: pl.Expr, size: int) -> pl.Expr:
+    limit = _YEARS * 365 * _DAY // size
+    return pl.when(moment.to_physical().is_between(-limit, limit)).then(moment)

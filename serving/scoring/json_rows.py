@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, time
+from datetime import datetime, time
 from typing import Any
 
 import numpy as np
@@ -116,9 +116,8 @@ def _text(value: Any) -> str:
 def _moment(value: Any, dtype: pl.DataType) -> str:
     if not isinstance(value, str):
         raise _expected("a time in ISO 8601", value)
-    kind = {pl.Date: date, pl.Time: time}.get(type(dtype), datetime)
     try:
-        kind.fromisoformat(value)
+        (time if dtype == pl.Time else datetime).fromisoformat(value)
     except (ValueError, OverflowError):
         raise ValueError(f"expected a time in ISO 8601, got {value[:40]!r}") from None
     return value
