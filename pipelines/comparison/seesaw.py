@@ -17,6 +17,7 @@ import numpy as np
 from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.quality.metrics import (
     HIGHER_IS_BETTER,
+    MEANS,
     Predictions,
     TaskRows,
     by_task,
@@ -268,11 +269,7 @@ def _per_row(metric: str, rows: TaskRows) -> np.ndarray:
     """What the metric averages over rows."""
     if metric == "rmse":
         return (rows.scores - rows.labels) ** 2
-    if metric == "mae":
-        return np.abs(rows.scores - rows.labels)
-    if metric == "accuracy":
-        return (rows.scores.argmax(1) == rows.labels).astype(float)
-    return rows.losses
+    return MEANS[metric](rows) if metric in MEANS else rows.losses
 
 
 def _means(

@@ -173,18 +173,24 @@ def rmse(rows: TaskRows) -> float:
     return float(np.sqrt(_mean(rows, (rows.scores - rows.labels) ** 2)))
 
 
-def mae(rows: TaskRows) -> float:
-    return _mean(rows, np.abs(rows.scores - rows.labels))
+def absolute_error(rows: TaskRows) -> np.ndarray:
+    return np.abs(rows.scores - rows.labels)
 
 
-def accuracy(rows: TaskRows) -> float:
-    return _mean(rows, rows.scores.argmax(1) == rows.labels)
+def hit(rows: TaskRows) -> np.ndarray:
+    return (rows.scores.argmax(1) == rows.labels).astype(float)
+
+
+def _mean_of(of_row: Callable[[TaskRows], np.ndarray]) -> Callable[[TaskRows], float]:
+    return lambda rows: _mean(rows, of_row(rows))
 
 
 def _mean(rows: TaskRows, values: np.ndarray) -> float:
     return float(np.average(values, weights=rows.weight))
 
 
+MEANS: dict[str, Callable[[TaskRows], np.ndarray]] = {"mae": absolute_error, "accuracy": hit}
+"""By metric that is a mean over rows and not that of the losses: its value for each row."""
 METRICS: dict[str, Callable[[TaskRows], float | None]] = {
     "auc": auc,
     "grouped_auc": grouped_auc,
@@ -193,8 +199,7 @@ METRICS: dict[str, Callable[[TaskRows], float | None]] = {
     "normalised_entropy": normalised_entropy,
     "calibration": calibration,
     "rmse": rmse,
-    "mae": mae,
-    "accuracy": accuracy,
+    **{name: _mean_of(of_row) for name, of_row in MEANS.items()},
     "deviance": loss,
     "loss": loss,
 }

@@ -15,7 +15,10 @@ from fulcrum.pipelines.tracking.protocol import Tracker
 from fulcrum.pipelines.training.trainer import TrainResult
 from fulcrum.pipelines.training.weight_history import COSINE, WEIGHT, lines
 
-CURVES = ("auc", "grouped_auc", "log_loss", "normalised_entropy", "rmse", "accuracy", "deviance")
+CURVES = {
+    *("auc", "grouped_auc", "log_loss", "normalised_entropy"),
+    *(task.compared_by[0] for task in TASKS.values()),
+}
 """Metrics whose course is drawn."""
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fulcrum.features.prepared.manifest import Manifest
+from fulcrum.features.tasks import TASKS
 from fulcrum.models.bottoms import BOTTOMS, BottomConfig
 from fulcrum.models.chains import CHAINS, ChainConfig
 from fulcrum.models.gramians import GRAMIANS
@@ -24,7 +25,7 @@ from fulcrum.pipelines.quality.metrics import Metrics
 STRONG = 0.25
 """Population stability index above which a feature is said to have shifted."""
 
-COLUMNS = {
+_HEADINGS = {
     "auc": ("AUC", "{:.4f}"),
     "grouped_auc": ("grouped AUC", "{:.4f}"),
     "log_loss": ("log loss", "{:.4f}"),
@@ -35,7 +36,10 @@ COLUMNS = {
     "mae": ("MAE", "{:.3f}"),
     "deviance": ("deviance", "{:.4f}"),
 }
-"""Metric to heading and format, in the order of the columns."""
+_JUDGED = [m for task in TASKS.values() for m in (*task.compared_by, *task.weighed_by)]
+COLUMNS = {m: (m.replace("_", " "), "{:.4f}") for m in (*_HEADINGS, *_JUDGED)} | _HEADINGS
+"""Metric to heading and format, in the order of the columns: those named above, then what else a
+kind of task is compared or weighed by."""
 HEALTH = {
     "zero_rate_max": ("largest\nzero rate", "{:.0%}", lambda v: v > ALARMS["zero_rate"]),
     "scale_ratio": ("scale\nratio", "{:.1f}", lambda v: v > ALARMS["scale_ratio"]),

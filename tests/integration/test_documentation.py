@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from fulcrum.features.import_path import beside
 from fulcrum.features.kinds import KINDS
+from fulcrum.features.tasks import TASKS
 from fulcrum.models.weightings import WEIGHTINGS
 from fulcrum.pipelines.__main__ import app
 from fulcrum.pipelines.ab.log.experiment import Experiment
@@ -174,7 +175,8 @@ def test_what_the_text_names_exists(page):
 
 
 @pytest.mark.parametrize(
-    ("page", "family"), [("features.md", KINDS), ("weighted_training.md", DESIGNS)]
+    ("page", "family"),
+    [("features.md", KINDS), ("tasks.md", TASKS), ("weighted_training.md", DESIGNS)],
 )
 def test_every_member_is_on_the_page_of_its_family(page, family):
     text = (ROOT / "docs" / page).read_text()
