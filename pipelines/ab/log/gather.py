@@ -42,7 +42,9 @@ def gather(log: Log, experiment: Experiment) -> Units:
     assert analysis is not None
     rows = log.rows
     refusals.check_times(rows, log)
-    until = None if analysis.pre_period is None else _instant(analysis.pre_period.until)
+    until = (
+        None if analysis.pre_period is None else _instant(analysis.pre_period.until, log.data.time)
+    )
     during = rows if until is None else rows.filter(pl.col(TIME) >= until)
     past = rows.clear() if until is None else rows.filter((pl.col(TIME) < until) & pl.col(KEPT))
     refusals.check_arms(
@@ -82,10 +84,12 @@ def gather(log: Log, experiment: Experiment) -> Units:
     )
 
 
-def _instant(until: str) -> int:
-    """Microseconds of a time in ISO 8601. Raises DataError for what is none."""
+def _instant(until: str, time: TimeConfig | None) -> int:
+    """Microseconds of a time in ISO 8601, in the zone of the log. Raises DataError for what is
+    none."""
     column = pl.DataFrame({"at": [until]})
-    instant = column.select(microseconds(TimeConfig(column="at"), pl.String())).item()
+    time = (time or TimeConfig(column="at")).model_copy(update={"column": "at"})
+    instant = column.select(microseconds(time, pl.String())).item()
     if instant is None:
         raise DataError(f"analysis.pre_period.until: {until!r} is no time; expected ISO 8601")
     return int(instant)
