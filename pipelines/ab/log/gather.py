@@ -5,7 +5,7 @@ came at once in an order that has nothing to do with their arms.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import polars as pl
 
@@ -88,7 +88,8 @@ def _instant(until: str, time: TimeConfig | None) -> int:
     """Microseconds of a time in ISO 8601, in the zone of the log. Raises DataError for what is
     none."""
     column = pl.DataFrame({"at": [until]})
-    time = (time or TimeConfig(column="at")).model_copy(update={"column": "at"})
+    zone = "UTC" if time is None else time.zone
+    time = TimeConfig(column="at", zone=zone, latest=date(2199, 12, 31))
     instant = column.select(microseconds(time, pl.String())).item()
     if instant is None:
         raise DataError(f"analysis.pre_period.until: {until!r} is no time; expected ISO 8601")
