@@ -78,7 +78,7 @@ def make_run(
             "workspace": str(folder / ("looking_back" if looking_back else "plain")),
             "data": {
                 "events": str(folder / "logs.parquet"),
-                "time": {"column": "time_ms"},
+                "time": {"column": "time_ms", "unit": "ms"},
                 "derive": {"user": f"{USER} % {max(size.rows // 100, 1)}"},
                 "outcomes": TASKS[:tasks],
                 "split": {"kind": "time", "valid": valid, "test": 0.5},

@@ -1,22 +1,12 @@
 """Where the logs are and what their columns mean."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from fulcrum.features.config import Config
 from fulcrum.features.declared.arms import ArmsConfig
 from fulcrum.features.declared.session import SessionConfig
 from fulcrum.features.declared.split import SplitConfig, TimeSplit
-
-
-class TimeConfig(Config):
-    """The column that orders events."""
-
-    column: str
-    """A whole number, a date-time, or text in ISO 8601."""
-    unit: Literal["s", "ms", "us"] = "ms"
-    """Unit of a whole number since 1970; other types carry their own."""
+from fulcrum.features.declared.time import TimeConfig
 
 
 class SideTableConfig(Config):

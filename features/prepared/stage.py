@@ -14,7 +14,7 @@ from fulcrum.features.declared.split import FILE, INDEX, TIME, FileSplit, split_
 from fulcrum.features.errors import DataError, nearest
 from fulcrum.features.prepared.manifest import Stamp
 from fulcrum.features.raw.complete import complete, prune
-from fulcrum.features.raw.instant import microseconds
+from fulcrum.features.raw.instant import check_times, microseconds
 from fulcrum.features.raw.label import check_labels, label_columns, label_names
 from fulcrum.features.raw.lineage import Lineage
 from fulcrum.features.raw.source import Source, scan
@@ -204,12 +204,12 @@ def _check_times(
     count = without.select(pl.len()).collect().item()
     if count:
         raw = _with_columns(without, [time.column], spec, lineage, tables)
-        example = raw.select(pl.col(time.column).drop_nulls().first()).collect().item()
-        value = "null" if example is None else repr(example)
+        dtype = lineage.dtype(time.column)
+        timed = raw.with_columns(microseconds(time, dtype).alias(TIME))
+        check_times(timed, TIME, time, dtype, "data.events")
         raise DataError(
-            f"data.time.column: {count} rows have no time in `{time.column}`, for example {value}; "
-            "expected ISO 8601 or a number (`data.derive` can make one, `data.where` can leave "
-            "rows out)"
+            f"data.time.column: {count} rows have no time in `{time.column}`, for example null "
+            "(`data.derive` can make one, `data.where` can leave rows out)"
         )
 
 
@@ -220,8 +220,10 @@ def _check_weights(rows: pl.LazyFrame, data: DataConfig) -> None:
     )
     if bad:
         raise DataError(
-            f"data.weight: `{data.weight}` is null, negative or not finite in {bad} rows"
+            f"data.weight: `{data.weight}` is null, negative or no finite Float32 in {bad} rows"
         )
+    if data.weight is not None and not rows.select((weight > 0).any()).collect().item():
+        raise DataError(f"data.weight: `{data.weight}` is 0 in every row")
 
 
 def _check_labels(

@@ -1,40 +1,130 @@
 """When an event happened, as Int64 microseconds since 1970 in UTC."""
 
+from datetime import date, timedelta
+from typing import Any
+
 import polars as pl
 
-from fulcrum.features.declared.data import TimeConfig
+from fulcrum.features.declared.time import TimeConfig, Unit
 from fulcrum.features.errors import DataError
 
-_PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
+NANOSECONDS: dict[Unit, int] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+"""In one of a unit."""
+_DAY = 86_400 * 10**9
+_YEARS = 8_000
+"""Further from 1970, Polars has no calendar."""
 _LOCAL = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 _ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z")
 
 
 def microseconds(time: TimeConfig, dtype: pl.DataType) -> pl.Expr:
-    """The time column, of type `dtype`, as Int64 microseconds; null where it holds no time.
+    """The time column, of type `dtype`, as Int64 microseconds; null where it holds no time, or one
+    that falls on no day between `time.earliest` and `time.latest`.
 
-    Numbers are counted in `time.unit`. Text is ISO 8601; without a zone it is taken as UTC, as are
-    dates and date-times. Raises DataError for other types.
+    Numbers are counted in `time.unit`. Text is ISO 8601; without a zone, text, dates and date-times
+    are of `time.zone`, and null when its clocks skip or repeat that hour. Raises DataError for
+    other types and for numbers without a unit.
     """
-    column = pl.col(time.column)
-    if isinstance(dtype, pl.Datetime | pl.Date):
-        return column.cast(pl.Datetime("us", getattr(dtype, "time_zone", None))).to_physical()
+    if dtype.is_numeric() and time.unit is None:
+        raise DataError(
+            f"data.time.unit: `{time.column}` is {dtype}; expected the unit in which it counts "
+            f"since 1970: {', '.join(f'`{unit}`' for unit in NANOSECONDS)}"
+        )
+    counted = count(pl.col(time.column), dtype, time.unit, time.zone)
+    if counted is None:
+        raise DataError(
+            f"data.time.column: `{time.column}` is {dtype}; expected numbers, dates, date-times "
+            "or ISO 8601 text"
+        )
+    number, size = counted
+    first, last = _bounds(time)
+    plausible = number.is_between(-(-first // size), last // size)
+    whole = number * (size // 1_000) if size >= 1_000 else number // 1_000
+    return pl.when(plausible).then(whole)
+
+
+def count(
+    column: pl.Expr, dtype: pl.DataType, unit: Unit | None, zone: str
+) -> tuple[pl.Expr, int] | None:
+    """A time as an Int64 number since 1970 in UTC, and the nanoseconds of one; the number is null
+    where the value is no time. None for a type that holds none."""
+    if isinstance(dtype, pl.Date):
+        if zone == "UTC":
+            return column.to_physical().cast(pl.Int64), _DAY
+        return count(column.cast(pl.Datetime("ms")), pl.Datetime("ms"), unit, zone)
+    if isinstance(dtype, pl.Datetime):
+        size = NANOSECONDS[dtype.time_unit]
+        if dtype.time_zone is None and zone != "UTC":
+            column = _from_wall_clock(column, zone, size)
+        return column.to_physical(), size
     if isinstance(dtype, pl.String):
-        return _from_text(column).to_physical()
-    if dtype.is_float():
-        number = column * _PER_UNIT[time.unit]
-        return number.round().cast(pl.Int64, strict=False)
-    if dtype.is_integer():
-        return column.cast(pl.Int64, strict=False) * _PER_UNIT[time.unit]
-    raise DataError(
-        f"data.time.column: `{time.column}` is {dtype}; expected whole numbers, dates, date-times "
-        "or ISO 8601 text"
+        return _from_text(column, zone).to_physical(), NANOSECONDS["us"]
+    if unit is not None and dtype.is_integer():
+        return column.cast(pl.Int64, strict=False), NANOSECONDS[unit]
+    if unit is not None and dtype.is_float():
+        number = column.cast(pl.Float64) * (NANOSECONDS[unit] / NANOSECONDS["us"])
+        return number.round().cast(pl.Int64, strict=False), NANOSECONDS["us"]
+    return None
+
+
+def check_times(
+    rows: pl.LazyFrame, instant: str, time: TimeConfig, dtype: pl.DataType, what: str
+) -> None:
+    """Raises DataError for a value of the time column that is no plausible time, with the unit that
+    would fit; `instant` is the column of its microseconds."""
+    column = pl.col(time.column)
+    value = column.fill_nan(None) if dtype.is_float() else column
+    wrong = rows.filter(value.is_not_null() & pl.col(instant).is_null())
+    for example in wrong.select(shown(column, dtype)).head(1).collect().to_series():
+        raise DataError(f"{what}: column `{time.column}` holds {explain(example, time)}")
+
+
+def explain(value: Any, time: TimeConfig) -> str:
+    """What is wrong with a value of which `microseconds` makes null."""
+    first, last = time.days
+    days = f"{first} to {last}"
+    if isinstance(value, int | float):
+        fits = [unit for unit in NANOSECONDS if _fits(value, unit, time)]
+        hint = f"; in `{fits[0]}` it would be {_day(value, fits[0])}" if fits else ""
+        return (
+            f"{value!r}, which in `{time.unit}` since 1970 is no time from {days}{hint} "
+            "(`data.time` declares unit, earliest and latest)"
+        )
+    return (
+        f"{value!r}; expected a time in ISO 8601 from {days}, which {time.zone} clocks show once "
+        "(`data.time` declares zone, earliest and latest)"
     )
 
 
-def _from_text(column: pl.Expr) -> pl.Expr:
+def shown(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """As a message shows it: a time is text, or a number where the calendar has none."""
+    if not isinstance(dtype, pl.Date | pl.Datetime):
+        return column.dt.to_string("iso") if dtype.is_temporal() else column
+    size = _DAY if isinstance(dtype, pl.Date) else NANOSECONDS[dtype.time_unit]
+    text = _in_calendar(column, size).dt.to_string("iso")
+    return text.fill_null(column.to_physical().cast(pl.String))
+
+
+def _fits(value: float, unit: Unit, time: TimeConfig) -> bool:
+    first, last = _bounds(time)
+    return first <= value * NANOSECONDS[unit] <= last
+
+
+def _day(value: float, unit: Unit) -> date:
+    return date(1970, 1, 1) + timedelta(days=value * NANOSECONDS[unit] // _DAY)
+
+
+def _bounds(time: TimeConfig) -> tuple[int, int]:
+    """First and last plausible nanosecond since 1970."""
+    first, last = ((day - date(1970, 1, 1)).days for day in time.days)
+    return first * _DAY, (last + 1) * _DAY - 1
+
+
+def _from_text(column: pl.Expr, zone: str) -> pl.Expr:
     text = column.str.strip_chars().str.replace(" ", "T", literal=True)
     local = [text.str.to_datetime(f, time_unit="us", strict=False) for f in _LOCAL]
+    if zone != "UTC":
+        local = [_from_wall_clock(moment, zone, NANOSECONDS["us"]) for moment in local]
     zoned = [
         text.str.to_datetime(f, time_unit="us", time_zone="UTC", strict=False)
         .dt.convert_time_zone("UTC")
@@ -42,3 +132,16 @@ def _from_text(column: pl.Expr) -> pl.Expr:
         for f in _ZONED
     ]
     return pl.coalesce(*local, *zoned)
+
+
+def _from_wall_clock(moment: pl.Expr, zone: str, size: int) -> pl.Expr:
+    """A date-time in UTC, without a zone, of one that a clock in `zone` shows."""
+    there = _in_calendar(moment, size).dt.replace_time_zone(
+        zone, ambiguous="null", non_existent="null"
+    )
+    return there.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+
+
+def _in_calendar(moment: pl.Expr, size: int) -> pl.Expr:
+    limit = _YEARS * 365 * _DAY // size
+    return pl.when(moment.to_physical().is_between(-limit, limit)).then(moment)

@@ -37,10 +37,7 @@ def label_columns(tasks: Tasks, schema: Schema) -> list[pl.Expr]:
 def check_labels(rows: pl.LazyFrame, tasks: Tasks, schema: Schema) -> None:
     """Raises DataError when an observed label is no value of its task's kind."""
     examples = rows.select(
-        _raw(task)
-        .filter(_observed(task) & ~task.valid(_value(name, task, schema)))
-        .first()
-        .alias(name)
+        _raw(task).filter(_observed(task) & ~_valid(name, task, schema)).first().alias(name)
         for name, task in tasks.items()
     ).collect()
     for name, task in tasks.items():
@@ -85,6 +82,12 @@ def _value(name: str, task: TaskConfig, schema: Schema) -> pl.Expr:
             "example from a comparison"
         )
     return value
+
+
+def _valid(name: str, task: TaskConfig, schema: Schema) -> pl.Expr:
+    """Whether the label is a value of the task's kind, also in the type in which it is kept."""
+    value = _value(name, task, schema)
+    return task.valid(value) & task.valid(value.cast(pl.Float32).cast(pl.Float64))
 
 
 def _facts(name: str, task: TaskConfig) -> dict[str, pl.Expr]:

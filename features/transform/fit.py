@@ -88,7 +88,7 @@ def fit_numbers(
     encoders = spec.encoders
     recalls = {n: f for n, f in spec.looking_back.items() if encoders[n].learned is not Learned}
     if recalls:
-        timed = with_time(rows, draft)
+        timed = with_time(rows, draft, "the training rows")
         answers = look_back(timed, past, recalls, TIME, draft.bases)
         answers = answers.drop(timed.collect_schema().names())
         if folder is None:

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from fulcrum.features import import_path
-from fulcrum.features.declared.data import TimeConfig
+from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import ConfigError, StateError
 from fulcrum.features.kinds import KINDS, FeatureKind
 from fulcrum.features.kinds.base import Learned

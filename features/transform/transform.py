@@ -11,7 +11,7 @@ from fulcrum.features.kinds.lookback import Source, gather_past, look_back
 from fulcrum.features.past.events import Past
 from fulcrum.features.raw.complete import complete
 from fulcrum.features.raw.conform import conform
-from fulcrum.features.raw.instant import microseconds
+from fulcrum.features.raw.instant import check_times, microseconds
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.values import sql
 
@@ -50,12 +50,9 @@ def gather(
     """Sort past events, once for any number of `encode`; on disk when given a folder."""
     if not state.spec.looking_back:
         return {}
-    past = conform(past, state.past_columns, "the past events").select(*state.past_columns)
-    past = complete(past, state.past_needs, state.spec.data, state.tables)
-    if state.spec.data.where is not None:
-        past = past.filter(pl.col(sql.value(state.spec.data.where)))
+    past = complete_past(past, state, "the past events")
     return gather_past(
-        with_time(past, state),
+        past,
         state.spec.looking_back,
         state.remembered,
         TIME,
@@ -75,15 +72,27 @@ def encode(
     clash = sorted({source.name for source in state.layout.inputs} & set(keep))
     if clash:
         raise DataError(f"columns to keep are called like inputs of the network: {clash}")
-    rows = conform(rows, state.row_columns)
+    rows = conform(rows, state.row_columns, time=state.time)
     columns = [pl.col(name).alias(KEPT + name) for name in keep]
     rows = complete(
         rows.select(*state.row_columns, *columns), state.row_needs, state.spec.data, state.tables
     )
     if state.spec.looking_back:
         past = _no_past(state) if past is None else past
-        rows = look_back(with_time(rows, state), past, state.spec.looking_back, TIME, state.bases)
+        timed = with_time(rows, state, "the rows")
+        rows = look_back(timed, past, state.spec.looking_back, TIME, state.bases)
     return rows.select(*state.inputs, *(pl.col(KEPT + name).alias(name) for name in keep), *extra)
+
+
+def complete_past(past: pl.LazyFrame, state: FeatureState, what: str) -> pl.LazyFrame:
+    """Past events that meet `data.where`, with their time and all that looking back reads of them.
+
+    Raises DataError when they are not what training saw: columns, types, times."""
+    past = conform(past, state.past_columns, what, state.time).select(*state.past_columns)
+    past = complete(past, state.past_needs, state.spec.data, state.tables)
+    if state.spec.data.where is not None:
+        past = past.filter(pl.col(sql.value(state.spec.data.where)))
+    return with_time(past, state, what)
 
 
 @lru_cache(maxsize=8)
@@ -91,8 +100,12 @@ def _no_past(state: FeatureState) -> Gathered:
     return gather(pl.LazyFrame(schema=state.past_columns), state)
 
 
-def with_time(frame: pl.LazyFrame, state: FeatureState) -> pl.LazyFrame:
-    """Complete rows or events with their time."""
+def with_time(frame: pl.LazyFrame, state: FeatureState, what: str) -> pl.LazyFrame:
+    """Complete rows or events with their time.
+
+    Raises DataError for a value that is no time, or no plausible one."""
     assert state.time is not None
     dtype = state.lineage.dtype(state.time.column)
-    return frame.with_columns(microseconds(state.time, dtype).alias(TIME))
+    timed = frame.with_columns(microseconds(state.time, dtype).alias(TIME))
+    check_times(timed, TIME, state.time, dtype, what)
+    return timed

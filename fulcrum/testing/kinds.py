@@ -29,7 +29,10 @@ from fulcrum.testing.logs import Event
 from fulcrum.testing.specs import encode, make_spec
 
 ADAPTER: TypeAdapter[FeatureKind] = TypeAdapter(FeatureConfig)
-DATA = {"time": {"column": "time", "unit": "us"}, "outcomes": ["click", "bought"]}
+DATA = {
+    "time": {"column": "time", "unit": "us", "earliest": "1970-01-01"},
+    "outcomes": ["click", "bought"],
+}
 TASKS = {"bought": {"kind": "binary", "label": "bought"}}
 SCHEMA: dict[str, Any] = {**logs.SCHEMA, "tags": pl.List(pl.String), "bought": pl.Int8}
 LAST = 8

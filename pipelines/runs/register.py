@@ -9,6 +9,7 @@ from fulcrum.features.errors import ConfigError
 from fulcrum.features.plugins import requirements
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.raw.conform import conform
+from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.raw.source import scan
 from fulcrum.pipelines.config.load import fingerprint, load
 from fulcrum.pipelines.config.run import RunConfig
@@ -91,7 +92,11 @@ def make_bundle(
     held_out = pl.scan_parquet(dataset.shards(measured_split(dataset))).select(inputs)
     events = scan(config.data.events).frame
     columns = dict.fromkeys([*state.row_columns, *state.keys])
-    example = conform(events, state.row_columns, "data.events").select(list(columns))
+    example = conform(events, state.row_columns, "data.events", state.time).select(list(columns))
+    if state.time is not None and state.time.column in state.row_columns:
+        # `data.where` may have left out rows that have no plausible time.
+        dtype = state.row_columns[state.time.column]
+        example = example.filter(microseconds(state.time, dtype).is_not_null())
     return export(
         folder / "bundle",
         state=state,

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import ConfigError, FulcrumError, ModelError
+from fulcrum.features.transform.state import FeatureState
 from fulcrum.serving.experiments.experiment import ExperimentConfig
 from fulcrum.serving.scoring.onnx_session import Device
 from fulcrum.serving.scoring.scorer import Scorer
@@ -61,6 +63,8 @@ class ArmModels:
         """Columns that a row needs, whichever arm it is of."""
         self.past_columns = _union([state.past_columns for state in states])
         """Columns that a past event needs."""
+        self.time = _time(states)
+        """How all of them read times, where any does."""
         self.keys = tuple(dict.fromkeys(key for state in states for key in state.keys))
         self.scores = tuple(
             dict.fromkeys(name for state in states for name in state.layout.score_columns)
@@ -107,6 +111,11 @@ class ArmModels:
 
     def _check(self, new: ArmModel, uri: str) -> None:
         state = new.scorer.state
+        if self.time is not None and state.time not in (None, self.time):
+            raise ModelError(
+                f"version {new.version} reads times otherwise (`data.time`); restart the service "
+                "to take it over"
+            )
         for given, known in (
             (state.row_columns, self.row_columns),
             (state.past_columns, self.past_columns),
@@ -118,6 +127,17 @@ class ArmModels:
                         f"version {new.version} has `{name}`, which is new or of another type; "
                         "restart the service to take it over"
                     )
+
+
+def _time(states: Sequence[FeatureState]) -> TimeConfig | None:
+    """Raises ModelError where two models read times differently."""
+    times = list(dict.fromkeys(state.time for state in states if state.time is not None))
+    if len(times) > 1:
+        raise ModelError(
+            f"the arms' models read times as {times[0]!r} and as {times[1]!r}; models of one "
+            "experiment have to agree in `data.time`"
+        )
+    return next(iter(times), None)
 
 
 def _union(schemas: Sequence[Mapping[str, pl.DataType]]) -> dict[str, pl.DataType]:

@@ -13,6 +13,7 @@ import polars as pl
 from fulcrum.features.errors import ResourceError, StateError
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.transform.state import FeatureState
+from fulcrum.features.transform.transform import complete_past
 from fulcrum.serving.bundle.config import ServingConfig
 
 Columns = dict[str, pl.DataType]
@@ -33,8 +34,10 @@ class EventStore:
         columns: Columns,
         keys: Sequence[str],
         event_key: Sequence[str] = (),
+        states: Sequence[FeatureState] = (),
     ) -> None:
-        """Open or make the store; in memory when `path` is None.
+        """Open or make the store; in memory when `path` is None. Events are kept when each of the
+        models with `states` can read them.
 
         Raises StateError when the file holds something else, ResourceError when it cannot be
         opened."""
@@ -46,6 +49,7 @@ class EventStore:
         """Those of them that the models read."""
         self._keys = [key for key in dict.fromkeys(keys) if key in columns]
         self._complete = len(self._keys) == len(set(keys))
+        self._states = states
         self._path = path
         self._lock = threading.RLock()
         with self._working():
@@ -140,8 +144,12 @@ class EventStore:
                 connection.execute(f"CREATE INDEX IF NOT EXISTS key{number} ON events ({name})")
 
     def _records(self, events: pl.DataFrame, ordinal: list[int]) -> Iterator[tuple[object, ...]]:
-        typed = conform(events.lazy(), self.columns, "the events").select(list(self.columns))
-        frame = _encode(typed.collect())
+        time = next((state.time for state in self._states), None)
+        typed = conform(events.lazy(), self.columns, "the events", time).select(list(self.columns))
+        kept = typed.collect()
+        for state in self._states:
+            complete_past(kept.lazy(), state, "the events")
+        frame = _encode(kept)
         identity = [list(self.columns).index(name) for name in self.event_key]
         for row in frame.iter_rows():
             content = [row[i] for i in identity] if identity else row
@@ -187,9 +195,10 @@ def open_store(
     states: Sequence[FeatureState], limits: ServingConfig, path: Path | None
 ) -> EventStore | None:
     """A store of what the models remember, when one looks back."""
+    states = [state for state in states if state.past_columns]
     columns = {name: dtype for state in states for name, dtype in state.past_columns.items()}
     keys = [f.key for state in states for f in state.spec.looking_back.values()]
-    return EventStore(path, columns, keys, limits.event_key) if columns else None
+    return EventStore(path, columns, keys, limits.event_key, states) if columns else None
 
 
 def _encode(frame: pl.DataFrame) -> pl.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from fulcrum.features.raw.conform import conform
 from fulcrum.serving.bundle.config import ServingConfig
 from fulcrum.serving.http.body import RequestError, decode_object
 from fulcrum.serving.http.event_store import open_store
@@ -33,7 +34,10 @@ class Service(ABC):
         self.title = title
         self.version = version
         self.limits = limits
-        self.store = open_store([scorer.state for scorer in self.scorers], limits, store)
+        states = [scorer.state for scorer in self.scorers]
+        self.time = next((state.time for state in states if state.time is not None), None)
+        """How the models read times."""
+        self.store = open_store(states, limits, store)
         """There exactly when a model looks back."""
         self.ready = False
 
@@ -98,6 +102,7 @@ class Service(ABC):
         """The rows, and the events that stand in for the stored ones, where the request has any."""
         rows = parse_rows(request.get("rows"), columns)
         self.limit("rows", rows.height)
+        rows = conform(rows.lazy(), columns, "rows", self.time).collect()
         if self.store is None or request.get("events") is None:
             return rows, None
         return rows, parse_rows(request["events"], self.store.past_columns, "events").lazy()

@@ -91,7 +91,12 @@ def score_files(
     """
     source = scan(inputs, "--input")
     keys = {key: source.schema.get(key, pl.Null()) for key in bundle.state.keys}
-    conform(source.frame, {**keys, **bundle.state.row_columns}, "the files of --input")
+    conform(
+        source.frame,
+        {**keys, **bundle.state.row_columns},
+        "the files of --input",
+        bundle.state.time,
+    )
     past = History(history, bundle.state) if history and bundle.state.past_columns else None
     if past is None and bundle.state.past_columns:
         logger.warning("no history given: every row is scored as if nothing had happened before it")

@@ -31,7 +31,7 @@ class History:
         self._state = state
         self._distinct = state.spec.data.deduplicate
         self._source = scan(paths, WHAT)
-        conform(self._source.frame, state.past_columns, f"the files of {WHAT}")
+        conform(self._source.frame, state.past_columns, f"the files of {WHAT}", state.time)
         self.files = self._source.files
 
     @property

@@ -2,18 +2,21 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import datetime, time
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from fulcrum.features.errors import DataError
 
 Columns = Mapping[str, pl.DataType]
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def parse_rows(rows: Any, columns: Columns, what: str = "rows") -> pl.DataFrame:
     """A frame with exactly `columns` from a list of JSON objects; other fields are ignored.
+    Dates and times stay text in ISO 8601: what they mean is the model's to say.
 
     Every field must be there, null where unknown. Raises DataError naming the row and the field."""
     if not isinstance(rows, list):
@@ -39,7 +42,7 @@ def parse_columns(values: Mapping[str, Sequence[Any]], columns: Columns, at: Any
             except ValueError as error:
                 raise DataError(f"{at(name, i)}: {error}") from None
         try:
-            series.append(pl.Series(name, parsed, dtype=dtype, strict=True))
+            series.append(pl.Series(name, parsed, dtype=_spelled(dtype), strict=True))
         except (pl.exceptions.PolarsError, ArithmeticError, TypeError, ValueError) as error:
             raise DataError(f"{name}: not of type {dtype}: {error}") from error
     return pl.DataFrame(series)
@@ -57,7 +60,7 @@ def _value(value: Any, dtype: pl.DataType) -> Any:
     if dtype.is_integer():
         return _whole(value, dtype)
     if dtype.is_float():
-        return _number(value)
+        return _number(value, dtype)
     if dtype == pl.Boolean:
         if not isinstance(value, bool):
             raise _expected("true or false", value)
@@ -86,7 +89,7 @@ def _whole(value: Any, dtype: pl.DataType) -> int:
     return value
 
 
-def _number(value: Any) -> float:
+def _number(value: Any, dtype: pl.DataType) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _expected("a number", value)
     try:
@@ -95,6 +98,8 @@ def _number(value: Any) -> float:
         number = math.inf
     if not math.isfinite(number):
         raise ValueError("expected a finite number (null when unknown)")
+    if dtype == pl.Float32 and abs(number) > _LARGEST:
+        raise ValueError(f"expected a number of type {dtype}, got one outside its range")
     return number
 
 
@@ -108,22 +113,21 @@ def _text(value: Any) -> str:
     return value
 
 
-def _moment(value: Any, dtype: pl.DataType) -> datetime | date | time:
-    """Text in ISO 8601; a time with a zone becomes UTC where the column has none."""
+def _moment(value: Any, dtype: pl.DataType) -> str:
     if not isinstance(value, str):
         raise _expected("a time in ISO 8601", value)
     try:
-        if dtype == pl.Date:
-            return date.fromisoformat(value)
-        if dtype == pl.Time:
-            return time.fromisoformat(value)
-        moment = datetime.fromisoformat(value)
-        zone = getattr(dtype, "time_zone", None)
-        if zone is None:
-            return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        (time if dtype == pl.Time else datetime).fromisoformat(value)
     except (ValueError, OverflowError):
         raise ValueError(f"expected a time in ISO 8601, got {value[:40]!r}") from None
+    return value
+
+
+def _spelled(dtype: pl.DataType) -> pl.DataType:
+    """The type in which a column is parsed."""
+    if isinstance(dtype, pl.List | pl.Array):
+        return pl.List(_spelled(_inner(dtype)))
+    return pl.String() if dtype.is_temporal() else dtype
 
 
 def _expected(what: str, value: Any) -> ValueError:

@@ -173,7 +173,7 @@ def test_bad_files(refused, shop, make, events, message, verb):
         ),
         (
             ["data.time.column=device"],
-            "data.time.column: 900 rows have no time in `device`, for ex",
+            "data.events: column `device` holds",
         ),
     ],
     ids=lambda value: value[0].partition("=")[0] if isinstance(value, list) else None,

@@ -65,7 +65,7 @@ def spec(tmp_path_factory, log):
             "data": {
                 "events": str(folder / "log.parquet"),
                 "tables": {"videos": {"path": str(folder / "videos.parquet"), "key": "video_id"}},
-                "time": {"column": "time_ms"},
+                "time": {"column": "time_ms", "unit": "ms"},
                 "derive": {"minute": "(time_ms // 60000) % 60"},
                 "outcomes": OUTCOMES,
                 "keys": ["user_id", "video_id", "time_ms"],

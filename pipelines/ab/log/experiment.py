@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from fulcrum.features.config import Config, choice
-from fulcrum.features.declared.data import DataConfig, SideTableConfig, TimeConfig
+from fulcrum.features.declared.data import DataConfig, SideTableConfig
+from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import ConfigError
 from fulcrum.features.kinds import FeatureConfig
 from fulcrum.features.spec import Problem

@@ -5,11 +5,11 @@ came at once in an order that has nothing to do with their arms.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import polars as pl
 
-from fulcrum.features.declared.data import TimeConfig
+from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import DataError
 from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.values.hashing import hash64
@@ -42,7 +42,9 @@ def gather(log: Log, experiment: Experiment) -> Units:
     assert analysis is not None
     rows = log.rows
     refusals.check_times(rows, log)
-    until = None if analysis.pre_period is None else _instant(analysis.pre_period.until)
+    until = (
+        None if analysis.pre_period is None else _instant(analysis.pre_period.until, log.data.time)
+    )
     during = rows if until is None else rows.filter(pl.col(TIME) >= until)
     past = rows.clear() if until is None else rows.filter((pl.col(TIME) < until) & pl.col(KEPT))
     refusals.check_arms(
@@ -82,10 +84,13 @@ def gather(log: Log, experiment: Experiment) -> Units:
     )
 
 
-def _instant(until: str) -> int:
-    """Microseconds of a time in ISO 8601. Raises DataError for what is none."""
+def _instant(until: str, time: TimeConfig | None) -> int:
+    """Microseconds of a time in ISO 8601, in the zone of the log. Raises DataError for what is
+    none."""
     column = pl.DataFrame({"at": [until]})
-    instant = column.select(microseconds(TimeConfig(column="at"), pl.String())).item()
+    zone = "UTC" if time is None else time.zone
+    time = TimeConfig(column="at", zone=zone, latest=date(2199, 12, 31))
+    instant = column.select(microseconds(time, pl.String())).item()
     if instant is None:
         raise DataError(f"analysis.pre_period.until: {until!r} is no time; expected ISO 8601")
     return int(instant)

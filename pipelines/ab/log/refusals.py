@@ -21,9 +21,11 @@ def check_times(rows: pl.LazyFrame, log: Log) -> None:
     lost = pl.col(TIME).is_null() & pl.col(KEPT) & pl.col(ARM).is_not_null()
     count = rows.select(lost.sum()).collect().item()
     if count:
+        first, last = log.data.time.days
         raise DataError(
             f"analysis.log.time: {count} rows of the test have no time in "
-            f"`{log.data.time.column}` (null, or no time in ISO 8601)"
+            f"`{log.data.time.column}` (null, no time in ISO 8601, or not from {first} to {last}: "
+            "`unit`, `zone`, `earliest` and `latest` say what it means)"
         )
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import polars as pl
 from polars.exceptions import PolarsError
 
-from fulcrum.features.declared.data import DataConfig, TimeConfig
+from fulcrum.features.declared.data import DataConfig
+from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import ConfigError, DataError
 from fulcrum.features.prepared.stage import ROW_GROUP
 from fulcrum.features.raw.complete import complete, prune

@@ -27,7 +27,7 @@ FEATURES = {
     "seen": {"kind": "history", "key": "user", "where": "click = 1", "attributes": ["item"]},
 }
 DATA = {
-    "time": {"column": "t", "unit": "s"},
+    "time": {"column": "t", "unit": "s", "earliest": "1970-01-01"},
     "outcomes": ["click"],
     "keys": ["user", "item"],
     "group": "user",
@@ -282,7 +282,9 @@ def test_weights_reach_the_rows(tmp_path: Path) -> None:
         ({"where": "item > 1000"}, "no row meets `item > 1000`"),
         ({"where": "itm > 1"}, "no column `itm`; did you mean `item`"),
         ({"derive": {"length": "1"}}, "`length` is already a column"),
-        ({"weight": "click - 1"}, "null, negative or not finite"),
+        ({"weight": "click - 1"}, "null, negative or no finite"),
+        ({"weight": "1e39"}, "null, negative or no finite Float32 in 400 rows"),
+        ({"weight": "click * 0"}, "is 0 in every row"),
         ({"group": "usr"}, "no column `usr`; did you mean `user`"),
         ({"keys": ["usr"]}, "no column `usr`"),
         (
@@ -307,7 +309,7 @@ def test_a_row_without_a_time(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1 rows have no time in `t`, for example null"):
         prepare(spec_for(tmp_path, frame), tmp_path)
     text = log().with_columns(t=pl.lit("tomorrow"))
-    with pytest.raises(DataError, match="400 rows have no time in `t`, for example 'tomorrow'"):
+    with pytest.raises(DataError, match="column `t` holds 'tomorrow'; expected a time in ISO 8601"):
         prepare(spec_for(tmp_path, text), tmp_path)
 
 

@@ -1,5 +1,8 @@
 import datetime
+import math
+from decimal import Decimal
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -7,6 +10,12 @@ from hypothesis import strategies as st
 
 from fulcrum.features.errors import DataError
 from fulcrum.features.raw.conform import conform
+
+DAY, NOON = datetime.date(2022, 4, 8), datetime.datetime(2022, 4, 8, 12)
+
+
+def f32(value: float) -> float:
+    return float(np.float32(value))
 
 
 def one(value: pl.Series, dtype: pl.DataType) -> pl.Series:
@@ -27,6 +36,25 @@ def one(value: pl.Series, dtype: pl.DataType) -> pl.Series:
         (pl.Series(["true", "0"]), pl.Boolean(), [True, False]),
         (pl.Series([None, None]), pl.Int64(), [None, None]),
         (pl.Series([1, 2]), pl.Null(), [None, None]),
+        (pl.Series([65060.393, 1 / 3]), pl.Float32(), [f32(65060.393), f32(1 / 3)]),
+        (pl.Series(["65060.393"]), pl.Float32(), [f32(65060.393)]),
+        (pl.Series([math.inf, -math.inf, math.nan]), pl.Float32(), [math.inf, -math.inf, None]),
+        (pl.Series([2**24 + 1]), pl.Float32(), [f32(2**24 + 1)]),
+        (pl.Series([True, None]), pl.Int64(), [1, None]),
+        (pl.Series([True, False]), pl.String(), ["true", "false"]),
+        (pl.Series([0.0, 1.0]), pl.Boolean(), [False, True]),
+        (pl.Series(["7", "-7"], dtype=pl.Categorical), pl.Int64(), [7, -7]),
+        (pl.Series([Decimal(2**60 + 1)]), pl.Int64(), [2**60 + 1]),
+        (pl.Series([Decimal(2**60 + 1)]), pl.String(), [str(2**60 + 1)]),
+        (pl.Series([Decimal("1.5")]), pl.Float64(), [1.5]),
+        (pl.Series([NOON], dtype=pl.Datetime("ns")), pl.Datetime("ms"), [NOON]),
+        (pl.Series([DAY]), pl.Datetime("ns"), [datetime.datetime(2022, 4, 8)]),
+        (pl.Series([datetime.datetime(2022, 4, 8)]), pl.Date(), [DAY]),
+        (pl.Series(["2022-04-08T14:00+02:00"]), pl.Datetime("us"), [NOON]),
+        (pl.Series([datetime.timedelta(1)]), pl.Duration("ns"), [datetime.timedelta(1)]),
+        (pl.Series(["01:02:03"]), pl.Time(), [datetime.time(1, 2, 3)]),
+        (pl.Series([[1, 2]], dtype=pl.Array(pl.Int64, 2)), pl.List(pl.String()), [["1", "2"]]),
+        (pl.Series([[NOON]]), pl.List(pl.Datetime("ms")), [[NOON]]),
         (pl.Series([[1, 2], [], None]), pl.List(pl.String()), [["1", "2"], [], None]),
         (pl.Series([["1"]]), pl.List(pl.Int64()), [[1]]),
         (pl.Series(["2022-04-08"]), pl.Date(), [datetime.date(2022, 4, 8)]),
@@ -54,6 +82,38 @@ def test_takes_the_same_value_in_another_type(
         (pl.Series([["1", "one"]]), pl.List(pl.Int64())),
         (pl.Series(["yesterday"]), pl.Datetime("us")),
         (pl.Series([[1]]), pl.Int64()),
+        (pl.Series([2, 1]), pl.Boolean()),
+        (pl.Series([0.5]), pl.Boolean()),
+        (pl.Series(["yes"]), pl.Boolean()),
+        (pl.Series(["007"]), pl.Int64()),
+        (pl.Series(["+7"]), pl.Int64()),
+        (pl.Series(["7.0"]), pl.Int64()),
+        (pl.Series([2.0**53]), pl.Int64()),
+        (pl.Series([math.inf]), pl.Int64()),
+        (pl.Series([2**53 + 1, 2**63], dtype=pl.UInt64), pl.Int64()),
+        (pl.Series([1e39]), pl.Float32()),
+        (pl.Series(["1e39"]), pl.Float32()),
+        (pl.Series([Decimal("1.5")]), pl.Int64()),
+        (pl.Series([Decimal("1.50")]), pl.String()),
+        (pl.Series([DAY]), pl.Int64()),
+        (pl.Series([DAY]), pl.Float64()),
+        (pl.Series([DAY]), pl.String()),
+        (pl.Series([DAY]), pl.Boolean()),
+        (pl.Series([19_000]), pl.Date()),
+        (pl.Series([1.5]), pl.Datetime("us")),
+        (pl.Series([True]), pl.Datetime("us")),
+        (pl.Series([NOON]), pl.Date()),
+        (pl.Series([NOON + datetime.timedelta(microseconds=1)]), pl.Datetime("ms")),
+        (pl.Series([2**62]).cast(pl.Datetime("ms")), pl.Datetime("ns")),
+        (pl.Series([datetime.timedelta(1)]), pl.Int64()),
+        (pl.Series([datetime.timedelta(1)]), pl.String()),
+        (pl.Series([datetime.timedelta(microseconds=1)]), pl.Duration("ms")),
+        (pl.Series([1]), pl.Duration("us")),
+        (pl.Series([datetime.time(1)]), pl.Datetime("us")),
+        (pl.Series(["25:00:00"]), pl.Time()),
+        (pl.Series([{"a": 1}]), pl.Int64()),
+        (pl.Series([{"a": 1}]), pl.String()),
+        (pl.Series([[[1]]]), pl.List(pl.Int64())),
     ],
 )
 def test_refuses_a_value_that_the_type_cannot_hold(given_: pl.Series, dtype: pl.DataType) -> None:

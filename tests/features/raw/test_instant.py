@@ -1,20 +1,28 @@
 import datetime
+import math
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from fulcrum.features.declared.data import TimeConfig
+from fulcrum.features.declared.time import TimeConfig, Unit
 from fulcrum.features.errors import DataError
-from fulcrum.features.raw.instant import microseconds
+from fulcrum.features.raw.instant import NANOSECONDS, check_times, microseconds
 
 DAY = 86_400_000_000
 APRIL_8 = 19_090 * DAY  # 2022-04-08
 
 
-def times(values: pl.Series, unit: str = "ms") -> list[int | None]:
-    config = TimeConfig.model_validate({"column": "t", "unit": unit})
+HOUR = DAY // 24
+SECOND = 1_000_000
+
+
+def times(values: pl.Series, unit: str | None = "ms", **settings: object) -> list[int | None]:
+    config = TimeConfig.model_validate(
+        {"column": "t", "unit": unit, "earliest": "1970-01-01", "latest": "2199-12-31"} | settings
+    )
     return (
         pl.DataFrame({"t": values}).select(microseconds(config, values.dtype)).to_series().to_list()
     )
@@ -26,6 +34,8 @@ def times(values: pl.Series, unit: str = "ms") -> list[int | None]:
         (pl.Series([3]), "s", 3_000_000),
         (pl.Series([3]), "ms", 3_000),
         (pl.Series([3]), "us", 3),
+        (pl.Series([3_999]), "ns", 3),
+        (pl.Series([3], dtype=pl.UInt8), "s", 3_000_000),
         (pl.Series([1.5]), "s", 1_500_000),
         (pl.Series([datetime.date(2022, 4, 8)]), "ms", APRIL_8),
         (pl.Series([datetime.datetime(2022, 4, 8)]), "ms", APRIL_8),
@@ -45,7 +55,104 @@ def test_every_way_to_write_a_time(values: pl.Series, unit: str, wanted: int | N
 
 def test_a_zone_counts() -> None:
     zoned = pl.Series([datetime.datetime(2022, 4, 8)]).dt.replace_time_zone("Asia/Shanghai")
-    assert times(zoned) == [APRIL_8 - 8 * DAY // 24]
+    assert times(zoned) == [APRIL_8 - 8 * HOUR]
+    assert times(zoned, zone="Europe/Berlin") == [APRIL_8 - 8 * HOUR]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pl.Series(["2022-04-08"]),
+        pl.Series(["2022-04-08 00:00"]),
+        pl.Series([datetime.date(2022, 4, 8)]),
+        pl.Series([datetime.datetime(2022, 4, 8)], dtype=pl.Datetime("ms")),
+        pl.Series([datetime.datetime(2022, 4, 8)], dtype=pl.Datetime("ns")),
+    ],
+)
+def test_a_time_without_a_zone_is_of_the_declared_one(values: pl.Series) -> None:
+    assert times(values) == [APRIL_8]
+    assert times(values, zone="Europe/Berlin") == [APRIL_8 - 2 * HOUR]
+
+
+def test_no_time_where_the_clocks_skip_or_repeat_an_hour() -> None:
+    skipped, repeated = (
+        datetime.datetime(2022, 3, 27, 2, 30),
+        datetime.datetime(2022, 10, 30, 2, 30),
+    )
+    values = pl.Series([skipped, repeated])
+    assert times(values, zone="Europe/Berlin") == [None, None]
+    assert times(pl.Series(["2022-03-27T02:30"]), zone="Europe/Berlin") == [None]
+    assert None not in times(values)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("dtype", [pl.Int64(), pl.UInt64(), pl.Float64()])
+def test_only_plausible_times_are_times(unit: Unit, dtype: pl.DataType) -> None:
+    one = 1_000_000_000 // NANOSECONDS[unit]
+    first, behind = APRIL_8 // SECOND * one, (APRIL_8 + 2 * DAY) // SECOND * one
+    days = {"earliest": "2022-04-08", "latest": "2022-04-09"}
+    values = pl.Series([first, behind, 2**62], dtype=dtype)
+    assert times(values, unit, **days) == [APRIL_8, None, None]
+    if not dtype.is_float():
+        inside = pl.Series([first - 1, behind - 1], dtype=dtype)
+        assert times(inside, unit, **days)[0] is None
+        assert times(inside, unit, **days)[1] is not None
+
+
+def test_a_time_may_be_as_late_as_tomorrow() -> None:
+    today = datetime.datetime.now(datetime.UTC).date()
+    values = pl.Series([today + datetime.timedelta(days=n) for n in (0, 1, 2)])
+    assert [time is None for time in times(values, latest=None)] == [False, False, True]
+
+
+@pytest.mark.parametrize("dtype", [pl.Datetime("ms"), pl.Datetime("us"), pl.Date()])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai"])
+def test_no_value_wraps(dtype: pl.DataType, zone: str) -> None:
+    width = pl.Int32 if dtype == pl.Date else pl.Int64
+    edges = [-(2**31), 2**31 - 1] if dtype == pl.Date else [-(2**63), 2**63 - 1]
+    values = pl.Series(edges, dtype=width).cast(dtype)
+    assert times(values, zone=zone) == [None, None]
+
+
+def check(values: pl.Series, **settings: object) -> None:
+    time = TimeConfig.model_validate({"column": "t"} | settings)
+    rows = pl.LazyFrame({"t": values})
+    timed = rows.with_columns(microseconds(time, values.dtype).alias("at"))
+    check_times(timed, "at", time, values.dtype, "the rows")
+
+
+@pytest.mark.parametrize("given_unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_says_which_unit_would_fit(unit: Unit, given_unit: Unit) -> None:
+    value = APRIL_8 // SECOND * (1_000_000_000 // NANOSECONDS[given_unit])
+    if unit == given_unit:
+        check(pl.Series([value]), unit=unit)
+        return
+    with pytest.raises(DataError) as error:
+        check(pl.Series([None, value]), unit=unit)
+    assert f"the rows: column `t` holds {value}, which in `{unit}`" in str(error.value)
+    assert f"in `{given_unit}` it would be 2022-04-08" in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["soon", "1649376000", "9999-01-01"])
+def test_says_what_no_time_is(value: str) -> None:
+    with pytest.raises(DataError, match=f"column `t` holds '{value}'; expected a time in ISO 8601"):
+        check(pl.Series([value]))
+
+
+@pytest.mark.parametrize("values", [pl.Series([None], dtype=pl.Int64), pl.Series([math.nan])])
+def test_a_row_may_be_without_a_time(values: pl.Series) -> None:
+    check(values, unit="s")
+
+
+def test_a_number_needs_a_unit() -> None:
+    with pytest.raises(DataError, match=r"data.time.unit: `t` is Int64; expected"):
+        times(pl.Series([1]), None)
+
+
+def test_names_the_nearest_zone() -> None:
+    with pytest.raises(ValidationError, match=r"no time zone.*did you mean `Europe/Berlin`"):
+        TimeConfig(column="t", zone="Europe/Berlim")
 
 
 def test_refuses_other_types() -> None:
@@ -53,7 +160,7 @@ def test_refuses_other_types() -> None:
         times(pl.Series([True]))
 
 
-@given(st.lists(st.datetimes(datetime.datetime(1900, 1, 1), datetime.datetime(2200, 1, 1))))
+@given(st.lists(st.datetimes(datetime.datetime(1970, 1, 1), datetime.datetime(2199, 1, 1))))
 def test_text_and_date_time_agree(values: list[datetime.datetime]) -> None:
     series = pl.Series(values, dtype=pl.Datetime("us"))
     text = pl.Series([value.isoformat() for value in values], dtype=pl.String)

@@ -63,6 +63,8 @@ def test_when_says_where_a_label_is_observed() -> None:
         ({"kind": "binary"}, ["yes", "no"], "is String; expected 0, 1 or a boolean"),
         ({"kind": "regression"}, [1.0, float("nan")], "gives nan.*expected a finite number"),
         ({"kind": "regression"}, [1.0, float("inf")], "gives inf"),
+        ({"kind": "regression"}, [1.0, 1e39], "gives 1e.*39"),
+        ({"kind": "regression", "transform": "log1p"}, [1.0, 1e-9 - 1], "gives -0.999.*above -1"),
         ({"kind": "regression", "transform": "log1p"}, [1.0, -1.0], "gives -1.0.*above -1"),
         ({"kind": "multiclass", "classes": ["a", "b"]}, ["a", "c"], "gives 'c'.*one of a, b"),
         ({"kind": "multiclass", "classes": [1, 2]}, [1, 3], "gives 3.*one of 1, 2"),

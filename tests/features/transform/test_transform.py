@@ -47,7 +47,11 @@ FEATURES = {
         "age": False,
     },
 }
-DATA = {"time": {"column": "t", "unit": "s"}, "outcomes": ["click"], "keys": ["user", "t"]}
+DATA = {
+    "time": {"column": "t", "unit": "s", "earliest": "1970-01-01"},
+    "outcomes": ["click"],
+    "keys": ["user", "t"],
+}
 SCHEMA = {
     "user": pl.String,
     "item": pl.Int64,

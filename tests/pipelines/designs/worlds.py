@@ -82,7 +82,7 @@ def document(folder: Path, **changes: Any) -> dict[str, Any]:
         "workspace": str(folder / "work"),
         "data": {
             "events": str(folder / "log.parquet"),
-            "time": {"column": "t", "unit": "s"},
+            "time": {"column": "t", "unit": "s", "earliest": "1970-01-01"},
             "outcomes": ["click", "watch"],
             "keys": ["row"],
             "arms": {"column": "arm", "unit": "user_id"},

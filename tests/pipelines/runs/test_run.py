@@ -25,7 +25,7 @@ name: small
 workspace: {folder}/work
 data:
   events: {folder}/log.parquet
-  time: {{column: t, unit: s}}
+  time: {{column: t, unit: s, earliest: 1970-01-01}}
   outcomes: [click, watch]
   keys: [row]
   group: user
