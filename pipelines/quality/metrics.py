@@ -97,9 +97,10 @@ def by_task(predictions: Predictions) -> list[TaskRows]:
         losses = predictions.losses[observed, index].astype(np.float64)
         finite = np.isfinite(scores).all(1) & np.isfinite(losses)
         if not finite.all():
+            bad, rows = np.sum(~finite), len(finite)
             raise TrainError(
-                f"the scores of {task.name} are not finite in {np.sum(~finite):,} of {len(finite):,} "
-                "rows: lower train.dense.lr or train.sparse.lr, or look for extreme inputs"
+                f"the scores of {task.name} are not finite in {bad:,} of {rows:,} rows: lower "
+                "train.dense.lr or train.sparse.lr, or look for extreme inputs"
             )
         out.append(
             TaskRows(
