@@ -154,6 +154,10 @@ def _names(spec: FeatureSpec) -> Iterator[Problem]:
     for name in spec.data.derive:
         if name.startswith(("=", *(f"{word}." for word in RESERVED))):
             yield Problem(("data", "derive", name), "the name is reserved; choose another one")
+    for name in spec.tasks:
+        if name in spec.features:
+            message = f"a feature is called `{name}`, too, and a graph names both; rename the task"
+            yield Problem(("tasks", name), message)
     scores = set(spec.tasks)
     for place, key in enumerate(spec.data.keys):
         if key in scores:

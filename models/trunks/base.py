@@ -10,7 +10,7 @@ from fulcrum.features.config import Config
 from fulcrum.models.bottoms import BottomChoice, NoBottomConfig
 from fulcrum.models.chains import ChainChoice, ESMMConfig
 from fulcrum.models.interactions import InteractionChoice, NoInteractionConfig
-from fulcrum.models.layers.expert_usage import Level
+from fulcrum.models.layers.expert_usage import SHARED, Level
 from fulcrum.models.part import Part
 
 
@@ -59,6 +59,11 @@ class TrunkConfig(Config):
     ) -> Iterator[tuple[tuple[str, ...], str]]:
         """Path below `model` and message of whatever does not fit the features, the tasks or the
         other settings."""
+        if SHARED in tasks:
+            # The health of experts is told by owner. Trunks that have none of all tasks refuse it,
+            # too: a comparison gives every trunk the same tasks.
+            message = f"a task is called `{SHARED}`, which names what all tasks share; rename it"
+            yield (), message
         if self.bottom.per_task and self.copies(2) > 1:
             yield (
                 ("bottom",),

@@ -91,11 +91,6 @@ class HoMEConfig(TrunkConfig):
         yield from self._category_problems(tasks)
 
     def _category_problems(self, tasks: Collection[str]) -> Iterator[tuple[tuple[str, ...], str]]:
-        if SHARED in tasks:
-            yield (
-                (),
-                f"a task is called `{SHARED}`, which names the shared experts; rename the task",
-            )
         first: dict[str, str] = {}
         for category, members in self.categories.items():
             path = ("categories", category)

@@ -195,7 +195,9 @@ def finished(
     elif how == "resumed":
         take_up(runs[0], uri, options)
     run = find_tagged(uri, tags)[0]
-    MlflowTracker(uri, run.id).log_tags({PARENT: parent})
+    tracker = MlflowTracker(uri, run.id)
+    if tracker.tag(PARENT):  # a run that was trained by itself stays one
+        tracker.log_tags({PARENT: parent})
     return run, how
 
 

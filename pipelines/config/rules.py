@@ -9,6 +9,9 @@ from fulcrum.models.chains import ESMMConfig
 from fulcrum.models.weightings import Declared
 from fulcrum.pipelines.config.run import RunConfig
 
+BESIDE = ("single-task", "constant")
+"""What stands beside a run in its results, by name."""
+
 
 def spec(config: RunConfig) -> FeatureSpec:
     """The part of a run that says what a prepared row is."""
@@ -19,6 +22,7 @@ def problems(config: RunConfig) -> list[Problem]:
     """Everything that is wrong without looking at data."""
     return [
         *feature_problems(spec(config)),
+        *_name(config),
         *_model(config),
         *_chain(config),
         *_weighting(config),
@@ -34,6 +38,14 @@ def metric_names(config: RunConfig) -> list[str]:
     for task, settings in config.tasks.items():
         names += [f"{metric}/{task}" for metric in settings.metrics]
     return [*dict.fromkeys(name.partition("/")[0] for name in names), *names]
+
+
+def _name(config: RunConfig) -> Iterator[Problem]:
+    if config.name in BESIDE:
+        message = (
+            f"a run is measured beside one that is called `{config.name}`; choose another name"
+        )
+        yield Problem(("name",), message)
 
 
 def _model(config: RunConfig) -> Iterator[Problem]:

@@ -1,7 +1,8 @@
 """How good the scores of a split are, per task.
 
 Every metric weighs rows by `row.weight` and looks at rows where the task is observed. A metric that
-is not defined on the rows at hand (AUC with one class, no rows at all) is None.
+is not defined on the rows at hand (AUC with one class, no rows at all) is None. Scores that are not
+finite have no metric: they are a TrainError.
 
 auc                 area under the ROC curve, exact, ties count half
 grouped_auc         mean of the AUC within each group that has both classes, each group counting by
@@ -29,6 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fulcrum.features.errors import TrainError
 from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.tasks import TASKS
 
@@ -85,17 +87,26 @@ def measure(predictions: Predictions) -> Metrics:
 
 
 def by_task(predictions: Predictions) -> list[TaskRows]:
-    """The observed rows of each task."""
+    """The observed rows of each task. Raises TrainError where a score or loss is not finite: sorted
+    or compared, NaN would pass for a number."""
     out, column = [], 0
     for index, task in enumerate(predictions.layout.tasks):
         width = len(task.classes) or 1
         observed = predictions.observed[:, index]
         scores = predictions.scores[observed, column : column + width].astype(np.float64)
+        losses = predictions.losses[observed, index].astype(np.float64)
+        finite = np.isfinite(scores).all(1) & np.isfinite(losses)
+        if not finite.all():
+            bad, rows = np.sum(~finite), len(finite)
+            raise TrainError(
+                f"the scores of {task.name} are not finite in {bad:,} of {rows:,} rows: lower "
+                "train.dense.lr or train.sparse.lr, or look for extreme inputs"
+            )
         out.append(
             TaskRows(
                 task,
                 scores if task.classes else scores[:, 0],
-                predictions.losses[observed, index].astype(np.float64),
+                losses,
                 predictions.labels[observed, index].astype(np.float64),
                 predictions.weight[observed].astype(np.float64),
                 predictions.group[observed],

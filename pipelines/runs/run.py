@@ -7,6 +7,7 @@ that its parts come from, `checkpoints/`, `bundle/`, `figures/`, `results.json`,
 
 import json
 import logging
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fulcrum.features.errors import ConfigError
 from fulcrum.features.plugins import requirements, sources
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.staging import full_disk
@@ -37,6 +39,7 @@ from fulcrum.pipelines.runs.register import measured_split, publish
 from fulcrum.pipelines.tracking import mlflow as tracking
 from fulcrum.pipelines.tracking.mlflow import FoundRun, MlflowTracker, start_run
 from fulcrum.pipelines.tracking.protocol import SilentTracker, Tracker
+from fulcrum.pipelines.training import checkpoint, pretraining
 from fulcrum.pipelines.training.launch import launch
 from fulcrum.pipelines.training.predict import (
     constant,
@@ -46,6 +49,7 @@ from fulcrum.pipelines.training.predict import (
     restore_network,
 )
 from fulcrum.pipelines.training.trainer import TrainResult, read_result, train
+from fulcrum.serving.publishing.store import STORE
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +94,7 @@ def start(config: RunConfig, options: Options) -> Outcome:
     for name, text in sources(config).items():
         (folder / name).write_bytes(text)
     logger.info("run %s (%s)", config.name, run_id)
-    with MlflowTracker(uri, run_id) as tracker, _keep_log(folder, tracker):
+    with MlflowTracker(uri, run_id) as tracker, _keep_log(folder, tracker, options.nproc):
         _describe(config, dataset, folder, tracker)
         if isinstance(dataset, WeightedDataset):
             _describe_weights(config, dataset, tracker)
@@ -98,10 +102,17 @@ def start(config: RunConfig, options: Options) -> Outcome:
 
 
 def take_up(run: FoundRun, uri: str, options: Options) -> Outcome:
-    """Go on with a run, with the config it was started with."""
+    """Go on with a run, with the config it was started with. Raises ConfigError for another number
+    of processes than before: it decides which rows are in a batch."""
+    world = _processes(run.folder / "checkpoints")
+    if world is not None and world != options.nproc:
+        raise ConfigError(
+            f"{run.name} was trained with --nproc {world}, which decides the rows of each batch: "
+            f"go on with `{_resume(run.id, uri, world)}`"
+        )
     config = load(run.folder / "config.yaml")
     dataset = prepare_dataset(config, options.console)
-    with MlflowTracker(uri, run.id) as tracker, _keep_log(run.folder, tracker):
+    with MlflowTracker(uri, run.id) as tracker, _keep_log(run.folder, tracker, options.nproc):
         return _carry_out(config, dataset, run.folder, tracker, options)
 
 
@@ -149,17 +160,33 @@ PARAMETERS = {"model", "weighting", "experiment_design", "regulariser", "train"}
 
 
 @contextmanager
-def _keep_log(folder: Path, tracker: Tracker) -> Iterator[None]:
+def _keep_log(folder: Path, tracker: MlflowTracker, nproc: int) -> Iterator[None]:
     """Keep the messages of the block with the run, however it ends; a full disk is told as such."""
     path = folder / LOG
     try:
         with log_file(path), full_disk(folder):
             yield
     except KeyboardInterrupt:
-        logger.info("stopped; `fulcrum train --resume %s` goes on", folder.name)
+        logger.info("stopped; `%s` goes on", _resume(tracker.run_id, tracker.uri, nproc))
         raise
     finally:
         tracker.log_artifact(path)
+
+
+def _processes(folder: Path) -> int | None:
+    """How many wrote the latest checkpoint, be it of a first phase."""
+    newest = checkpoint.latest(folder) or checkpoint.latest(folder / pretraining.FOLDER)
+    return None if newest is None else checkpoint.read_state(newest)["reader"]["world"]
+
+
+def _resume(run_id: str, uri: str, nproc: int) -> str:
+    """What to type to go on with a run."""
+    options = {
+        "--nproc": str(nproc) if nproc > 1 else "",
+        "--tracking": uri if uri != STORE else "",
+    }
+    given = [f"{name} {shlex.quote(value)}" for name, value in options.items() if value]
+    return " ".join(["fulcrum train --resume", run_id, *given])
 
 
 def _train(

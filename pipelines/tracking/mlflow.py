@@ -7,6 +7,7 @@ schema on first use, and processes that race to do so fail.
 
 import difflib
 import json
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fulcrum.features.errors import ConfigError, ResourceError
 from fulcrum.serving.publishing.registry import absolute
+
+logger = logging.getLogger(__name__)
 
 FLUSH_POINTS, FLUSH_SECONDS = 200, 10.0
 """Metrics wait until there are so many, or the first has waited so long: one call of MLflow costs
@@ -173,23 +176,32 @@ def start_run(uri: str, experiment: str, name: str, parent: str | None = None) -
 
 
 def find_run(uri: str, run: str) -> FoundRun:
-    """The run with that id, or the newest with that name.
+    """The run with that id, or the newest with that name. A name means a run of its own; a
+    comparison's when there is no other. Where several have the name, it is said which was taken.
 
     Raises ConfigError with the nearest names when there is none.
     """
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         raise ConfigError(f"no run {run!r}: there is no store {uri} (see --tracking)")
     with answering(uri):
-        store = client(uri)
-        experiments = [e.experiment_id for e in store.search_experiments()]
-        newest = store.search_runs(experiments, order_by=["attributes.start_time DESC"])
-    for entry in newest:
-        if run in (entry.info.run_id, entry.info.run_name) and FOLDER in entry.data.tags:
+        newest = _search(client(uri))
+    runs = [entry for entry in newest if FOLDER in entry.data.tags]
+    for entry in runs:
+        if entry.info.run_id == run:
             return _found_run(entry)
-    names = sorted({str(entry.info.run_name) for entry in newest})
-    near = difflib.get_close_matches(run, names, n=3, cutoff=0.5) or names[:10]
-    hint = f"; did you mean {' or '.join(near)}?" if near else "; it holds no runs"
-    raise ConfigError(f"no run {run!r} in {uri}{hint}")
+    # A stable sort: the newest first within both.
+    named = sorted((r for r in runs if r.info.run_name == run), key=lambda r: PARENT in r.data.tags)
+    if not named:
+        names = sorted({str(entry.info.run_name) for entry in newest})
+        near = difflib.get_close_matches(run, names, n=3, cutoff=0.5) or names[:10]
+        hint = f"; did you mean {' or '.join(near)}?" if near else "; it holds no runs"
+        raise ConfigError(f"no run {run!r} in {uri}{hint}")
+    first = named[0]
+    if len(named) > 1 or PARENT in first.data.tags:
+        what = "of a comparison" if PARENT in first.data.tags else "trained by itself"
+        message = "%d called %s: taking %s, the newest that is %s; give an id for another"
+        logger.info(message, len(named), run, first.info.run_id, what)
+    return _found_run(first)
 
 
 def find_tagged(uri: str, tags: Mapping[str, str]) -> list[FoundRun]:
@@ -197,11 +209,21 @@ def find_tagged(uri: str, tags: Mapping[str, str]) -> list[FoundRun]:
     Makes the store if there is none."""
     condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     with answering(uri):
-        store = client(uri)
-        experiments = [e.experiment_id for e in store.search_experiments()]
-        newest = store.search_runs(experiments, condition, order_by=["attributes.start_time DESC"])
+        newest = _search(client(uri), condition)
     runs = [_found_run(run) for run in newest if FOLDER in run.data.tags]
     return sorted((run for run in runs if run.folder.is_dir()), key=lambda run: not run.finished)
+
+
+def _search(store: MlflowClient, condition: str = "") -> list[Run]:
+    """The runs of all experiments, newest first."""
+    experiments = [e.experiment_id for e in store.search_experiments()]
+    order = ["attributes.start_time DESC"]
+    page = store.search_runs(experiments, condition, order_by=order)
+    runs = list(page)
+    while page.token:
+        page = store.search_runs(experiments, condition, order_by=order, page_token=page.token)
+        runs += page
+    return runs
 
 
 def history(uri: str, run: str, metric: str) -> list[float]:

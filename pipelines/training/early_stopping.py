@@ -1,5 +1,6 @@
 """When to stop, and which weights to keep."""
 
+import math
 from dataclasses import dataclass
 
 from fulcrum.pipelines.config.run import EarlyStoppingConfig
@@ -9,7 +10,8 @@ from fulcrum.pipelines.quality.metrics import HIGHER_IS_BETTER
 @dataclass
 class EarlyStopping:
     """Follows one metric of the validation split. Without a config nothing stops and nothing is
-    best. An evaluation where the metric is not defined counts neither way."""
+    best. An evaluation where the metric is not defined counts neither way; one where it is not a
+    number is a miss."""
 
     config: EarlyStoppingConfig | None
     best: float | None = None
@@ -22,7 +24,8 @@ class EarlyStopping:
         if self.config is None or value is None:
             return False
         higher = self.config.metric.partition("/")[0] in HIGHER_IS_BETTER
-        if self.best is None or (value > self.best if higher else value < self.best):
+        is_better = self.best is None or (value > self.best if higher else value < self.best)
+        if is_better and not math.isnan(value):
             self.best, self.best_step, self.misses = value, step, 0
             return True
         self.misses += 1

@@ -8,6 +8,9 @@ from starlette.requests import ClientDisconnect
 
 from fulcrum.features.errors import FulcrumError
 
+BINARY = "inference-header-content-length"
+"""Header of a body in the binary extension of the Open Inference Protocol: JSON, then bytes."""
+
 
 class RequestError(FulcrumError):
     """The request cannot be answered; `status` is its HTTP status."""
@@ -19,6 +22,15 @@ class RequestError(FulcrumError):
 
 async def read_body(request: Request, limit: int) -> bytes:
     """At most `limit` bytes of JSON text. Raises RequestError 413 or 415."""
+    if BINARY in request.headers:
+        raise RequestError(
+            415, f"{BINARY}: this service reads no binary tensors; send their data as JSON"
+        )
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        raise RequestError(
+            415, f"content-encoding: expected none, got {coding[:80]!r}; send the body uncompressed"
+        )
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise RequestError(415, f"content-type: expected application/json, got {kind[:80]!r}")

@@ -78,6 +78,11 @@ def test_the_shipped_configs_are_right(config: str) -> None:
         ({"features": {"a b": {"kind": "categorical"}}}, "features.a b", "letters, digits"),
         ({"features": {"label": {"kind": "categorical"}}}, "features.label", "is reserved"),
         ({"tasks": {"row": {"kind": "binary", "label": "click"}}}, "tasks.row", "is reserved"),
+        (
+            {"features": {"click": {"kind": "categorical", "column": "item"}}},
+            "tasks.click",
+            "a feature is called `click`, too",
+        ),
         ({"data": {"derive": {"row.x": "t"}}}, "data.derive.row.x", "is reserved"),
         ({"data": {"keys": ["user", "user"]}}, "data.keys.1", "named twice"),
         ({"data": {"keys": ["click"], "outcomes": []}}, "data.keys.0", "a task is called `click`"),

@@ -1,5 +1,6 @@
 """The service over a real socket: agrees with the batch scorer, refuses clearly, drains."""
 
+import gzip
 import http.client
 import json
 import signal
@@ -248,6 +249,28 @@ def test_only_json_is_taken(client):
         assert status == 415
         assert "expected application/json" in answer["error"]
     assert client.send("POST", "/score", {"rows": [ROW]})[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/score", "/events", "/v2/models/small/infer"])
+@pytest.mark.parametrize(
+    ("headers", "error"),
+    [
+        ({"content-encoding": "gzip"}, "content-encoding: expected none, got 'gzip'"),
+        ({"content-encoding": "Zstd"}, "content-encoding: expected none, got 'zstd'"),
+        ({"content-encoding": "gzip, br"}, "content-encoding: expected none, got 'gzip, br'"),
+        (
+            {"inference-header-content-length": "9", "content-type": "application/octet-stream"},
+            "inference-header-content-length: this service reads no binary tensors",
+        ),
+        ({"Inference-Header-Content-Length": "9"}, "send their data as JSON"),
+    ],
+)
+def test_a_body_that_is_no_plain_json_is_told_why(client, path, headers, error):
+    body = gzip.compress(b'{"rows": []}')
+    status, text = client.send("POST", path, body, {"content-type": "application/json"} | headers)
+    assert status == 415
+    assert error in json.loads(text)["error"]
+    assert client.post("/score", {"rows": [ROW]}, **{"content-encoding": "identity"})[0] == 200
 
 
 def test_a_null_in_every_field_is_scored(client):

@@ -491,8 +491,3 @@ def test_every_problem_is_told_at_once() -> None:
         "categories.b",
         "categories",
     ]
-
-
-def test_no_task_may_be_called_shared() -> None:
-    ((where, what),) = problems({}, tasks=("click", SHARED))
-    assert where == "" and "rename the task" in what

@@ -3,6 +3,7 @@
 import logging
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -10,9 +11,21 @@ from rich.console import Console
 
 from fulcrum.pipelines.__main__ import main
 from fulcrum.pipelines.comparison import compare, cost
+from fulcrum.pipelines.config.load import fingerprint
+from fulcrum.pipelines.config.run import TrackingConfig
 from fulcrum.pipelines.console import terminal
 from fulcrum.pipelines.runs import run as runs
-from fulcrum.pipelines.tracking.mlflow import PARENT, client, find_run, find_tagged
+from fulcrum.pipelines.tracking.mlflow import (
+    CONFIG,
+    DATA,
+    FOLDER,
+    PARENT,
+    MlflowTracker,
+    client,
+    find_run,
+    find_tagged,
+    start_run,
+)
 from tests.pipelines.comparison.test_page import Parsed
 from tests.pipelines.runs.test_run import YAML, write_log
 from tests.pipelines.small_runs import small_run
@@ -216,6 +229,20 @@ def test_an_unfair_comparison_is_one_message(folder, capsys):
     assert fulcrum("compare", folder / "mmoe.yaml", folder / "long.yaml") == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("train.epochs is 2 in log-mmoe, 3 in log-long: ")
+
+
+def test_a_run_that_was_trained_by_itself_stays_one(tmp_path):
+    """A comparison takes it as it is, and becomes the parent of the runs of others."""
+    uri = f"sqlite:///{tmp_path}/store.db"
+    run = small_run().model_copy(update={"tracking": TrackingConfig(uri=uri)})
+    dataset = SimpleNamespace(fingerprint="0" * 16)
+    tags = {CONFIG: fingerprint(run), DATA: dataset.fingerprint, FOLDER: tmp_path}
+    for before, after in ((None, None), ("old", "new")):
+        run_id = start_run(uri, "e", "small", before)
+        with MlflowTracker(uri, run_id) as tracker:
+            tracker.log_tags(tags)
+        assert compare.finished(run, dataset, "new", Console(quiet=True))[0].id == run_id
+        assert tracker.tag(PARENT) == after
 
 
 def test_what_a_network_is_made_of_is_told():

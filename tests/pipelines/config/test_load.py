@@ -173,6 +173,19 @@ def test_a_chain_needs_a_task_that_is_given_another(write):
     assert "model.chain" not in problems(write(chained))
 
 
+@pytest.mark.parametrize("architecture", TRUNKS)
+def test_no_task_is_called_as_the_experts_of_all_are(write, architecture):
+    text = SMALL.replace("  click: {kind", "  shared: {kind")
+    [line] = problems(write(f"{text}model: {{architecture: {architecture}}}\n")).splitlines()
+    assert line.endswith("a task is called `shared`, which names what all tasks share; rename it")
+
+
+@pytest.mark.parametrize("name", ["constant", "single-task"])
+def test_no_run_is_called_as_what_it_is_measured_beside(write, name):
+    [line] = problems(write(SMALL), f"name={name}").splitlines()
+    assert line.endswith(f"beside one that is called `{name}`; choose another name")
+
+
 @pytest.mark.parametrize("text", ["", "3", "[a]", "a: [", "name: x\n---\nname: y", "\t: x"])
 def test_a_file_that_is_no_map_gives_one_line(write, text):
     assert len(problems(write(text)).splitlines()) == 1

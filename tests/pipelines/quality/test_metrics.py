@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import log_loss, roc_auc_score
 
+from fulcrum.features.errors import TrainError
 from fulcrum.features.layout import Layout, TaskSpec
+from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.quality.metrics import Predictions, by_task, group_aucs, measure
 
 BINARY = Layout(tables=(), tasks=(TaskSpec(name="click", kind="binary"),))
@@ -202,6 +204,30 @@ def test_undefined_metrics_are_null_and_no_error() -> None:
     }
     nothing = measure(binary(np.array([0.1]), np.zeros(1), observed=np.zeros(1, bool)))
     assert set(nothing.values()) == {None}
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("where", ["scores", "losses"])
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_not_finite_has_no_metric(task: str, where: str, bad: float) -> None:
+    """Sorted, a NaN would pass for the highest score."""
+    classes = ("a", "b") if task == "multiclass" else ()
+    layout = Layout(tables=(), tasks=(TaskSpec(name="t", kind=task, classes=classes),))
+    rows = Predictions(
+        layout,
+        np.full((4, len(classes) or 1), 0.5),
+        np.ones((4, 1)),
+        np.array([[0.0], [1.0], [0.0], [1.0]]),
+        np.array([[True], [True], [False], [True]]),
+        np.ones(4),
+        np.array([0, 0, 1, 1]),
+        np.array([0, 0, 1, 1]),
+    )
+    getattr(rows, where)[2] = bad
+    measure(rows)  # what nobody observed is not looked at
+    getattr(rows, where)[1] = bad
+    with pytest.raises(TrainError, match=r"scores of t are not finite in 1 of 3 rows: lower"):
+        measure(rows)
 
 
 def test_mean_over_tasks_leaves_out_undefined_ones() -> None:

@@ -1,6 +1,9 @@
 """A whole run on a small log, from YAML to a registered model."""
 
 import json
+import shlex
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from fulcrum.features.errors import ConfigError, ModelError
 from fulcrum.models.chains import ESMMConfig
 from fulcrum.models.trunks.mmoe import MMoEConfig
 from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
+from fulcrum.pipelines.__main__ import main
 from fulcrum.pipelines.config.load import load
 from fulcrum.pipelines.quality.alarms import ALARMS
 from fulcrum.pipelines.runs import run as runs
@@ -172,6 +176,35 @@ def test_a_run_stopped_before_its_export_has_no_model_until_it_is_resumed(
     monkeypatch.undo()
     done = take_up(stopped, store, Options(1, False, Console(quiet=True)))
     assert done.model == "models:/stopped/1"
+    assert client(store).get_run(stopped.id).info.status == "FINISHED"
+
+
+def test_resuming_with_other_processes_is_told_what_to_type(run, store):
+    with pytest.raises(ConfigError) as caught:
+        take_up(run, store, Options(2, False, Console(quiet=True)))
+    command = str(caught.value).split("`")[1]
+    assert shlex.split(command)[3:] == [run.id, "--tracking", store]
+
+
+@pytest.mark.slow
+def test_it_goes_on_with_what_it_is_told_to_type(folder, store, monkeypatch, caplog):
+    """A first phase in two processes, stopped before the second begins."""
+    config = load(folder / "small.yaml", ["name=two", "train.pretrain.tasks=[click]"])
+    monkeypatch.setattr(runs, "publish", interrupted)
+    with caplog.at_level("INFO", "fulcrum"), pytest.raises(KeyboardInterrupt):
+        start(config, Options(2, False, Console(quiet=True)))
+    stopped = find_run(store, "two")
+    for newest in stopped.folder.glob("checkpoints/step-*"):
+        shutil.rmtree(newest)
+    with pytest.raises(ConfigError) as caught:
+        take_up(stopped, store, Options(1, False, Console(quiet=True)))
+    command = str(caught.value).split("`")[1]
+    assert f"stopped; `{command}` goes on" in caplog.messages
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "argv", shlex.split(command))
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code in (None, 0)
     assert client(store).get_run(stopped.id).info.status == "FINISHED"
 
 

@@ -7,8 +7,10 @@ import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from functools import partialmethod
 
 import pytest
+from mlflow import MlflowClient
 
 from fulcrum.features.errors import ConfigError, ResourceError
 from fulcrum.pipelines.tracking import mlflow as tracking
@@ -154,13 +156,47 @@ def test_system_metrics_are_sampled(store, monkeypatch):
     assert "system/system_memory_usage_percentage" in names
 
 
-def test_the_newest_run_of_a_name_is_found(store, tmp_path):
-    for part in "ab":
-        run_id = start_run(store, "twice", "same")
-        MlflowTracker(store, run_id).log_tags({FOLDER: tmp_path / part})
-        time.sleep(0.01)
-    assert find_run(store, "same").id == run_id
-    assert find_run(store, run_id).folder == tmp_path / "b"
+def a_run(store, name, folder, parent=None):
+    time.sleep(0.01)  # MLflow orders by milliseconds
+    run_id = start_run(store, "names", name, parent)
+    MlflowTracker(store, run_id).log_tags({FOLDER: folder})
+    return run_id
+
+
+def test_a_name_means_the_newest_run_that_no_comparison_made(store, tmp_path, caplog):
+    caplog.set_level("INFO", "fulcrum")
+    alone = a_run(store, "same", tmp_path / "alone")
+    assert find_run(store, "same").id == alone
+    assert caplog.messages == []
+    parent = a_run(store, "compare", tmp_path)
+    child = a_run(store, "same", tmp_path / "child", parent)
+    assert find_run(store, "same").id == alone
+    newer = a_run(store, "same", tmp_path / "newer")
+    a_run(store, "same", tmp_path / "youngest", parent)
+    assert find_run(store, "same").id == newer
+    assert [text.partition(";")[0] for text in caplog.messages] == [
+        f"{count} called same: taking {taken}, the newest that is trained by itself"
+        for count, taken in ((2, alone), (4, newer))
+    ]
+    assert find_run(store, child).folder == tmp_path / "child"
+
+
+def test_the_name_of_a_comparison_s_runs_means_the_newest_of_them(store, tmp_path, caplog):
+    caplog.set_level("INFO", "fulcrum")
+    _, newest = (a_run(store, "only-below", tmp_path, "0" * 32) for _ in range(2))
+    assert find_run(store, "only-below").id == newest
+    assert (
+        f"2 called only-below: taking {newest}, the newest that is of a comparison" in caplog.text
+    )
+
+
+def test_a_run_behind_a_full_page_of_others_is_found(store, tmp_path, monkeypatch):
+    """MLflow gives 1,000 runs at a time."""
+    first, *_ = [a_run(store, f"page-{i}", tmp_path) for i in range(3)]
+    search = MlflowClient.search_runs
+    pages = partialmethod(search, max_results=1)
+    monkeypatch.setattr(MlflowClient, "search_runs", pages)
+    assert find_run(store, "page-0").id == find_run(store, first).id == first
 
 
 def test_an_unknown_run_names_the_nearest(store, tmp_path):

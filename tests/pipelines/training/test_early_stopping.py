@@ -1,10 +1,12 @@
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fulcrum.pipelines.config.run import EarlyStoppingConfig
 from fulcrum.pipelines.training.early_stopping import EarlyStopping
 
-VALUES = st.lists(st.none() | st.floats(0, 1), max_size=20)
+VALUES = st.lists(st.none() | st.just(math.nan) | st.floats(0, 1), max_size=20)
 
 
 @given(VALUES, st.integers(1, 4), st.sampled_from(["auc", "auc/click", "log_loss", "rmse/watch"]))
@@ -19,10 +21,12 @@ def test_keeps_the_first_best_and_stops_after_patience(
         stopping.update(value, step)
         if value is not None:
             seen.append(value)
-        best = (max if metric.startswith("auc") else min)(seen, default=None)
+        numbers = [value for value in seen if not math.isnan(value)]
+        best = (max if metric.startswith("auc") else min)(numbers, default=None)
         assert stopping.best == best
         assert stopping.best_step == (None if best is None else values.index(best) + 1)
-        assert stopping.over == (bool(seen) and len(seen) - seen.index(best) - 1 >= patience)
+        hits = 0 if best is None else seen.index(best) + 1
+        assert stopping.over == (len(seen) - hits >= patience)
 
 
 @given(VALUES)
