@@ -12,7 +12,7 @@ PINS := requirements/base.txt requirements/torchrec.txt requirements/$(PLATFORM)
 INSTALLED := .venv/.installed-$(PLATFORM)-$(shell cat $(PINS) pyproject.toml | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: .typing help setup train compare test test-slow lint bench ab score serve ui docs gpu-check doctor clean
+.PHONY: .typing help setup train compare test test-slow lint bench ab score serve ui docs gpu-check sbom audit doctor clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -56,11 +56,18 @@ docs: setup .typing ## build the documentation into site/
 gpu-check: setup ## the tests and benchmarks that need an NVIDIA GPU
 	$(BIN)/pytest -m gpu && $(BIN)/python -m benchmarks.gpu
 
+sbom: .audit/.installed ## list every pinned package in sbom.json (CycloneDX)
+	cat $(PINS) | grep -v '^-r' | .audit/bin/cyclonedx-py requirements --output-reproducible -o sbom.json -
+
+audit: .audit/.installed ## look every pinned package up in PyPI's advisories; fails where one has any or is not known there
+	cat $(PINS) | grep -v '^-r' > .audit/pins.txt
+	.audit/bin/pip-audit --strict --no-deps --disable-pip -r .audit/pins.txt
+
 doctor: setup ## check this machine and print the fix for what is wrong
 	$(BIN)/fulcrum doctor
 
 clean: ## remove caches; runs, models and .venv stay
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .typing .hypothesis site build
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .typing .hypothesis .audit site build
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 .typing: # the rooms below their import name, for tools that read files and import none
@@ -71,3 +78,8 @@ $(INSTALLED):
 	$(BIN)/python -m pip install --quiet -r requirements/$(PLATFORM).txt -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements/torchrec.txt --editable .
 	rm -f .venv/.installed-* && touch $@
+
+.audit/.installed: requirements/audit.txt
+	$(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet -r requirements/audit.txt
+	touch $@
