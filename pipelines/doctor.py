@@ -153,11 +153,12 @@ def _graph() -> bytes:
 
 def _store(uri: str) -> Iterator[Finding]:
     from fulcrum.pipelines.tracking.mlflow import check_store
+    from fulcrum.serving.publishing.store import database
 
-    path = Path(uri.removeprefix("sqlite:///"))
+    file = database(uri)
     fix = "set `tracking.uri` to a store that can be written, or start the server it names"
-    if uri.startswith("sqlite:///") and not path.exists():
-        parent = next(p for p in (*path.absolute().parents, Path("/")) if p.exists())
+    if file is not None and not file.exists():
+        parent = next(p for p in (*file.absolute().parents, Path("/")) if p.exists())
         if os.access(parent, os.W_OK):
             yield Finding("MLflow store", "ok", f"{uri} will be made by the first run")
         else:

@@ -39,7 +39,7 @@ def serve(
     service's before it is ready. Raises ResourceError when the port is taken, and whatever loading
     and a bad history raise.
     """
-    with _listen(host, port) as listener, closing(load()) as service:
+    with listen(host, port) as listener, closing(load()) as service:
         states = [scorer.state for scorer in service.scorers if scorer.state.past_columns]
         # Each checks that the files have its columns; any one reads them.
         pasts = [History(history, state) for state in states] if history else []
@@ -97,7 +97,7 @@ class Upkeep(threading.Thread):
 
 
 @contextmanager
-def _listen(host: str, port: int) -> Iterator[socket.socket]:
+def listen(host: str, port: int) -> Iterator[socket.socket]:
     """A listening socket. Raises ResourceError when the address cannot be had."""
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

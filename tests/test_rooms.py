@@ -25,7 +25,11 @@ FILES = 16
 """In one folder, beside its subfolders; a family has a file for each member."""
 FAMILIES = {"models/weightings"}
 SPEAKERS = {
-    "mlflow": {"serving/publishing/registry.py", "pipelines/tracking/mlflow.py"},
+    "mlflow": {
+        "serving/publishing/mlflow_store.py",
+        "serving/publishing/registry.py",
+        "pipelines/tracking/mlflow.py",
+    },
     "onnxruntime": {"serving/scoring/onnx_session.py"},
     "sqlite3": {"serving/http/event_store.py"},
     "uvicorn": {"serving/service.py"},

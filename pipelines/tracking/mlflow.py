@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,10 +20,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-from sqlalchemy.exc import SQLAlchemyError
 
-from fulcrum.features.errors import ConfigError, ResourceError
-from fulcrum.serving.publishing.registry import absolute
+from fulcrum.features.errors import ConfigError
+from fulcrum.serving.publishing.mlflow_store import answering, client
+from fulcrum.serving.publishing.store import address, database
 
 logger = logging.getLogger(__name__)
 
@@ -68,15 +68,17 @@ class MlflowTracker:
         self._monitor: SystemMetricsMonitor | None = None
 
     def __enter__(self) -> "MlflowTracker":
-        with answering(self.uri):
+        with ExitStack() as stack, answering(self.uri):
+            stack.push(self.__exit__)  # so that an interrupt in here leaves no run running either
             self._client.update_run(self.run_id, status="RUNNING")
             self._monitor = SystemMetricsMonitor(
                 self.run_id,
                 sampling_interval=SAMPLING_SECONDS,
                 resume_logging=True,
-                tracking_uri=absolute(self.uri),
+                tracking_uri=address(self.uri),
             )
             self._monitor.start()
+            stack.pop_all()
         return self
 
     def __exit__(
@@ -85,11 +87,13 @@ class MlflowTracker:
         status = "FINISHED"
         if kind is not None:
             status = "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
-        if self._monitor:
-            self._monitor.finish()
-        with answering(self.uri):
+        try:
+            if self._monitor:
+                self._monitor.finish()
             self.flush()
-            self._client.set_terminated(self.run_id, status)
+        finally:
+            with answering(self.uri):
+                self._client.set_terminated(self.run_id, status)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Keep numbers measured after `step` optimizer steps; they reach the store in batches."""
@@ -169,7 +173,7 @@ def start_run(uri: str, experiment: str, name: str, parent: str | None = None) -
     id."""
     tags = {} if parent is None else {PARENT: parent}
     with answering(uri):
-        store = client(uri)
+        store = client(uri, make=True)
         run = store.create_run(_experiment(store, uri, experiment), run_name=name, tags=tags)
         store.update_run(run.info.run_id, status="SCHEDULED")
         return str(run.info.run_id)
@@ -181,7 +185,8 @@ def find_run(uri: str, run: str) -> FoundRun:
 
     Raises ConfigError with the nearest names when there is none.
     """
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    file = database(uri)
+    if file is not None and not file.exists():
         raise ConfigError(f"no run {run!r}: there is no store {uri} (see --tracking)")
     with answering(uri):
         newest = _search(client(uri))
@@ -209,7 +214,7 @@ def find_tagged(uri: str, tags: Mapping[str, str]) -> list[FoundRun]:
     Makes the store if there is none."""
     condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     with answering(uri):
-        newest = _search(client(uri), condition)
+        newest = _search(client(uri, make=True), condition)
     runs = [_found_run(run) for run in newest if FOLDER in run.data.tags]
     return sorted((run for run in runs if run.folder.is_dir()), key=lambda run: not run.finished)
 
@@ -235,14 +240,9 @@ def history(uri: str, run: str, metric: str) -> list[float]:
 def check_store(uri: str) -> None:
     """Read from the store and write a harmless tag. Raises ResourceError when either fails."""
     with answering(uri):
-        store = client(uri)
+        store = client(uri, make=True)
         first = store.search_experiments(max_results=1)[0]
         store.set_experiment_tag(first.experiment_id, "fulcrum.checked", str(int(time.time())))
-
-
-def client(uri: str) -> MlflowClient:
-    """A client of a store or a server. Makes the SQLite schema where there is none yet."""
-    return MlflowClient(tracking_uri=absolute(uri), registry_uri=absolute(uri))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -252,16 +252,6 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-@contextmanager
-def answering(uri: str) -> Iterator[None]:
-    """Turn MLflow's errors inside the block into a ResourceError that names the store."""
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        message = str(getattr(error, "message", error)).splitlines()[0]
-        raise ResourceError(f"MLflow at {uri} does not work: {message}") from error
 
 
 def _found_run(run: Run) -> FoundRun:
@@ -280,9 +270,8 @@ def _experiment(store: MlflowClient, uri: str, name: str) -> str:
     experiment = store.get_experiment_by_name(name)
     if experiment:
         return str(experiment.experiment_id)
-    location = None
-    if uri.startswith("sqlite:///"):
-        location = (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlruns").as_uri()
+    file = database(uri)
+    location = None if file is None else (file.resolve().parent / "mlruns").as_uri()
     try:
         return str(store.create_experiment(name, artifact_location=location))
     except MlflowException:

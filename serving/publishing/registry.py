@@ -4,15 +4,13 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256 as new_hash
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import mlflow.artifacts
 import mlflow.onnx
@@ -24,14 +22,20 @@ from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_local_uri
 
-from fulcrum.features.errors import ModelError, nearest
+from fulcrum.features.errors import FulcrumError, ModelError, nearest
 from fulcrum.features.layout import DenseInput, IdInput, Input
 from fulcrum.features.staging import full_disk
 from fulcrum.serving.bundle.bundle import FACTS, Bundle
+from fulcrum.serving.publishing.mlflow_store import answering, client
+from fulcrum.serving.publishing.store import address
 from fulcrum.serving.scoring.scorer import example_arrays
 
 MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""What MLflow says of an id that it does not know, and of one that is none."""
 CACHE = Path(".fulcrum", "models")
 """Where files of a remote server are kept."""
 REQUIREMENTS = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu")
@@ -60,13 +64,6 @@ class AliasMove:
     """UTC, ISO 8601."""
 
 
-def absolute(uri: str) -> str:
-    """The URI of a store, meaning the same in every working directory: MLflow keeps one engine for
-    each URI that it has seen."""
-    file = uri.removeprefix("sqlite:///")
-    return uri if file == uri else f"sqlite:///{Path(file).absolute()}"
-
-
 class Registry:
     """The models of one MLflow tracking server or store."""
 
@@ -76,8 +73,7 @@ class Registry:
     @cached_property
     def _client(self) -> mlflow.MlflowClient:
         """Made when first needed: a model in a local folder needs no store."""
-        uri = absolute(self.uri)
-        return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        return client(self.uri)
 
     def log(
         self,
@@ -175,10 +171,11 @@ class Registry:
         folder = Path(uri)
         if (folder / FACTS).is_file():
             return folder
-        with self._answering():
-            names = [f"models:/{name}" for name in self._names()]
         if folder.exists():
             raise ModelError(f"{uri}: not a Fulcrum model ({FACTS} is missing)")
+        names: list[str] = []
+        with suppress(FulcrumError), self._answering():
+            names = [f"models:/{name}" for name in self._names()]
         raise ModelError(f"{uri}: no such folder{nearest(uri, names)}")
 
     def _version(self, uri: str) -> tuple[str, str]:
@@ -211,6 +208,8 @@ class Registry:
             try:
                 return self._client.get_logged_model(path)
             except MlflowException as error:
+                if error.error_code not in NOT_THERE:
+                    raise
                 raise ModelError(f"{uri}: no such model in {self.uri}") from error
 
     def _model_of_run(self, uri: str, run_id: str, name: str) -> LoggedModel:
@@ -218,6 +217,8 @@ class Registry:
         try:
             run = self._client.get_run(run_id)
         except MlflowException as error:
+            if error.error_code not in NOT_THERE:
+                raise
             raise ModelError(f"{uri}: no such run in {self.uri}") from error
         outputs = run.outputs.model_outputs if run.outputs else []
         models = [
@@ -232,19 +233,21 @@ class Registry:
 
     def _download(self, location: str, cache: Path) -> Path:
         """The artifacts as a local folder: where they are, or a copy in `cache`."""
-        place = urlparse(location)
-        if place.scheme in ("", "file"):
-            return self._checked(Path(unquote(place.path)), location)
+        if is_local_uri(location, is_tracking_or_registry_uri=False):
+            return self._checked(Path(local_file_uri_to_path(location)), location)
         folder = cache / new_hash(location.encode()).hexdigest()[:32]
         if not folder.exists():
             with full_disk(cache):
                 cache.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryDirectory(dir=cache) as partial, self._answering():
+                with (
+                    tempfile.TemporaryDirectory(dir=cache) as partial,
+                    self._answering(),
+                ):
                     download = mlflow.artifacts.download_artifacts(
                         location,
                         dst_path=partial,
-                        tracking_uri=absolute(self.uri),
-                        registry_uri=absolute(self.uri),
+                        tracking_uri=address(self.uri),
+                        registry_uri=address(self.uri),
                     )
                     self._checked(Path(download), location).rename(folder)
         return folder
@@ -267,12 +270,8 @@ class Registry:
                 message = f"no registered model named {name!r} in {self.uri}"
                 raise ModelError(message + nearest(name, self._names())) from error
 
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
-        try:
-            yield
-        except MlflowException as error:
-            raise ModelError(f"MLflow at {self.uri}: {error.message}") from error
+    def _answering(self) -> AbstractContextManager[None]:
+        return answering(self.uri, ModelError)
 
 
 def _save(bundle: Bundle, folder: Path, model: LoggedModel, run_id: str) -> None:

@@ -14,7 +14,8 @@ import polars as pl
 import pytest
 from mlflow.models import Model
 
-from fulcrum.features.errors import ModelError, StateError
+from fulcrum.features.errors import FulcrumError, ModelError, StateError
+from fulcrum.pipelines.tracking.mlflow import FOLDER, MlflowTracker, find_run, start_run
 from fulcrum.serving.bundle.bundle import FACTS, Bundle
 from fulcrum.serving.publishing.registry import Registry
 from fulcrum.serving.scoring.scorer import Scorer, example_arrays
@@ -118,6 +119,85 @@ def test_a_local_folder_needs_no_store(bundle, tmp_path):
     registry = Registry(f"sqlite:///{tmp_path}/never.db")
     assert registry.resolve(str(bundle.folder)).bundle.fingerprint == bundle.fingerprint
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("sqlite:///none.db", "there is no store sqlite:///none.db"),
+        ("sqlite:///no/folder/x.db", "there is no store"),
+        ("sqlite:////dev/null/x.db", "there is no store"),
+        ("sqlite:///junk.db", "sqlite:///junk.db: the file is no SQLite database"),
+        ("sqlite:///folder.db", "Is a directory"),
+        ("sqlite:x.db", "MLflow at sqlite:x.db does not work"),
+        ("", "the URI of the store is empty; expected sqlite:///FILE"),
+        ("./mlruns", "migrate to a database"),
+        ("gopher://x", "unsupported URI 'gopher://x'"),
+        ("mysql://u@127.0.0.1/x", "MLflow cannot use mysql"),
+        ("http://[bad", "Invalid IPv6 URL"),
+        ("http://bad url", "Invalid url"),
+    ],
+)
+def test_a_store_that_does_not_work_is_one_sentence(uri, reason, tmp_path, monkeypatch):
+    """At once, and nothing is made in the attempt."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "junk.db").write_text("no database")
+    (tmp_path / "folder.db").mkdir()
+    for ask in (
+        lambda: Registry(uri).resolve("models:/ranker@champion"),
+        lambda: Registry(uri).resolve("models:/m-" + "0" * 32),
+        lambda: Registry(uri).resolve("runs:/" + "0" * 32),
+        lambda: Registry(uri).version("models:/ranker/1"),
+        lambda: Registry(uri).set_alias("ranker", "champion", 1),
+        lambda: Registry(uri).moves("ranker", "champion"),
+        lambda: Registry(uri).register("runs:/" + "0" * 32, "ranker"),
+    ):
+        with pytest.raises(FulcrumError) as caught:
+            ask()
+        text = str(caught.value)
+        assert reason in text and "\n" not in text
+    with pytest.raises(ModelError, match=r"^ranker: no such folder$"):
+        Registry(uri).resolve("ranker")
+    assert {path.name for path in tmp_path.iterdir()} == {"junk.db", "folder.db"}
+
+
+ODD_NAMES = "100%25 #1?x", "a%20b", "a b", "a#b", "a?b=c", "a&b", "żółć", "[1]", 'a"b', "it's"
+ODD_NAMES += "a:b", "a@b", "a+b", "a;b", "a\\b", "$HOME", "~", "%s", "file:"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [  # MLflow's default experiment does not bear both quotes at once.
+        "".join(ODD_NAMES).replace('"', ""),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ODD_NAMES),
+    ],
+)
+def test_a_folder_may_have_any_name(name, bundle, tmp_path, monkeypatch):
+    """Runs, their files, models and their aliases lie in it, with a relative URI and an absolute
+    one, and nothing lies beside it."""
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    run = start_run("sqlite:///mlruns.db", "e", "r")
+    with MlflowTracker("sqlite:///mlruns.db", run) as tracker:
+        tracker.log_text("x", "notes/x.txt")
+        tracker.log_tags({FOLDER: folder})
+    version = Registry("sqlite:///mlruns.db").register(
+        Registry("sqlite:///mlruns.db").log(bundle, run), "ranker"
+    )
+    monkeypatch.chdir(tmp_path)
+    uri = f"sqlite:///{folder}/mlruns.db"
+    assert find_run(uri, "r").id == run
+    registry = Registry(uri)
+    registry.set_alias("ranker", "champion", version)
+    for model in ("models:/ranker@champion", "models:/ranker/1", f"runs:/{run}/model"):
+        found = registry.resolve(model).bundle
+        assert found.fingerprint == bundle.fingerprint
+        assert found.folder.is_relative_to(folder / "mlruns")
+    [note] = folder.rglob("notes/x.txt")
+    assert note.is_relative_to(folder / "mlruns")
+    assert list(tmp_path.iterdir()) == [folder]
+    assert {path.name for path in folder.iterdir()} == {"mlruns.db", "mlruns"}
 
 
 def test_a_folder_that_is_no_model_is_refused(registry, tmp_path):
