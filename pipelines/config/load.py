@@ -185,6 +185,8 @@ def _path_problem(kind: type[Config], path: tuple[str, ...], data: Any) -> str |
             if not choices:
                 return f"`{above}` has no keys"
             if choices == (annotations.tag(annotation),):
+                if isinstance(data, Mapping) and choices[0] in data:
+                    return None  # what it names is wrong, which validation will tell
                 return (
                     f"there is no `{above}.{choices[0]}` yet, which says what keys there are; set "
                     f"it in the same map: {above}={{{choices[0]}: ..., {key}: ...}}"
