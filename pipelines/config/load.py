@@ -125,7 +125,7 @@ def _read_files(file: File, above: tuple[File, ...] = ()) -> list[Document]:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such file{_neighbour(file)}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read as UTF-8 text ({error})") from None
     document = parse(text, str(file))
     if not isinstance(document.data, dict):

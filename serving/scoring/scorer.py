@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
@@ -55,6 +56,10 @@ class Scorer:
 
         `past` are raw events of any time and order; only those strictly before a row count for it.
         Raises DataError when a column is missing or does not hold what training saw."""
+        if not isinstance(rows, pl.DataFrame):
+            raise DataError(f"expected the rows as a Polars DataFrame, got {type(rows).__name__}")
+        if not isinstance(past, pl.LazyFrame | Mapping | None):
+            raise DataError(f"expected past events as a LazyFrame, got {type(past).__name__}")
         for key in self.state.keys:
             if key not in rows.columns:
                 raise DataError(f"the rows have no column `{key}`{nearest(key, rows.columns)}")
@@ -68,7 +73,7 @@ class Scorer:
             if isinstance(past, pl.LazyFrame):
                 past = gather(past, self.state) if self.state.past_columns else None
             encoded = encode(rows.lazy(), self.state, past).collect()
-        except pl.exceptions.PolarsError as error:
+        except (pl.exceptions.PolarsError, OSError) as error:  # OSError of the files of the past
             first_line = str(error).strip().splitlines()[0]
             raise DataError(f"the rows do not fit the features: {first_line}") from error
         self._count_unknown(encoded)
