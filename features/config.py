@@ -58,7 +58,7 @@ def choice(
         if isinstance(name, str) and name in refused:
             raise ValueError(f"`{name}` {refused[name]}")
         if base is not None and isinstance(name, str) and ":" in name:
-            return import_path.member(name, base, tag).model_validate(value)
+            return import_path.validate(value, name, base, tag)
         return handler(value)
 
     union = Annotated[union, WrapValidator(by_name, json_schema_input_type=either)]

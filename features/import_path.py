@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, create_model
 
+from fulcrum.features.cause import cause
 from fulcrum.features.errors import nearest
 
 M = TypeVar("M", bound=BaseModel)
@@ -71,6 +72,18 @@ def member(path: str, base: type[M], tag: str) -> type[M]:
     return _tagged(parts[name], tag, path)
 
 
+def validate(value: Any, path: str, base: type[M], tag: str) -> M:
+    """A value as the class at an import path; raises ValueError as `member` does, and where code of
+    the class raises what pydantic lets through."""
+    kind = member(path, base, tag)
+    try:
+        return kind.model_validate(value)
+    except (ValueError, AssertionError):
+        raise
+    except Exception as error:
+        raise ValueError(f"`{path}` cannot be read ({cause(error)})") from error
+
+
 @cache
 def _declared() -> frozenset[str]:
     """What installed distributions declare as parts."""
@@ -97,7 +110,9 @@ def _module(name: str) -> ModuleType:
     file = next((f for folder in folders if (f := folder / f"{name}.py").is_file()), None)
     try:
         return import_module(name) if file is None else _beside(name, file)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, or a class of the module's own
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             files = [f.stem for folder in folders for f in folder.glob("*.py")]
             places = " or ".join([*map(str, folders), "what is installed"])
@@ -105,9 +120,8 @@ def _module(name: str) -> ModuleType:
             raise ValueError(message) from None
         frames = traceback.extract_tb(error.__traceback__)
         lines = [f":{frame.lineno}" for frame in frames if frame.filename == str(file)]
-        message = " ".join(f"{type(error).__name__}: {error}".split())
         place = f"{file or name}{lines[-1] if lines else ''}"
-        raise ValueError(f"{place} cannot be loaded ({message})") from error
+        raise ValueError(f"{place} cannot be loaded ({cause(error)})") from error
 
 
 def _beside(name: str, file: Path) -> ModuleType:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import Any, get_args
 
 from fulcrum.features import import_path
@@ -52,6 +52,20 @@ def requirements(value: Any) -> tuple[str, ...]:
     """What to install (`shop-parts==1.2`) for the parts of plugins that a config, or a map or
     sequence of them, names."""
     return tuple(sorted({_brought[kind] for kind in _classes(value) if kind in _brought}))
+
+
+def other_versions(requirements: Iterable[str]) -> dict[str, str | None]:
+    """Of what there was to install, all that is not here in that version, with the version that
+    is; None where there is none."""
+    here = {requirement: _version(requirement.partition("==")[0]) for requirement in requirements}
+    return {r: v for r, v in here.items() if v != r.partition("==")[2]}
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 def sources(value: Any) -> dict[str, bytes]:

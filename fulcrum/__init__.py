@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from fulcrum.features.errors import FulcrumError
+from fulcrum.features.errors import ConfigError, FulcrumError
 from fulcrum.serving.publishing.store import STORE
 
 if TYPE_CHECKING:
@@ -51,6 +51,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> "RunConfig":
         FulcrumError: with every problem at once, each with its place, what was expected and the
             nearest right spelling.
     """
+    texts = not isinstance(overrides, str) and isinstance(overrides, Sequence)
+    _expect(isinstance(path, str | Path), "the path of a YAML file", path)
+    _expect(
+        texts and all(isinstance(text, str) for text in overrides),
+        "overrides as a list of texts",
+        overrides,
+    )
     from fulcrum.pipelines.config.load import load
 
     return load(path, overrides)
@@ -63,6 +70,7 @@ def prepare(config: "RunConfig") -> "PreparedDataset":
     Raises:
         FulcrumError: where the data are not what the config says.
     """
+    _expect_config(config)
     from fulcrum.pipelines.console.terminal import messages
     from fulcrum.pipelines.runs.prepare import prepare_dataset
 
@@ -84,6 +92,8 @@ def train(config: "RunConfig", *, nproc: int = 1, reference: bool = False) -> "O
     Raises:
         FulcrumError: where data, training or export cannot go on.
     """
+    _expect_config(config)
+    _expect(isinstance(nproc, int) and nproc >= 1, "nproc of 1 or more", nproc)
     from fulcrum.pipelines.console.terminal import messages
     from fulcrum.pipelines.runs.run import Options, start
 
@@ -103,6 +113,9 @@ def evaluate(
     Raises:
         FulcrumError: where there is no such run, with the nearest names.
     """
+    _expect(isinstance(run, str), "the id or name of a run", run)
+    _expect(split in ("train", "valid", "test"), "the split `train`, `valid` or `test`", split)
+    _expect(isinstance(tracking, str), "the URI of an MLflow store", tracking)
     from fulcrum.pipelines.console.terminal import messages
     from fulcrum.pipelines.runs.run import measure_run
     from fulcrum.pipelines.tracking.mlflow import find_run
@@ -111,7 +124,7 @@ def evaluate(
 
 
 def open_model(
-    uri: str, *, device: Literal["auto", "cpu", "cuda"] = "auto", tracking: str = STORE
+    uri: str | Path, *, device: Literal["auto", "cpu", "cuda"] = "auto", tracking: str = STORE
 ) -> "Scorer":
     """Open a model for scoring: `.score(rows, past)` takes raw rows as a Polars frame, and past
     events as a lazy one where features look back. It gives the key columns and a column per score.
@@ -124,7 +137,22 @@ def open_model(
     Raises:
         FulcrumError: where there is no such model, with the nearest names; where it is damaged.
     """
+    _expect(isinstance(uri, str | Path), "the URI of a model", uri)
+    _expect(device in ("auto", "cpu", "cuda"), "the device `auto`, `cpu` or `cuda`", device)
+    _expect(isinstance(tracking, str), "the URI of an MLflow store", tracking)
     from fulcrum.serving.publishing.registry import Registry
     from fulcrum.serving.scoring.scorer import Scorer
 
-    return Scorer(Registry(tracking).resolve(uri).bundle, device)
+    return Scorer(Registry(tracking).resolve(str(uri)).bundle, device)
+
+
+def _expect_config(config: object) -> None:
+    from fulcrum.pipelines.config.run import RunConfig
+
+    _expect(isinstance(config, RunConfig), "a config, as fulcrum.load_config gives it", config)
+
+
+def _expect(right: bool, what: str, value: object) -> None:
+    """Raises ConfigError: a notebook is told of a wrong argument as the command line is."""
+    if not right:
+        raise ConfigError(f"expected {what}, got {value!r:.60}")

@@ -60,3 +60,66 @@ def test_what_a_user_can_put_right_is_one_kind_of_error(folder: Path):
         fulcrum.evaluate("small", tracking=nowhere)
     with pytest.raises(fulcrum.FulcrumError, match="no registered model named 'small'"):
         fulcrum.open_model("models:/small@candidate", tracking=nowhere)
+
+
+class Thing:
+    """What nobody expects."""
+
+
+NOTHING = (None, 3, b"small", [], {}, Thing())
+
+
+@pytest.mark.parametrize(
+    ("call", "wrong", "message"),
+    [
+        (fulcrum.load_config, (*NOTHING,), "expected the path of a YAML file"),
+        (fulcrum.load_config, ("", ".", "a\0b", "x" * 5_000), "cannot be read|no such file"),
+        (fulcrum.load_config, ("nowhere.yaml", Path("nowhere.yaml")), "no such file"),
+        (
+            lambda value: fulcrum.load_config("small.yaml", value),
+            (None, 3, "train.epochs=1", [3], [b"x=1"], {"train.epochs": 1}, Thing()),
+            "expected overrides as a list of texts",
+        ),
+        (fulcrum.prepare, (*NOTHING, "small.yaml", Path("small.yaml")), "expected a config, as"),
+        (fulcrum.train, (*NOTHING, "small.yaml", Path("small.yaml")), "expected a config, as"),
+        (fulcrum.evaluate, (*NOTHING, Path("small")), "expected the id or name of a run"),
+        (fulcrum.evaluate, ("", "nowhere", "a\0b"), "no run "),
+        (
+            lambda value: fulcrum.evaluate("small", value),
+            (*NOTHING, "tset", ""),
+            "expected the split `train`, `valid` or `test`",
+        ),
+        (
+            lambda value: fulcrum.evaluate("small", tracking=value),
+            (*NOTHING, Path("store.db")),
+            "expected the URI of an MLflow store",
+        ),
+        (fulcrum.open_model, NOTHING, "expected the URI of a model"),
+        (fulcrum.open_model, ("nowhere", Path("nowhere"), "a\0b"), "no such folder"),
+        (fulcrum.open_model, ("x" * 5_000,), "File name too long"),
+        (fulcrum.open_model, ("models:/", "models:/x", "models:/x@", "models:/@y"), "expected mod"),
+        (
+            lambda value: fulcrum.open_model("models:/x/1", device=value),
+            (*NOTHING, "gpu", "CPU"),
+            "expected the device `auto`, `cpu` or `cuda`",
+        ),
+        (
+            lambda value: fulcrum.open_model("models:/x/1", tracking=value),
+            (*NOTHING, Path("store.db")),
+            "expected the URI of an MLflow store",
+        ),
+    ],
+)
+def test_a_wrong_argument_is_told_in_one_line(folder, monkeypatch, call, wrong, message):
+    monkeypatch.chdir(folder)
+    for value in wrong:
+        with pytest.raises(fulcrum.FulcrumError, match=message) as error:
+            call(value)
+        assert "\n" not in str(error.value)
+
+
+def test_nproc_is_a_number_of_processes(folder):
+    config = fulcrum.load_config(folder / "small.yaml")
+    for nproc in (None, "2", 1.5, 0, -1):
+        with pytest.raises(fulcrum.FulcrumError, match="expected nproc of 1 or more"):
+            fulcrum.train(config, nproc=nproc)

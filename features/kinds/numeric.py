@@ -22,7 +22,7 @@ class Number(Learned):
     """Moments and edges of the training split's finite values, after the transform."""
 
     mean: float = 0.0
-    std: float = 1.0
+    std: float = Field(1.0, gt=0)
     """1 where all values are equal."""
     edges: tuple[float, ...] = ()
     """Lower bounds of the second and later quantile buckets, rising."""

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from fulcrum.features.config import Config
 from fulcrum.features.errors import StateError
-from fulcrum.features.plugins import sources
+from fulcrum.features.plugins import requirements, sources
 from fulcrum.features.spec import FeatureSpec
 
 VERSION = 1
@@ -84,8 +84,11 @@ class Manifest(Config):
 
 def fingerprint(spec: FeatureSpec, inputs: Sequence[Stamp]) -> str:
     """16 hexadecimal digits that change with the data, feature and task settings, with the code of
-    kinds from files beside the config, and with the files (name, size, time of change) of data."""
+    kinds from files beside the config, with the versions of plugins that brought kinds, and with
+    the files (name, size, time of change) of data."""
     parts = {"version": VERSION, "spec": spec.model_dump(mode="json"), "inputs": list(inputs)}
+    if plugins := requirements(spec):
+        parts["plugins"] = plugins
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode() + b"".join(sources(spec).values())).hexdigest()[:16]
 

@@ -9,16 +9,7 @@ import polars as pl
 from fulcrum.features.kinds.base import Learned
 from fulcrum.features.kinds.lookback import look_back
 from fulcrum.features.kinds.vocabulary import Lookup
-from fulcrum.features.layout import (
-    BagInput,
-    DenseInput,
-    IdInput,
-    Input,
-    Layout,
-    SequenceInput,
-    TableSpec,
-    TaskSpec,
-)
+from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.raw.complete import complete, prune
 from fulcrum.features.raw.label import check_labels, describe, label_columns, label_names
 from fulcrum.features.raw.lineage import Lineage
@@ -100,8 +91,8 @@ def fit_numbers(
         name: encoder.learn(name, answers if name in recalls else rows, draft.schema(name))
         for name, encoder in encoders.items()
     }
-    layout = _layout(replace(draft, learned=learned))
-    return replace(draft, learned=learned, layout=layout)
+    state = replace(draft, learned=learned)
+    return replace(state, layout=state.arranged())
 
 
 def _lookups(
@@ -111,26 +102,6 @@ def _lookups(
         lookup = encoder.vocabulary(name, rows, schema_of(name, spec, lineage))
         if lookup is not None:
             yield name, lookup
-
-
-def _layout(state: FeatureState) -> Layout:
-    encoders, learned = state.spec.encoders, state.learned
-    tables = [TableSpec(name=name, rows=lookup.rows) for name, lookup in state.lookups.items()]
-    for name, encoder in encoders.items():
-        tables += encoder.tables(name, learned[name])
-    inputs = [i for n, e in encoders.items() for i in e.inputs(n, learned[n], encoders)]
-
-    def of(kind: type[Input]) -> tuple[Input, ...]:
-        return tuple(source for source in inputs if isinstance(source, kind))
-
-    return Layout(
-        tables=tuple(tables),
-        ids=of(IdInput),
-        bags=of(BagInput),
-        dense=of(DenseInput),
-        sequences=of(SequenceInput),
-        tasks=state.layout.tasks,
-    )
 
 
 def _tasks(

@@ -1,31 +1,71 @@
 """FeatureState: what training taught, and all that a served model needs of the features."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import polars as pl
+from polars.exceptions import PanicException
+from pydantic import Field
 
 from fulcrum.features import import_path
+from fulcrum.features.cause import cause
+from fulcrum.features.config import Config
 from fulcrum.features.declared.time import TimeConfig
-from fulcrum.features.errors import ConfigError, StateError
+from fulcrum.features.errors import StateError
 from fulcrum.features.kinds import KINDS, FeatureKind
 from fulcrum.features.kinds.base import Learned
 from fulcrum.features.kinds.vocabulary import Buckets, Lookup, Vocabulary
-from fulcrum.features.layout import Layout
-from fulcrum.features.plugins import requirements
+from fulcrum.features.layout import (
+    BagInput,
+    DenseInput,
+    IdInput,
+    Input,
+    Layout,
+    SequenceInput,
+    TableSpec,
+)
+from fulcrum.features.plugins import other_versions, requirements
 from fulcrum.features.raw.lineage import Lineage, Needs
 from fulcrum.features.spec import FeatureSpec, expressions
 from fulcrum.features.values import sql
 from fulcrum.features.values.schema import dump_schema, load_schema
 
+logger = logging.getLogger(__name__)
+
 VERSION = 1
 """Of the files below; a state of another version is refused."""
 
 Schema = dict[str, pl.DataType]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+"""Of a file, so it leads to no other folder."""
+
+
+class VocabularyFacts(Config):
+    """Of one vocabulary: either its size or the number of its buckets."""
+
+    values: int | None = None
+    hash_buckets: int | None = Field(None, ge=1)
+
+
+class Document(Config):
+    """`state.json`."""
+
+    version: int
+    fingerprint: str
+    row_columns: dict[str, str]
+    past_columns: dict[str, str]
+    vocabularies: dict[Name, VocabularyFacts]
+    tables: tuple[Name, ...]
+    bases: dict[str, float]
+    learned: dict[str, dict[str, Any]]
+    layout: Layout
+    spec: FeatureSpec
+    plugins: dict[str, tuple[str, ...]] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,49 +183,100 @@ class FeatureState:
         """Raises StateError when the folder holds no state of this version, when a plugin that
         brought one of its kinds of feature is not installed, and when its SQL looks at more
         than a row."""
+        file = folder / "state.json"
         try:
-            document = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+            document = json.loads(file.read_text(encoding="utf-8"))
             if document["version"] != VERSION:
                 message = f"written by another version ({document['version']}, not {VERSION})"
                 raise StateError(f"{folder}: {message}; prepare again")
             _need_kinds(folder, document)
-            return cls._restore(folder, document)
-        except ConfigError as error:
-            raise StateError(f"{folder}: no feature state of this project: {error}") from None
-        except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
-            raise StateError(f"{folder}: no readable feature state: {error}") from error
+            return cls._restore(folder, Document.model_validate(document))
+        except StateError:
+            raise
+        except Exception as error:  # a stranger's text may break anything
+            raise StateError(f"{file}: no readable feature state: {cause(error)}") from error
 
     @classmethod
-    def _restore(cls, folder: Path, document: Mapping[str, Any]) -> "FeatureState":
-        spec = FeatureSpec.model_validate(document["spec"])
-        for _, text in expressions(spec):
+    def _restore(cls, folder: Path, document: Document) -> "FeatureState":
+        for _, text in expressions(document.spec):
             sql.check(text)
-        encoders = spec.encoders
-        lookups: dict[str, Lookup] = {}
-        for table, facts in document["vocabularies"].items():
-            if "hash_buckets" in facts:
-                lookups[table] = Buckets(facts["hash_buckets"])
-            else:
-                lookups[table] = Vocabulary(
-                    pl.read_parquet(folder / "vocabularies" / f"{table}.parquet", glob=False)
-                )
+        encoders = document.spec.encoders
         return cls(
-            spec=spec,
-            layout=Layout.model_validate(document["layout"]),
-            row_columns=load_schema(document["row_columns"]),
-            past_columns=load_schema(document["past_columns"]),
-            tables={
-                name: pl.read_parquet(folder / "tables" / f"{name}.parquet", glob=False)
-                for name in document["tables"]
+            spec=document.spec,
+            layout=document.layout,
+            row_columns=load_schema(document.row_columns),
+            past_columns=load_schema(document.past_columns),
+            tables={n: _read(folder / "tables" / f"{n}.parquet") for n in document.tables},
+            lookups={
+                name: Buckets(facts.hash_buckets)
+                if facts.hash_buckets is not None
+                else _vocabulary(folder / "vocabularies" / f"{name}.parquet", facts.values)
+                for name, facts in document.vocabularies.items()
             },
-            lookups=lookups,
             learned={
                 name: encoders[name].learned.model_validate(part)
-                for name, part in document["learned"].items()
+                for name, part in document.learned.items()
             },
-            bases=document["bases"],
-            fingerprint=document["fingerprint"],
+            bases=document.bases,
+            fingerprint=document.fingerprint,
         )
+
+    def check(self) -> None:
+        """Raises ConfigError and StateError when the parts do not belong together."""
+        self.spec.check()
+        smoothed = [n for n, f in self.spec.looking_back.items() if f.base() is not None]
+        tasks = [task.name for task in self.layout.tasks]
+        for what, names, expected in (
+            ("learned", list(self.learned), list(self.spec.features)),
+            ("bases", list(self.bases), smoothed),
+            ("layout.tasks", tasks, list(self.spec.tasks)),
+        ):
+            if names != expected:
+                raise StateError(f"{what}: expected {expected}, got {names}")
+        if unknown := self.tables.keys() - self.spec.data.tables.keys():
+            raise StateError(f"tables: {sorted(unknown)} are not those of `data.tables`")
+        for name, table in self.tables.items():
+            key = self.spec.data.tables[name].key
+            if key not in table.columns or not table[key].is_unique().all():
+                raise StateError(
+                    f"tables: expected `{name}` with a column `{key}`, each value once"
+                )
+        if self.layout != self.arranged():
+            raise StateError("layout: not that of its features and vocabularies")
+
+    def arranged(self) -> Layout:
+        """The layout that follows from features, vocabularies and what was learned."""
+        encoders, learned = self.spec.encoders, self.learned
+        tables = [TableSpec(name=name, rows=lookup.rows) for name, lookup in self.lookups.items()]
+        for name, encoder in encoders.items():
+            tables += encoder.tables(name, learned[name])
+        inputs = [i for n, e in encoders.items() for i in e.inputs(n, learned[n], encoders)]
+
+        def of(kind: type[Input]) -> tuple[Input, ...]:
+            return tuple(source for source in inputs if isinstance(source, kind))
+
+        return Layout(
+            tables=tuple(tables),
+            ids=of(IdInput),
+            bags=of(BagInput),
+            dense=of(DenseInput),
+            sequences=of(SequenceInput),
+            tasks=self.layout.tasks,
+        )
+
+
+def _vocabulary(file: Path, size: int | None) -> Vocabulary:
+    values = _read(file)
+    if values.schema != {"value": pl.String, "count": pl.Int64} or len(values) != size:
+        raise StateError(f"{file}: not the vocabulary that state.json speaks of")
+    return Vocabulary(values)
+
+
+def _read(file: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(file, glob=False)
+    except (Exception, PanicException) as error:
+        raise StateError(f"{file}: not readable: {cause(error)}") from error
 
 
 def _need_kinds(folder: Path, document: Mapping[str, Any]) -> None:
@@ -204,6 +295,11 @@ def _need_kinds(folder: Path, document: Mapping[str, Any]) -> None:
             raise StateError(
                 f"{folder}: feature `{name}` is of kind `{kind}`, which is not installed here; "
                 f"expected {packages} (`pip install {packages}`)"
+            )
+        for needed, here in other_versions(plugins.get(kind, ())).items():
+            logger.warning(
+                "%s: feature `%s` was made with %s, and %s is installed: its values may differ",
+                *(folder, name, needed, here or "none"),
             )
 
 

@@ -125,7 +125,7 @@ def _read_files(file: File, above: tuple[File, ...] = ()) -> list[Document]:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such file{_neighbour(file)}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read as UTF-8 text ({error})") from None
     document = parse(text, str(file))
     if not isinstance(document.data, dict):
@@ -185,6 +185,8 @@ def _path_problem(kind: type[Config], path: tuple[str, ...], data: Any) -> str |
             if not choices:
                 return f"`{above}` has no keys"
             if choices == (annotations.tag(annotation),):
+                if isinstance(data, Mapping) and choices[0] in data:
+                    return None  # what it names is wrong, which validation will tell
                 return (
                     f"there is no `{above}.{choices[0]}` yet, which says what keys there are; set "
                     f"it in the same map: {above}={{{choices[0]}: ..., {key}: ...}}"

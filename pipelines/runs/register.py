@@ -11,9 +11,10 @@ from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.raw.source import scan
-from fulcrum.pipelines.config.load import fingerprint, load
+from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.quality.metrics import Metrics
+from fulcrum.pipelines.runs.kept_config import kept_config
 from fulcrum.pipelines.tracking.mlflow import FoundRun, MlflowTracker
 from fulcrum.pipelines.training.checkpoint import load_weights
 from fulcrum.pipelines.training.trainer import TrainResult
@@ -69,7 +70,7 @@ def register_run(run: FoundRun, uri: str, alias: str | None) -> tuple[str, int]:
     registry, tracker = Registry(uri), MlflowTracker(uri, run.id)
     version_path = tracker.tag(VERSION)
     if version_path is None:
-        config = load(run.folder / "config.yaml")
+        config = kept_config(run)
         name = config.tracking.model or config.name
         if not tracker.has_model():
             raise ConfigError(

@@ -23,7 +23,7 @@ from fulcrum.models.regularisers import NoRegulariserConfig
 from fulcrum.models.trunks import TrunkConfig
 from fulcrum.models.trunks.single_task import SingleTaskConfig
 from fulcrum.models.weightings import StaticConfig
-from fulcrum.pipelines.config.load import fingerprint, load, to_yaml
+from fulcrum.pipelines.config.load import fingerprint, to_yaml
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.console.progress import for_console
 from fulcrum.pipelines.console.terminal import LOG, as_text, log_file
@@ -34,6 +34,7 @@ from fulcrum.pipelines.quality.metrics import Metrics, Predictions, measure
 from fulcrum.pipelines.runs import tables as report
 from fulcrum.pipelines.runs.arm_leaks import cautions
 from fulcrum.pipelines.runs.figure_files import draw
+from fulcrum.pipelines.runs.kept_config import kept_config
 from fulcrum.pipelines.runs.prepare import prepare_dataset
 from fulcrum.pipelines.runs.register import measured_split, publish
 from fulcrum.pipelines.tracking import mlflow as tracking
@@ -110,17 +111,19 @@ def take_up(run: FoundRun, uri: str, options: Options) -> Outcome:
             f"{run.name} was trained with --nproc {world}, which decides the rows of each batch: "
             f"go on with `{_resume(run.id, uri, world)}`"
         )
-    config = load(run.folder / "config.yaml")
+    config = kept_config(run)
     dataset = prepare_dataset(config, options.console)
     with MlflowTracker(uri, run.id) as tracker, _keep_log(run.folder, tracker, options.nproc):
         return _carry_out(config, dataset, run.folder, tracker, options)
 
 
 def measure_run(run: FoundRun, split: str, console: Console) -> Outcome:
-    """Measure a finished run's best weights on a split."""
-    config = load(run.folder / "config.yaml")
+    """Measure a finished run's best weights on a split. Raises StateError when the prepared data
+    are no longer those that it was trained on."""
+    config = kept_config(run)
     dataset = prepare_dataset(config, console)
     result = read_result(run.folder / "checkpoints")
+    checkpoint.check_data(result.checkpoint, dataset.fingerprint)
     predictions, health = _look(config, dataset, result.checkpoint, split)
     return _outcome(config, dataset, split, _by_model(config.name, dataset, predictions), health)
 

@@ -54,6 +54,8 @@ class FoundRun:
     """Whether it came to its end."""
     page: str
     """Where MLflow shows it, below the address of its pages."""
+    plugins: tuple[str, ...]
+    """The distributions, as `shop-parts==1.2`, that brought parts of it."""
 
 
 class MlflowTracker:
@@ -262,6 +264,7 @@ def _found_run(run: Run) -> FoundRun:
         Path(run.data.tags[FOLDER]),
         info.status == "FINISHED",
         f"#/experiments/{info.experiment_id}/runs/{info.run_id}",
+        tuple(filter(None, run.data.tags.get(PLUGINS, "").split(", "))),
     )
 
 

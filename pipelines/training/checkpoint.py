@@ -99,6 +99,16 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
         raise StateError(f"{checkpoint}: not a usable checkpoint: {error}") from None
 
 
+def check_data(checkpoint: Path, fingerprint: str) -> None:
+    """Raises StateError when it was trained on other prepared data than those."""
+    trained = read_state(checkpoint)["data"]
+    if trained != fingerprint:
+        raise StateError(
+            f"{checkpoint} was trained on prepared data {trained}, these are {fingerprint}: "
+            "train anew, or bring back the logs, files and plugins that they were made from"
+        )
+
+
 def load_weights(checkpoint: Path) -> dict[str, Tensor]:
     """Whole, unsharded weights under the names of `Network.state_dict()`, in this process alone,
     however many processes wrote them."""

@@ -351,13 +351,8 @@ class Trainer:
 
     def _compare(self, newest: Path) -> None:
         """Refuse to go on with other data or another config."""
-        state = checkpoint.read_state(newest)
-        if state["data"] != self.dataset.fingerprint:
-            raise StateError(
-                f"{newest} was trained on prepared data {state['data']}, "
-                f"these are {self.dataset.fingerprint}: train anew"
-            )
-        changes = list(_differences(state["config"], self._config()))
+        checkpoint.check_data(newest, self.dataset.fingerprint)
+        changes = list(_differences(checkpoint.read_state(newest)["config"], self._config()))
         if changes:
             raise ConfigError(
                 f"{newest} was trained with another config: {'; '.join(changes)}. "

@@ -14,13 +14,15 @@ import polars as pl
 import yaml
 from pydantic import ValidationError
 
-from fulcrum.features.errors import ModelError, StateError
+from fulcrum.features.cause import cause
+from fulcrum.features.errors import FulcrumError, ModelError, StateError
 from fulcrum.features.staging import full_disk
 from fulcrum.features.transform.state import FeatureState
+from fulcrum.features.values.schema import dump_schema
 from fulcrum.serving.bundle.config import ServingConfig
+from fulcrum.serving.bundle.facts import FORMAT, Facts
 
-FORMAT = 1
-FACTS = "bundle.json"
+FACTS, EXAMPLE = "bundle.json", "example.json"
 PACKAGES = ("fulcrum-recsys", "torch", "polars", "onnx", "onnxruntime", "onnxruntime-gpu")
 
 
@@ -58,39 +60,30 @@ class Bundle:
         return fingerprint(self.facts["files"])
 
     @property
-    def example(self) -> list[dict[str, Any]]:
-        """A few raw rows, as `POST /score` takes them."""
-        rows: list[dict[str, Any]] = json.loads((self.folder / "example.json").read_text())["rows"]
-        return rows
+    def example(self) -> Any:
+        """A few raw rows, as `POST /score` takes them. Raises StateError when they are no JSON."""
+        return _read(self.folder / EXAMPLE, json.loads).get("rows")
 
     @classmethod
     def load(cls, folder: Path) -> "Bundle":
         """Read a bundle and check that it is whole.
 
         Raises ModelError where there is no bundle, StateError where a file that is read is damaged,
-        missing, without a checksum or of another model.
+        missing, without a checksum, a link that leads out of the folder, or of another model.
         """
         facts = _read_facts(folder)
-        for name, checksum in facts["files"].items():
-            path = folder / name
-            if not path.is_file():
-                raise StateError(f"{path}: missing, although {FACTS} lists it")
-            if sha256(path) != checksum:
-                raise StateError(f"{path}: damaged (its checksum is not the one in {FACTS})")
-        for path in (*folder.glob("model.onnx*"), *folder.glob("state/**/*")):
-            if path.is_file() and path.relative_to(folder).as_posix() not in facts["files"]:
-                raise StateError(f"{path}: {FACTS} has no checksum for it")
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        _check_files(folder, facts["files"])
+        config = _read(folder / "config.yaml", yaml.safe_load)
         state = FeatureState.load(folder / "state")
-        if state.fingerprint != facts["state"]:
-            raise StateError(
-                f"{folder / 'state'}: belongs to another model (fingerprint {state.fingerprint}, "
-                f"expected {facts['state']})"
-            )
+        try:
+            state.check()
+        except FulcrumError as error:
+            raise StateError(f"{folder / 'state'}: {cause(error)}") from error
+        _check_owner(folder, facts, config, state)
         try:
             serving = ServingConfig.model_validate(config.get("serving", {}))
         except ValidationError as error:
-            raise StateError(f"{folder / 'config.yaml'}: serving: {error}") from error
+            raise StateError(f"{folder / 'config.yaml'}: serving: {cause(error)}") from error
         return cls(folder, state, config, serving, facts)
 
 
@@ -119,7 +112,7 @@ def write_bundle(
             state.save(partial / "state")
             _write_text(partial / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
             rows = json.loads(example.select(list(state.row_columns)).write_json())
-            _write_text(partial / "example.json", _json({"rows": rows}))
+            _write_text(partial / EXAMPLE, _json({"rows": rows}))
             facts = {
                 "format": FORMAT,
                 "name": config["name"],
@@ -158,23 +151,65 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     path = folder / FACTS
     if not path.is_file():
         raise ModelError(f"{folder}: not a Fulcrum model ({FACTS} is missing)")
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        files, state = dict(facts["files"]), str(facts["state"])
-        format_number = facts["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise StateError(f"{path}: damaged ({type(error).__name__}: {error})") from error
-    if format_number != FORMAT:
+    facts = _read(path, json.loads)
+    if facts.get("format") != FORMAT:
         raise StateError(
-            f"{path}: format {format_number}, this version of Fulcrum reads format {FORMAT}"
+            f"{path}: format {facts.get('format')}, this version of Fulcrum reads format {FORMAT}"
         )
-    for name in files:
+    try:
+        Facts.model_validate(facts)
+    except ValidationError as error:
+        raise StateError(f"{path}: damaged ({cause(error)})") from error
+    return facts
+
+
+def _read(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """The map that a text file holds."""
+    try:
+        document = parse(path.read_text(encoding="utf-8"))
+    except Exception as error:  # a stranger's text may break anything
+        raise StateError(f"{path}: damaged ({cause(error)})") from error
+    if not isinstance(document, dict):
+        raise StateError(f"{path}: damaged (expected a map, got {document!r:.40})")
+    return document
+
+
+def _check_files(folder: Path, checksums: Mapping[str, str]) -> None:
+    """Raises StateError unless the files that are read are those of the checksums."""
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    for name, checksum in checksums.items():
+        path = folder / name
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise StateError(f"{path}: lists a file outside the model: {name}")
-    required = {"model.onnx", "config.yaml", "example.json"}
-    if missing := required - files.keys():
-        raise StateError(f"{path}: no checksum for {', '.join(sorted(missing))}")
-    return {**facts, "files": files, "state": state}
+            raise StateError(f"{folder / FACTS}: lists a file outside the model: {name}")
+        if name not in files:
+            raise StateError(f"{path}: missing, although {FACTS} lists it")
+        if sha256(path) != checksum:
+            raise StateError(f"{path}: damaged (its checksum is not the one in {FACTS})")
+    for path in (folder / name for name in (FACTS, *checksums)):
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise StateError(f"{path}: a link that leads out of the model")
+    read = {name for name in files if name.startswith(("model.onnx", "state/"))}
+    for name in sorted((read | {"model.onnx", "config.yaml", EXAMPLE}) - checksums.keys()):
+        raise StateError(f"{folder / name}: {FACTS} has no checksum for it")
+
+
+def _check_owner(
+    folder: Path, facts: Mapping[str, Any], config: Mapping[str, Any], state: FeatureState
+) -> None:
+    """Raises StateError when the files are not of one model."""
+    for name, said, value in (
+        ("config.yaml", "name", config.get("name")),
+        ("state", "state", state.fingerprint),
+        ("state", "keys", list(state.keys)),
+        ("state", "scores", list(state.layout.score_columns)),
+        ("state", "rows", dump_schema(state.row_columns)),
+        ("state", "past", dump_schema(state.past_columns)),
+    ):
+        if facts[said] != value:
+            raise StateError(
+                f"{folder / name}: belongs to another model (its {said}: {value!r:.80}; {FACTS} "
+                f"says {facts[said]!r:.80})"
+            )
 
 
 def _checksums(folder: Path) -> dict[str, str]:

@@ -17,5 +17,5 @@ class ServingConfig(Config):
     event_key: tuple[str, ...] = ()
     """Columns that make an event unique in the service's store; the time and all past columns when
     left out."""
-    threads: int = Field(2, ge=1)
+    threads: int = Field(2, ge=1, le=1024)
     """Threads that one call of the graph may use."""

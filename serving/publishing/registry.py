@@ -169,8 +169,11 @@ class Registry:
 
     def _local(self, uri: str) -> Path:
         folder = Path(uri)
-        if (folder / FACTS).is_file():
-            return folder
+        try:
+            if (folder / FACTS).is_file():
+                return folder
+        except OSError as error:  # a name that is too long, a folder that is another user's
+            raise ModelError(f"{uri}: {error.strerror}") from None
         if folder.exists():
             raise ModelError(f"{uri}: not a Fulcrum model ({FACTS} is missing)")
         names: list[str] = []

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import onnxruntime as ort
 
+from fulcrum.features.cause import cause
 from fulcrum.features.errors import ModelError, ResourceError
 from fulcrum.features.layout import PADDING, UNKNOWN, DenseInput, IdInput, Input, Layout
 
@@ -39,14 +40,19 @@ class Session:
         self.layout = layout
         self.batch_size = batch_size
         self._session = _open(path, device, threads)
-        names = [source.name for source in self._session.get_inputs()]
-        if names != [source.name for source in layout.inputs]:
+        inputs = [(source.name, source.shape[1:]) for source in self._session.get_inputs()]
+        if inputs != [(source.name, _shape(source)) for source in layout.inputs]:
             raise ModelError(f"{path}: the graph's inputs are not those of its feature state")
+        if [score.name for score in self._session.get_outputs()] != list(layout.score_columns):
+            raise ModelError(f"{path}: the graph's scores are not those of its feature state")
         self.device = "cuda" if self._session.get_providers()[0] == CUDA else "cpu"
-        self.facts: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.facts = _facts(self._session, path)
         self._rows = {table.name: table.rows for table in layout.tables}
         self._lock = threading.Lock()
-        self._bind()
+        try:
+            self._bind()
+        except MemoryError as error:
+            raise ResourceError(f"no memory for batches of {batch_size} rows") from error
 
     def _bind(self) -> None:
         self._host = {source.name: self._empty(source) for source in self.layout.inputs}
@@ -69,9 +75,8 @@ class Session:
     def _empty(self, source: Input) -> np.ndarray:
         if isinstance(source, DenseInput):
             return np.zeros(self.batch_size, np.float32)
-        if isinstance(source, IdInput):
-            return np.zeros(self.batch_size, np.int64)
-        return np.full((self.batch_size, source.max_length), PADDING, np.int64)
+        fill = 0 if isinstance(source, IdInput) else PADDING
+        return np.full((self.batch_size, *_shape(source)), fill, np.int64)
 
     def warm_up(self) -> None:
         """Run one batch of nulls, so that the first real one finds everything allocated."""
@@ -105,6 +110,19 @@ class Session:
         return np.where(outside, UNKNOWN, ids) if outside.any() else ids
 
 
+def _shape(source: Input) -> list[int]:
+    """Of one row's value."""
+    return [] if isinstance(source, DenseInput | IdInput) else [source.max_length]
+
+
+def _facts(session: ort.InferenceSession, path: Path) -> dict[str, str]:
+    try:
+        facts: dict[str, str] = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: the graph's metadata are no text: {error}") from error
+    return facts
+
+
 def _open(path: Path, device: Device, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -130,7 +148,7 @@ def _session(path: Path, options: ort.SessionOptions, providers: list[str]) -> o
     try:
         return ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # the runtime's own exception classes are not public
-        raise ModelError(f"{path}: ONNX Runtime cannot read the graph: {error}") from error
+        raise ModelError(f"{path}: ONNX Runtime cannot read the graph: {cause(error)}") from error
 
 
 def probe(graph: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, bool]:

@@ -2,15 +2,17 @@
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
 
+from fulcrum.features.cause import cause
 from fulcrum.features.errors import DataError, StateError, nearest
 from fulcrum.features.layout import UNKNOWN, DenseInput, IdInput
 from fulcrum.features.reading.arrays import to_arrays
 from fulcrum.features.transform.transform import Gathered, encode, gather
-from fulcrum.serving.bundle.bundle import Bundle
+from fulcrum.serving.bundle.bundle import EXAMPLE, Bundle
 from fulcrum.serving.scoring.json_rows import parse_rows
 from fulcrum.serving.scoring.onnx_session import Device, Session
 
@@ -21,8 +23,8 @@ class Scorer:
     def __init__(
         self, bundle: Bundle, device: Device = "auto", batch_size: int | None = None
     ) -> None:
-        """Raises StateError when the graph was made for another feature state, ResourceError when
-        the device is missing."""
+        """Raises StateError when the graph was made for another feature state and when that cannot
+        read the bundle's example, ResourceError when the device is missing."""
         self.bundle = bundle
         self.state = bundle.state
         self.columns = tuple(dict.fromkeys((*self.state.keys, *self.state.row_columns)))
@@ -36,6 +38,7 @@ class Scorer:
         )
         if self._session.facts.get("state") != self.state.fingerprint:
             raise StateError(f"{bundle.graph}: not exported for the feature state beside it")
+        example_arrays(bundle)
 
     @property
     def device(self) -> str:
@@ -53,6 +56,10 @@ class Scorer:
 
         `past` are raw events of any time and order; only those strictly before a row count for it.
         Raises DataError when a column is missing or does not hold what training saw."""
+        if not isinstance(rows, pl.DataFrame):
+            raise DataError(f"expected the rows as a Polars DataFrame, got {type(rows).__name__}")
+        if not isinstance(past, pl.LazyFrame | Mapping | None):
+            raise DataError(f"expected past events as a LazyFrame, got {type(past).__name__}")
         for key in self.state.keys:
             if key not in rows.columns:
                 raise DataError(f"the rows have no column `{key}`{nearest(key, rows.columns)}")
@@ -66,7 +73,7 @@ class Scorer:
             if isinstance(past, pl.LazyFrame):
                 past = gather(past, self.state) if self.state.past_columns else None
             encoded = encode(rows.lazy(), self.state, past).collect()
-        except pl.exceptions.PolarsError as error:
+        except (pl.exceptions.PolarsError, OSError) as error:  # OSError of the files of the past
             first_line = str(error).strip().splitlines()[0]
             raise DataError(f"the rows do not fit the features: {first_line}") from error
         self._count_unknown(encoded)
@@ -96,6 +103,14 @@ class Scorer:
 
 
 def example_arrays(bundle: Bundle) -> dict[str, np.ndarray]:
-    """The bundle's example as the graph takes it."""
-    rows = parse_rows(bundle.example, bundle.state.row_columns, "example")
-    return to_arrays(encode(rows.lazy(), bundle.state).collect(), bundle.state.layout)
+    """The bundle's example as the graph takes it. Raises StateError that says whether the example
+    or the state is at fault."""
+    try:
+        rows = parse_rows(bundle.example, bundle.state.row_columns)
+    except DataError as error:
+        raise StateError(f"{bundle.folder / EXAMPLE}: {error}") from error
+    try:
+        return to_arrays(encode(rows.lazy(), bundle.state).collect(), bundle.state.layout)
+    except Exception as error:  # a stranger's state may break anything
+        place = bundle.folder / "state"
+        raise StateError(f"{place}: cannot read {EXAMPLE}: {cause(error)}") from error

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -54,12 +55,21 @@ import sys
 from pathlib import Path
 import polars as pl
 from fulcrum.features.plugins import requirements
+from fulcrum.features.prepared.manifest import fingerprint
 from fulcrum.testing.specs import learn
 
 log = pl.DataFrame({"user": ["ann", "bob"], "price": [1.0, 2.0]})
 state = learn(log, {"user": {"kind": "categorical"}, "price": {"kind": "plus"}})
 state.save(Path(sys.argv[1]))
-print(*requirements(state.spec))
+print(*requirements(state.spec), fingerprint(state.spec, []))
+"""
+LOAD = """\
+import sys
+from pathlib import Path
+from fulcrum.features.prepared.manifest import fingerprint
+from fulcrum.features.transform.state import FeatureState
+
+print(fingerprint(FeatureState.load(Path(sys.argv[1])).spec, []))
 """
 
 
@@ -165,24 +175,42 @@ def test_every_family_takes_them(tmp_path: Path, first: str) -> None:
     assert done.stdout.split() == expected
 
 
-def test_a_state_says_what_to_install_for_its_kinds(tmp_path: Path) -> None:
-    """A server that lacks the package is told its name and version."""
+def test_a_state_says_what_its_kinds_come_from(tmp_path: Path) -> None:
+    """A server that lacks the package is told its name and version, and one that has another
+    version of it both; data are then prepared anew."""
     module, base, tag = FAMILIES["kinds"]
     member = f"class Plus({base}):\n    {tag}: Literal['plus'] = 'plus'\n"
     code = f"from typing import Literal\nfrom {module} import {base}\n\n{member}"
     distribution(tmp_path, code, "[fulcrum.kinds]\nplus = shop_parts:Plus\n")
     state = tmp_path / "state"
-    done = subprocess.run(
-        [sys.executable, "-c", SAVE, state],
-        env=environment(tmp_path),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["shop-parts==1.2"]
+
+    def python(code: str) -> tuple[list[str], str]:
+        done = subprocess.run(
+            [sys.executable, "-c", code, state],
+            env=environment(tmp_path),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split(), done.stderr
+
+    (requirement, first), _ = python(SAVE)
+    assert requirement == "shop-parts==1.2"
+    assert python(LOAD) == ([first], "")
+    metadata = tmp_path / "shop_parts-1.2.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("1.2", "1.3"))
+    [second], warning = python(LOAD)
+    assert second != first
+    assert "feature `price` was made with shop-parts==1.2, and 1.3 is installed" in warning
     with pytest.raises(StateError, match=r"feature `price` is of kind `plus`.*shop-parts==1\.2"):
         FeatureState.load(state)
+
+
+def test_what_is_not_here_in_that_version() -> None:
+    here = version("polars")
+    needs = f"polars=={here}", "polars==0.1", "no-such-package==1"
+    assert plugins.other_versions(needs) == {"polars==0.1": here, "no-such-package==1": None}
 
 
 def test_a_command_prints_one_message(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from fulcrum.features.errors import ConfigError, ModelError
+from fulcrum.features.errors import ConfigError, ModelError, StateError
 from fulcrum.models.chains import ESMMConfig
 from fulcrum.models.trunks.mmoe import MMoEConfig
 from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
@@ -134,6 +135,15 @@ def test_a_finished_run_may_be_resumed_and_stays_what_it_is(outcome, run, store)
 def test_a_run_measured_again_gives_the_same(outcome, run):
     again = measure_run(run, "test", OPTIONS.console)
     assert again.metrics["small"] == outcome.metrics["small"]
+
+
+def test_a_run_is_not_measured_on_data_prepared_otherwise(outcome, run, tmp_path):
+    """Its ids would mean other users."""
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("min_count: 1", "min_count: 2", 1))
+    with pytest.raises(StateError, match=r"was trained on prepared data .*, these are"):
+        measure_run(replace(run, folder=folder), "test", Console(quiet=True))
 
 
 def test_unhealthy_experts_are_told_in_words(run, monkeypatch, caplog):

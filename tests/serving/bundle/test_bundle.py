@@ -3,7 +3,6 @@
 import json
 import shutil
 import zipfile
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -54,37 +53,6 @@ def test_a_copy_is_the_same_model_and_another_config_is_not(bundle, copy, other_
     assert other_bundle.fingerprint != bundle.fingerprint
 
 
-def test_every_file_is_checked(bundle, copy):
-    files = [path for path in copy.rglob("*") if path.is_file() and path.name != "bundle.json"]
-    assert len(files) > 5
-    for path in files:
-        content = path.read_bytes()
-        changed = bytearray(content)
-        changed[len(changed) // 2] ^= 1
-        for broken in (bytes(changed), content[:-1], content + b"\n"):
-            path.write_bytes(broken)
-            with pytest.raises(StateError, match=rf"{path.name}: damaged"):
-                Bundle.load(copy)
-        path.unlink()
-        with pytest.raises(StateError, match=rf"{path.name}: missing"):
-            Bundle.load(copy)
-        path.write_bytes(content)
-    assert Bundle.load(copy).fingerprint == bundle.fingerprint
-
-
-def test_every_file_that_is_read_has_a_checksum(bundle, copy):
-    facts = json.loads((copy / "bundle.json").read_text())
-    for name in facts["files"]:
-        files = {other: sha for other, sha in facts["files"].items() if other != name}
-        (copy / "bundle.json").write_text(json.dumps(facts | {"files": files}))
-        with pytest.raises(StateError, match=rf"no checksum for .*{Path(name).name}|{name}"):
-            Bundle.load(copy)
-    (copy / "bundle.json").write_text(json.dumps(facts))
-    (copy / "state" / "vocabularies" / "more.parquet").write_bytes(b"")
-    with pytest.raises(StateError, match=r"more\.parquet: bundle\.json has no checksum for it"):
-        Bundle.load(copy)
-
-
 def test_sql_that_reads_a_file_does_not_load(copy, tmp_path):
     """Whoever alters a state can write its checksum as well."""
     path = copy / "state" / "state.json"
@@ -94,32 +62,6 @@ def test_sql_that_reads_a_file_does_not_load(copy, tmp_path):
     facts["files"]["state/state.json"] = sha256(path)
     (copy / "bundle.json").write_text(json.dumps(facts))
     with pytest.raises(StateError, match="no SQL expression over one row: there is no function"):
-        Bundle.load(copy)
-
-
-def test_a_vocabulary_of_another_model_is_refused(copy):
-    vocabularies = copy / "state" / "vocabularies"
-    shutil.copy(vocabularies / "user.parquet", vocabularies / "video.parquet")
-    with pytest.raises(StateError, match=r"video\.parquet: damaged"):
-        Bundle.load(copy)
-
-
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
-        (lambda facts: facts.update(state="other"), "state: belongs to another model"),
-        (lambda facts: facts.update(format=2), "format 2, this version of Fulcrum reads format 1"),
-        (lambda facts: facts.pop("files"), "damaged .KeyError"),
-        (lambda facts: facts.update(files={}), "no checksum for"),
-        (lambda facts: facts["files"].update({"../x": "0"}), "outside the model: ../x"),
-        (lambda facts: facts["files"].update({"/etc/passwd": "0"}), "outside the model"),
-    ],
-)
-def test_facts_that_do_not_hold_are_refused(copy, change, error):
-    facts = json.loads((copy / "bundle.json").read_text())
-    change(facts)
-    (copy / "bundle.json").write_text(json.dumps(facts))
-    with pytest.raises(StateError, match=error):
         Bundle.load(copy)
 
 

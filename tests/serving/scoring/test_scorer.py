@@ -106,3 +106,15 @@ def test_a_graph_of_another_state_is_refused(bundle):
     other = Bundle(bundle.folder, state, bundle.config, bundle.serving, bundle.facts)
     with pytest.raises(StateError, match="not exported for the feature state"):
         Scorer(other, "cpu")
+
+
+def test_other_things_than_frames_are_told(scorer, log):
+    things = (3, "rows.parquet", [{}], log["user_id"])
+    for rows in (None, *things, log.lazy()):
+        with pytest.raises(DataError, match="expected the rows as a Polars DataFrame, got"):
+            scorer.score(rows)
+    for past in (*things, log):
+        with pytest.raises(DataError, match="expected past events as a LazyFrame, got"):
+            scorer.score(log.head(3), past)
+    with pytest.raises(DataError, match="No such file or directory"):
+        scorer.score(log.head(3), pl.scan_parquet("/nowhere/past.parquet"))

@@ -1,0 +1,35 @@
+"""What `bundle.json` says."""
+
+from typing import Literal
+
+from fulcrum.features.config import Config
+
+FORMAT: Literal[1] = 1
+
+
+class Facts(Config):
+    """Of one bundle."""
+
+    format: Literal[1]
+    name: str
+    """Of the run."""
+    created: str
+    """UTC, ISO 8601."""
+    config: str
+    """Fingerprint of the run's config."""
+    state: str
+    """Fingerprint of the feature state."""
+    keys: tuple[str, ...]
+    scores: tuple[str, ...]
+    rows: dict[str, str]
+    """Types of the columns that a row carries."""
+    past: dict[str, str]
+    """Types of the columns that a past event carries."""
+    versions: dict[str, str]
+    """By package, at the time of the export."""
+    plugins: tuple[str, ...]
+    """Distributions that brought parts of the run."""
+    parity: dict[str, float]
+    """Largest difference between ONNX Runtime and torch, by score."""
+    files: dict[str, str]
+    """SHA-256 by path in the folder."""
