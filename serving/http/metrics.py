@@ -2,11 +2,14 @@
 
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPMethod
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+METHODS = frozenset(HTTPMethod)
 
 
 class Metrics:
@@ -80,7 +83,7 @@ class _Unknown(Collector):
 
 
 class Measure:
-    """Middleware: counts and times every request by its route, whatever path was asked for."""
+    """Middleware: counts and times every request by its route, whatever path or method was sent."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -103,5 +106,6 @@ class Measure:
             await self.app(scope, receive, noting)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self.metrics.requests.labels(route, scope["method"], status).inc()
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self.metrics.requests.labels(route, method, status).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
