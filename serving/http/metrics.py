@@ -1,11 +1,11 @@
 """What the service counts, for Prometheus."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPMethod
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -42,8 +42,14 @@ class Metrics:
 class ExperimentMetrics(Metrics):
     """What is counted by arm, besides."""
 
-    def __init__(self, unknown: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(
+        self,
+        unknown: Callable[[], Mapping[str, int]],
+        refused: Callable[[], Iterable[tuple[str, str, str]]],
+    ) -> None:
+        """`refused` gives alias, version and reason of every version that is not taken over."""
         super().__init__(unknown)
+        self._registry.register(_Refused(refused))
         self.assignments = Counter(
             "fulcrum_assignments",
             "Units assigned for the first time.",
@@ -79,6 +85,21 @@ class _Unknown(Collector):
         )
         for feature, count in dict(self._counts()).items():
             family.add_metric([feature], count)
+        return [family]
+
+
+class _Refused(Collector):
+    def __init__(self, refused: Callable[[], Iterable[tuple[str, str, str]]]) -> None:
+        self._refused = refused
+
+    def collect(self) -> list[Metric]:
+        family = GaugeMetricFamily(
+            "fulcrum_refused_version",
+            "1 while an alias means a version that does not fit or, so far, cannot be loaded.",
+            labels=["alias", "version", "reason"],
+        )
+        for labels in self._refused():
+            family.add_metric(labels, 1)
         return [family]
 
 
