@@ -11,16 +11,16 @@ from fulcrum.serving.service import http_server
 
 
 class Echo(Service):
-    """Gives back what it gets, `factor` times, and waits while `held`."""
+    """Gives back what it gets, `factor` times, once it is `free`."""
 
     factor = 1
 
-    def __init__(self):
+    def __init__(self, store=None):
         self.metrics = Metrics(dict)
         self.free, self.storing = threading.Event(), threading.Event()
         self.free.set()
         self.storing.set()
-        super().__init__("echo", "1", ServingConfig(), None)
+        super().__init__("echo", "1", ServingConfig(), store)
 
     @property
     def scorers(self):
