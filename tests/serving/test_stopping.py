@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from tests.serving.http.test_connection import HALF_BODY, HEALTH, alive, call, post
+from tests.serving.http.test_connection import HALF_BODY, HEALTH, alive, ask, call, post
 from tests.serving.test_service import free_port
 
 LIMIT = 2
@@ -98,3 +98,43 @@ def test_a_signal_is_obeyed_whatever_goes_on(tmp_path, phase, number):
         assert process.wait(60) == 0
         assert time.monotonic() - started < 2 * LIMIT + 2
         assert "Traceback" not in process.stderr.read()
+
+
+COMMAND = f"""
+import sys, time
+from fulcrum.pipelines.__main__ import main
+from fulcrum.serving import service
+from fulcrum.serving.http.model_service import ModelService
+
+service.DRAIN_SECONDS = {LIMIT}
+ModelService.score = lambda self, body: time.sleep(1000)
+sys.argv = ["fulcrum", "serve", "--device", "cpu", "--model", sys.argv[1], "--port", sys.argv[2]]
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_request_that_never_ends_does_not_hold_the_command(bundle):
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, str(bundle.folder), str(port)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with ExitStack() as stack:
+        stack.callback(process.stderr.close)
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                if ask(port, HEALTH.replace(b"live", b"ready"))[0] == 200:
+                    break
+            except OSError:
+                time.sleep(0.1)
+        stack.enter_context(call(port)).sendall(post(b"/score"))
+        time.sleep(0.5)
+        started = time.monotonic()
+        process.terminate()
+        assert process.wait(60) == 0
+        assert LIMIT <= time.monotonic() - started < LIMIT + 4
