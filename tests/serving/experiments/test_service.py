@@ -16,6 +16,8 @@ from types import SimpleNamespace
 import onnx
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fulcrum.features.errors import ConfigError, ModelError
 from fulcrum.features.transform.fit import fit
@@ -32,6 +34,7 @@ from tests.serving.test_service import as_events, as_rows, free_port, running
 
 CHAMPION, CHALLENGER = "models:/small@champion", "models:/small@challenger"
 ROW = as_rows(make_log(1, seed=9))[0]
+EVENT = as_events(make_log(1, seed=9))[0]
 SERVE = """
 import sys
 from functools import partial
@@ -523,6 +526,63 @@ def test_bad_bodies_are_refused_with_the_field_and_nothing_is_logged(untouched, 
     assert error in answer.json()["error"]
     assert read_log(untouched.folder).collect().height == 0
     assert read_assignments(untouched.folder).collect().height == 0
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()), max_size=5)
+    | st.sampled_from(["a", "v1", "2024-02-29", "1e999"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from([*ROW, "request", "row", "click"]), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+def near(example):
+    """Objects like the example, with some other values."""
+    return st.fixed_dictionaries({name: st.just(v) | VALUES for name, v in example.items()})
+
+
+@pytest.mark.slow
+def test_no_body_breaks_the_service(client):
+    client.post("/score", json={"request": "a", "rows": [ROW]})
+    bodies = {
+        "/score": {"rows": st.lists(near(ROW), max_size=3), "request": st.just("a")},
+        "/assign": {"units": st.lists(VALUES, max_size=3)},
+        "/outcomes": {
+            "outcomes": st.lists(near({"request": "a", "row": 0, "click": 1}), max_size=3)
+        },
+        "/events": {"events": st.lists(near(EVENT), max_size=3)},
+    }
+    requests = st.sampled_from(list(bodies)).flatmap(
+        lambda path: st.tuples(
+            st.just(path),
+            st.binary(max_size=50)
+            | VALUES.map(json.dumps)
+            | st.fixed_dictionaries({n: v | VALUES for n, v in bodies[path].items()}).map(
+                json.dumps
+            ),
+        )
+    )
+    statuses = set()
+
+    @settings(max_examples=1000)
+    @given(requests)
+    def send(request):
+        path, content = request
+        answer = client.post(path, content=content)
+        assert answer.status_code in (200, 422), (request, answer.text)
+        assert ("error" in answer.json()) == (answer.status_code == 422)
+        statuses.add((path, answer.status_code))
+
+    send()
+    assert statuses == {(path, status) for path in bodies for status in (200, 422)}
+    read_log(client.folder).collect()
 
 
 def test_one_bad_outcome_keeps_all_of_its_request_out(client):

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fulcrum.serving import service as serving
 from fulcrum.serving.http import connection, intake
@@ -209,6 +211,49 @@ def test_of_too_many_slow_bodies_the_oldest_is_given_up(server, monkeypatch):
         assert ask(server.port, post(b"/score"))[0] == 200
         clients[2].sendall(b"}" * 99)
         assert receive(clients[2])[0] == 200
+
+
+HEADS = st.one_of(
+    st.binary(max_size=200),
+    st.builds(
+        lambda method, path, head, body: (
+            b"%b %b HTTP/1.1\r\n%b\r\n\r\n%b" % (method, path, head, body)
+        ),
+        st.sampled_from([b"GET", b"POST", b"NONE", b"\xff"]),
+        st.sampled_from([b"/score", b"/", b"*", b"http://x/score", b"/%00%ff", b"score"]),
+        st.sampled_from(
+            [
+                b"host: x",
+                b"host: x\r\ncontent-length: 3",
+                b"host: x\r\ncontent-length: -1",
+                b"host: x\r\ncontent-length: 3\r\ncontent-length: 4",
+                b"host: x\r\ntransfer-encoding: chunked",
+                b"host: x\r\ntransfer-encoding: chunked\r\ncontent-length: 3",
+                b"host: x\r\nexpect: 100-continue\r\ncontent-length: 3",
+                b"host: x\r\nupgrade: websocket\r\nconnection: upgrade",
+                b"host: x\r\n" + b"a: b\r\n" * 500 + b"c: " + b"d" * 20_000,
+            ]
+        ),
+        st.binary(max_size=20),
+    ),
+)
+
+
+def test_no_head_breaks_the_service(server, caplog):
+    @settings(max_examples=300)
+    @given(HEADS)
+    def send(request):
+        with call(server.port) as client:
+            client.sendall(request)
+            client.shutdown(socket.SHUT_WR)
+            with suppress(ConnectionError):
+                answer = client.recv(65_536)
+                assert not answer or answer.startswith(b"HTTP/1.1 ")
+                assert not answer.startswith(b"HTTP/1.1 5")
+
+    send()
+    assert alive(server.port)
+    assert "Traceback" not in caplog.text
 
 
 SERVE = """
