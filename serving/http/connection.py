@@ -24,6 +24,8 @@ class Connection(H11Protocol):
     _request: RequestResponseCycle | None = None
     """The one being answered."""
     _deadline: asyncio.TimerHandle | None = None
+    _since = 0.0
+    """When that began, or the last one ended."""
     _cut_off = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -52,7 +54,7 @@ class Connection(H11Protocol):
             if open_request is self._request:
                 return
             self._deadline.cancel()
-        self._request = open_request
+        self._request, self._since = open_request, self.loop.time()
         seconds = HEAD_SECONDS if open_request is None else ANSWER_SECONDS
         self._deadline = self.loop.call_later(seconds, self._cut)
 
@@ -66,7 +68,7 @@ class Connection(H11Protocol):
         there = [c for c in self.connections if isinstance(c, Connection) and not c._cut_off]
         idle = [c for c in there if c is not self and c._request is None]
         slow = [c for c in there if c._request is not None and c._request.more_body]
-        min(idle or slow or [self], key=lambda c: c._deadline.when())._cut()
+        min(idle or slow or [self], key=lambda c: c._since)._cut()
 
 
 def _descriptors() -> int:

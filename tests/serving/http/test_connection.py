@@ -267,7 +267,8 @@ serve(Echo, port=int(sys.argv[1]))
 
 
 @pytest.mark.slow
-def test_more_idle_connections_than_descriptors_leave_health_reachable():
+@pytest.mark.parametrize("first", [b"", b"GET /v2/hea", HALF_BODY])
+def test_more_connections_than_descriptors_leave_health_reachable(first):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -283,7 +284,7 @@ def test_more_idle_connections_than_descriptors_leave_health_reachable():
                 time.sleep(0.1)
         with ExitStack() as stack:
             for number in range(1200):
-                stack.enter_context(call(port))
+                stack.enter_context(call(port)).sendall(first)
                 if number % 100 == 0:
                     assert alive(port)
             assert alive(port)
