@@ -4,7 +4,9 @@ import errno
 import logging
 import signal
 import socket
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from types import FrameType
@@ -13,13 +15,16 @@ import uvicorn
 
 from fulcrum.features.errors import ResourceError
 from fulcrum.serving.http.app import app
+from fulcrum.serving.http.connection import Connection
 from fulcrum.serving.http.service import Service
 from fulcrum.serving.scoring.history import History
 
-DRAIN_SECONDS = 30
-"""How long open requests may take after SIGTERM."""
-BACKLOG = 2048
-"""Connections that wait to be accepted."""
+DRAIN_SECONDS = 20
+"""How long open requests may take after SIGTERM; a body that still arrives has less."""
+UPKEEP_SECONDS = 5
+"""How long the file or model in hand may take then."""
+BACKLOG = 64
+"""Connections that wait to be accepted; asyncio accepts so many before it looks at any."""
 FOLLOW_SECONDS = 10
 """Between two looks at what the aliases of a service's models mean."""
 
@@ -39,25 +44,45 @@ def serve(
     service's before it is ready. Raises ResourceError when the port is taken, and whatever loading
     and a bad history raise.
     """
-    with listen(host, port) as listener, closing(load()) as service:
+    with (
+        _on_signals(_leave),
+        listen(host, port) as listener,
+        closing(load()) as service,
+    ):
         states = [scorer.state for scorer in service.scorers if scorer.state.past_columns]
         # Each checks that the files have its columns; any one reads them.
         pasts = [History(history, state) for state in states] if history else []
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app(service), log_level="warning", timeout_graceful_shutdown=DRAIN_SECONDS
-            )
-        )
+        server = http_server(service)
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            server.should_exit = True
+
         upkeep = Upkeep(service, pasts[0] if pasts else None, server)
         logger.info("%s answers on http://%s:%d", service.title, host, port)
-        upkeep.start()
-        try:
-            with _stopping_quietly():
+        # uvicorn drains on a signal, then raises it again; the process should end normally.
+        with _on_signals(stop):
+            upkeep.start()
+            try:
                 server.run(sockets=[listener])
-        finally:
-            upkeep.stop()
+            finally:
+                upkeep.stop()
         if upkeep.failure is not None:
             raise upkeep.failure
+
+
+def http_server(service: Service) -> uvicorn.Server:
+    """What answers for a service on sockets."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app(service),
+            http=Connection,
+            ws="none",
+            proxy_headers=False,
+            log_level="warning",
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+    )
 
 
 class Upkeep(threading.Thread):
@@ -71,10 +96,14 @@ class Upkeep(threading.Thread):
         self._end = threading.Event()
 
     def stop(self) -> None:
-        """Returns when the file or model in hand is done."""
+        """Returns when the file or model in hand is given up or done, or takes too long."""
         self._server.should_exit = True
         self._end.set()
-        self.join()
+        deadline = time.monotonic() + UPKEEP_SECONDS
+        while self.is_alive() and time.monotonic() < deadline:
+            if self._service.store is not None:
+                self._service.store.interrupt()
+            self.join(0.1)
 
     def run(self) -> None:
         store = self._service.store
@@ -86,8 +115,9 @@ class Upkeep(threading.Thread):
                     store.load(file, self._past.batches(file, list(store.columns)))
             self._service.open()
         except Exception as error:
-            self.failure = error
-            self._server.should_exit = True
+            if not self._server.should_exit:
+                self.failure = error
+                self._server.should_exit = True
             return
         while not self._end.wait(FOLLOW_SECONDS):
             try:
@@ -119,18 +149,17 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
 @contextmanager
-def _stopping_quietly() -> Iterator[None]:
-    """uvicorn drains on a signal, then raises it again; after a drain the process should end
-    normally."""
+def _on_signals(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Where signals can be handled: only the main thread may."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def ignore(number: int, frame: FrameType | None) -> None:
-        return
-
-    before = {number: signal.signal(number, ignore) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

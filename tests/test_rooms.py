@@ -32,7 +32,7 @@ SPEAKERS = {
     },
     "onnxruntime": {"serving/scoring/onnx_session.py"},
     "sqlite3": {"serving/http/event_store.py"},
-    "uvicorn": {"serving/service.py"},
+    "uvicorn": {"serving/service.py", "serving/http/connection.py"},
     "yaml": {"pipelines/config/yaml_text.py", "serving/bundle/bundle.py"},
     "matplotlib": {
         "pipelines/figures/run.py",

@@ -23,7 +23,7 @@ from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.transform.transform import encode as encode_plan
 from fulcrum.features.transform.transform import gather
 from fulcrum.serving.bundle.config import ServingConfig
-from fulcrum.serving.http.event_store import open_store
+from fulcrum.serving.http.event_store import keys_of, open_store
 from fulcrum.testing import logs
 from fulcrum.testing.logs import Event
 from fulcrum.testing.specs import encode, make_spec
@@ -217,6 +217,6 @@ class LookBackContract(KindContract):
             store.load(file, [frame(log)])
         for place in range(len(log)):
             row = frame(log)[[place]].drop("click", "bought")
-            past = store.past_of(row).collect()
+            past = store.past_of(row, keys_of(state)).collect()
             assert_frame_equal(encode(row, state, past), offline[[place]], check_exact=True)
         store.close()

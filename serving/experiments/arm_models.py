@@ -1,6 +1,8 @@
 """The models that answer for an experiment's arms, and new versions of them as aliases move."""
 
 import logging
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from fulcrum.features.declared.time import TimeConfig
-from fulcrum.features.errors import ConfigError, FulcrumError, ModelError
+from fulcrum.features.errors import ConfigError, ModelError
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.serving.experiments.experiment import ExperimentConfig
 from fulcrum.serving.scoring.onnx_session import Device
@@ -16,6 +18,10 @@ from fulcrum.serving.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
     from fulcrum.serving.publishing.registry import Registry
+
+FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
+"""Seconds before a version that could not be loaded is tried again; each pause is twice the one
+before."""
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +34,23 @@ class ArmModel:
     """Registered name."""
     version: str
     scorer: Scorer
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A version that an alias means and that is not taken over."""
+
+    uri: str
+    version: str
+    reason: str
+    """`misfit`, for good, or `fault`, which may pass."""
+    pause: float
+    due: float
+    """When to try again, by the clock that never steps back."""
+
+
+class Misfit(ModelError):
+    """A version that needs what the service does not ask for."""
 
 
 class ArmModels:
@@ -45,7 +68,7 @@ class ArmModels:
         self._registry, self._device, self._batch_size = registry, device, batch_size
         self._uris: dict[tuple[str, int], str] = {}
         self._by_uri: dict[str, ArmModel] = {}
-        self._refused: dict[str, str] = {}
+        self._refused: dict[str, Refusal] = {}
         self._said: dict[str, str] = {}
         for arm, config in experiment.arms.items():
             if not config.models:
@@ -57,7 +80,7 @@ class ArmModels:
                         self._by_uri[uri] = self._load(uri)
                     except ModelError as error:
                         raise ModelError(f"arms.{arm}.models: {error}") from error
-        self.control = self[experiment.control, 0]
+        self.control = self.present[experiment.control, 0]
         states = [model.scorer.state for model in self._by_uri.values()]
         self.row_columns = _union([state.row_columns for state in states])
         """Columns that a row needs, whichever arm it is of."""
@@ -71,48 +94,73 @@ class ArmModels:
         )
         """Names of the tasks' scores, each given by one arm at least."""
 
-    def __getitem__(self, place: tuple[str, int]) -> ArmModel:
-        """By arm and number of the instance."""
-        return self._by_uri[self._uris[place]]
+    @property
+    def present(self) -> dict[tuple[str, int], ArmModel]:
+        """By arm and number of the instance, all of one moment."""
+        by_uri = self._by_uri
+        return {place: by_uri[uri] for place, uri in self._uris.items()}
 
     @property
     def all(self) -> list[ArmModel]:
         """Each once."""
         return list(self._by_uri.values())
 
+    @property
+    def refused(self) -> list[Refusal]:
+        """Versions that the service should have and has not."""
+        return list(self._refused.values())
+
     def follow(self) -> None:
-        """Load what the aliases mean by now. A version that cannot be loaded, or that needs other
-        columns than the service asks for, is said once and not taken."""
+        """Load what the aliases mean by now. A version that needs other columns than the service
+        asks for is not taken; one that cannot be loaded is tried again after a while."""
         for uri, model in list(self._by_uri.items()):
             if "@" not in uri:
                 continue
+            version = model.version
             try:
                 version = self._registry.version(uri)
-                if version in (model.version, self._refused.get(uri)):
+                refusal = self._refused.get(uri)
+                if refusal is not None and refusal.version != version:
+                    del self._refused[uri]
+                elif refusal is not None and time.monotonic() < refusal.due:
                     continue
-                self._refused[uri] = version
-                new = self._load(uri)
-                self._check(new, uri)
-                new.scorer.warm_up()
-            except FulcrumError as error:
+                if version != model.version:
+                    self._take(uri)
+                self._said.pop(uri, None)
+            # Networks, disks and the graph's runtime raise what they like.
+            except Exception as error:
+                if version != model.version:
+                    self._refuse(uri, version, error)
                 # The same words once, not with every look.
                 if self._said.get(uri) != str(error):
                     self._said[uri] = str(error)
                     logger.warning("%s stays at version %s: %s", uri, model.version, error)
-                continue
-            self._by_uri[uri] = new
-            del self._refused[uri]
-            logger.info("%s is version %s from now on, was %s", uri, new.version, model.version)
+
+    def _take(self, uri: str) -> None:
+        old, new = self._by_uri[uri], self._load(uri)
+        self._check(new)
+        new.scorer.warm_up()
+        # A new dictionary: whoever answers a request keeps to the one it began with.
+        self._by_uri = {**self._by_uri, uri: new}
+        self._refused.pop(uri, None)
+        logger.info("%s is version %s from now on, was %s", uri, new.version, old.version)
+
+    def _refuse(self, uri: str, version: str, error: Exception) -> None:
+        before = self._refused.get(uri)
+        pause = FIRST_PAUSE if before is None else min(2 * before.pause, LONGEST_PAUSE)
+        reason = "misfit" if isinstance(error, Misfit) else "fault"
+        due = math.inf if reason == "misfit" else time.monotonic() + pause
+        self._refused[uri] = Refusal(uri, version, reason, pause, due)
 
     def _load(self, uri: str) -> ArmModel:
         target = self._registry.resolve(uri)
         scorer = Scorer(target.bundle, self._device, self._batch_size)
         return ArmModel(target.name, target.version, scorer)
 
-    def _check(self, new: ArmModel, uri: str) -> None:
+    def _check(self, new: ArmModel) -> None:
         state = new.scorer.state
         if self.time is not None and state.time not in (None, self.time):
-            raise ModelError(
+            raise Misfit(
                 f"version {new.version} reads times otherwise (`data.time`); restart the service "
                 "to take it over"
             )
@@ -123,7 +171,7 @@ class ArmModels:
         ):
             for name, dtype in given.items():
                 if name not in known or known[name] != dtype:
-                    raise ModelError(
+                    raise Misfit(
                         f"version {new.version} has `{name}`, which is new or of another type; "
                         "restart the service to take it over"
                     )

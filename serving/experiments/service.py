@@ -17,6 +17,7 @@ from fulcrum.serving.experiments.columns import EXPOSURE, SCORE, TIME, Schema, l
 from fulcrum.serving.experiments.experiment import ExperimentConfig
 from fulcrum.serving.experiments.exposure_log import ExposureLog
 from fulcrum.serving.http.body import decode_object
+from fulcrum.serving.http.event_store import keys_of
 from fulcrum.serving.http.metrics import ExperimentMetrics
 from fulcrum.serving.http.service import ROWS_PER_CALL, Service, Work, with_keys
 from fulcrum.serving.scoring.json_rows import parse_rows
@@ -54,7 +55,7 @@ class ExperimentService(Service):
         self.experiment = experiment
         self.unit = experiment.unit
         self.models = ArmModels(experiment, registry, device, ROWS_PER_CALL)
-        self.metrics = ExperimentMetrics(self.unknown)
+        self.metrics = ExperimentMetrics(self.unknown, self._refused)
         limits = self.models.control.scorer.bundle.serving
         super().__init__(experiment.name, experiment.name, limits, store)
         self.log = ExposureLog(log, experiment, self._logged_columns())
@@ -69,6 +70,8 @@ class ExperimentService(Service):
 
     def follow(self) -> None:
         self.models.follow()
+        if self.store is not None:
+            self.store.index(key for scorer in self.scorers for key in keys_of(scorer.state))
 
     def close(self) -> None:
         self.log.close()
@@ -136,6 +139,9 @@ class ExperimentService(Service):
         self.metrics.outcomes.inc(len(outcomes))
         return {"added": len(outcomes)}
 
+    def _refused(self) -> list[tuple[str, str, str]]:
+        return [(one.uri, one.version, one.reason) for one in self.models.refused]
+
     def _count_assigned(self, assigned: pl.DataFrame) -> None:
         for arm in assigned["arm"]:
             self.metrics.assignments.labels(arm).inc()
@@ -163,11 +169,12 @@ class ExperimentService(Service):
         a model has no such score or its number is not finite."""
         columns = dict.fromkeys(self.models.scores, pl.Float32())
         facts = {name: pl.String() for name in ("model", "version")}
+        models = self.models.present
         parts = [pl.DataFrame(schema={"row": pl.Int32(), **dealt.schema, **facts, **columns})]
         numbered = dealt.with_row_index("row").cast({"row": pl.Int32})
         for part in numbered.partition_by("by", "instance", maintain_order=True):
             by, number = part.select("by", "instance").row(0)
-            model, arm_rows = self.models[by, number], rows[part["row"]]
+            model, arm_rows = models[by, number], rows[part["row"]]
             started = time.perf_counter()
             scores = self.predict(model.scorer, arm_rows, past)
             self.metrics.scoring.labels(by).observe(time.perf_counter() - started)

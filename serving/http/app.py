@@ -2,21 +2,22 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
 from importlib.metadata import version as package_version
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from fulcrum.features.errors import DataError, FulcrumError
-from fulcrum.serving.http.body import RequestError, read_body, reply
+from fulcrum.features.errors import DataError, FulcrumError, ResourceError
+from fulcrum.serving.http.body import RequestError, reply
+from fulcrum.serving.http.intake import Bodies, Threads
 from fulcrum.serving.http.metrics import Measure
 from fulcrum.serving.http.model_service import ModelService
 from fulcrum.serving.http.service import Service, Work
 
 THREADS = 4
 """Requests worked on at once; calls of the graph itself take turns."""
+HEADERS = {408: {"connection": "close"}, 503: {"retry-after": "1"}}
+"""What goes with an error, by status."""
 
 Answer = Callable[[Request, Work], Awaitable[Response]]
 
@@ -26,15 +27,19 @@ logger = logging.getLogger(__name__)
 def app(service: Service) -> FastAPI:
     """The routes of a service, for one model with those of the Open Inference Protocol. Every error
     is a JSON object `{"error": text}`."""
-    web = FastAPI(title="Fulcrum", version=service.version)
+    # A redirect to the path without its slash would go to whatever host the client names.
+    web = FastAPI(openapi_url=None, redirect_slashes=False)
     web.add_middleware(Measure, metrics=service.metrics)
-    limiter = CapacityLimiter(THREADS)
+    bodies, threads = Bodies(), Threads(THREADS)
+    # One event is stored at a time: those that wait for it keep no thread from scoring.
+    storing = Threads(1)
 
     async def answer(request: Request, work: Work) -> Response:
         if not service.ready:
             raise RequestError(503, "not ready yet")
-        body = await read_body(request, service.limits.max_body_bytes)
-        return reply(await to_thread.run_sync(partial(work, body), limiter=limiter))
+        body = await bodies.read(request, service.limits.max_body_bytes)
+        place = storing if work == service.add_events else threads
+        return reply(await place.run(work, body))
 
     for route, work in service.posts.items():
         web.add_api_route(route, _posted(answer, work), methods=["POST"])
@@ -102,9 +107,20 @@ def _add_protocol(web: FastAPI, service: ModelService, answer: Answer) -> None:
 
 async def _refuse(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
-        return reply({"error": str(error.detail)}, error.status_code)
-    status = error.status if isinstance(error, RequestError) else 503
-    return reply({"error": str(error)}, 422 if isinstance(error, DataError) else status)
+        status, text = error.status_code, str(error.detail)
+    elif isinstance(error, RequestError):
+        status, text = error.status, str(error)
+    elif isinstance(error, DataError):
+        status, text = 422, str(error)
+    elif isinstance(error, ResourceError):
+        # What it says is about files of this machine.
+        logger.error("%s %s: %s", request.method, request.url.path, error)
+        status, text = 503, "nothing can be stored at present; try again later"
+    else:
+        return await _fail(request, error)
+    answer = reply({"error": text}, status)
+    answer.headers.update(HEADERS.get(status, {}))
+    return answer
 
 
 async def _fail(request: Request, error: Exception) -> Response:

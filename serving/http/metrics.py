@@ -1,12 +1,15 @@
 """What the service counts, for Prometheus."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPMethod
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+METHODS = frozenset(HTTPMethod)
 
 
 class Metrics:
@@ -39,8 +42,14 @@ class Metrics:
 class ExperimentMetrics(Metrics):
     """What is counted by arm, besides."""
 
-    def __init__(self, unknown: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(
+        self,
+        unknown: Callable[[], Mapping[str, int]],
+        refused: Callable[[], Iterable[tuple[str, str, str]]],
+    ) -> None:
+        """`refused` gives alias, version and reason of every version that is not taken over."""
         super().__init__(unknown)
+        self._registry.register(_Refused(refused))
         self.assignments = Counter(
             "fulcrum_assignments",
             "Units assigned for the first time.",
@@ -79,8 +88,23 @@ class _Unknown(Collector):
         return [family]
 
 
+class _Refused(Collector):
+    def __init__(self, refused: Callable[[], Iterable[tuple[str, str, str]]]) -> None:
+        self._refused = refused
+
+    def collect(self) -> list[Metric]:
+        family = GaugeMetricFamily(
+            "fulcrum_refused_version",
+            "1 while an alias means a version that does not fit or, so far, cannot be loaded.",
+            labels=["alias", "version", "reason"],
+        )
+        for labels in self._refused():
+            family.add_metric(labels, 1)
+        return [family]
+
+
 class Measure:
-    """Middleware: counts and times every request by its route, whatever path was asked for."""
+    """Middleware: counts and times every request by its route, whatever path or method was sent."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -103,5 +127,6 @@ class Measure:
             await self.app(scope, receive, noting)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self.metrics.requests.labels(route, scope["method"], status).inc()
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self.metrics.requests.labels(route, method, status).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - started)

@@ -11,7 +11,7 @@ import polars as pl
 from fulcrum.features.raw.conform import conform
 from fulcrum.serving.bundle.config import ServingConfig
 from fulcrum.serving.http.body import RequestError, decode_object
-from fulcrum.serving.http.event_store import open_store
+from fulcrum.serving.http.event_store import keys_of, open_store
 from fulcrum.serving.http.metrics import Metrics
 from fulcrum.serving.scoring.json_rows import Columns, parse_rows
 from fulcrum.serving.scoring.scorer import Scorer
@@ -113,7 +113,7 @@ class Service(ABC):
         """Scores after `past`, or after the stored events without it; null where a number is not
         finite."""
         if past is None and self.store is not None and scorer.state.past_columns:
-            past = self.store.past_of(rows)
+            past = self.store.past_of(rows, keys_of(scorer.state))
         scores = scorer.predict(rows, past)
         return scores.select(pl.when(pl.col(n).is_finite()).then(n) for n in scores.columns)
 

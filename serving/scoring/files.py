@@ -1,19 +1,21 @@
 """Score files: one output file per input file, restartable, in bounded memory."""
 
+import fcntl
 import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fulcrum.features.errors import DataError, StateError
+from fulcrum.features.errors import DataError, ResourceError, StateError
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.source import scan
 from fulcrum.features.staging import full_disk
@@ -87,7 +89,8 @@ def score_files(
     An output file (keys, then scores) appears under its name when it is complete. One that is
     already there and was made from the same input and history by the same model is not made again.
     Raises StateError, before anything is scored, when it was made otherwise; DataError for inputs
-    that cannot be read or lack a column; ResourceError when the disk is full.
+    that cannot be read or lack a column; ResourceError when the disk is full, or another run is
+    scoring one of the files into the same place.
     """
     source = scan(inputs, "--input")
     keys = {key: source.schema.get(key, pl.Null()) for key in bundle.state.keys}
@@ -159,29 +162,58 @@ def _score_file(
     progress: Progress | None,
 ) -> Note:
     before, rows = Counter(scorer.unknown), 0
-    partial = target.with_name(f".{target.name}.partial")
-    with ExitStack() as stack:
-        stack.enter_context(full_disk(target))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        stack.callback(partial.unlink, missing_ok=True)
-        with partial.open("wb") as stream:
-            writer: pq.ParquetWriter | None = None
-            for part in slices(file, scorer.columns, "--input"):
-                table = _table(scorer.score(part, past))
-                writer = writer or stack.enter_context(pq.ParquetWriter(stream, table.schema))
-                writer.write_table(table)
-                rows += part.height
-                if progress is not None:
-                    progress(file, rows)
-            assert writer is not None
-            unknown = dict(scorer.unknown - before)
-            note = replace(note, rows=rows, unknown=unknown)
-            writer.add_key_value_metadata({NOTE: json.dumps(asdict(note)).encode()})
-            writer.close()
-            stream.flush()
-            os.fsync(stream.fileno())
+    with full_disk(target), _unfinished(target) as (stream, partial), ExitStack() as stack:
+        if (scored := _finished(target, note)) is not None:
+            return scored
+        writer: pq.ParquetWriter | None = None
+        for part in slices(file, scorer.columns, "--input"):
+            table = _table(scorer.score(part, past))
+            writer = writer or stack.enter_context(pq.ParquetWriter(stream, table.schema))
+            writer.write_table(table)
+            rows += part.height
+            if progress is not None:
+                progress(file, rows)
+        assert writer is not None
+        unknown = dict(scorer.unknown - before)
+        note = replace(note, rows=rows, unknown=unknown)
+        writer.add_key_value_metadata({NOTE: json.dumps(asdict(note)).encode()})
+        writer.close()
+        stream.flush()
+        os.fsync(stream.fileno())
         os.replace(partial, target)
     return note
+
+
+@contextmanager
+def _unfinished(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """An empty file beside `target` that no other run writes, and its name; gone at the end unless
+    it was renamed.
+
+    Raises ResourceError while another run has it: a lock, which dies with its process."""
+    partial = target.with_name(f".{target.name}.partial")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT, 0o644), "wb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Between opening and locking, the other run may have finished and renamed it.
+            ours = _names(partial, stream)
+        except BlockingIOError:
+            ours = False
+        if not ours:
+            raise ResourceError(f"{target}: another run is scoring it; wait until it is done")
+        stream.truncate()
+        try:
+            yield stream, partial
+        finally:
+            if _names(partial, stream):
+                partial.unlink()
+
+
+def _names(path: Path, stream: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _table(scores: pl.DataFrame) -> pa.Table:

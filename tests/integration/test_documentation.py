@@ -29,7 +29,7 @@ from fulcrum.pipelines.designs import DESIGNS
 from tests.integration.documentation import Block, blocks
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("README.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 OWN_LOGS = ROOT / "docs" / "own-logs.md"
 NOTEBOOK = ROOT / "docs" / "notebooks.md"
 QUICK = {"configuration.md"}

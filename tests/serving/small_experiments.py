@@ -59,12 +59,12 @@ class Visitor:
         self.web = web
 
     def get(self, path):
-        return self._send("GET", path)
+        return self.send("GET", path)
 
     def post(self, path, **body):
-        return self._send("POST", path, **body)
+        return self.send("POST", path, **body)
 
-    def _send(self, method, path, **body):
+    def send(self, method, path, **body):
         async def visit():
             transport = httpx.ASGITransport(app=self.web, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:

@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import anyio
 import httpx
@@ -346,6 +348,30 @@ def test_events_change_scores_and_survive_a_kill(bundle, tmp_path):
         assert difference(expected, pl.DataFrame(after["scores"])) < 1e-5
         again = client.post("/events", {"events": as_events(log)})[1]
         assert again == {"added": 0, "ignored": log.height}
+
+
+@pytest.mark.slow
+def test_two_services_share_one_store(bundle, tmp_path):
+    """They start together with the same history; what one is told, the other knows."""
+    log = make_log(100, seed=10).unique(list(bundle.state.past_columns), maintain_order=True)
+    log[:50].write_parquet(tmp_path / "log.parquet")
+    rows = log.with_columns(pl.col("time_ms") + 86_400_000)
+    expected = Scorer(bundle, "cpu").score(rows, log.lazy())
+    with ExitStack() as stack, ThreadPoolExecutor(2) as threads:
+        start = partial(serving, bundle, tmp_path / "events.db", [str(tmp_path / "log.parquet")])
+        first, second = threads.map(lambda _: stack.enter_context(start()), range(2))
+        sent = [(first.port, as_events(log[50:75])), (second.port, as_events(log[75:]))] * 3
+
+        def tell(port, events):
+            return Client(port).post("/events", {"events": events})
+
+        answers = threads.map(lambda one: tell(*one), sent)
+        statuses, bodies = zip(*answers, strict=True)
+        assert set(statuses) == {200}
+        assert sum(body["added"] for body in bodies) == log.height - 50
+        for client in (first, second):
+            scores = client.post("/score", {"rows": as_rows(rows)})[1]["scores"]
+            assert difference(expected, pl.DataFrame(scores)) < 1e-5
 
 
 def test_a_signal_lets_open_requests_finish(bundle, log):

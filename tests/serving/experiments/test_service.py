@@ -5,16 +5,22 @@ import json
 import logging
 import os
 import signal
+import threading
 import time
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from types import SimpleNamespace
 
 import onnx
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fulcrum.features.errors import ConfigError, ModelError
+from fulcrum.features.transform.fit import fit
 from fulcrum.serving.bundle.bundle import write_bundle
 from fulcrum.serving.experiments.assignment import assign, instance, unit_texts
 from fulcrum.serving.experiments.exposure_log import read_assignments, read_log
@@ -28,6 +34,7 @@ from tests.serving.test_service import as_events, as_rows, free_port, running
 
 CHAMPION, CHALLENGER = "models:/small@champion", "models:/small@challenger"
 ROW = as_rows(make_log(1, seed=9))[0]
+EVENT = as_events(make_log(1, seed=9))[0]
 SERVE = """
 import sys
 from functools import partial
@@ -262,7 +269,9 @@ def test_an_alias_that_moves_is_followed_and_the_log_says_when(client, shelf, bu
     assert shelf.loads == loads
 
 
-def test_a_version_that_needs_other_columns_is_not_taken_over(client, shelf, bundle, caplog):
+def test_a_version_that_needs_other_columns_is_not_taken_over(
+    client, shelf, bundle, caplog, monkeypatch
+):
     class Other:
         row_columns = {**bundle.state.row_columns, "age": pl.Int64()}
 
@@ -276,7 +285,154 @@ def test_a_version_that_needs_other_columns_is_not_taken_over(client, shelf, bun
     [said] = caplog.messages
     assert f"{CHALLENGER} stays at version 7" in said
     assert "version 9 has `age`, which is new or of another type" in said
+    refused = f'fulcrum_refused_version{{alias="{CHALLENGER}",reason="misfit",version="9"}}'
+    assert metrics(client)[refused] == "1.0"
+    loads = shelf.loads
+    much_later = SimpleNamespace(monotonic=lambda: 1e18)
+    monkeypatch.setattr("fulcrum.serving.experiments.arm_models.time", much_later)
+    client.service.follow()
+    assert shelf.loads == loads
     assert client.post("/score", json={"rows": [ROW]}).status_code == 200
+
+
+FAULTS = [OSError(5, "Input/output error"), ModelError("MLflow does not answer"), MemoryError()]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+@pytest.mark.parametrize("asking", ["version", "resolve"])
+def test_a_fault_that_passes_delays_a_version_and_no_more(
+    client, shelf, bundle, monkeypatch, fault, asking
+):
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("fulcrum.serving.experiments.arm_models.time", clock)
+    ask, attempts, healed = getattr(shelf, asking), [], False
+
+    def failing(uri):
+        if uri == CHALLENGER:
+            attempts.append(clock.now)
+            if not healed:
+                raise fault
+        return ask(uri)
+
+    monkeypatch.setattr(shelf, asking, failing)
+    shelf.put(CHAMPION, bundle, "4")
+    shelf.put(CHALLENGER, bundle, "8")
+    while clock.now < 3_000:
+        client.service.follow()
+        clock.now += 10
+    versions = {model.version for model in client.service.models.all}
+    assert versions == {"4", "7"}
+    series = f'fulcrum_refused_version{{alias="{CHALLENGER}",reason="fault",version="8"}}'
+    if asking == "resolve":
+        pauses = [after - before for before, after in pairwise(attempts)]
+        assert pauses[:7] == [10, 20, 40, 80, 160, 320, 600]
+        assert set(pauses[7:]) == {600}
+        assert metrics(client)[series] == "1.0"
+    healed = True
+    clock.now += 600
+    client.service.follow()
+    assert {model.version for model in client.service.models.all} == {"4", "8"}
+    assert series not in metrics(client)
+
+
+def test_a_refused_version_is_forgotten_when_the_alias_moves_on(client, shelf, bundle, monkeypatch):
+    shelf.put(CHALLENGER, None, "8")
+    client.service.follow()
+    shelf.put(CHALLENGER, bundle, "7")
+    client.service.follow()
+    assert not any(name.startswith("fulcrum_refused_version{") for name in metrics(client))
+    shelf.put(CHALLENGER, bundle, "8")
+    client.service.follow()
+    assert {model.version for model in client.service.models.all} == {"3", "8"}
+
+
+def test_a_version_that_looks_back_by_another_key_finds_its_events(
+    tmp_path, shelf, bundle, spec, log, monkeypatch
+):
+    """The first versions look back by user alone, the next one by video, too: all events of the
+    videos count, also those of other users."""
+    rate = spec.features["rate"]
+    before = spec.model_copy(
+        update={"features": spec.features | {"rate": rate.model_copy(update={"key": "user_id"})}}
+    )
+    by_user = replace(bundle, state=fit(log.lazy(), log.lazy(), before))
+    shelf.put(CHAMPION, by_user, "3")
+    shelf.put(CHALLENGER, by_user, "7")
+    with visiting(tmp_path / "log", experiment(), shelf) as client:
+        client.post("/events", json={"events": as_events(log)[:200]})
+        shelf.put(CHAMPION, bundle, "4")
+        shelf.put(CHALLENGER, bundle, "8")
+        client.service.follow()
+        rows = make_log(40, seed=5)
+        answer = client.post("/score", json={"rows": as_rows(rows)}).json()
+    assert {row["version"] for row in answer["scores"]} == {"4", "8"}
+    expected = Scorer(bundle, "cpu").score(rows, log[:200].lazy())
+    assert difference(expected, pl.DataFrame(answer["scores"])) < 1e-5
+
+
+def test_no_answer_mixes_versions_of_one_alias(tmp_path, shelf, bundle, second):
+    """Both arms and two instances by one alias, which moves all the time."""
+    arms = {
+        "control": {"share": 0.5, "models": [CHAMPION, CHALLENGER]},
+        "treatment": {"share": 0.5, "models": CHAMPION},
+    }
+    rows = make_log(40, seed=5)
+    models = {"0": bundle, "1": second}
+    expected = {n: Scorer(model, "cpu").score(rows) for n, model in models.items()}
+    body, ended, mixed, seen = json.dumps({"rows": as_rows(rows)}), threading.Event(), [], set()
+    with visiting(tmp_path / "log", experiment(arms=arms), shelf) as client:
+
+        def ask():
+            while not ended.is_set():
+                scores = pl.DataFrame(client.service.score(body.encode())["scores"])
+                of_alias = scores.with_row_index("row").filter(pl.col("version") != "7")
+                versions = set(of_alias["version"])
+                seen.update(versions)
+                [version, *others] = versions
+                own = of_alias.drop("row")
+                if others or (
+                    version != "3"
+                    and difference(expected[str(int(version) % 2)][of_alias["row"]], own) > 1e-5
+                ):
+                    mixed.append(versions)
+
+        askers = [threading.Thread(target=ask) for _ in range(3)]
+        for asker in askers:
+            asker.start()
+        for version in range(10, 22):
+            shelf.put(CHAMPION, models[str(version % 2)], str(version))
+            client.service.follow()
+        ended.set()
+        for asker in askers:
+            asker.join()
+        logged = read_log(tmp_path / "log").collect()
+    assert mixed == []
+    assert len(seen) > 2
+    by_request = logged.filter(pl.col("version") != "7").group_by("request")
+    assert by_request.agg(pl.col("version").n_unique())["version"].unique().to_list() == [1]
+
+
+def test_a_clock_that_steps_back_changes_neither_order_nor_counts(client, monkeypatch):
+    steps = iter([0, -3600, 7200, -86_400, 0, -1])
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, zone):
+            return datetime(2024, 3, 31, 2, tzinfo=UTC) + timedelta(seconds=next(steps))
+
+    monkeypatch.setattr("fulcrum.serving.experiments.service.datetime", Clock)
+    client.post("/assign", json={"units": [ROW["user_id"]]})
+    for name in ("a", "b"):
+        client.post("/score", json={"request": name, "rows": [ROW]})
+    for click in (1, 0):
+        outcomes = [{"request": "a", "row": 0, "click": click}]
+        assert client.post("/outcomes", json={"outcomes": outcomes}).status_code == 200
+    assert client.post("/score", json={"request": "a", "rows": [ROW]}).status_code == 200
+    logged = read_log(client.folder).collect()
+    assert logged["request"].to_list() == ["a", "b"]
+    assert logged["click"].to_list() == [0, None]
+    assigned = read_assignments(client.folder).collect()
+    assert assigned["time"].to_list() == [datetime(2024, 3, 31, 2, tzinfo=UTC)]
 
 
 def test_metrics_are_counted_by_arm(client):
@@ -372,6 +528,63 @@ def test_bad_bodies_are_refused_with_the_field_and_nothing_is_logged(untouched, 
     assert read_assignments(untouched.folder).collect().height == 0
 
 
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()), max_size=5)
+    | st.sampled_from(["a", "v1", "2024-02-29", "1e999"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from([*ROW, "request", "row", "click"]), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+def near(example):
+    """Objects like the example, with some other values."""
+    return st.fixed_dictionaries({name: st.just(v) | VALUES for name, v in example.items()})
+
+
+@pytest.mark.slow
+def test_no_body_breaks_the_service(client):
+    client.post("/score", json={"request": "a", "rows": [ROW]})
+    bodies = {
+        "/score": {"rows": st.lists(near(ROW), max_size=3), "request": st.just("a")},
+        "/assign": {"units": st.lists(VALUES, max_size=3)},
+        "/outcomes": {
+            "outcomes": st.lists(near({"request": "a", "row": 0, "click": 1}), max_size=3)
+        },
+        "/events": {"events": st.lists(near(EVENT), max_size=3)},
+    }
+    requests = st.sampled_from(list(bodies)).flatmap(
+        lambda path: st.tuples(
+            st.just(path),
+            st.binary(max_size=50)
+            | VALUES.map(json.dumps)
+            | st.fixed_dictionaries({n: v | VALUES for n, v in bodies[path].items()}).map(
+                json.dumps
+            ),
+        )
+    )
+    statuses = set()
+
+    @settings(max_examples=1000)
+    @given(requests)
+    def send(request):
+        path, content = request
+        answer = client.post(path, content=content)
+        assert answer.status_code in (200, 422), (request, answer.text)
+        assert ("error" in answer.json()) == (answer.status_code == 422)
+        statuses.add((path, answer.status_code))
+
+    send()
+    assert statuses == {(path, status) for path in bodies for status in (200, 422)}
+    read_log(client.folder).collect()
+
+
 def test_one_bad_outcome_keeps_all_of_its_request_out(client):
     client.post("/score", json={"request": "a", "rows": [ROW]})
     for row in (1, -1, 2**31 - 1):
@@ -407,7 +620,8 @@ def test_a_full_disk_is_a_503_and_loses_nothing(client, monkeypatch):
         patched.setattr("fulcrum.serving.experiments.journal.os.write", full)
         refused = client.post("/score", json={"request": "b", "rows": [ROW]})
         assert refused.status_code == 503
-        assert "no space left" in refused.json()["error"]
+        assert "nothing can be stored at present" in refused.json()["error"]
+        assert refused.headers["retry-after"] == "1"
         assert client.post("/assign", json={"units": ["z"]}).status_code == 503
     assert read_log(client.folder).collect()["request"].to_list() == ["a"]
     assert client.post("/score", json={"request": "b", "rows": [ROW]}).status_code == 200

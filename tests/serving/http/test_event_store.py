@@ -1,7 +1,12 @@
 """The event store: kept once, found by key, there after a restart."""
 
+import resource
+import sqlite3
 import subprocess
 import sys
+import threading
+import time
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
 import polars as pl
@@ -10,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fulcrum.features.errors import ResourceError, StateError
+from fulcrum.serving.http import event_store
 from fulcrum.serving.http.event_store import EventStore
 
 COLUMNS = {"user": pl.Int64(), "video": pl.String(), "time": pl.Int64(), "long": pl.Boolean()}
@@ -25,7 +31,7 @@ A, B, C = (1, "x", 10, True), (2, "x", 20, None), (1, "y", 30, False)
 
 def past(store, user, video):
     rows = pl.DataFrame({"user": user, "video": video}, schema_overrides={"user": pl.Int64})
-    return store.past_of(rows).collect().sort("time")
+    return store.past_of(rows, KEYS).collect().sort("time")
 
 
 @pytest.fixture(params=[None, "events.db"], ids=["memory", "file"])
@@ -117,9 +123,172 @@ def test_other_columns_or_another_kind_of_file_are_refused(tmp_path):
 def test_without_a_key_among_the_columns_every_event_is_given():
     store = EventStore(None, COLUMNS, ("author",))
     store.append(events(A, B))
-    assert (
-        store.past_of(pl.DataFrame({"author": ["q"]})).collect().sort("time").equals(events(A, B))
-    )
+    found = store.past_of(pl.DataFrame({"author": ["q"]}), ["author"]).collect()
+    assert found.sort("time").equals(events(A, B))
+
+
+@contextmanager
+def writing(path):
+    """Another program that is in the middle of a write."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield other
+        other.execute("ROLLBACK")
+
+
+def test_a_write_that_has_to_wait_stops_neither_readers_nor_itself_for_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(event_store, "WRITE_SECONDS", 0.3)
+    path = tmp_path / "events.db"
+    store = EventStore(path, COLUMNS, KEYS)
+    store.append(events(A))
+    refused = []
+
+    def append():
+        with pytest.raises(ResourceError, match="others are writing; try again"):
+            store.append(events(B))
+        refused.append(time.monotonic())
+
+    with writing(path):
+        started = time.monotonic()
+        writers = [threading.Thread(target=append) for _ in range(2)]
+        for writer in writers:
+            writer.start()
+        while len(refused) < 2:
+            before = time.monotonic()
+            assert past(store, [1], ["x"]).equals(events(A))
+            assert time.monotonic() - before < 0.25
+        for writer in writers:
+            writer.join()
+        assert max(refused) - started < 3 * 0.3 + 0.5
+        second = EventStore(path, COLUMNS, KEYS)
+        assert second.count() == 1
+    assert store.append(events(B)) == 1
+    assert past(second, [2], [None]).equals(events(B))
+
+
+def test_others_may_write_while_a_file_is_read_and_a_load_waits_for_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(event_store, "WRITE_SECONDS", 0.1)
+    path = tmp_path / "events.db"
+    store, other = EventStore(path, COLUMNS, KEYS), EventStore(path, COLUMNS, KEYS)
+    log = tmp_path / "log.parquet"
+    events(A, B).write_parquet(log)
+
+    def batches():
+        yield events(A)
+        assert other.append(events(C)) == 1
+        yield events(B)
+
+    assert store.load(log, batches()) == 2
+    assert past(other, [1, 2], [None, None]).equals(events(A, B, C))
+    log.touch()
+    with writing(path):
+        loading = threading.Thread(target=store.load, args=(log, [events(A), events(B)]))
+        loading.start()
+        loading.join(0.5)
+        assert loading.is_alive()
+    loading.join(10)
+    assert not loading.is_alive()
+
+
+@pytest.mark.parametrize("while_waiting", [False, True])
+def test_a_load_that_is_interrupted_ends_and_keeps_nothing(tmp_path, monkeypatch, while_waiting):
+    monkeypatch.setattr(event_store, "WRITE_SECONDS", 0.1)
+    path = tmp_path / "events.db"
+    store = EventStore(path, COLUMNS, KEYS)
+    log = tmp_path / "log.parquet"
+    events(A).write_parquet(log)
+    begun, ends = threading.Event(), []
+
+    def batches():
+        yield events(A)
+        begun.set()
+        while not while_waiting:
+            yield events(B)
+
+    def load():
+        with pytest.raises(ResourceError, match="interrupted"):
+            store.load(log, batches())
+        ends.append(True)
+
+    loading = threading.Thread(target=load)
+    with writing(path):
+        loading.start()
+        assert begun.wait(10)
+        store.interrupt()
+        loading.join(10)
+    assert ends == [True]
+    store.close()
+    assert EventStore(path, COLUMNS, KEYS).load(log, [events(A)]) == 1
+
+
+def test_two_stores_of_one_file_keep_an_event_once(tmp_path):
+    path, log = tmp_path / "events.db", tmp_path / "log.parquet"
+    rows = [(user, "x", time, None) for user in range(5) for time in range(40)]
+    events(*rows).write_parquet(log)
+    together, counts = threading.Barrier(4), []
+
+    def share():
+        together.wait()
+        with closing(EventStore(path, COLUMNS, KEYS)) as store:
+            count = store.load(log, [events(*rows)])
+            for row in [(9, "y", time, True) for time in range(20)]:
+                count += store.append(events(row))
+            counts.append(count)
+
+    threads = [threading.Thread(target=share) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(counts) == EventStore(path, COLUMNS, KEYS).count() == 5 * 40 + 20
+
+
+@pytest.mark.parametrize("tables", [["orders (id)"], ["store (id)"], ["store (made_for, id)"]])
+def test_the_database_of_another_program_is_refused_as_it_was(tmp_path, tables):
+    path = tmp_path / "shop.db"
+    with closing(sqlite3.connect(path)) as other:
+        for table in tables:
+            other.execute(f"CREATE TABLE {table}")
+    before = path.read_bytes()
+    with pytest.raises(StateError, match="database of another program, not an event store"):
+        EventStore(path, COLUMNS, KEYS)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_keeps_what_was_there(tmp_path):
+    store = EventStore(tmp_path / "events.db", COLUMNS, KEYS)
+    store.append(events(A))
+    many = events(*((user, "x" * 100, user, None) for user in range(5_000)))
+    log = tmp_path / "log.parquet"
+    many.write_parquet(log)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(ResourceError, match="event store"):
+            store.append(many)
+        with pytest.raises(ResourceError, match="event store"):
+            store.load(log, [many])
+        assert past(store, [1], ["x"]).equals(events(A))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert store.append(events(B)) == 1
+    assert store.load(log, [many]) == 5_000
+
+
+def test_a_key_that_comes_later_is_indexed(path):
+    store = EventStore(path, COLUMNS, ["user"])
+    store.append(events(A, B, C))
+    rows = pl.DataFrame({"user": [9], "video": ["x"]})
+    for _ in range(2):
+        found = store.past_of(rows, ["video"]).collect().sort("time")
+        assert found.equals(events(A, B))
+        store.index(["video", "author"])
+    with store._reading() as connection:
+        [plan] = connection.execute(
+            "EXPLAIN QUERY PLAN SELECT rowid FROM events WHERE video = 1"
+        ).fetchall()
+    assert "by video" in plan[-1]
 
 
 WIDE = {
@@ -161,11 +330,11 @@ def test_every_type_comes_back_as_it_went_in(rows):
     store = EventStore(None, WIDE, ("author",))
     assert store.append(frame) == frame.unique().height
     rows = pl.DataFrame({"author": [0]})
-    found = store.past_of(rows).collect()
+    found = store.past_of(rows, ["author"]).collect()
     assert found.schema == frame.schema
     assert found.sort(pl.all()).equals(frame.unique().sort(pl.all()))
     by_user = EventStore(None, WIDE, ("user",))
     by_user.append(frame)
     users = frame.select("user").drop_nulls()
     expected = frame.unique().join(users, on="user", how="semi")
-    assert by_user.past_of(users).collect().sort(pl.all()).equals(expected.sort(pl.all()))
+    assert by_user.past_of(users, ["user"]).collect().sort(pl.all()).equals(expected.sort(pl.all()))

@@ -96,6 +96,77 @@ def test_a_killed_run_goes_on_where_it_stopped(bundle, log, inputs, tmp_path):
     assert contents(tmp_path / "killed") == contents(tmp_path / "unbroken")
 
 
+@pytest.mark.slow
+def test_ten_kills_anywhere_leave_nothing_but_whole_files(bundle, log, inputs, tmp_path):
+    """Killed after the first to the fourth slice of what was left, ten times, then let go on."""
+    past = tmp_path / "past.parquet"
+    log.write_parquet(past)
+
+    def run(output, die_after):
+        arguments = [bundle.folder, inputs, tmp_path / output, past, die_after]
+        return subprocess.run([sys.executable, "-c", SCORE, *map(str, arguments)]).returncode
+
+    assert run("unbroken", 0) == 0
+    whole = contents(tmp_path / "unbroken")
+    for die_after in (1, 2, 3, 4, 1, 2, 3, 4, 1, 3):
+        assert run("killed", die_after) == -9
+        left = contents(tmp_path / "killed")
+        partial = {name for name in left if name.endswith(".partial")}
+        assert len(partial) == 1
+        assert {name: left[name] for name in left.keys() - partial} == {
+            name: whole[name] for name in left.keys() - partial
+        }
+    assert run("killed", 0) == 0
+    assert contents(tmp_path / "killed") == whole
+
+
+def test_two_runs_never_write_one_file(bundle, inputs, tmp_path):
+    """The second begins when the first is in the middle of a file, and again when it is done."""
+    output, words = tmp_path / "scores", []
+
+    def begin_a_second(file, rows):
+        if file.name == "part1.parquet" and rows == 80:
+            with pytest.raises(ResourceError) as refused:
+                score_files(bundle, str(inputs), output, device="cpu")
+            words.append(str(refused.value))
+
+    report = score_files(
+        bundle, str(inputs), output, device="cpu", progress=begin_a_second, batch_size=64
+    )
+    assert words == [f"{output}/part1.parquet: another run is scoring it; wait until it is done"]
+    assert report.rows == 300
+    again = score_files(bundle, str(inputs), output, device="cpu")
+    assert (again.skipped, again.rows) == (3, 300)
+    score_files(bundle, str(inputs), tmp_path / "alone", device="cpu", batch_size=64)
+    assert contents(output) == contents(tmp_path / "alone")
+
+
+def test_a_file_that_another_run_has_finished_meanwhile_is_kept(
+    bundle, other_bundle, inputs, tmp_path
+):
+    output, times = tmp_path / "scores", []
+
+    def finish_the_rest(file, rows):
+        if file.name == "part0.parquet" and rows == 40:
+            for name in ("part1", "part2"):
+                score_files(bundle, str(inputs / f"{name}.parquet"), output, device="cpu")
+            times.append([path.stat().st_mtime_ns for path in sorted(output.glob("*.parquet"))])
+
+    assert (
+        score_files(bundle, str(inputs), output, device="cpu", progress=finish_the_rest).files == 3
+    )
+    assert [path.stat().st_mtime_ns for path in sorted(output.glob("*.parquet"))][1:] == times[0]
+
+    def by_another_model(file, rows):
+        if file.name == "part0.parquet" and rows == 40:
+            score_files(other_bundle, str(inputs / "part1.parquet"), mixed, device="cpu")
+
+    mixed = tmp_path / "mixed"
+    with pytest.raises(StateError, match=r"part1\.parquet: made from another model"):
+        score_files(bundle, str(inputs), mixed, device="cpu", progress=by_another_model)
+    assert sorted(contents(mixed)) == ["part0.parquet", "part1.parquet"]
+
+
 def test_finished_files_are_not_made_again(bundle, inputs, tmp_path):
     first = score_files(bundle, str(inputs), tmp_path / "scores", device="cpu")
     before = contents(tmp_path / "scores")

@@ -1,0 +1,53 @@
+"""Requests that come in faster than they can be answered: bounded queues, and an end to waiting."""
+
+from typing import Any
+
+from anyio import CancelScope, CapacityLimiter, move_on_after, to_thread
+from fastapi import Request
+
+from fulcrum.serving.http.body import RequestError, read_body
+from fulcrum.serving.http.service import Work
+
+BODY_SECONDS = 10
+"""For a body to arrive, from the end of the head."""
+BODIES = 128
+"""That arrive at once; with one more, the one that has taken longest is given up."""
+WAITING = 64
+"""Requests that wait for a thread; one more is sent away."""
+
+
+class Bodies:
+    """Bodies on their way."""
+
+    def __init__(self) -> None:
+        self._arriving: dict[CancelScope, None] = {}
+
+    async def read(self, request: Request, limit: int) -> bytes:
+        """Raises RequestError 408 for a body that takes too long, and what `read_body` does."""
+        with move_on_after(BODY_SECONDS) as scope:
+            self._arriving[scope] = None
+            if len(self._arriving) > BODIES:
+                next(iter(self._arriving)).cancel()
+            try:
+                return await read_body(request, limit)
+            finally:
+                self._arriving.pop(scope, None)
+        raise RequestError(408, f"the body did not arrive within {BODY_SECONDS} seconds")
+
+
+class Threads:
+    """Threads that work on bodies, and the queue before them."""
+
+    def __init__(self, count: int) -> None:
+        self._limiter = CapacityLimiter(count)
+        self._places = count + WAITING
+
+    async def run(self, work: Work, body: bytes) -> dict[str, Any]:
+        """The answer. Raises RequestError 503 when too many wait already."""
+        if not self._places:
+            raise RequestError(503, "too many requests are waiting; try again later")
+        self._places -= 1
+        try:
+            return await to_thread.run_sync(work, body, limiter=self._limiter)
+        finally:
+            self._places += 1
