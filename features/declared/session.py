@@ -92,7 +92,7 @@ def in_session_order(rows: pl.LazyFrame, folder: Path, partitions: int = 1) -> p
         part.sort(_PLACE, SESSION, TIME, INDEX).drop(_PLACE).write_parquet(
             files[-1], row_group_size=ROW_GROUP, compression="lz4"
         )
-    return pl.scan_parquet(files)
+    return pl.scan_parquet(files, glob=False)
 
 
 def _partitions(
@@ -111,5 +111,7 @@ def _partitions(
     for number in range(count):
         place = folder / f"{_PART}={number}"
         if place.exists():
-            yield pl.read_parquet(place / "*.parquet", hive_partitioning=False)
+            yield pl.read_parquet(
+                sorted(place.glob("*.parquet")), glob=False, hive_partitioning=False
+            )
             shutil.rmtree(place)

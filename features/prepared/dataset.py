@@ -44,7 +44,7 @@ class PreparedDataset:
     @cached_property
     def drift(self) -> pl.DataFrame:
         """One row per feature, as `fulcrum.features.prepared.drift.drift` describes."""
-        return pl.read_parquet(self.folder / "drift.parquet")
+        return pl.read_parquet(self.folder / "drift.parquet", glob=False)
 
     def shards(self, split: str) -> list[Path]:
         """Parquet files of a split, in order; none for a split without rows."""

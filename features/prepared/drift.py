@@ -85,7 +85,7 @@ def _edges(files: Sequence[Path], state: FeatureState) -> dict[str, np.ndarray]:
     names = [source.name for source in state.layout.dense]
     if not names:
         return {}
-    rows = pl.scan_parquet(list(files)).select(names)
+    rows = pl.scan_parquet(list(files), glob=False).select(names)
     step = max(1, rows.select(pl.len()).collect().item() // SAMPLE)
     sample = rows.gather_every(step).collect()
     ranks = np.arange(1, BINS) / BINS
@@ -98,7 +98,7 @@ def _count(files: Sequence[Path], state: FeatureState, edges: Histograms) -> His
     totals: Histograms = {}
     for file in files:
         for source in state.layout.inputs:
-            column = pl.read_parquet(file, columns=[source.name]).to_series()
+            column = pl.read_parquet(file, columns=[source.name], glob=False).to_series()
             if isinstance(source, DenseInput):
                 place = np.searchsorted(edges[source.name], column.to_numpy(), side="right")
                 counts = np.bincount(place, minlength=len(edges[source.name]) + 1)

@@ -224,5 +224,6 @@ def _parents(spec: FeatureSpec) -> dict[str, str]:
 
 
 def _columns(folder: Path, splits: Mapping[str, SplitFacts]) -> dict[str, str]:
-    schema = pl.read_parquet_schema(folder / splits["train"].shards[0].name)
+    shard = folder / splits["train"].shards[0].name
+    schema = pl.scan_parquet(shard, glob=False).collect_schema()
     return {name: dump_type(dtype) for name, dtype in schema.items()}

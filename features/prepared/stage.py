@@ -97,7 +97,7 @@ def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
         plan.sink_parquet(file, row_group_size=ROW_GROUP, compression="lz4", maintain_order=True)
     except PolarsError as error:
         raise _explain(error, inputs) from error
-    rows = pl.scan_parquet(file)
+    rows = pl.scan_parquet(file, glob=False)
     drops = {"repeated": total - rows.select(pl.len()).collect().item()}
     if spec.data.where is not None:
         drops["where"] = rows.select((~pl.col(KEPT)).sum()).collect().item()

@@ -108,10 +108,10 @@ def _visible(file: Path, below: Path) -> bool:
 def _schema(file: Path, what: str) -> dict[str, pl.DataType]:
     try:
         if file.suffix == ".csv":
-            schema = dict(pl.scan_csv(file, infer_schema_length=None).collect_schema())
+            schema = dict(pl.scan_csv(file, infer_schema_length=None, glob=False).collect_schema())
             _check_header(file, list(schema), what)
             return schema
-        return dict(pl.scan_parquet(file, hive_partitioning=False).collect_schema())
+        return dict(pl.scan_parquet(file, glob=False, hive_partitioning=False).collect_schema())
     except NoDataError:
         raise DataError(f"{what}: {file} is empty") from None
     except (PolarsError, OSError) as error:
@@ -142,7 +142,11 @@ def _compare(first: Path, expected: Schema, file: Path, actual: Schema, what: st
 
 
 def _has_rows(file: Path, what: str) -> bool:
-    frame = pl.scan_csv(file) if file.suffix == ".csv" else pl.scan_parquet(file)
+    frame = (
+        pl.scan_csv(file, glob=False)
+        if file.suffix == ".csv"
+        else pl.scan_parquet(file, glob=False)
+    )
     try:
         return frame.head(1).select(pl.len()).collect().item() > 0
     except (PolarsError, OSError) as error:
@@ -151,8 +155,8 @@ def _has_rows(file: Path, what: str) -> bool:
 
 def _open(suffix: str, files: list[Path], schemas: Mapping[Path, Schema]) -> pl.LazyFrame:
     if suffix != ".csv":
-        return pl.scan_parquet(files, hive_partitioning=False)
-    parts = [pl.scan_csv(file, schema_overrides=dict(schemas[file])) for file in files]
+        return pl.scan_parquet(files, glob=False, hive_partitioning=False)
+    parts = [pl.scan_csv(file, glob=False, schema_overrides=dict(schemas[file])) for file in files]
     return pl.concat([part.select(*schemas[files[0]]) for part in parts], how="vertical_relaxed")
 
 

@@ -95,7 +95,7 @@ def fit_numbers(
             answers = answers.collect().lazy()
         else:
             answers.sink_parquet(folder / "recalls.parquet", maintain_order=True)
-            answers = pl.scan_parquet(folder / "recalls.parquet")
+            answers = pl.scan_parquet(folder / "recalls.parquet", glob=False)
     learned = {
         name: encoder.learn(name, answers if name in recalls else rows, draft.schema(name))
         for name, encoder in encoders.items()

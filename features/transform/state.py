@@ -167,7 +167,7 @@ class FeatureState:
                 lookups[table] = Buckets(facts["hash_buckets"])
             else:
                 lookups[table] = Vocabulary(
-                    pl.read_parquet(folder / "vocabularies" / f"{table}.parquet")
+                    pl.read_parquet(folder / "vocabularies" / f"{table}.parquet", glob=False)
                 )
         return cls(
             spec=spec,
@@ -175,7 +175,7 @@ class FeatureState:
             row_columns=load_schema(document["row_columns"]),
             past_columns=load_schema(document["past_columns"]),
             tables={
-                name: pl.read_parquet(folder / "tables" / f"{name}.parquet")
+                name: pl.read_parquet(folder / "tables" / f"{name}.parquet", glob=False)
                 for name in document["tables"]
             },
             lookups=lookups,

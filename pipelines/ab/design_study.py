@@ -182,7 +182,7 @@ def _lines(
     split: str,
 ) -> list[Line]:
     """`dataset` is that of `weighted`: its weights are those that all designs are measured with."""
-    rows = pl.read_parquet(dataset.shards(split), columns=["row.weight", UNIT])
+    rows = pl.read_parquet(dataset.shards(split), columns=["row.weight", UNIT], glob=False)
     weight = rows["row.weight"].to_numpy().astype(np.float64)
     _, unit = np.unique(rows[UNIT].to_numpy(), return_inverse=True)
     lines, column = [], 0

@@ -177,5 +177,5 @@ def _short(names: Sequence[str]) -> list[str]:
 
 def _rows(dataset: PreparedDataset, split: str) -> pl.DataFrame:
     columns = [pl.col(f"^{start.replace('.', '[.]')}.*$") for start in ROW]
-    frame = pl.scan_parquet(dataset.shards(split)).select(columns).collect()
+    frame = pl.scan_parquet(dataset.shards(split), glob=False).select(columns).collect()
     return frame.select(sorted(frame.columns))

@@ -24,7 +24,9 @@ def design_matrix(dataset: PreparedDataset, features: Sequence[str]) -> csr_matr
     """
     sources = [source for name in features for source in _inputs(dataset, name)]
     shards = [shard for split in SPLITS for shard in dataset.shards(split)]
-    frame = pl.read_parquet(shards, columns=list(dict.fromkeys(source.name for source in sources)))
+    frame = pl.read_parquet(
+        shards, columns=list(dict.fromkeys(source.name for source in sources)), glob=False
+    )
     sizes = {table.name: table.rows for table in dataset.state.layout.tables}
     blocks = [
         _numbers(frame[source.name])

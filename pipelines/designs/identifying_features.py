@@ -69,7 +69,7 @@ def lonely(dataset: PreparedDataset, features: Iterable[str], units: pl.Series) 
     names = {source.name for source in dataset.state.layout.inputs if isinstance(source, IdInput)}
     shares = {}
     for name in (name for name in features if name in names):
-        rows = pl.read_parquet(shards, columns=[name]).with_columns(units.alias(UNIT))
+        rows = pl.read_parquet(shards, columns=[name], glob=False).with_columns(units.alias(UNIT))
         of_value = rows.group_by(name).agg(pl.len().alias("rows"), pl.col(UNIT).n_unique())
         of_one_unit = of_value.filter((pl.col("rows") > 1) & (pl.col(UNIT) == 1))
         shares[name] = float(of_one_unit["rows"].sum()) / len(rows)

@@ -75,7 +75,7 @@ def _build(
     columns = [ARM, UNIT, "row.weight"]
     shards = {split: dataset.shards(split) for split in SPLITS}
     files = [file for split in SPLITS for file in shards[split]]
-    rows = pl.read_parquet(files, columns=columns)
+    rows = pl.read_parquet(files, columns=columns, glob=False)
     training = np.arange(len(rows)) < dataset.rows("train")
     names, arm = _arms(rows[ARM], design.arm)
     config = design.asks()
@@ -150,7 +150,7 @@ def _write(
         (folder / split).mkdir()
         shards = []
         for shard in dataset.manifest.splits[split].shards:
-            block = pl.read_parquet(dataset.folder / shard.name)
+            block = pl.read_parquet(dataset.folder / shard.name, glob=False)
             block = block.with_columns(columns[start : start + len(block)])
             shards.append(write_shard(block, folder, shard.name))
             start += len(block)

@@ -88,7 +88,7 @@ def make_bundle(
     """The served model in `folder/bundle`, checked against torch on held-out rows."""
     state = dataset.state
     inputs = [source.name for source in state.layout.inputs]
-    held_out = pl.scan_parquet(dataset.shards(measured_split(dataset))).select(inputs)
+    held_out = pl.scan_parquet(dataset.shards(measured_split(dataset)), glob=False).select(inputs)
     events = scan(config.data.events).frame
     columns = dict.fromkeys([*state.row_columns, *state.keys])
     example = conform(events, state.row_columns, "data.events").select(list(columns))

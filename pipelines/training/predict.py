@@ -101,7 +101,7 @@ def constant(dataset: PreparedDataset, predictions: Predictions) -> Predictions:
     """The same rows scored by a predictor that knows only the training split: the positive rate,
     the mean label, or the share of each class."""
     layout = dataset.state.layout
-    train = pl.scan_parquet(dataset.shards("train"))
+    train = pl.scan_parquet(dataset.shards("train"), glob=False)
     row = train.select(_constant(task) for task in layout.tasks).collect()
     values = np.concatenate([np.ravel(row[task.name].to_list()) for task in layout.tasks])
     if not np.isfinite(values).all():
@@ -135,7 +135,7 @@ def row_losses(layout: Layout, scores: np.ndarray, labels: np.ndarray) -> np.nda
 def to_frame(predictions: Predictions, dataset: PreparedDataset, split: str) -> pl.DataFrame:
     """Row keys, labels (null where not observed) and scores, in file order."""
     layout = predictions.layout
-    rows = pl.scan_parquet(dataset.shards(split))
+    rows = pl.scan_parquet(dataset.shards(split), glob=False)
     keys = [name for name in rows.collect_schema().names() if name.startswith("row.key.")]
     frame = rows.select(pl.col(k).alias(k.removeprefix("row.key.")) for k in keys).collect()
     labels = [

@@ -172,11 +172,11 @@ class ExposureLog:
         for path in reversed(numbered(self.folder / "assignments").values()):
             if len(self._units) >= self._remembered:
                 break
-            self._remember_units(pl.read_parquet(path, columns=["unit"]))
+            self._remember_units(pl.read_parquet(path, columns=["unit"], glob=False))
         for path in reversed(numbered(self.folder / "exposures").values()):
             if len(self._requests) >= self._remembered:
                 break
-            rows = pl.read_parquet(path, columns=["request", "row"])
+            rows = pl.read_parquet(path, columns=["request", "row"], glob=False)
             by_request = rows.group_by("request", maintain_order=True).agg("row")
             for request, places in by_request.iter_rows():
                 self._remember_request(request, places, None)
@@ -229,7 +229,8 @@ def _tables(folder: Path) -> dict[str, pl.LazyFrame]:
     tables = {}
     for name, schema in schemas({}, outcomes).items():
         parts: dict[int, pl.LazyFrame] = {
-            number: pl.scan_parquet(path) for number, path in numbered(folder / name).items()
+            number: pl.scan_parquet(path, glob=False)
+            for number, path in numbered(folder / name).items()
         }
         parts |= {number: read[name].lazy() for number, read in fresh.items() if name in read}
         parts |= {0: pl.LazyFrame(schema=schema)}

@@ -32,7 +32,11 @@ def slices(
 
 
 def _open(file: Path) -> pl.LazyFrame:
-    return pl.scan_csv(file) if file.suffix == ".csv" else pl.scan_parquet(file)
+    return (
+        pl.scan_csv(file, glob=False)
+        if file.suffix == ".csv"
+        else pl.scan_parquet(file, glob=False)
+    )
 
 
 def _rows(file: Path) -> int:

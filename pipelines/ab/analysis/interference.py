@@ -55,7 +55,9 @@ def panel(log: Log, units: Units, experiment: Experiment, scratch: Path) -> Inte
     analysis = experiment.analysis
     assert analysis is not None and analysis.interference is not None
     dataset = _prepare(log, units, experiment, scratch)
-    rows = pl.read_parquet(dataset.shards("train"), columns=[PREPARED_ARM, PREPARED_UNIT])
+    rows = pl.read_parquet(
+        dataset.shards("train"), columns=[PREPARED_ARM, PREPARED_UNIT], glob=False
+    )
     arms, who = rows[PREPARED_ARM].to_numpy(), rows[PREPARED_UNIT].to_numpy()
     names = tuple(analysis.interference.features)
     config = PropensityConfig(features=names, folds=analysis.interference.folds, seed=analysis.seed)

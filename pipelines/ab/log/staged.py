@@ -63,7 +63,7 @@ class Log:
     @property
     def rows(self) -> pl.LazyFrame:
         """All of them."""
-        return pl.scan_parquet(self.file)
+        return pl.scan_parquet(self.file, glob=False)
 
 
 def stage(logs: Sequence[str], experiment: Experiment, folder: Path) -> Log:
@@ -99,7 +99,7 @@ def stage(logs: Sequence[str], experiment: Experiment, folder: Path) -> Log:
     except PolarsError as error:
         damage = source.damage() if source is not None else None
         raise DataError(damage or f"the log: {str(error).strip().splitlines()[0]}") from error
-    read = pl.scan_parquet(file).select(pl.len()).collect().item()
+    read = pl.scan_parquet(file, glob=False).select(pl.len()).collect().item()
     return Log(file, data, read, None if served is None else _assigned(served))
 
 
