@@ -27,6 +27,7 @@ def patterns(path: Path) -> list[str]:
         if isinstance(call.func, ast.Attribute)
         and call.func.attr in READERS
         and ast.unparse(call.func.value) == "pl"
+        and not ast.unparse(call.args[0]).startswith("io.")
         and "glob=False" not in {ast.unparse(keyword) for keyword in call.keywords}
     ]
 

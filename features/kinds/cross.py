@@ -27,7 +27,9 @@ class CrossConfig(FeatureKind):
     """Hash combinations into this many buckets instead of fitting a vocabulary."""
 
     def reads(self, name: str, features: Features) -> Sequence[Read]:
-        return [Read(("columns", place), column) for place, column in enumerate(self.columns)]
+        return [
+            Read(("columns", place), column, id=True) for place, column in enumerate(self.columns)
+        ]
 
     def table(self, name: str) -> str:
         return name

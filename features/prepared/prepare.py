@@ -63,7 +63,7 @@ def prepare(
     """
     spec = FeatureSpec(data=config.data, features=config.features, tasks=config.tasks)
     spec.check()
-    inputs = open_inputs(spec.data)
+    inputs = open_inputs(spec)
     name = fingerprint(spec, inputs.stamps)
     folder = workspace / "prepared" / name
     if not folder.exists():

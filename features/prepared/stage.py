@@ -17,9 +17,10 @@ from fulcrum.features.raw.complete import complete, prune
 from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.raw.label import check_labels, label_columns, label_names
 from fulcrum.features.raw.lineage import Lineage
-from fulcrum.features.raw.source import Source, scan
+from fulcrum.features.raw.source import Source, scan_all
 from fulcrum.features.spec import RESERVED, FeatureSpec, Problem, places
 from fulcrum.features.staging import is_full
+from fulcrum.features.transform.uses import open_tables, reads
 from fulcrum.features.values import sql
 from fulcrum.features.values.hashing import hash64
 from fulcrum.features.values.text import text
@@ -64,16 +65,22 @@ class Stage:
     """Rows that are not here, by reason."""
 
 
-def open_inputs(data: DataConfig) -> Inputs:
+def open_inputs(spec: FeatureSpec) -> Inputs:
     """Find every file. Raises DataError for what is missing, unreadable or of changing types."""
-    events = {"train": scan(data.events)}
+    data, read = spec.data, reads(spec)
+    paths: dict[str, str | tuple[str, ...]] = {"data.events": data.events}
     if isinstance(data.split, FileSplit):
-        for split in data.split.names[1:]:
-            path = getattr(data.split, split)
-            events[split] = scan(path, f"data.split.{split}", like=events["train"])
-    tables = {
-        name: scan(table.path, f"data.tables.{name}.path") for name, table in data.tables.items()
-    }
+        paths |= {f"data.split.{n}": getattr(data.split, n) for n in data.split.names[1:]}
+    sources = scan_all(paths, read, data.csv)
+    events = {name.removeprefix("data.split."): source for name, source in sources.items()}
+    events = {"train": events.pop("data.events"), **events}
+    tables = open_tables(data, read, events["train"].schema)
+    columns = [c for source in (*events.values(), *tables.values()) for c in source.schema]
+    for field, names in (("types", data.types), ("optional", data.optional)):
+        for name in names:
+            if name not in columns:
+                hint = nearest(name, columns)
+                raise DataError(f"data.{field}: there is no column `{name}`{hint}")
     return Inputs(events, tables)
 
 

@@ -10,8 +10,9 @@ _EXACT = 2**53
 def text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """String form of a value of type `dtype`; lists are written element by element.
 
-    Whole numbers are written without a fraction whatever their type, booleans as `true` and
-    `false`, dates and times in ISO 8601; NaN is null. Raises DataError for types that are no ids.
+    Whole numbers are written without a fraction whatever their type, decimals without final zeros,
+    booleans as `true` and `false`, dates and times in ISO 8601; NaN is null. Raises DataError for
+    types that are no ids.
     """
     if isinstance(dtype, pl.List):
         inner = dtype.inner
@@ -24,7 +25,11 @@ def text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         return pl.when(whole).then(as_whole).otherwise(number.cast(pl.String))
     if isinstance(dtype, pl.String):
         return value
+    if isinstance(dtype, pl.Decimal):
+        digits = value.cast(pl.String)
+        return digits.str.replace(r"\.?0+$", "") if dtype.scale else digits
     others = pl.Boolean | pl.Null | pl.Categorical | pl.Enum
-    if dtype.is_integer() or dtype.is_temporal() or isinstance(dtype, others):
+    moment = dtype.is_temporal() and not isinstance(dtype, pl.Duration)
+    if dtype.is_integer() or moment or isinstance(dtype, others):
         return value.cast(pl.String)
     raise DataError(f"values of type {dtype} are no ids")

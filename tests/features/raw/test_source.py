@@ -62,11 +62,11 @@ def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
 
 
 def test_an_empty_glob_folder_or_wrong_suffix(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "notes.md").write_text("x")
     for path, message in [
         ("*.parquet", "no Parquet or CSV file matches"),
         ("", "no Parquet or CSV file in the folder"),
-        ("notes.txt", "is no .parquet or .csv file"),
+        ("notes.md", r"is no .parquet, .csv, "),
     ]:
         with pytest.raises(DataError, match=message):
             scan(str(tmp_path / path))
