@@ -7,6 +7,12 @@ from fulcrum.features.errors import DataError
 _EXACT = 2**53
 
 
+def is_id(dtype: pl.DataType) -> bool:
+    """Whether `text` writes a value of this type as one id."""
+    unfit = pl.Duration | pl.Struct | pl.List | pl.Array | pl.Binary | pl.Object
+    return not isinstance(dtype, unfit)
+
+
 def text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """String form of a value of type `dtype`; lists are written element by element.
 
@@ -28,8 +34,6 @@ def text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     if isinstance(dtype, pl.Decimal):
         digits = value.cast(pl.String)
         return digits.str.replace(r"\.?0+$", "") if dtype.scale else digits
-    others = pl.Boolean | pl.Null | pl.Categorical | pl.Enum
-    moment = dtype.is_temporal() and not isinstance(dtype, pl.Duration)
-    if dtype.is_integer() or moment or isinstance(dtype, others):
-        return value.cast(pl.String)
-    raise DataError(f"values of type {dtype} are no ids")
+    if not is_id(dtype):
+        raise DataError(f"values of type {dtype} are no ids")
+    return value.cast(pl.String)
