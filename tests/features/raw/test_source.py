@@ -5,16 +5,11 @@ import pytest
 
 from fulcrum.features.errors import DataError
 from fulcrum.features.raw.source import scan
+from tests.features.raw.files import write
 
 ROWS = pl.DataFrame(
     {"user": [1, 2, 3, 4], "kind": ["a", None, "b", "a"], "x": [0.5, 1.0, None, 2.0]}
 )
-
-
-def write(frame: pl.DataFrame, file: Path) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    frame.write_csv(file) if file.suffix == ".csv" else frame.write_parquet(file)
-    return file
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
