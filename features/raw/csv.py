@@ -17,8 +17,8 @@ from fulcrum.features.raw.paths import separator
 _SEPARATORS = ",;\t|"
 _VALUE = re.compile(r"[-+]?\d+([.,]\d+)?([eE][-+]?\d+)?|\d{4}-\d\d-\d\d.*")
 """What a column is hardly called: a number or a date."""
-_WIDE = (b"\xff\xfe", b"\xfe\xff")
-"""How UTF-16 begins."""
+_START = 1000
+"""Bytes in which UTF-16 has zeros, which other text has not."""
 
 
 def scan_csv(
@@ -137,7 +137,7 @@ def _undecodable(file: Path, csv: CsvConfig, what: str) -> DataError | None:
         content.decode(csv.encoding)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        other = "utf-16" if content.startswith(_WIDE) else "latin-1"
+        other = "utf-16" if b"\0" in content[:_START] else "latin-1"
         return DataError(
             f"{what}: {file} is no {csv.encoding.upper()} text: byte 0x{content[error.start]:02x} "
             f"in line {line}; say its encoding, for example `csv: {{encoding: {other}}}`"
