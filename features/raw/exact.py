@@ -85,7 +85,9 @@ def text_type(
             return pl.Int64()
         plain = all(part.plain for part in parts)
         return pl.Float64() if plain and not reads.only_id(name) else pl.String()
-    if name in reads.mentions and (any(part.padded for part in parts) or pl.Int128() in kinds):
+    if name not in reads.numbers and pl.Int128() in kinds:
+        return pl.String()
+    if name in reads.mentions and any(part.padded for part in parts):
         return pl.String()
     return pl.Int64() if kinds == {pl.Int64()} else pl.Float64()
 

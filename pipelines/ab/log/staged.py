@@ -91,10 +91,11 @@ def stage(logs: Sequence[str], experiment: Experiment, folder: Path) -> Log:
     _check_interference(analysis, unit, experiment.outcomes)
     data = DataConfig(events=str(file), tables=log.tables, time=log.time, derive=log.derive)
     read = _reads(data, unit, analysis)
-    events, source = _events(logs, served, read, log.csv)
-    sources = open_tables(data, read, events.collect_schema(), "analysis.log.tables")
-    tables = {name: source.frame for name, source in sources.items()}
+    source: Source | None = None
     try:
+        events, source = _events(logs, served, read, log.csv)
+        sources = open_tables(data, read, events.collect_schema(), "analysis.log.tables")
+        tables = {name: source.frame for name, source in sources.items()}
         plan = _plan(events, tables, data, unit, analysis)
         plan.sink_parquet(file, row_group_size=ROW_GROUP, compression="lz4")
     except DataError as error:
@@ -110,11 +111,12 @@ def _reads(data: DataConfig, unit: str | None, analysis: AnalysisConfig) -> Read
     """What is read of the log; its rows are told apart by all columns."""
     log, off, own = analysis.log, analysis.off_policy, analysis.interference
     names = [name for _, name in _wanted(unit, analysis)]
-    numbers = {log.time and log.time.column, off and off.propensity}
+    times = [] if log.time is None else [log.time.column]
+    numbers = {*times, *([] if off is None else [off.propensity])}
     features = reads(FeatureSpec(data=data, features=own.features if own else {}, tasks={}))
     return Reads(
         ids=features.ids.union(n for n in names if not n.startswith("=") and n not in numbers),
-        numbers=features.numbers.union(filter(None, numbers)),
+        numbers=features.numbers.union(numbers),
         mentions=features.mentions.union(
             column for name in names if name.startswith("=") for column in mentions(name[1:])
         ),
@@ -274,4 +276,5 @@ def _number(name: str, lineage: Lineage, place: str) -> pl.Expr:
 
 def _here(message: str) -> str:
     """Columns are followed as in a run, whose `data` is the experiment's `analysis.log`."""
+    message = message.replace("under `data`", "under `analysis.log`")
     return f"analysis.log.{message[5:]}" if message.startswith("data.") else message

@@ -46,7 +46,6 @@ def bundle(tmp_path_factory) -> Bundle:
     )
 
 
-@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(TEXTS, min_size=2, max_size=6), st.sampled_from(["csv", "parquet"]))
 def test_keys_come_out_as_they_went_in(
