@@ -23,7 +23,7 @@ class Types:
         """Raises DataError for a column that is read and has no such type, or that a file lacks."""
         self._files, self._reads = files, reads
         columns = [name for file in files for name in file.schema]
-        self._looks = {n: {f.schema[n] for f in files if n in f.texts} for n in columns}
+        self._looks = {n: {f.schema[n] for f in files if n in f.schema} for n in set(columns)}
         self._facts: Mapping[Path, Mapping[str, Facts]] = {
             f.path: f.facts([n for n in f.schema if self._is_doubtful(f, n)]) for f in files
         }
@@ -46,6 +46,8 @@ class Types:
         others = {name: dtype for name, dtype in self.schema.items() if name not in kept}
         rows = rows.with_columns(pl.lit(None, dtype).alias(n) for n, dtype in others.items())
         targets = {name: reads.targets[name] for name in kept if name in reads.targets}
+        whole = [n for n, t in targets.items() if t.is_integer() and values[n] == pl.String()]
+        rows = rows.with_columns(pl.col(name).str.strip_suffix(".0") for name in whole)
         return conform(rows, targets, f"{file.what}: {file.path}").select(*self.schema)
 
     def _is_doubtful(self, file: RawFile, name: str) -> bool:
@@ -85,8 +87,8 @@ class Types:
                     return pl.String()
                 if not self._reads.matters(name):
                     return None
-                first = next(f for f, other in votes if widen(other, dtype) is None)
-                raise self._disagreement(name, first, file)
+                first, other = next(vote for vote in votes if widen(vote[1], dtype) is None)
+                raise self._disagreement(name, {first.path: other, file.path: dtype}, file)
             whole = wider
         is_text = any(name in file.texts for file in files)
         return pl.String() if isinstance(whole, pl.Null) and is_text else whole
@@ -96,10 +98,13 @@ class Types:
         facts = {f.path: self._facts[f.path][name] for f in files if name in self._facts[f.path]}
         full = [f for f in files if f.path not in facts or not facts[f.path].empty]
         looks = {f.schema[name] for f in full if name in f.texts} - {pl.Null()}
+        beside = {value_type(f.schema[name]) for f in full if name not in f.texts}
         known = [facts[f.path] for f in full if name in f.texts and f.path in facts]
         numbers = [f for f in full if name not in f.texts and f.path in facts]
         said: pl.DataType | None = None
-        if looks and looks <= NUMBERS:
+        if looks and name in self._reads.ids and (pl.String() in looks | beside):
+            said = pl.String()
+        elif looks and looks <= NUMBERS:
             said = text_type(name, self._reads, looks, known)
         elif len(looks) > 1 and name in self._reads.ids:
             said = pl.String()
@@ -131,35 +136,41 @@ class Types:
             return pl.Float64() if dtype == pl.Int128() else dtype
         return value_type(dtype)
 
-    def _disagreement(self, name: str, first: RawFile, file: RawFile) -> DataError:
-        one, other = first.schema[name], file.schema[name]
-        word = next((f.word for f in self._facts_of(name, (first, file)) if f.word), None)
-        example = f" ({word!r})" if word else ""
+    def _disagreement(
+        self, name: str, types: Mapping[Path, pl.DataType], file: RawFile
+    ) -> DataError:
+        words = [facts[name].word for p in types if name in (facts := self._facts[p])]
+        word = next(filter(None, words), None)
+        is_text = word and pl.String() in types.values()
+        missing = f" or `csv: {{null_values: [{word}]}}`" if is_text else ""
+        (first, one), (second, other) = types.items()
         return DataError(
-            f"{file.what}: column `{name}` is {one} in {first.path} but {other} in {file.path}"
-            f"{example}; write it in one way or say what it is, for example `types: "
-            f"{{{name}: String}}` under `data`"
+            f"{file.what}: column `{name}` is {one} in {first} but {other} in {second}; "
+            f"write it in one way, or say {self._example(name)}{missing} under `data`"
         )
 
-    def _facts_of(self, name: str, files: Sequence[RawFile]) -> list[Facts]:
-        return [self._facts[f.path][name] for f in files if name in self._facts[f.path]]
+    def _example(self, name: str) -> str:
+        reads = self._reads
+        number = name in reads.numbers and name not in reads.ids | reads.mentions
+        return f"what it is, for example `types: {{{name}: {'Float64' if number else 'String'}}}`"
 
     def _check_id(self, file: RawFile, name: str) -> None:
         """Raises DataError for an id that is another one in the type that is expected."""
         facts, target = self._facts[file.path].get(name), self._reads.targets.get(name)
         if facts is None:
             return
-        place, declare = f"{file.what}: {file.path}", f"`types: {{{name}: String}}` under `data`"
+        place = f"{file.what}: {file.path}"
+        declare = f"{self._example(name)} under `data`"
         if facts.rounded:
             raise DataError(
                 f"{place}: column `{name}` holds {facts.odd} as {file.schema[name]}, which may "
                 "stand for several ids; write ids as whole numbers or text, or say "
-                f"{declare} if they are right as they are"
+                f"{declare}"
             )
         if target is not None and not facts.point_zero:
             raise DataError(
                 f"{place}: column `{name}` holds {facts.odd!r}; expected whole numbers ({target}) "
-                f"as in training (for other ids say {declare} and train again)"
+                f"as in training (or say {declare}, and train again)"
             )
 
     def _check_loss(
@@ -183,7 +194,7 @@ class Types:
                 raise DataError(
                     f"{file.what}: column `{name}` is {file.schema[name]} in {file.path} and "
                     f"{self.schema[name]} in others, which cannot hold {example}; write it in one "
-                    f"way or say what it is, for example `types: {{{name}: String}}` under `data`"
+                    f"way, or say {self._example(name)} under `data`"
                 )
 
 
