@@ -251,11 +251,21 @@ def test_wide_ids_stay_apart(tmp_path: Path, dtype: Any) -> None:
     assert gathered.crossed == 0
 
 
-@pytest.mark.parametrize(("types", "users"), [({}, 2000), ({"user_id": "String"}, 2000)])
-def test_units_of_text_files_keep_their_zeros(
-    tmp_path: Path, types: dict[str, str], users: int
-) -> None:
-    rows = log(users=users).with_columns(
+def test_files_that_disagree_are_told_where_to_say_what_ids_are(tmp_path: Path) -> None:
+    rows = log(users=20)
+    rows.write_parquet(tmp_path / "a.parquet")
+    rows.with_columns(pl.col("user_id").cast(pl.String)).write_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"`types: \{user_id: String\}` under `analysis\.log`"):
+        stage([str(tmp_path)], experiment(), tmp_path)
+    settings = {"time": {"column": "time"}, "types": {"user_id": "String"}}
+    test = experiment(log=settings)
+    logs = [str(tmp_path / f"{name}.parquet") for name in "ab"]
+    assert len(gather(stage(logs, test, tmp_path), test).frame) == 20
+
+
+@pytest.mark.parametrize("types", [{}, {"user_id": "String"}])
+def test_units_of_text_files_keep_their_zeros(tmp_path: Path, types: dict[str, str]) -> None:
+    rows = log(users=2000).with_columns(
         user_id=pl.when(pl.col("user_id") % 2 == 0)
         .then(pl.format("0{}", pl.col("user_id") // 2))
         .otherwise(pl.format("{}", pl.col("user_id") // 2))
@@ -265,4 +275,4 @@ def test_units_of_text_files_keep_their_zeros(
     settings = {"time": {"column": "time"}, "types": types}
     test = experiment(log=settings)
     gathered = gather(stage([str(file)], test, tmp_path), test)
-    assert len(gathered.frame) == users
+    assert len(gathered.frame) == 2000
