@@ -110,7 +110,7 @@ def scoring(folder: Path, size: Size, device: Device) -> list[Figure]:
     dataset = prepare(run, Path(run.workspace))
     bundle = make_bundle(folder / "model", run, dataset, make_weights(run, dataset))
     layout = dataset.state.layout
-    rows = pl.scan_parquet(dataset.shards("test")).head(4 * size.batch_size).collect()
+    rows = pl.scan_parquet(dataset.shards("test"), glob=False).head(4 * size.batch_size).collect()
     arrays = to_arrays(rows, layout)
 
     def score(session: Session) -> Callable[[], float]:

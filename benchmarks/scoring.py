@@ -40,9 +40,9 @@ def measure(folder: Path, size: Size) -> list[Figure]:
     weights = make_weights(run, dataset)
     bundle = make_bundle(folder / "model", run, dataset, weights)
     layout, count = dataset.state.layout, min(BATCHES * size.batch_size, dataset.rows("test"))
-    prepared = pl.scan_parquet(dataset.shards("test")).head(count).collect()
+    prepared = pl.scan_parquet(dataset.shards("test"), glob=False).head(count).collect()
     arrays = to_arrays(prepared, layout)
-    raw = pl.scan_parquet(folder / "logs.parquet").tail(count).collect()
+    raw = pl.scan_parquet(folder / "logs.parquet", glob=False).tail(count).collect()
     session = Session(bundle.graph, layout, "cpu", size.batch_size, THREADS)
     scorer = Scorer(bundle, "cpu", size.batch_size)
     network = PlainNetwork(layout, run.model).load(weights)
@@ -95,6 +95,6 @@ def make_bundle(
         weights=weights,
         config=run.model_dump(mode="json"),
         config_fingerprint="benchmark",
-        held_out=pl.scan_parquet(dataset.shards("test")).head(1024).collect(),
+        held_out=pl.scan_parquet(dataset.shards("test"), glob=False).head(1024).collect(),
         example=scan(run.data.events).frame.head(3).collect(),
     )

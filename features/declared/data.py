@@ -4,9 +4,11 @@ from pydantic import Field
 
 from fulcrum.features.config import Config
 from fulcrum.features.declared.arms import ArmsConfig
+from fulcrum.features.declared.csv import CsvConfig
 from fulcrum.features.declared.session import SessionConfig
 from fulcrum.features.declared.split import SplitConfig, TimeSplit
 from fulcrum.features.declared.time import TimeConfig
+from fulcrum.features.declared.types import ColumnType
 
 
 class SideTableConfig(Config):
@@ -16,6 +18,8 @@ class SideTableConfig(Config):
     """Parquet or CSV file, folder or glob."""
     key: str
     """Column of the same name in the events and in the table, unique in the table."""
+    csv: CsvConfig = Field(CsvConfig(), exclude_if=lambda csv: csv == CsvConfig())
+    """How its text is written."""
 
 
 class DataConfig(Config):
@@ -23,6 +27,13 @@ class DataConfig(Config):
 
     events: str | tuple[str, ...]
     """Parquet or CSV files: a path, a folder (hive keys become columns), a glob, or a list."""
+    csv: CsvConfig = Field(CsvConfig(), exclude_if=lambda csv: csv == CsvConfig())
+    """How the text of the events is written."""
+    types: dict[str, ColumnType] = Field({}, exclude_if=lambda types: not types)
+    """Types of columns, of the events or of side tables, that files do not say or say wrongly, for
+    example `{zip: String}`."""
+    optional: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
+    """Columns that some files may lack; they are null there."""
     tables: dict[str, SideTableConfig] = {}
     """Side tables such as users and items."""
     time: TimeConfig | None = None

@@ -112,6 +112,6 @@ def _partitions(
         place = folder / f"{_PART}={number}"
         if place.exists():
             yield pl.read_parquet(
-                sorted(place.glob("*.parquet")), hive_partitioning=False, glob=False
+                sorted(place.glob("*.parquet")), glob=False, hive_partitioning=False
             )
             shutil.rmtree(place)

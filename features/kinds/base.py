@@ -31,6 +31,8 @@ class Read(NamedTuple):
     """Read from the row itself, so it must not be an outcome."""
     past: bool = False
     """Read from past events."""
+    id: bool = False
+    """An id, which files must give to the last digit: text or a whole number, never a float."""
 
     @property
     def column(self) -> str:

@@ -5,11 +5,12 @@ from typing import Literal
 
 import polars as pl
 
+from fulcrum.features.errors import DataError
 from fulcrum.features.kinds.base import Features, Learned, Schema
 from fulcrum.features.kinds.sharing import SharingKind
 from fulcrum.features.kinds.vocabulary import Lookup, fit_lookup
 from fulcrum.features.layout import IdInput
-from fulcrum.features.values.text import text
+from fulcrum.features.values.text import is_id, text
 
 
 class CategoricalConfig(SharingKind):
@@ -35,4 +36,9 @@ class CategoricalConfig(SharingKind):
 
     def _text(self, name: str, schema: Schema) -> pl.Expr:
         column = self.column or name
+        if not is_id(schema[column]):
+            raise DataError(
+                f"features.{name}: column `{column}` is {schema[column]}; expected one id for each "
+                "row (`kind: multi` takes lists)"
+            )
         return text(pl.col(column), schema[column])

@@ -6,10 +6,11 @@ from typing import Literal
 import polars as pl
 from pydantic import Field
 
+from fulcrum.features.errors import DataError
 from fulcrum.features.kinds.base import FeatureKind, Features, Learned, Read, Schema
 from fulcrum.features.kinds.vocabulary import Lookup, fit_lookup
 from fulcrum.features.layout import IdInput
-from fulcrum.features.values.text import text
+from fulcrum.features.values.text import is_id, text
 
 SEPARATOR = "\x1f"
 """Between the parts of a combination: the ASCII unit separator, which ids do not contain."""
@@ -27,7 +28,9 @@ class CrossConfig(FeatureKind):
     """Hash combinations into this many buckets instead of fitting a vocabulary."""
 
     def reads(self, name: str, features: Features) -> Sequence[Read]:
-        return [Read(("columns", place), column) for place, column in enumerate(self.columns)]
+        return [
+            Read(("columns", place), column, id=True) for place, column in enumerate(self.columns)
+        ]
 
     def table(self, name: str) -> str:
         return name
@@ -47,5 +50,10 @@ class CrossConfig(FeatureKind):
         return self._text(schema).is_null()
 
     def _text(self, schema: Schema) -> pl.Expr:
+        lists = [column for column in self.columns if not is_id(schema[column])]
+        if lists:
+            raise DataError(
+                f"column `{lists[0]}` is {schema[lists[0]]}; expected one id for each row"
+            )
         parts = [text(pl.col(column), schema[column]) for column in self.columns]
         return pl.concat_str(parts, separator=SEPARATOR)

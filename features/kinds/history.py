@@ -43,13 +43,11 @@ class HistoryConfig(RecallKind):
         where = [] if self.where is None else [Read(("where",), self.where, True, False, True)]
         names = [feature for feature in self.attributes if feature in features]
         attributes = [
-            Read(
-                ("attributes", self.attributes.index(feature)), read.text, read.is_sql, False, True
-            )
+            read._replace(at=("attributes", self.attributes.index(feature)), row=False, past=True)
             for feature in names
             for read in ([] if feature == name else features[feature].reads(feature, features))
         ]
-        return [Read(("key",), self.key, past=True), *where, *attributes]
+        return [Read(("key",), self.key, past=True, id=True), *where, *attributes]
 
     def problems(
         self, name: str, features: Features

@@ -49,12 +49,12 @@ class MultiConfig(SharingKind):
         values, dtype = pl.col(column), schema[column]
         if isinstance(dtype, pl.Null):
             values = values.cast(pl.List(pl.String))
-        elif isinstance(dtype, pl.List) and self.separator is None:
+        elif isinstance(dtype, pl.List) and self.separator is None and not dtype.inner.is_nested():
             values = text(values, dtype)
         elif self.separator is not None and not isinstance(dtype, pl.List):
             parts = text(values, dtype).str.split(self.separator)
             values = parts.list.eval(pl.element().str.strip_chars().replace("", None))
         else:
-            form = "a list" if self.separator is None else "text to cut at its separator"
+            form = "a list of ids" if self.separator is None else "text to cut at its separator"
             raise DataError(f"features.{name}: column `{column}` is {dtype}; expected {form}")
         return values.list.drop_nulls().list.head(self.max_length)

@@ -21,7 +21,7 @@ class SharingKind(FeatureKind):
     """Name of another categorical or multi feature whose vocabulary and table this one uses."""
 
     def reads(self, name: str, features: Features) -> Sequence[Read]:
-        return [Read(("column",), self.column or name)]
+        return [Read(("column",), self.column or name, id=True)]
 
     def problems(
         self, name: str, features: Features

@@ -69,7 +69,7 @@ class WindowConfig(RecallKind, EncodedKind):
     def reads(self, name: str, features: Features) -> Sequence[Read]:
         texts = self.event_sql().items()
         return [
-            Read(("key",), self.key, past=True),
+            Read(("key",), self.key, past=True, id=True),
             *(Read((field,), text, is_sql=True, row=False, past=True) for field, text in texts),
         ]
 

@@ -231,7 +231,7 @@ def _read(buckets: Path, number: int, selection: pl.LazyFrame) -> pl.DataFrame:
     folder = buckets / f"{_BUCKET}={number}"
     if not folder.exists():
         return selection.collect_schema().to_frame().drop(_BUCKET)
-    frame = pl.read_parquet(sorted(folder.glob("*.parquet")), hive_partitioning=False, glob=False)
+    frame = pl.read_parquet(sorted(folder.glob("*.parquet")), glob=False, hive_partitioning=False)
     shutil.rmtree(folder)
     return frame
 

@@ -63,7 +63,7 @@ def prepare(
     """
     spec = FeatureSpec(data=config.data, features=config.features, tasks=config.tasks)
     spec.check()
-    inputs = open_inputs(spec.data)
+    inputs = open_inputs(spec)
     name = fingerprint(spec, inputs.stamps)
     folder = workspace / "prepared" / name
     if not folder.exists():
@@ -224,6 +224,6 @@ def _parents(spec: FeatureSpec) -> dict[str, str]:
 
 
 def _columns(folder: Path, splits: Mapping[str, SplitFacts]) -> dict[str, str]:
-    shard = pl.scan_parquet(folder / splits["train"].shards[0].name, glob=False)
-    schema = shard.collect_schema()
+    shard = folder / splits["train"].shards[0].name
+    schema = pl.scan_parquet(shard, glob=False).collect_schema()
     return {name: dump_type(dtype) for name, dtype in schema.items()}

@@ -1,6 +1,6 @@
 """The rows of a log in one Parquet file: cleaned, labelled, with every column that is read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,17 +17,23 @@ from fulcrum.features.raw.complete import complete, prune
 from fulcrum.features.raw.instant import check_times, microseconds
 from fulcrum.features.raw.label import check_labels, label_columns, label_names
 from fulcrum.features.raw.lineage import Lineage
-from fulcrum.features.raw.source import Source, scan
+from fulcrum.features.raw.source import Source, scan_all
 from fulcrum.features.spec import RESERVED, FeatureSpec, Problem, places
 from fulcrum.features.staging import is_full
+from fulcrum.features.transform.state import past_names, row_names, schema_of
+from fulcrum.features.transform.uses import open_tables, reads
 from fulcrum.features.values import sql
 from fulcrum.features.values.hashing import hash64
-from fulcrum.features.values.text import text
+from fulcrum.features.values.schema import is_storable
+from fulcrum.features.values.text import is_id, text
 
 KEPT = "row.kept"
 """Whether a row meets `data.where`."""
 ROW_GROUP = 16_384
 """Polars reads about 15 row groups ahead of what is written, so small ones save memory."""
+
+_ONE_ID = ("group", "session", "arms", "split")
+"""Entries of `data` that name a column of ids."""
 
 Schema = Mapping[str, pl.DataType]
 
@@ -64,16 +70,22 @@ class Stage:
     """Rows that are not here, by reason."""
 
 
-def open_inputs(data: DataConfig) -> Inputs:
+def open_inputs(spec: FeatureSpec) -> Inputs:
     """Find every file. Raises DataError for what is missing, unreadable or of changing types."""
-    events = {"train": scan(data.events)}
+    data, read = spec.data, reads(spec)
+    paths: dict[str, str | tuple[str, ...]] = {"data.events": data.events}
     if isinstance(data.split, FileSplit):
-        for split in data.split.names[1:]:
-            path = getattr(data.split, split)
-            events[split] = scan(path, f"data.split.{split}", like=events["train"])
-    tables = {
-        name: scan(table.path, f"data.tables.{name}.path") for name, table in data.tables.items()
-    }
+        paths |= {f"data.split.{n}": getattr(data.split, n) for n in data.split.names[1:]}
+    sources = scan_all(paths, read, data.csv)
+    events = {name.removeprefix("data.split."): source for name, source in sources.items()}
+    events = {"train": events.pop("data.events"), **events}
+    tables = open_tables(data, read, events["train"].schema)
+    columns = [c for source in (*events.values(), *tables.values()) for c in source.schema]
+    for field, names in (("types", data.types), ("optional", data.optional)):
+        for name in names:
+            if name not in columns:
+                hint = nearest(name, columns)
+                raise DataError(f"data.{field}: there is no column `{name}`{hint}")
     return Inputs(events, tables)
 
 
@@ -165,8 +177,34 @@ def _check_columns(spec: FeatureSpec, lineage: Lineage) -> None:
             lineage.dtype(name)
         except DataError as error:
             faults.setdefault(str(error), Problem(path, str(error)))
+    for rule in (_misfits, _uncarried):
+        if not faults:
+            faults = {str(problem): problem for problem in rule(spec, lineage)}
     if faults:
         raise DataError("\n".join(map(str, faults.values())))
+
+
+def _misfits(spec: FeatureSpec, lineage: Lineage) -> Iterator[Problem]:
+    """Columns that are not what they are declared to be."""
+    for name, encoder in spec.encoders.items():
+        try:
+            encoder.missing(name, schema_of(name, spec, lineage))
+        except DataError as error:
+            yield Problem(("features", name), str(error).removeprefix(f"features.{name}: "))
+    for path, name in places(spec):
+        one = path[1] in _ONE_ID if path[0] == "data" else path[2:] == ("key",)
+        if one and not is_id(lineage.dtype(name)):
+            yield Problem(path, f"column `{name}` is {lineage.dtype(name)}; expected ids")
+
+
+def _uncarried(spec: FeatureSpec, lineage: Lineage) -> Iterator[Problem]:
+    """Columns that a row to be scored, or an event to be remembered, cannot carry."""
+    carried = {*row_names(spec), *past_names(spec), *spec.data.keys}
+    for path, name in places(spec):
+        for column, dtype in lineage.needs([name] if name in carried else []).columns.items():
+            if not is_storable(dtype):
+                message = f"column `{column}` is {dtype}, which a row to be scored cannot carry"
+                yield Problem(path, f"{message}; expected numbers, text, times or lists of them")
 
 
 def _row_columns(data: DataConfig, lineage: Lineage) -> list[pl.Expr]:

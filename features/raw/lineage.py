@@ -55,6 +55,7 @@ class Lineage:
         tables = {
             table: tuple(c for c in self.tables[table] if c in behind and self._home(c) == table)
             for table in self.data.tables
+            if table in self.tables
         }
         return Needs(
             columns={c: dtype for c, dtype in self.events.items() if c in behind},

@@ -13,10 +13,10 @@ from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.raw.complete import complete, prune
 from fulcrum.features.raw.label import check_labels, describe, label_columns, label_names
 from fulcrum.features.raw.lineage import Lineage
-from fulcrum.features.raw.source import scan
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.transform.state import FeatureState, past_names, row_names, schema_of
 from fulcrum.features.transform.transform import TIME, Gathered, gather, with_time
+from fulcrum.features.transform.uses import open_tables, reads
 
 
 def fit(train: pl.LazyFrame, past: pl.LazyFrame | None, spec: FeatureSpec) -> FeatureState:
@@ -31,15 +31,10 @@ def fit(train: pl.LazyFrame, past: pl.LazyFrame | None, spec: FeatureSpec) -> Fe
     Raises ConfigError and DataError for what does not fit together.
     """
     spec.check()
-    draft = fit_ids(train, spec, open_tables(spec))
+    sources = open_tables(spec.data, reads(spec), train.collect_schema())
+    draft = fit_ids(train, spec, {name: source.frame for name, source in sources.items()})
     events = pl.LazyFrame(schema=draft.past_columns) if past is None else past
     return fit_numbers(train, draft, gather(events, draft))
-
-
-def open_tables(spec: FeatureSpec) -> dict[str, pl.LazyFrame]:
-    """The side tables, whole."""
-    tables = spec.data.tables.items()
-    return {name: scan(table.path, f"data.tables.{name}.path").frame for name, table in tables}
 
 
 def fit_ids(

@@ -28,6 +28,14 @@ def load_schema(texts: Mapping[str, str]) -> dict[str, pl.DataType]:
     return {name: load_type(text) for name, text in texts.items()}
 
 
+def is_storable(dtype: pl.DataType) -> bool:
+    """Whether a type can be written as text and read back: neither structs, durations nor bytes."""
+    try:
+        return load_type(dump_type(dtype)) == dtype
+    except KeyError:
+        return False
+
+
 def dump_type(dtype: pl.DataType) -> str:
     """`Int64`, `List(String)`, `Datetime(us, UTC)`."""
     if isinstance(dtype, pl.Datetime):

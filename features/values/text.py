@@ -7,11 +7,18 @@ from fulcrum.features.errors import DataError
 _EXACT = 2**53
 
 
+def is_id(dtype: pl.DataType) -> bool:
+    """Whether `text` writes a value of this type as one id."""
+    unfit = pl.Duration | pl.Struct | pl.List | pl.Array | pl.Binary | pl.Object
+    return not isinstance(dtype, unfit)
+
+
 def text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """String form of a value of type `dtype`; lists are written element by element.
 
-    Whole numbers are written without a fraction whatever their type, booleans as `true` and
-    `false`, dates and times in ISO 8601; NaN is null. Raises DataError for types that are no ids.
+    Whole numbers are written without a fraction whatever their type, decimals without final zeros,
+    booleans as `true` and `false`, dates and times in ISO 8601; NaN is null. Raises DataError for
+    types that are no ids.
     """
     if isinstance(dtype, pl.List):
         inner = dtype.inner
@@ -24,7 +31,9 @@ def text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         return pl.when(whole).then(as_whole).otherwise(number.cast(pl.String))
     if isinstance(dtype, pl.String):
         return value
-    others = pl.Boolean | pl.Null | pl.Categorical | pl.Enum
-    if dtype.is_integer() or dtype.is_temporal() or isinstance(dtype, others):
-        return value.cast(pl.String)
-    raise DataError(f"values of type {dtype} are no ids")
+    if isinstance(dtype, pl.Decimal):
+        digits = value.cast(pl.String)
+        return digits.str.replace(r"\.?0+$", "") if dtype.scale else digits
+    if not is_id(dtype):
+        raise DataError(f"values of type {dtype} are no ids")
+    return value.cast(pl.String)

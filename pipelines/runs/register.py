@@ -11,6 +11,7 @@ from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.raw.source import scan
+from fulcrum.features.transform.uses import row_reads
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.quality.metrics import Metrics
@@ -91,7 +92,7 @@ def make_bundle(
     state = dataset.state
     inputs = [source.name for source in state.layout.inputs]
     held_out = pl.scan_parquet(dataset.shards(measured_split(dataset)), glob=False).select(inputs)
-    events = scan(config.data.events).frame
+    events = scan(config.data.events, "data.events", row_reads(state), config.data.csv).frame
     columns = dict.fromkeys([*state.row_columns, *state.keys])
     example = conform(events, state.row_columns, "data.events", state.time).select(list(columns))
     if state.time is not None and state.time.column in state.row_columns:

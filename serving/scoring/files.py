@@ -17,9 +17,11 @@ import pyarrow.parquet as pq
 
 from fulcrum.features.errors import DataError, ResourceError, StateError
 from fulcrum.features.raw.conform import conform
+from fulcrum.features.raw.paths import stem
 from fulcrum.features.raw.source import scan
 from fulcrum.features.staging import full_disk
 from fulcrum.features.transform.transform import Gathered
+from fulcrum.features.transform.uses import row_reads
 from fulcrum.serving.bundle.bundle import Bundle, sha256
 from fulcrum.serving.scoring.history import History
 from fulcrum.serving.scoring.onnx_session import Device
@@ -92,7 +94,7 @@ def score_files(
     that cannot be read or lack a column; ResourceError when the disk is full, or another run is
     scoring one of the files into the same place.
     """
-    source = scan(inputs, "--input")
+    source = scan(inputs, "--input", row_reads(bundle.state), bundle.state.spec.data.csv)
     keys = {key: source.schema.get(key, pl.Null()) for key in bundle.state.keys}
     conform(
         source.frame,
@@ -120,10 +122,11 @@ def score_files(
             if file in finished:
                 notes[file] = finished[file]
             else:
-                notes[file] = _score_file(scorer, file, target, events, notes[file], progress)
+                rows = source.parts[file]
+                notes[file] = _score_file(scorer, rows, file, target, events, notes[file], progress)
     unknown: Counter[str] = sum((Counter(one.unknown) for one in notes.values()), Counter())
-    rows = sum(one.rows for one in notes.values())
-    return ScoreReport(len(notes), len(finished), rows, dict(unknown))
+    count = sum(one.rows for one in notes.values())
+    return ScoreReport(len(notes), len(finished), count, dict(unknown))
 
 
 def _targets(files: Sequence[Path], output: Path) -> dict[Path, Path]:
@@ -131,7 +134,8 @@ def _targets(files: Sequence[Path], output: Path) -> dict[Path, Path]:
     common = Path(os.path.commonpath([file.resolve().parent for file in files]))
     targets: dict[Path, Path] = {}
     for file in files:
-        target = output / file.resolve().relative_to(common).with_suffix(".parquet")
+        place = output / file.resolve().relative_to(common)
+        target = place.with_name(f"{stem(file)}.parquet")
         if target in targets.values():
             raise DataError(f"two input files would both be scored into {target}; rename one")
         if target.resolve() == file.resolve():
@@ -155,27 +159,28 @@ def _finished(target: Path, expected: Note) -> Note | None:
 
 def _score_file(
     scorer: Scorer,
+    rows: pl.LazyFrame,
     file: Path,
     target: Path,
     past: Gathered | None,
     note: Note,
     progress: Progress | None,
 ) -> Note:
-    before, rows = Counter(scorer.unknown), 0
+    before, count = Counter(scorer.unknown), 0
     with full_disk(target), _unfinished(target) as (stream, partial), ExitStack() as stack:
         if (scored := _finished(target, note)) is not None:
             return scored
         writer: pq.ParquetWriter | None = None
-        for part in slices(file, scorer.columns, "--input"):
+        for part in slices(rows, file, scorer.columns, "--input"):
             table = _table(scorer.score(part, past))
             writer = writer or stack.enter_context(pq.ParquetWriter(stream, table.schema))
             writer.write_table(table)
-            rows += part.height
+            count += part.height
             if progress is not None:
-                progress(file, rows)
+                progress(file, count)
         assert writer is not None
         unknown = dict(scorer.unknown - before)
-        note = replace(note, rows=rows, unknown=unknown)
+        note = replace(note, rows=count, unknown=unknown)
         writer.add_key_value_metadata({NOTE: json.dumps(asdict(note)).encode()})
         writer.close()
         stream.flush()

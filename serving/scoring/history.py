@@ -15,6 +15,7 @@ from fulcrum.features.raw.source import scan
 from fulcrum.features.staging import full_disk
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.transform.transform import Gathered, gather
+from fulcrum.features.transform.uses import past_reads
 from fulcrum.serving.bundle.bundle import sha256
 from fulcrum.serving.scoring.slices import slices
 
@@ -30,7 +31,7 @@ class History:
         """Raises DataError when a file is missing, unreadable or lacks a column."""
         self._state = state
         self._distinct = state.spec.data.deduplicate
-        self._source = scan(paths, WHAT)
+        self._source = scan(paths, WHAT, past_reads(state), state.spec.data.csv)
         conform(self._source.frame, state.past_columns, f"the files of {WHAT}", state.time)
         self.files = self._source.files
 
@@ -57,7 +58,7 @@ class History:
 
     def batches(self, file: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """The columns of one of the files, a slice at a time."""
-        return slices(file, columns, WHAT, self._distinct)
+        return slices(self._source.parts[file], file, columns, WHAT, self._distinct)
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

@@ -127,7 +127,11 @@ SPLITS = (["train"], ["valid"], ["test"])
     [
         ("semi.csv", b"user;item\n1;2\n", "has one column, 'user;item'; expected commas between"),
         ("wide.csv", "user,item\n1,2\n".encode("utf-16"), "wide.csv is no UTF-8 text"),
-        ("latin.csv", "user,item\n1,é\n".encode("latin-1"), "invalid utf-8"),
+        (
+            "latin.csv",
+            "user,item\n1,é\n".encode("latin-1"),
+            "latin.csv is no UTF-8 text: byte 0xe9 in line 2",
+        ),
     ],
 )
 def test_text_that_is_no_csv_of_ours(odd, fulcrum, file, content, message):

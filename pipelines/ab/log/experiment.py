@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from fulcrum.features.config import Config, choice
+from fulcrum.features.declared.csv import CsvConfig
 from fulcrum.features.declared.data import DataConfig, SideTableConfig
 from fulcrum.features.declared.time import TimeConfig
+from fulcrum.features.declared.types import ColumnType
 from fulcrum.features.errors import ConfigError
 from fulcrum.features.kinds import FeatureConfig
 from fulcrum.features.spec import Problem
@@ -27,6 +29,12 @@ class LogConfig(Config):
     """Column of the version of the model behind a row: plots mark the days on which it changes."""
     time: TimeConfig | None = None
     """When the row happened; needed for everything over time."""
+    csv: CsvConfig = Field(CsvConfig(), exclude_if=lambda csv: csv == CsvConfig())
+    """How its text is written."""
+    types: dict[str, ColumnType] = Field({}, exclude_if=lambda types: not types)
+    """Types of columns that files do not say or say wrongly, for example `{user: String}`."""
+    optional: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
+    """Columns that some files may lack; they are null there."""
     tables: dict[str, SideTableConfig] = {}
     """Side tables such as users and items."""
     where: str | None = None

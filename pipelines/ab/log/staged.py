@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 from polars.exceptions import PolarsError
 
+from fulcrum.features.declared.csv import CsvConfig
 from fulcrum.features.declared.data import DataConfig
 from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import ConfigError, DataError
@@ -14,9 +15,12 @@ from fulcrum.features.prepared.stage import ROW_GROUP
 from fulcrum.features.raw.complete import complete, prune
 from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.raw.lineage import Lineage
+from fulcrum.features.raw.reads import Reads
 from fulcrum.features.raw.source import Source, scan
-from fulcrum.features.spec import FeatureSpec, Problem, places
+from fulcrum.features.spec import FeatureSpec, Problem, mentions, places
+from fulcrum.features.transform.uses import open_tables, reads
 from fulcrum.features.values import sql
+from fulcrum.features.values.schema import load_schema
 from fulcrum.features.values.text import text
 from fulcrum.pipelines.ab.log.experiment import AnalysisConfig, Experiment, MeanMetric, interference
 from fulcrum.serving.experiments.exposure_log import read_assignments, read_log
@@ -77,7 +81,6 @@ def stage(logs: Sequence[str], experiment: Experiment, folder: Path) -> Log:
     if analysis is None:
         raise ConfigError("the experiment has no `analysis`, which says what to ask of the log")
     served = next((Path(log) for log in logs if Path(log, SERVED).is_dir()), None)
-    events, source = _events(logs, served)
     unit, log = experiment.unit, analysis.log
     if served is not None:
         unit = "unit"
@@ -88,11 +91,12 @@ def stage(logs: Sequence[str], experiment: Experiment, folder: Path) -> Log:
     file = folder / "rows.parquet"
     _check_interference(analysis, unit, experiment.outcomes)
     data = DataConfig(events=str(file), tables=log.tables, time=log.time, derive=log.derive)
-    tables = {
-        name: scan(table.path, f"analysis.log.tables.{name}.path").frame
-        for name, table in log.tables.items()
-    }
+    read = _reads(data, unit, analysis)
+    source: Source | None = None
     try:
+        events, source = _events(logs, served, read, log.csv)
+        sources = open_tables(data, read, events.collect_schema(), "analysis.log.tables")
+        tables = {name: source.frame for name, source in sources.items()}
         plan = _plan(events, tables, data, unit, analysis)
         plan.sink_parquet(file, row_group_size=ROW_GROUP, compression="lz4")
     except DataError as error:
@@ -100,13 +104,33 @@ def stage(logs: Sequence[str], experiment: Experiment, folder: Path) -> Log:
     except PolarsError as error:
         damage = source.damage() if source is not None else None
         raise DataError(damage or f"the log: {str(error).strip().splitlines()[0]}") from error
-    read = pl.scan_parquet(file, glob=False).select(pl.len()).collect().item()
-    return Log(file, data, read, None if served is None else _assigned(served))
+    count = pl.scan_parquet(file, glob=False).select(pl.len()).collect().item()
+    return Log(file, data, count, None if served is None else _assigned(served))
 
 
-def _events(logs: Sequence[str], served: Path | None) -> tuple[pl.LazyFrame, Source | None]:
+def _reads(data: DataConfig, unit: str | None, analysis: AnalysisConfig) -> Reads:
+    """What is read of the log; its rows are told apart by all columns."""
+    log, off, own = analysis.log, analysis.off_policy, analysis.interference
+    names = [name for _, name in _wanted(unit, analysis)]
+    times = [] if log.time is None else [log.time.column]
+    numbers = {*times, *([] if off is None else [off.propensity])}
+    features = reads(FeatureSpec(data=data, features=own.features if own else {}, tasks={}))
+    return Reads(
+        ids=features.ids.union(n for n in names if not n.startswith("=") and n not in numbers),
+        numbers=features.numbers.union(numbers),
+        mentions=features.mentions.union(
+            column for name in names if name.startswith("=") for column in mentions(name[1:])
+        ),
+        types=load_schema(log.types),
+        optional=frozenset(log.optional),
+    )
+
+
+def _events(
+    logs: Sequence[str], served: Path | None, read: Reads, csv: CsvConfig
+) -> tuple[pl.LazyFrame, Source | None]:
     if served is None:
-        source = scan(list(logs), "the log")
+        source = scan(list(logs), "the log", read, csv)
         return source.frame, source
     if len(logs) > 1:
         raise DataError(f"{served} is a log of the service; expected it alone, not {len(logs)}")
@@ -253,4 +277,5 @@ def _number(name: str, lineage: Lineage, place: str) -> pl.Expr:
 
 def _here(message: str) -> str:
     """Columns are followed as in a run, whose `data` is the experiment's `analysis.log`."""
+    message = message.replace("under `data`", "under `analysis.log`")
     return f"analysis.log.{message[5:]}" if message.startswith("data.") else message

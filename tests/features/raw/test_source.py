@@ -5,16 +5,11 @@ import pytest
 
 from fulcrum.features.errors import DataError
 from fulcrum.features.raw.source import scan
+from tests.features.raw.files import write
 
 ROWS = pl.DataFrame(
     {"user": [1, 2, 3, 4], "kind": ["a", None, "b", "a"], "x": [0.5, 1.0, None, 2.0]}
 )
-
-
-def write(frame: pl.DataFrame, file: Path) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    frame.write_csv(file) if file.suffix == ".csv" else frame.write_parquet(file)
-    return file
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
@@ -62,11 +57,11 @@ def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
 
 
 def test_an_empty_glob_folder_or_wrong_suffix(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "notes.md").write_text("x")
     for path, message in [
         ("*.parquet", "no Parquet or CSV file matches"),
         ("", "no Parquet or CSV file in the folder"),
-        ("notes.txt", "is no .parquet or .csv file"),
+        ("notes.md", r"is no .parquet, .csv, "),
     ]:
         with pytest.raises(DataError, match=message):
             scan(str(tmp_path / path))

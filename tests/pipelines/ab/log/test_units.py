@@ -240,3 +240,39 @@ def test_every_unit_of_an_arm_is_its_own(tmp_path: Path) -> None:
     gathered = units(log(users=80), tmp_path)
     assert sum(len(gathered.arm(arm)) for arm in ("control", "treatment")) == len(gathered.frame)
     assert gathered.arm("control")[ARM].unique().to_list() == ["control"]
+
+
+@pytest.mark.parametrize("dtype", [pl.Decimal(38, 0), pl.Int64, pl.UInt64])
+def test_wide_ids_stay_apart(tmp_path: Path, dtype: Any) -> None:
+    """Beyond 2^53, where neighbours would be one and the same float."""
+    wide = (pl.col("user_id") + 2**53).cast(dtype)
+    gathered = units(log(users=2000).with_columns(user_id=wide), tmp_path)
+    assert len(gathered.frame) == 2000
+    assert gathered.crossed == 0
+
+
+def test_files_that_disagree_are_told_where_to_say_what_ids_are(tmp_path: Path) -> None:
+    rows = log(users=20)
+    rows.write_parquet(tmp_path / "a.parquet")
+    rows.with_columns(pl.col("user_id").cast(pl.String)).write_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"`types: \{user_id: String\}` under `analysis\.log`"):
+        stage([str(tmp_path)], experiment(), tmp_path)
+    settings = {"time": {"column": "time"}, "types": {"user_id": "String"}}
+    test = experiment(log=settings)
+    logs = [str(tmp_path / f"{name}.parquet") for name in "ab"]
+    assert len(gather(stage(logs, test, tmp_path), test).frame) == 20
+
+
+@pytest.mark.parametrize("types", [{}, {"user_id": "String"}])
+def test_units_of_text_files_keep_their_zeros(tmp_path: Path, types: dict[str, str]) -> None:
+    rows = log(users=2000).with_columns(
+        user_id=pl.when(pl.col("user_id") % 2 == 0)
+        .then(pl.format("0{}", pl.col("user_id") // 2))
+        .otherwise(pl.format("{}", pl.col("user_id") // 2))
+    )
+    file = tmp_path / "log.csv"
+    rows.write_csv(file)
+    settings = {"time": {"column": "time"}, "types": types}
+    test = experiment(log=settings)
+    gathered = gather(stage([str(file)], test, tmp_path), test)
+    assert len(gathered.frame) == 2000

@@ -1,0 +1,145 @@
+"""Text files of columns: their dialect, their first line, their types."""
+
+import gzip
+import io
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from polars.exceptions import ComputeError
+
+from fulcrum.features.declared.csv import CsvConfig
+from fulcrum.features.errors import DataError
+from fulcrum.features.raw.paths import separator
+
+_SEPARATORS = ",;\t|"
+_VALUE = re.compile(r"[-+]?\d+([.,]\d+)?([eE][-+]?\d+)?|\d{4}-\d\d-\d\d.*")
+"""What a column is hardly called: a number or a date."""
+_START = 1000
+"""Bytes in which UTF-16 has zeros, which other text has not."""
+
+
+def scan_csv(
+    file: Path, csv: CsvConfig, types: Mapping[str, pl.DataType] | None = None
+) -> pl.LazyFrame:
+    """All columns; with `types`, which name every column, nothing is inferred."""
+    options: dict[str, Any] = (
+        {"infer_schema_length": None} if types is None else {"schema_overrides": dict(types)}
+    )
+    if csv.header is not None:
+        options |= {"has_header": False, "new_columns": list(csv.header)}
+    return _scan(file, csv, **options)
+
+
+def dialect(file: Path, csv: CsvConfig) -> CsvConfig:
+    """The dialect of a file whose first line may name the columns although others' do not."""
+    if csv.header is not None and set(_first_line(file, csv)) <= set(csv.header):
+        return csv.model_copy(update={"header": None})
+    return csv
+
+
+def csv_schema(
+    file: Path, csv: CsvConfig, names: Collection[str], what: str
+) -> dict[str, pl.DataType]:
+    """Types by column: Int64, Int128, Float64, Boolean, or String for all else.
+
+    `names` are the columns that somebody reads. Raises DataError for text of another encoding or
+    separator, and for a first line that is no header.
+    """
+    try:
+        row = _first_line(file, csv)
+        _check_separator(file, row, csv, what)
+        if csv.header is None:
+            _check_header(file, row, csv, names, what)
+        elif len(row) != len(csv.header):
+            raise DataError(
+                f"{what}: {file} has {len(row)} columns; expected {len(csv.header)}, as "
+                f"`csv: {{header: [...]}}` names"
+            )
+        return dict(scan_csv(file, csv).collect_schema())
+    except (ComputeError, UnicodeError) as error:
+        raise _undecodable(file, csv, what) or error from None
+
+
+def _first_line(file: Path, csv: CsvConfig) -> list[str]:
+    first = _scan(file, csv, has_header=False, infer_schema=False).head(1).collect()
+    return [value or "" for value in first.row(0)] if first.height else []
+
+
+def _scan(file: Path, csv: CsvConfig, **options: Any) -> pl.LazyFrame:
+    source: Path | io.BytesIO = file
+    if csv.encoding != "utf-8":
+        source = io.BytesIO(_content(file).decode(csv.encoding).encode())
+    return pl.scan_csv(
+        source,
+        glob=False,
+        separator=csv.separator or separator(file),
+        quote_char=csv.quote,
+        null_values=list(csv.null_values) or None,
+        **options,
+    )
+
+
+def _content(file: Path) -> bytes:
+    return gzip.open(file).read() if file.suffix.lower() == ".gz" else file.read_bytes()
+
+
+def _check_separator(file: Path, row: Sequence[str], csv: CsvConfig, what: str) -> None:
+    if "\0" in "".join(row):
+        raise DataError(
+            f"{what}: {file} is no UTF-8 text; save it as UTF-8, or say `csv: {{encoding: utf-16}}`"
+        )
+    expected = csv.separator or separator(file)
+    others = [c for c in _SEPARATORS if c != expected and len(row) == 1 and c in row[0]]
+    if others:
+        name = {",": "commas", "\t": "tabs"}.get(expected, repr(expected))
+        raise DataError(
+            f"{what}: {file} has one column, {row[0]!r}; expected {name} between columns, not "
+            f"{others[0]!r} (or say `csv: {{separator: {others[0]!r}}}`)"
+        )
+
+
+def _check_header(
+    file: Path, row: Sequence[str], csv: CsvConfig, names: Collection[str], what: str
+) -> None:
+    if not set(row) & set(names) and (_named_like_data(row) or _recurs(file, row, csv, names)):
+        start = ", ".join(map(repr, row[:3]))
+        raise DataError(
+            f"{what}: the first line of {file} looks like data ({start}); expected the names of "
+            "the columns (or say them: `csv: {header: [...]}`)"
+        )
+    repeats = [name for name in row if name and row.count(name) > 1]
+    if repeats:
+        raise DataError(
+            f"{what}: {file} names {row.count(repeats[0])} columns `{repeats[0]}`; rename one"
+        )
+
+
+def _named_like_data(row: Sequence[str]) -> bool:
+    return any(_VALUE.fullmatch(name) for name in row)
+
+
+def _recurs(file: Path, row: Sequence[str], csv: CsvConfig, names: Collection[str]) -> bool:
+    """Whether a value of the first line stands again below it; asked only where columns are
+    missing anyway."""
+    if not names:
+        return False
+    lines = _scan(file, csv, has_header=False, infer_schema=False)
+    again = [(pl.col(c) == pl.col(c).first()).sum() > 1 for c in lines.collect_schema()]
+    return any(lines.select(again).collect().row(0)) if again else False
+
+
+def _undecodable(file: Path, csv: CsvConfig, what: str) -> DataError | None:
+    content = _content(file)
+    try:
+        content.decode(csv.encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        other = "utf-16" if b"\0" in content[:_START] else "latin-1"
+        return DataError(
+            f"{what}: {file} is no {csv.encoding.upper()} text: byte 0x{content[error.start]:02x} "
+            f"in line {line}; say its encoding, for example `csv: {{encoding: {other}}}`"
+        )
+    return None

@@ -1,0 +1,111 @@
+"""Text files in the dialects of the world, and those that are not what they seem."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from pydantic import ValidationError
+
+from fulcrum.features.declared.csv import CsvConfig
+from fulcrum.features.errors import DataError
+from fulcrum.features.raw.reads import Reads
+from fulcrum.features.raw.source import scan
+from tests.features.raw.files import write_text
+
+ROWS = [(1, "é", 0.5), (2, None, 1.5)]
+READS = Reads(mentions=frozenset({"id", "name", "x"}), whole=False)
+
+
+def text(separator: str = ",", missing: str = "", header: str = "id,name,x\n") -> str:
+    return f"{header}1,é,0.5\n2,{missing},1.5\n".replace(",", separator)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "encoding", "options"),
+    [
+        ("a.csv", text(), "utf-8", {}),
+        ("A.CSV", text(), "utf-8", {}),
+        ("a.csv", text(), "utf-8-sig", {}),
+        ("a.csv", text().replace("\n", "\r\n"), "utf-8", {}),
+        ("a.tsv", text("\t"), "utf-8", {}),
+        ("a.txt", text(), "utf-8", {}),
+        ("a.txt", text("|"), "utf-8", {"separator": "|"}),
+        ("a.csv.gz", text(), "utf-8", {}),
+        ("a.tsv.gz", text("\t"), "utf-8", {}),
+        ("a.csv", text(";"), "utf-8", {"separator": ";"}),
+        ("a.csv", text(), "latin-1", {"encoding": "latin-1"}),
+        ("a.csv", text(), "utf-16", {"encoding": "utf-16"}),
+        ("a.csv.gz", text(), "cp1252", {"encoding": "windows-1252"}),
+        ("a.csv", text(missing="NA"), "utf-8", {"null_values": ["NA", "-"]}),
+        ("a.csv", text().replace("é", "'é'"), "utf-8", {"quote": "'"}),
+        ("a.csv", text(header=""), "utf-8", {"header": ["id", "name", "x"]}),
+        ("a.csv", text(), "utf-8", {"header": ["id", "name", "x", "gone"]}),
+    ],
+)
+def test_dialects(tmp_path: Path, name: str, content: str, encoding: str, options: dict) -> None:
+    file = write_text(content, tmp_path / name, encoding)
+    source = scan(str(file), reads=READS, csv=CsvConfig(**options))
+    assert source.frame.collect().rows() == ROWS
+    assert source.schema == {"id": pl.Int64(), "name": pl.String(), "x": pl.Float64()}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "csv.gz"])
+def test_a_folder_is_read_whatever_its_files_are_called(tmp_path: Path, suffix: str) -> None:
+    write_text(text("\t" if suffix == "tsv" else ","), tmp_path / f"a.{suffix}")
+    write_text("notes of somebody", tmp_path / "README.txt")
+    assert scan(str(tmp_path), reads=READS).frame.collect().rows() == ROWS
+    assert scan(str(tmp_path / "*"), reads=READS).frame.collect().rows() == ROWS
+
+
+def test_quotes_that_mean_themselves(tmp_path: Path) -> None:
+    file = write_text('name,x\n5" screen,1\n', tmp_path / "a.csv")
+    rows = scan(str(file), csv=CsvConfig(quote=None)).frame.collect().rows()
+    assert rows == [('5" screen', 1)]
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "options", "message"),
+    [
+        (text(), "latin-1", {}, r"no UTF-8 text: byte 0xe9 in line 2; .*encoding: latin-1"),
+        (text(), "utf-16", {}, r"no UTF-8 text: byte 0xff in line 1; .*encoding: utf-16"),
+        (text(), "utf-16-le", {}, r"no UTF-8 text.*encoding: utf-16"),
+        (text(), "latin-1", {"encoding": "ascii"}, r"no ASCII text: byte 0xe9 in line 2"),
+        (text(";"), "utf-8", {}, r"expected commas .*not ';' \(or say `csv: \{separator: ';'\}`\)"),
+        (text(), "utf-8", {"separator": ";"}, "expected ';' between columns, not ','"),
+        (text(header=""), "utf-8", {}, r"first line .*looks like data \('1', 'é', '0\.5'\)"),
+        ("anna,red\nanna,blue\n", "utf-8", {}, r"looks like data \('anna', 'red'\).*header: \["),
+        ("2024-01-02 03:04,a\n", "utf-8", {}, "looks like data"),
+        ("id,name,x,name\n1,a,2,b\n", "utf-8", {}, "names 2 columns `name`; rename one"),
+        (text(header=""), "utf-8", {"header": ["id", "x"]}, "has 3 columns; expected 2"),
+    ],
+)
+def test_what_is_wrong_with_a_text_is_said_once(
+    tmp_path: Path, content: str, encoding: str, options: dict, message: str
+) -> None:
+    file = write_text(content, tmp_path / "a.csv", encoding)
+    with pytest.raises(DataError, match=message) as error:
+        scan(str(file), reads=READS, csv=CsvConfig(**options))
+    assert str(file) in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_number_among_the_names_is_a_name_where_others_are_read(tmp_path: Path) -> None:
+    write_text("id,2024,2025\n1,2,3\n", tmp_path / "a.csv")
+    assert scan(str(tmp_path), reads=READS.only({"id"}, {})).frame.collect()["id"].to_list() == [1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"encoding": "latin1-2"},
+        {"encoding": "base64"},
+        {"separator": ";;"},
+        {"separator": "§"},
+        {"quote": ""},
+        {"header": []},
+        {"header": ["a", "a"]},
+    ],
+)
+def test_options_that_are_none(options: dict) -> None:
+    with pytest.raises(ValidationError):
+        CsvConfig(**options)
