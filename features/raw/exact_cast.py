@@ -7,7 +7,7 @@ from fulcrum.features.raw.instant import NANOSECONDS, count
 from fulcrum.features.values.text import text
 
 _EXACT = 2**53
-"""Below it a float holds every whole number."""
+"""Up to it a float holds every whole number."""
 
 
 def exact_cast(
@@ -71,7 +71,7 @@ def _to_plain(column: pl.Expr, dtype: pl.DataType, target: pl.DataType) -> pl.Ex
 def _to_whole(column: pl.Expr, dtype: pl.DataType, target: pl.DataType) -> pl.Expr:
     whole = column.cast(target, strict=False)
     if dtype.is_float():
-        return pl.when((column == column.round()) & (column.abs() < _EXACT)).then(whole)
+        return pl.when((column == column.round()) & (column.abs() <= _EXACT)).then(whole)
     if isinstance(dtype, pl.String):
         # `007` and `+7` are other texts than that of the number 7.
         return pl.when(whole.cast(pl.String) == column).then(whole)

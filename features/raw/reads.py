@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from fulcrum.features.declared.time import TimeConfig
+
 Schema = Mapping[str, pl.DataType]
 
 
@@ -24,6 +26,8 @@ class Reads:
     """What training saw: every file is brought to it, whatever the others hold."""
     optional: frozenset[str] = frozenset()
     """Columns that a file may lack; they are null there."""
+    time: TimeConfig | None = None
+    """Which column is the time, and what its values mean."""
     whole: bool = True
     """Whether all other columns count, too, as where repeated rows are dropped."""
 
@@ -46,6 +50,7 @@ class Reads:
             types={name: dtype for name, dtype in self.types.items() if name in names},
             expected=expected,
             optional=self.optional & names,
+            time=self.time,
             whole=whole,
         )
 

@@ -48,7 +48,8 @@ class Types:
         targets = {name: reads.targets[name] for name in kept if name in reads.targets}
         whole = [n for n, t in targets.items() if t.is_integer() and values[n] == pl.String()]
         rows = rows.with_columns(pl.col(name).str.strip_suffix(".0") for name in whole)
-        return conform(rows, targets, f"{file.what}: {file.path}").select(*self.schema)
+        place = f"{file.what}: {file.path}"
+        return conform(rows, targets, place, reads.time).select(*self.schema)
 
     def _is_doubtful(self, file: RawFile, name: str) -> bool:
         """Whether it takes a look at the values to know what type holds them."""

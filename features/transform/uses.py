@@ -27,6 +27,7 @@ def reads(spec: FeatureSpec) -> Reads:
         mentions=frozenset(name for _, text in expressions(spec) for name in mentions(text)),
         types=load_schema(data.types),
         optional=frozenset(data.optional),
+        time=data.time,
         whole=data.deduplicate,
     )
 

@@ -16,8 +16,9 @@ from fulcrum.features.errors import DataError
 from fulcrum.features.raw.source import scan
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.transform.transform import encode, gather
+from fulcrum.features.transform.uses import past_reads, row_reads
 from fulcrum.serving.bundle.config import ServingConfig
-from fulcrum.serving.http.event_store import open_store
+from fulcrum.serving.http.event_store import keys_of, open_store
 from fulcrum.serving.scoring.json_rows import parse_rows
 from fulcrum.testing.specs import learn
 
@@ -86,17 +87,21 @@ def counts(state: FeatureState, rows: pl.DataFrame, past: pl.DataFrame) -> list[
     return encoded["events"].to_list()
 
 
+def read(file: Path, state: FeatureState) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows and past, as `fulcrum score` opens a file."""
+    rows = scan(str(file), "--input", row_reads(state)).frame.collect()
+    return rows, scan(str(file), "--history", past_reads(state)).frame.collect()
+
+
 def by_parquet(frame: pl.DataFrame, state: FeatureState, folder: Path) -> list[float]:
     frame.write_parquet(folder / "log.parquet")
-    read = scan(str(folder / "log.parquet")).frame.collect()
-    return counts(state, read, read)
+    return counts(state, *read(folder / "log.parquet", state))
 
 
 def by_csv(frame: pl.DataFrame, state: FeatureState, folder: Path) -> list[float]:
     durations = pl.selectors.duration().dt.to_string("iso")
     frame.with_columns(durations).write_csv(folder / "log.csv")
-    read = scan(str(folder / "log.csv")).frame.collect()
-    return counts(state, read, read)
+    return counts(state, *read(folder / "log.csv", state))
 
 
 def by_request(frame: pl.DataFrame, state: FeatureState, folder: Path) -> list[float]:
@@ -111,7 +116,7 @@ def by_store(frame: pl.DataFrame, state: FeatureState, folder: Path) -> list[flo
     events = parse_rows(json_values(frame), store.columns, "events")
     assert store.append(events) == 6
     rows = parse_rows(json_values(frame), state.row_columns)
-    return counts(state, rows, store.past_of(rows).collect())
+    return counts(state, rows, store.past_of(rows, keys_of(state)).collect())
 
 
 def by_loaded_store(frame: pl.DataFrame, state: FeatureState, folder: Path) -> list[float]:
@@ -120,7 +125,7 @@ def by_loaded_store(frame: pl.DataFrame, state: FeatureState, folder: Path) -> l
     store = open_store([state], ServingConfig(), None)
     assert store is not None
     assert store.load(folder / "log.parquet", [frame]) == 6
-    return counts(state, frame, store.past_of(frame).collect())
+    return counts(state, frame, store.past_of(frame, keys_of(state)).collect())
 
 
 def json_values(frame: pl.DataFrame) -> list[dict[str, Any]]:
@@ -211,7 +216,7 @@ def test_a_clock_without_a_zone_shows_one_time_everywhere(
         frame = log(times)
         if way == "csv":
             frame.write_csv(tmp_path / "log.csv")
-            rows = scan(str(tmp_path / "log.csv")).frame.collect()
+            rows, _ = read(tmp_path / "log.csv", state)
         elif way == "request":
             rows = parse_rows(json_values(frame), state.row_columns)
         else:

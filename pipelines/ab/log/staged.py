@@ -123,6 +123,7 @@ def _reads(data: DataConfig, unit: str | None, analysis: AnalysisConfig) -> Read
         ),
         types=load_schema(log.types),
         optional=frozenset(log.optional),
+        time=log.time,
     )
 
 
