@@ -17,6 +17,8 @@ RESERVED = ("label", "observed", "row", "past", "missing")
 """First words of the columns that Fulcrum adds beside the features' own."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
+_LACKS = "a row to be scored lacks"
+
 Path = tuple[str | int, ...]
 
 
@@ -91,9 +93,26 @@ def places(spec: FeatureSpec) -> Iterator[tuple[Path, str]]:
             yield ("tasks", name, "when"), sql.value(task.when)
 
 
-def tainted(data: DataConfig) -> dict[str, str]:
-    """Outcomes, and derived columns made of them, with the outcome behind each."""
-    return made_of(data.outcomes, data)
+def of_labels(spec: FeatureSpec) -> dict[str, str]:
+    """Columns that labels are made of, with a task of each, but for what is known before: the time
+    of the event, and what the config says."""
+    data = spec.data
+    time = [] if data.time is None else [data.time.column]
+    known = _columns(time, data) | {*data.known_before}
+    tasks: dict[str, str] = {}
+    for task, config in spec.tasks.items():
+        for column in _columns(mentions(config.label), data) - known:
+            tasks.setdefault(column, task)
+    return tasks
+
+
+def _columns(names: Iterable[str], data: DataConfig) -> set[str]:
+    """What is not derived, behind names."""
+    columns = set(names)
+    for derived, text in reversed(data.derive.items()):
+        if derived in columns:
+            columns.update(mentions(text))
+    return columns - data.derive.keys()
 
 
 def made_of(columns: Iterable[str], data: DataConfig) -> dict[str, str]:
@@ -174,15 +193,31 @@ def _features(spec: FeatureSpec) -> Iterator[Problem]:
 
 def _outcomes(spec: FeatureSpec) -> Iterator[Problem]:
     """Nothing that a row to be scored carries may be known only after the event."""
-    behind = tainted(spec.data)
+    outcomes, tasks = spec.data.outcomes, of_labels(spec)
+    behind = made_of((*outcomes, *tasks), spec.data)
 
     def refuse(path: Path, name: str) -> Iterator[Problem]:
-        outcome = behind.get(name)
-        if outcome is not None:
-            through = "" if outcome == name else f" through `{name}`"
-            message = f"reads the outcome `{outcome}`{through}, which a row to be scored lacks"
+        column = behind.get(name)
+        if column is None:
+            return
+        through = "" if column == name else f" through `{name}`"
+        if column in outcomes:
+            yield Problem(path, f"reads the outcome `{column}`{through}, which {_LACKS}")
+        else:
+            message = (
+                f"reads `{column}`{through}, of which the label of `{tasks[column]}` is made and "
+                f"which {_LACKS}; if it is known before the event, say so: "
+                f"`data.known_before: [{column}]`"
+            )
             yield Problem(path, message)
 
+    for place, name in enumerate(spec.data.known_before):
+        if name in outcomes:
+            message = f"`{name}` is in `data.outcomes`, too; take it out of one of them"
+            yield Problem(("data", "known_before", place), message)
+        if name in spec.data.derive:
+            message = f"`{name}` is derived; expected the columns that it is made of"
+            yield Problem(("data", "known_before", place), message)
     for name in spec.features:
         for read in _reads(spec, name):
             sources = mentions(read.text) if read.is_sql else (read.text,)

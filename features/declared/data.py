@@ -45,7 +45,10 @@ class DataConfig(Config):
     """New columns by SQL expression, in order; they may use side tables and earlier ones."""
     outcomes: tuple[str, ...] = ()
     """Columns known only after the event (clicks, play time). Features of the same row may not read
-    them; labels, windows and histories may."""
+    them; labels, windows and histories may. What a label is made of is an outcome, listed or not.
+    """
+    known_before: tuple[str, ...] = Field((), exclude_if=lambda columns: not columns)
+    """Columns that a label is made of and that are no outcomes, such as the length of a video."""
     keys: tuple[str, ...] = ()
     """Columns that identify a row; scores carry them through."""
     session: SessionConfig | None = None
