@@ -54,7 +54,8 @@ class DataConfig(Config):
     session: SessionConfig | None = None
     """How events are cut into sessions; prepared rows then lie session by session."""
     group: str | None = None
-    """Column by which grouped AUC is computed, for example `user_id`."""
+    """Column by which grouped AUC is computed, for example `user_id`; a row where it is null,
+    NaN or an empty text is in no group."""
     weight: str | None = None
     """SQL expression of the row's weight in the loss; 1 when left out."""
     arms: ArmsConfig | None = Field(None, exclude_if=lambda arms: arms is None)

@@ -22,10 +22,12 @@ from fulcrum.features.spec import RESERVED, FeatureSpec, Problem, places
 from fulcrum.features.staging import is_full
 from fulcrum.features.values import sql
 from fulcrum.features.values.hashing import hash64
-from fulcrum.features.values.text import text
+from fulcrum.features.values.text import key_text
 
 KEPT = "row.kept"
 """Whether a row meets `data.where`."""
+NOBODY = 0
+"""`row.group` of a row whose key names nobody, and of all rows without `data.group`."""
 ROW_GROUP = 16_384
 """Polars reads about 15 row groups ahead of what is written, so small ones save memory."""
 
@@ -170,12 +172,12 @@ def _check_columns(spec: FeatureSpec, lineage: Lineage) -> None:
 
 
 def _row_columns(data: DataConfig, lineage: Lineage) -> list[pl.Expr]:
-    weight, group = pl.lit(1.0), pl.lit(0)
+    weight, group = pl.lit(1.0), pl.lit(NOBODY)
     if data.weight is not None:
         weight = pl.col(sql.value(data.weight))
     if data.group is not None:
-        key = text(pl.col(data.group), lineage.dtype(data.group))
-        group = hash64(key).reinterpret(signed=True).fill_null(0)
+        key = key_text(pl.col(data.group), lineage.dtype(data.group))
+        group = hash64(key).reinterpret(signed=True).fill_null(NOBODY)
     columns = [
         weight.cast(pl.Float32).alias("row.weight"),
         group.cast(pl.Int64).alias("row.group"),
@@ -186,7 +188,7 @@ def _row_columns(data: DataConfig, lineage: Lineage) -> list[pl.Expr]:
     if data.time is not None:
         columns.append(microseconds(data.time, lineage.dtype(data.time.column)).alias(TIME))
     if data.session is not None:
-        key = text(pl.col(data.session.key), lineage.dtype(data.session.key))
+        key = key_text(pl.col(data.session.key), lineage.dtype(data.session.key))
         columns.append(hash64(key).alias(KEY))
     if data.where is not None:
         condition = pl.col(sql.value(data.where)).cast(pl.Boolean).fill_null(False)

@@ -28,3 +28,10 @@ def text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     if dtype.is_integer() or dtype.is_temporal() or isinstance(dtype, others):
         return value.cast(pl.String)
     raise DataError(f"values of type {dtype} are no ids")
+
+
+def key_text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Text of who or what a row is about; null for what names nobody: null, NaN and empty text.
+    Raises as `text` does."""
+    words = text(value, dtype)
+    return pl.when(words != "").then(words)

@@ -108,7 +108,7 @@ class EventStore:
             )
             query += f" WHERE rowid IN ({matches})"
             keys = _encode(rows.select(pl.col(k).cast(self.columns[k]) for k in self._keys))
-            values = [json.dumps(keys[key].unique().to_list()) for key in self._keys]
+            values = [json.dumps(_somebody(keys[key])) for key in self._keys]
         with self._working():
             found_rows = self._connection.execute(query, values).fetchall()
         return _decode(found_rows, self.past_columns).lazy()
@@ -209,6 +209,11 @@ def _encoded(name: str, dtype: pl.DataType) -> pl.Expr:
     if dtype.is_integer() or dtype.is_float() or dtype == pl.Boolean:
         return column
     return column.cast(pl.String)
+
+
+def _somebody(keys: pl.Series) -> list[object]:
+    """Distinct keys; null, NaN and empty text have no past."""
+    return [key for key in keys.unique() if key not in (None, "") and key == key]
 
 
 def _decode(rows: Sequence[tuple[object, ...]], columns: Columns) -> pl.DataFrame:

@@ -16,15 +16,15 @@ from fulcrum.features.raw.lineage import Lineage
 from fulcrum.features.raw.source import Source, scan
 from fulcrum.features.spec import FeatureSpec, Problem, places
 from fulcrum.features.values import sql
-from fulcrum.features.values.text import text
+from fulcrum.features.values.text import key_text, text
 from fulcrum.pipelines.ab.log.experiment import AnalysisConfig, Experiment, MeanMetric, interference
 from fulcrum.serving.experiments.exposure_log import read_assignments, read_log
 
 UNIT, ARM, TIME = "test.unit", "test.arm", "test.time"
 INSTANCE, VERSION = "test.instance", "test.version"
-"""Columns of every row: who, where (null outside the test), when (Int64 microseconds, null where
-the log has no time), which instance of the arm's model (null where each arm has one), and of which
-version (null where the log does not say)."""
+"""Columns of every row: who (null where the log names nobody), where (null outside the test), when
+(Int64 microseconds, null where the log has no time), which instance of the arm's model (null where
+each arm has one), and of which version (null where the log does not say)."""
 KEPT, CONTENT = "test.kept", "test.content"
 """Whether the row meets `where`; a hash of all that the log says of it."""
 PROPENSITY, ACTION, CONTEXT = "test.propensity", "test.action", "test.context"
@@ -206,9 +206,9 @@ def _check_columns(wanted: Sequence[tuple[tuple[str, ...], str]], lineage: Linea
 
 def _columns(unit: str | None, analysis: AnalysisConfig, lineage: Lineage) -> Iterator[pl.Expr]:
     log, off = analysis.log, analysis.off_policy
-    who = pl.col("test.index").cast(pl.String) if unit is None else _text(unit, lineage)
+    who = pl.col("test.index").cast(pl.String) if unit is None else _key(unit, lineage)
     yield who.alias(UNIT)
-    yield _text(log.arm, lineage).alias(ARM)
+    yield _key(log.arm, lineage).alias(ARM)
     when = pl.lit(None, pl.Int64)
     if log.time is not None:
         when = microseconds(log.time, lineage.dtype(log.time.column))
@@ -241,6 +241,10 @@ def _columns(unit: str | None, analysis: AnalysisConfig, lineage: Lineage) -> It
 
 def _text(name: str, lineage: Lineage) -> pl.Expr:
     return text(pl.col(name), lineage.dtype(name))
+
+
+def _key(name: str, lineage: Lineage) -> pl.Expr:
+    return key_text(pl.col(name), lineage.dtype(name))
 
 
 def _number(name: str, lineage: Lineage, place: str) -> pl.Expr:

@@ -43,6 +43,15 @@ def test_events_are_found_by_any_of_their_keys(path):
     assert past(store, [], []).equals(events())
 
 
+@pytest.mark.parametrize(("dtype", "nobody"), [(pl.String, ""), (pl.Float64, float("nan"))])
+def test_nobody_has_no_events(dtype, nobody):
+    columns = {**COLUMNS, "user": dtype()}
+    store = EventStore(None, columns, ("user",))
+    store.append(events((nobody, *A[1:]), (None, *A[1:]), columns=columns))
+    rows = pl.DataFrame({"user": [nobody, None]}, schema={"user": dtype})
+    assert store.past_of(rows).collect().is_empty()
+
+
 def test_repeated_events_are_ignored(path):
     store = EventStore(path, COLUMNS, KEYS)
     assert store.append(events(A, B)) == 2
