@@ -49,6 +49,31 @@ class FeatureSpec(Config):
         """By feature, what makes inputs of its value."""
         return {name: f.encoder(name) for name, f in self.features.items()}
 
+    @property
+    def clocks(self) -> dict[str, tuple[str, ...]]:
+        """By feature that reads late outcomes of past events, which: an event counts for it from
+        when all of them are known."""
+        reads = {
+            n: [r for r in f.reads(n, self.features) if r.past]
+            for n, f in self.looking_back.items()
+        }
+        return {
+            name: outcomes for name, past in reads.items() if (outcomes := late(past, self.data))
+        }
+
+    @property
+    def unripe(self) -> dict[str, tuple[str, ...]]:
+        """By task whose label is made of late outcomes, or observed by them, which."""
+        reads = {
+            name: [
+                Read((), text, is_sql=True) for text in (task.label, task.when) if text is not None
+            ]
+            for name, task in self.tasks.items()
+        }
+        return {
+            name: outcomes for name, label in reads.items() if (outcomes := late(label, self.data))
+        }
+
     def check(self) -> None:
         """Raises ConfigError with every problem at once."""
         faults = problems(self)
@@ -83,6 +108,9 @@ def places(spec: FeatureSpec) -> Iterator[tuple[Path, str]]:
     if data.arms is not None:
         yield ("data", "arms", "column"), data.arms.column
         yield ("data", "arms", "unit"), data.arms.unit
+    for name, outcome in data.late.items():
+        if outcome.known_at is not None:
+            yield ("data", "outcomes", name, "known_at"), outcome.known_at
     yield from ((("data", "keys", place), key) for place, key in enumerate(data.keys))
     yield from ((("data", "split"), column) for column in data.split.reads)
     for name in spec.features:
@@ -98,21 +126,28 @@ def of_labels(spec: FeatureSpec) -> dict[str, str]:
     of the event, and what the config says."""
     data = spec.data
     time = [] if data.time is None else [data.time.column]
-    known = _columns(time, data) | {*data.known_before}
+    known = _behind(time, data) | {*data.known_before, *data.derive}
     tasks: dict[str, str] = {}
     for task, config in spec.tasks.items():
-        for column in _columns(mentions(config.label), data) - known:
+        for column in _behind(mentions(config.label), data) - known:
             tasks.setdefault(column, task)
     return tasks
 
 
-def _columns(names: Iterable[str], data: DataConfig) -> set[str]:
-    """What is not derived, behind names."""
-    columns = set(names)
+def late(reads: Iterable[Read], data: DataConfig) -> tuple[str, ...]:
+    """Outcomes that are known later than their event, among what is behind some reads."""
+    names = [n for read in reads for n in (mentions(read.text) if read.is_sql else (read.text,))]
+    behind = _behind(names, data)
+    return tuple(outcome for outcome in data.late if outcome in behind)
+
+
+def _behind(names: Iterable[str], data: DataConfig) -> set[str]:
+    """Names, and what they are derived from."""
+    behind = set(names)
     for derived, text in reversed(data.derive.items()):
-        if derived in columns:
-            columns.update(mentions(text))
-    return columns - data.derive.keys()
+        if derived in behind:
+            behind.update(mentions(text))
+    return behind
 
 
 def made_of(columns: Iterable[str], data: DataConfig) -> dict[str, str]:
@@ -193,7 +228,8 @@ def _features(spec: FeatureSpec) -> Iterator[Problem]:
 
 def _outcomes(spec: FeatureSpec) -> Iterator[Problem]:
     """Nothing that a row to be scored carries may be known only after the event."""
-    outcomes, tasks = spec.data.outcomes, of_labels(spec)
+    times = [outcome.known_at for outcome in spec.data.late.values() if outcome.known_at]
+    outcomes, tasks = (*spec.data.outcomes, *times), of_labels(spec)
     behind = made_of((*outcomes, *tasks), spec.data)
 
     def refuse(path: Path, name: str) -> Iterator[Problem]:
@@ -238,6 +274,9 @@ def _time(spec: FeatureSpec) -> Iterator[Problem]:
         return
     for name in spec.looking_back:
         yield Problem(("features", name), "looks at past events and so needs `data.time`")
+    if spec.data.late:
+        message = "an outcome is known some time after its event and so needs `data.time`"
+        yield Problem(("data", "outcomes"), message)
     if spec.data.session is not None:
         yield Problem(("data", "session"), "a session ends with a pause and so needs `data.time`")
     if spec.data.split.kind == "time":

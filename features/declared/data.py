@@ -6,6 +6,7 @@ from pydantic import Field
 
 from fulcrum.features.config import Config
 from fulcrum.features.declared.arms import ArmsConfig
+from fulcrum.features.declared.outcomes import OutcomeConfig, Outcomes
 from fulcrum.features.declared.session import SessionConfig
 from fulcrum.features.declared.split import SplitConfig, TimeSplit
 
@@ -43,10 +44,11 @@ class DataConfig(Config):
     """Drop exact repeats of a row (over the events' own columns), keeping one."""
     derive: dict[str, str] = {}
     """New columns by SQL expression, in order; they may use side tables and earlier ones."""
-    outcomes: tuple[str, ...] = ()
+    outcomes: Outcomes = ()
     """Columns known only after the event (clicks, play time). Features of the same row may not read
     them; labels, windows and histories may. What a label is made of is an outcome, listed or not.
-    """
+    As a map, `{liked: {known_after: 2d}}`: windows and histories see an event's like from when it
+    was known, and a label that is not known when the log ends is not observed."""
     known_before: tuple[str, ...] = Field((), exclude_if=lambda columns: not columns)
     """Columns that a label is made of and that are no outcomes, such as the length of a video."""
     keys: tuple[str, ...] = ()
@@ -62,3 +64,11 @@ class DataConfig(Config):
     """The A/B test that wrote the log."""
     split: SplitConfig = Field(default=TimeSplit())
     """How rows are dealt to train, valid and test."""
+
+    @property
+    def late(self) -> dict[str, OutcomeConfig]:
+        """Outcomes that are known later than their event."""
+        if not isinstance(self.outcomes, dict):
+            return {}
+        at_once = OutcomeConfig()
+        return {name: known for name, known in self.outcomes.items() if known != at_once}

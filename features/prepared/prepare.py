@@ -85,7 +85,7 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
     progress("fitting", 0, 1)
     tables = {table: source.frame for table, source in inputs.tables.items()}
     train = rows.filter(pl.col(SPLIT) == "train").select(log.raw)
-    draft = fit_ids(train, spec, tables, name)
+    draft = fit_ids(train, spec, tables, name, log.end)
     parts = -(-log.rows.select(pl.len()).collect().item() // EVENTS_PER_PART)
     past = gather(log.rows, draft, scratch / "past" if parts > 1 else None, parts)
     state = fit_numbers(train, draft, past, scratch)

@@ -15,6 +15,7 @@ from fulcrum.features.errors import DataError, nearest
 from fulcrum.features.prepared.manifest import Stamp
 from fulcrum.features.raw.complete import complete, prune
 from fulcrum.features.raw.instant import microseconds
+from fulcrum.features.raw.known import log_end, ripe_labels
 from fulcrum.features.raw.label import check_labels, label_columns, label_names
 from fulcrum.features.raw.lineage import Lineage
 from fulcrum.features.raw.source import Source, scan
@@ -64,6 +65,8 @@ class Stage:
     """Rows in the files."""
     drops: dict[str, int]
     """Rows that are not here, by reason."""
+    end: int | None
+    """As of `raw.known.log_end`."""
 
 
 def open_inputs(data: DataConfig) -> Inputs:
@@ -95,7 +98,8 @@ def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
     file = folder / "rows.parquet"
     try:
         total = events.select(pl.len()).collect().item()
-        plan, raw = _plan(events, tables, spec, lineage)
+        end = log_end(events, lineage, tables)
+        plan, raw = _plan(events, tables, spec, lineage, end)
         plan.sink_parquet(file, row_group_size=ROW_GROUP, compression="lz4", maintain_order=True)
     except PolarsError as error:
         raise _explain(error, inputs) from error
@@ -112,7 +116,7 @@ def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
     if spec.data.arms is not None:
         check_arms(rows, spec.data.arms)
     _check_labels(rows, spec, lineage, tables)
-    return Stage(rows, raw, total, drops)
+    return Stage(rows, raw, total, drops, end)
 
 
 def _events(inputs: Inputs) -> pl.LazyFrame:
@@ -129,6 +133,7 @@ def _plan(
     tables: Mapping[str, pl.LazyFrame],
     spec: FeatureSpec,
     lineage: Lineage,
+    end: int | None,
 ) -> tuple[pl.LazyFrame, tuple[str, ...]]:
     data = spec.data
     needs = lineage.needs(_names(spec))
@@ -141,7 +146,7 @@ def _plan(
         events = events.unique(subset=columns, keep="first", maintain_order=True)
     schema = {sql.value(text): lineage.dtype(sql.value(text)) for text in needs.expressions}
     additions = [
-        *label_columns(spec.tasks, schema),
+        *label_columns(spec.tasks, schema, ripe_labels(spec, lineage, end)),
         *_row_columns(data, lineage),
         *(pl.col(name).alias(split_column(name)) for name in data.split.reads),
     ]
@@ -213,6 +218,19 @@ def _check_times(
             "expected ISO 8601 or a number (`data.derive` can make one, `data.where` can leave "
             "rows out)"
         )
+    for name, outcome in spec.data.late.items():
+        if outcome.known_at is None:
+            continue
+        column = outcome.known_at
+        raw = _with_columns(rows, [column], spec, lineage, tables)
+        instant = microseconds(time.model_copy(update={"column": column}), lineage.dtype(column))
+        wrong = raw.filter(instant.is_null()).select(pl.col(column).drop_nulls().first())
+        example = wrong.collect().item()
+        if example is not None:
+            raise DataError(
+                f"data.outcomes.{name}.known_at: `{column}` holds {example!r}; expected ISO 8601 "
+                "or a number, or null where the outcome never became known"
+            )
 
 
 def _check_weights(rows: pl.LazyFrame, data: DataConfig) -> None:

@@ -12,6 +12,7 @@ from fulcrum.features.past.events import Past
 from fulcrum.features.raw.complete import complete
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.instant import microseconds
+from fulcrum.features.raw.known import known
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.values import sql
 
@@ -54,11 +55,16 @@ def gather(
     past = complete(past, state.past_needs, state.spec.data, state.tables)
     if state.spec.data.where is not None:
         past = past.filter(pl.col(sql.value(state.spec.data.where)))
+    clocks = {
+        _clock(outcomes): known(outcomes, state.spec.data, state.lineage.dtype)
+        for outcomes in state.spec.clocks.values()
+    }
     return gather_past(
-        with_time(past, state),
+        with_time(past, state).with_columns(**clocks),
         state.spec.looking_back,
         state.remembered,
         TIME,
+        clocks=clocks_of(state),
         partitions=partitions,
         folder=folder,
     )
@@ -82,13 +88,29 @@ def encode(
     )
     if state.spec.looking_back:
         past = _no_past(state) if past is None else past
-        rows = look_back(with_time(rows, state), past, state.spec.looking_back, TIME, state.bases)
+        rows = look_back(
+            with_time(rows, state),
+            past,
+            state.spec.looking_back,
+            TIME,
+            state.bases,
+            clocks_of(state),
+        )
     return rows.select(*state.inputs, *(pl.col(KEPT + name).alias(name) for name in keep), *extra)
 
 
 @lru_cache(maxsize=8)
 def _no_past(state: FeatureState) -> Gathered:
     return gather(pl.LazyFrame(schema=state.past_columns), state)
+
+
+def clocks_of(state: FeatureState) -> dict[str, str]:
+    """By feature that reads late outcomes, the column of the time from which an event counts."""
+    return {name: _clock(outcomes) for name, outcomes in state.spec.clocks.items()}
+
+
+def _clock(outcomes: Sequence[str]) -> str:
+    return f"past.known.{','.join(outcomes)}"
 
 
 def with_time(frame: pl.LazyFrame, state: FeatureState) -> pl.LazyFrame:

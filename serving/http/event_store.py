@@ -24,7 +24,8 @@ class EventStore:
     An event is kept once. With an `event_key`, events that agree in those columns are the same one;
     without, events that agree in every column are, except that a repeat inside one file counts as
     another event, as it did in training. So loading a file again, sending an event again, or
-    loading a log of events that were sent before adds nothing.
+    loading a log of events that were sent before adds nothing. But with an `event_key` an event
+    that comes again fills in what was null: an outcome is sent when it is known.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class EventStore:
             self._connection.close()
 
     def append(self, events: pl.DataFrame) -> int:
-        """Add events that are not there yet; gives their number."""
+        """Add events that are not there yet, and what others lacked; gives the number of both."""
         with self._transaction():
             return self._insert("events", self._records(events, ordinal=[0]))
 
@@ -88,8 +89,8 @@ class EventStore:
                 self._insert("staged", self._records(batch, ordinal=[]))
             ordinal = "0" if self.event_key else "row_number() OVER (PARTITION BY digest) - 1"
             count = connection.execute(
-                f"INSERT OR IGNORE INTO events (digest, ordinal, {names}) "
-                f"SELECT digest, {ordinal}, {names} FROM staged"
+                f"INSERT INTO events (digest, ordinal, {names}) "
+                f"SELECT digest, {ordinal}, {names} FROM staged WHERE true {self._again}"
             ).rowcount
             connection.execute("DROP TABLE staged")
             connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", identity)
@@ -151,10 +152,21 @@ class EventStore:
     def _insert(self, table: str, records: Iterator[tuple[object, ...]]) -> int:
         width = len(self.columns) + (2 if table == "events" else 1)
         places = ", ".join("?" * width)
+        again = self._again if table == "events" else ""
         cursor = self._connection.executemany(
-            f"INSERT OR IGNORE INTO {table} VALUES ({places})", records
+            f"INSERT INTO {table} VALUES ({places}) {again}", records
         )
         return max(cursor.rowcount, 0)
+
+    @property
+    def _again(self) -> str:
+        """What becomes of an event that is there."""
+        if not self.event_key:
+            return "ON CONFLICT DO NOTHING"
+        names = self._quoted()
+        fills = ", ".join(f"{name} = coalesce({name}, excluded.{name})" for name in names)
+        lacks = " OR ".join(f"({name} IS NULL AND excluded.{name} NOT NULL)" for name in names)
+        return f"ON CONFLICT (digest, ordinal) DO UPDATE SET {fills} WHERE {lacks}"
 
     def _quoted(self, names: Iterable[str] | None = None) -> list[str]:
         return ['"' + name.replace('"', '""') + '"' for name in names or self.columns]

@@ -67,6 +67,14 @@ def test_an_event_key_decides_what_the_same_event_is():
     assert past(store, [1], [None]).equals(events(A, A))
 
 
+def test_what_is_known_later_fills_in_the_event():
+    store = EventStore(None, COLUMNS, KEYS, event_key=("user", "time"))
+    early, late = (1, "x", 10, None), (1, None, 10, True)
+    assert store.append(events(early)) == 1
+    assert store.append(events(late, A, (1, "y", 10, False))) == 1
+    assert past(store, [1], [None]).equals(events(A))
+
+
 def test_a_file_keeps_its_repeats_and_loads_once(tmp_path):
     store = EventStore(tmp_path / "events.db", COLUMNS, KEYS)
     store.append(events(A))
