@@ -13,6 +13,8 @@ from fulcrum.features.declared.session import in_session_order, number_sessions,
 from fulcrum.features.declared.split import FILE, INDEX, SPLITS, split_column
 from fulcrum.features.errors import DataError
 from fulcrum.features.kinds import FeatureConfig
+from fulcrum.features.prepared.advice import FILE as ADVICE
+from fulcrum.features.prepared.advice import advice
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.prepared.drift import drift
 from fulcrum.features.prepared.manifest import Manifest, SplitFacts, fingerprint
@@ -109,7 +111,10 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
         splits=splits,
     )
     progress("measuring drift", 0, 1)
-    drift(folder, manifest, state).write_parquet(folder / "drift.parquet")
+    changes = drift(folder, manifest, state)
+    changes.write_parquet(folder / "drift.parquet")
+    lines = advice(folder, manifest, state, changes, log.repeated)
+    (folder / ADVICE).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     manifest.save(folder)
 
 

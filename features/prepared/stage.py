@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
@@ -25,8 +26,8 @@ from fulcrum.features.values import sql
 from fulcrum.features.values.hashing import hash64
 from fulcrum.features.values.text import key_text
 
-KEPT = "row.kept"
-"""Whether a row meets `data.where`."""
+KEPT, CONTENT = "row.kept", "row.content"
+"""Whether a row meets `data.where`; a hash of all that its file says of it."""
 NOBODY = 0
 """`row.group` of a row whose key names nobody, and of all rows without `data.group`."""
 ROW_GROUP = 16_384
@@ -65,6 +66,8 @@ class Stage:
     """Rows in the files."""
     drops: dict[str, int]
     """Rows that are not here, by reason."""
+    repeated: int
+    """Rows that say exactly what another one says."""
     end: int | None
     """As of `raw.known.log_end`."""
 
@@ -110,13 +113,14 @@ def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
         rows = rows.filter(KEPT).drop(KEPT)
     if sum(drops.values()) == total:
         raise DataError(f"data.where: no row meets `{spec.data.where}`")
-    rows = rows.with_row_index(INDEX)
+    repeated = _repeated(rows)
+    rows = rows.drop(CONTENT, strict=False).with_row_index(INDEX)
     _check_times(rows, spec, lineage, tables)
     _check_weights(rows, spec.data)
     if spec.data.arms is not None:
         check_arms(rows, spec.data.arms)
     _check_labels(rows, spec, lineage, tables)
-    return Stage(rows, raw, total, drops, end)
+    return Stage(rows, raw, total, drops, repeated, end)
 
 
 def _events(inputs: Inputs) -> pl.LazyFrame:
@@ -141,8 +145,9 @@ def _plan(
         if name.startswith(tuple(f"{word}." for word in RESERVED)) and name != FILE:
             raise DataError(f"data.events: the column name `{name}` is reserved; rename it")
     side_tables = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
+    columns = [name for name in lineage.events if name != FILE]
+    content = [] if data.deduplicate else [pl.struct(columns).hash(seed=0).alias(CONTENT)]
     if data.deduplicate:
-        columns = [name for name in lineage.events if name != FILE]
         events = events.unique(subset=columns, keep="first", maintain_order=True)
     schema = {sql.value(text): lineage.dtype(sql.value(text)) for text in needs.expressions}
     additions = [
@@ -150,8 +155,10 @@ def _plan(
         *_row_columns(data, lineage),
         *(pl.col(name).alias(split_column(name)) for name in data.split.reads),
     ]
-    rows = complete(events.select(*needs.columns), needs, data, side_tables)
-    return rows.select(*needs.columns, *additions), tuple(n for n in needs.columns if n != FILE)
+    events = events.select(*needs.columns, *content)
+    rows = complete(events, needs, data, side_tables)
+    rows = rows.select(*needs.columns, *(e.meta.output_name() for e in content), *additions)
+    return rows, tuple(n for n in needs.columns if n != FILE)
 
 
 def _names(spec: FeatureSpec) -> list[str]:
@@ -199,6 +206,13 @@ def _row_columns(data: DataConfig, lineage: Lineage) -> list[pl.Expr]:
         condition = pl.col(sql.value(data.where)).cast(pl.Boolean).fill_null(False)
         columns.append(condition.alias(KEPT))
     return columns
+
+
+def _repeated(rows: pl.LazyFrame) -> int:
+    if CONTENT not in rows.collect_schema():
+        return 0
+    content = np.sort(rows.select(CONTENT).collect().to_series().to_numpy())
+    return int((content[1:] == content[:-1]).sum())
 
 
 def _check_times(
