@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
+from polars.exceptions import PolarsError
 
 from fulcrum.features.declared.data import DataConfig
 from fulcrum.features.declared.session import in_session_order, number_sessions, with_sessions
@@ -19,7 +20,7 @@ from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.prepared.drift import drift
 from fulcrum.features.prepared.manifest import Manifest, SplitFacts, fingerprint
 from fulcrum.features.prepared.shards import MISSING, write_shards
-from fulcrum.features.prepared.stage import Inputs, open_inputs, stage
+from fulcrum.features.prepared.stage import Inputs, explain, open_inputs, stage
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.staging import staged
 from fulcrum.features.tasks import TaskConfig
@@ -70,7 +71,10 @@ def prepare(
     folder = workspace / "prepared" / name
     if not folder.exists():
         with staged(folder) as unfinished:
-            _build(spec, inputs, name, unfinished, progress)
+            try:
+                _build(spec, inputs, name, unfinished, progress)
+            except PolarsError as error:
+                raise explain(error, inputs, spec) from error
     return PreparedDataset.open(folder)
 
 

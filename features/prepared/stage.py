@@ -19,6 +19,7 @@ from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.raw.known import log_end, ripe_labels
 from fulcrum.features.raw.label import check_labels, label_columns, label_names
 from fulcrum.features.raw.lineage import Lineage
+from fulcrum.features.raw.misfit import misfit, row_of
 from fulcrum.features.raw.source import Source, scan
 from fulcrum.features.spec import RESERVED, FeatureSpec, Problem, places
 from fulcrum.features.staging import is_full
@@ -88,24 +89,18 @@ def open_inputs(data: DataConfig) -> Inputs:
 def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
     """Write `rows.parquet` into a folder, streaming, and check every value that training needs.
 
-    Raises DataError for a missing column, values that are no times, labels or weights, and files
-    that cannot be read to their end.
+    Raises DataError for a missing column, and values that are no times, labels or weights;
+    PolarsError, which `explain` explains, for what cannot be read or computed.
     """
     events = _events(inputs)
-    schema = dict(events.collect_schema())
     tables = {name: source.frame for name, source in inputs.tables.items()}
-    lineage = Lineage(
-        spec.data, schema, {name: dict(table.collect_schema()) for name, table in tables.items()}
-    )
+    lineage = _lineage(events, spec, inputs)
     _check_columns(spec, lineage)
     file = folder / "rows.parquet"
-    try:
-        total = events.select(pl.len()).collect().item()
-        end = log_end(events, lineage, tables)
-        plan, raw = _plan(events, tables, spec, lineage, end)
-        plan.sink_parquet(file, row_group_size=ROW_GROUP, compression="lz4", maintain_order=True)
-    except PolarsError as error:
-        raise _explain(error, inputs) from error
+    total = events.select(pl.len()).collect().item()
+    end = log_end(events, lineage, tables)
+    plan, raw = _plan(events, tables, spec, lineage, end)
+    plan.sink_parquet(file, row_group_size=ROW_GROUP, compression="lz4", maintain_order=True)
     rows = pl.scan_parquet(file)
     drops = {"repeated": total - rows.select(pl.len()).collect().item()}
     if spec.data.where is not None:
@@ -279,9 +274,22 @@ def _with_columns(
     return complete(rows.select(*needs.columns), needs, spec.data, side_tables)
 
 
-def _explain(error: PolarsError, inputs: Inputs) -> Exception:
-    """A damaged file is told by its name."""
+def explain(error: PolarsError, inputs: Inputs, spec: FeatureSpec) -> Exception:
+    """What stopped the preparation: a damaged file is told by its name, a value that an expression
+    does not take by its row."""
     damage = next(filter(None, (source.damage() for source in inputs.sources)), None)
     if damage is None and is_full(error):
         return error
+    if damage is None:
+        lineage, wanted = _lineage(_events(inputs), spec, inputs), list(places(spec))
+        needs = lineage.needs([name for _, name in wanted])
+        tables = {n: prune(n, inputs.tables[n].frame, needs, lineage) for n in needs.tables}
+        for source in inputs.events.values():
+            if fault := misfit(source.frame, wanted, lineage, tables):
+                return DataError(f"{fault[0]} ({row_of(source.files, fault[1])})")
     return DataError(damage or f"data: {str(error).strip().splitlines()[0]}")
+
+
+def _lineage(events: pl.LazyFrame, spec: FeatureSpec, inputs: Inputs) -> Lineage:
+    tables = {name: source.schema for name, source in inputs.tables.items()}
+    return Lineage(spec.data, dict(events.collect_schema()), tables)

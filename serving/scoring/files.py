@@ -162,7 +162,7 @@ def _score_file(
         with partial.open("wb") as stream:
             writer: pq.ParquetWriter | None = None
             for part in slices(file, scorer.columns, "--input"):
-                table = _table(scorer.score(part, past))
+                table = _table(scorer.score(part, past, rows))
                 writer = writer or stack.enter_context(pq.ParquetWriter(stream, table.schema))
                 writer.write_table(table)
                 rows += part.height

@@ -13,6 +13,7 @@ from fulcrum.features.prepared.stage import ROW_GROUP
 from fulcrum.features.raw.complete import complete, prune
 from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.raw.lineage import Lineage
+from fulcrum.features.raw.misfit import misfit
 from fulcrum.features.raw.source import Source, scan
 from fulcrum.features.spec import FeatureSpec, Problem, places
 from fulcrum.features.values import sql
@@ -98,7 +99,7 @@ def stage(logs: Sequence[str], experiment: Experiment, folder: Path) -> Log:
         raise DataError(_here(str(error))) from error
     except PolarsError as error:
         damage = source.damage() if source is not None else None
-        raise DataError(damage or f"the log: {str(error).strip().splitlines()[0]}") from error
+        raise DataError(damage or _explain(error, events, tables, data, unit, analysis)) from error
     read = pl.scan_parquet(file).select(pl.len()).collect().item()
     return Log(file, data, read, None if served is None else _assigned(served))
 
@@ -125,8 +126,7 @@ def _plan(
     analysis: AnalysisConfig,
 ) -> pl.LazyFrame:
     """What is read, joined and computed for each row."""
-    schemas = {name: dict(table.collect_schema()) for name, table in tables.items()}
-    lineage = Lineage(data, dict(events.collect_schema()), schemas)
+    lineage = _lineage(events, tables, data)
     wanted = dict(_wanted(unit, analysis))
     raw = _features(data, analysis)
     _check_columns([*wanted.items(), *raw], lineage)
@@ -138,6 +138,30 @@ def _plan(
         rows = rows.with_row_index("test.index")
     columns = lineage.needs([name for _, name in raw]).columns
     return rows.select(*columns, *_columns(unit, analysis, lineage), CONTENT)
+
+
+def _explain(
+    error: PolarsError,
+    events: pl.LazyFrame,
+    tables: dict[str, pl.LazyFrame],
+    data: DataConfig,
+    unit: str | None,
+    analysis: AnalysisConfig,
+) -> str:
+    lineage = _lineage(events, tables, data)
+    derived = ((("analysis", "log", "derive", name), name) for name in data.derive)
+    wanted = [*derived, *_wanted(unit, analysis), *_features(data, analysis)]
+    needs = lineage.needs([name for _, name in wanted])
+    pruned = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
+    fault = misfit(events, wanted, lineage, pruned)
+    if fault is None:
+        return f"the log: {str(error).strip().splitlines()[0]}"
+    return f"{fault[0]} (row {fault[1] + 1:,} of the log)"
+
+
+def _lineage(events: pl.LazyFrame, tables: dict[str, pl.LazyFrame], data: DataConfig) -> Lineage:
+    schemas = {name: dict(table.collect_schema()) for name, table in tables.items()}
+    return Lineage(data, dict(events.collect_schema()), schemas)
 
 
 def _wanted(unit: str | None, analysis: AnalysisConfig) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -68,7 +68,7 @@ def known(event: Event, setting: dict[str, str]) -> int | None:
     return None if event["known"] is None else max(event["known"], event["time"])
 
 
-def told(row: Event, log: Log, setting: dict[str, str]) -> list[tuple[int, Event]]:
+def known_before(row: Event, log: Log, setting: dict[str, str]) -> list[tuple[int, Event]]:
     """Events of the row's user whose click was known before the row, with when."""
     same = [event for event in log if row["user"] and event["user"] == row["user"]]
     times = [(known(event, setting), event) for event in same]
@@ -80,11 +80,11 @@ def told(row: Event, log: Log, setting: dict[str, str]) -> list[tuple[int, Event
 @given(log=logs())
 def test_an_event_counts_from_when_its_outcome_was_known(setting: dict[str, str], log: Log) -> None:
     state = fit(frame(log).lazy(), frame(log).lazy(), spec_of(setting))
-    seen = encode(frame(log), state, frame(log))
+    encoded = encode(frame(log), state, frame(log))
     items = encode(frame(log), state)["item"]
     ids = {event["item"]: number for event, number in zip(log, items, strict=True)}
-    for row, values in zip(log, seen.iter_rows(named=True), strict=True):
-        past = told(row, log, setting)
+    for row, values in zip(log, encoded.iter_rows(named=True), strict=True):
+        past = known_before(row, log, setting)
         good = [(at, event) for at, event in past if event["click"] == 1]
         same = [e for e in log if row["user"] and e["user"] == row["user"]]
         assert values["shown"] == sum(event["time"] < row["time"] for event in same)
@@ -198,8 +198,8 @@ def test_what_cannot_be_is_refused(data: dict[str, Any], path: str, message: str
     document = spec_of(AT).model_dump()
     document["features"] = {"known": {"kind": "numeric"}}
     document["data"] |= data
-    found = {".".join(map(str, p.path)): p.message for p in problems(FeatureSpec(**document))}
-    assert message in found[path]
+    messages = {".".join(map(str, p.path)): p.message for p in problems(FeatureSpec(**document))}
+    assert message in messages[path]
 
 
 def test_a_time_that_is_none_is_told(tmp_path: Path) -> None:

@@ -165,6 +165,16 @@ def test_rows_of_nobody_change_nothing(nobody: Any, before: int, tmp_path: Path)
         units(rows.with_columns(whose), tmp_path, test)
 
 
+def test_a_value_that_an_expression_does_not_take_is_named(tmp_path: Path) -> None:
+    text = pl.when(pl.int_range(pl.len()) == 16).then(pl.lit("n/a")).otherwise(pl.lit("7"))
+    metric = {"kind": "mean", "value": "cost", "role": "primary"}
+    derive = {"cost": "CAST(paid AS DOUBLE)"}
+    test = experiment(metrics={"cost": metric}, log={"derive": derive})
+    message = r"analysis\.log\.derive\.cost: .* does not fit `n/a` in `paid`.*\(row 17 of the log\)"
+    with pytest.raises(DataError, match=message):
+        units(log(users=50).with_columns(text.alias("paid")), tmp_path, test)
+
+
 def test_rows_without_an_arm_are_outside_the_test(tmp_path: Path) -> None:
     rows = log(users=100)
     outside = rows.with_columns(
