@@ -17,6 +17,8 @@ RESERVED = ("label", "observed", "row", "past", "missing")
 """First words of the columns that Fulcrum adds beside the features' own."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
+_LACKS = "a row to be scored lacks"
+
 Path = tuple[str | int, ...]
 
 
@@ -46,6 +48,31 @@ class FeatureSpec(Config):
     def encoders(self) -> dict[str, FeatureKind]:
         """By feature, what makes inputs of its value."""
         return {name: f.encoder(name) for name, f in self.features.items()}
+
+    @property
+    def clocks(self) -> dict[str, tuple[str, ...]]:
+        """By feature that reads late outcomes of past events, which: an event counts for it from
+        when all of them are known."""
+        reads = {
+            n: [r for r in f.reads(n, self.features) if r.past]
+            for n, f in self.looking_back.items()
+        }
+        return {
+            name: outcomes for name, past in reads.items() if (outcomes := late(past, self.data))
+        }
+
+    @property
+    def unripe(self) -> dict[str, tuple[str, ...]]:
+        """By task whose label is made of late outcomes, or observed by them, which."""
+        reads = {
+            name: [
+                Read((), text, is_sql=True) for text in (task.label, task.when) if text is not None
+            ]
+            for name, task in self.tasks.items()
+        }
+        return {
+            name: outcomes for name, label in reads.items() if (outcomes := late(label, self.data))
+        }
 
     def check(self) -> None:
         """Raises ConfigError with every problem at once."""
@@ -81,6 +108,9 @@ def places(spec: FeatureSpec) -> Iterator[tuple[Path, str]]:
     if data.arms is not None:
         yield ("data", "arms", "column"), data.arms.column
         yield ("data", "arms", "unit"), data.arms.unit
+    for name, outcome in data.late.items():
+        if outcome.known_at is not None:
+            yield ("data", "outcomes", name, "known_at"), outcome.known_at
     yield from ((("data", "keys", place), key) for place, key in enumerate(data.keys))
     yield from ((("data", "split"), column) for column in data.split.reads)
     for name in spec.features:
@@ -91,9 +121,33 @@ def places(spec: FeatureSpec) -> Iterator[tuple[Path, str]]:
             yield ("tasks", name, "when"), sql.value(task.when)
 
 
-def tainted(data: DataConfig) -> dict[str, str]:
-    """Outcomes, and derived columns made of them, with the outcome behind each."""
-    return made_of(data.outcomes, data)
+def of_labels(spec: FeatureSpec) -> dict[str, str]:
+    """Columns that labels are made of, with a task of each, but for what is known before: the time
+    of the event, and what the config says."""
+    data = spec.data
+    time = [] if data.time is None else [data.time.column]
+    known = _behind(time, data) | {*data.known_before, *data.derive}
+    tasks: dict[str, str] = {}
+    for task, config in spec.tasks.items():
+        for column in _behind(mentions(config.label), data) - known:
+            tasks.setdefault(column, task)
+    return tasks
+
+
+def late(reads: Iterable[Read], data: DataConfig) -> tuple[str, ...]:
+    """Outcomes that are known later than their event, among what is behind some reads."""
+    names = [n for read in reads for n in (mentions(read.text) if read.is_sql else (read.text,))]
+    behind = _behind(names, data)
+    return tuple(outcome for outcome in data.late if outcome in behind)
+
+
+def _behind(names: Iterable[str], data: DataConfig) -> set[str]:
+    """Names, and what they are derived from."""
+    behind = set(names)
+    for derived, text in reversed(data.derive.items()):
+        if derived in behind:
+            behind.update(mentions(text))
+    return behind
 
 
 def made_of(columns: Iterable[str], data: DataConfig) -> dict[str, str]:
@@ -178,15 +232,32 @@ def _features(spec: FeatureSpec) -> Iterator[Problem]:
 
 def _outcomes(spec: FeatureSpec) -> Iterator[Problem]:
     """Nothing that a row to be scored carries may be known only after the event."""
-    behind = tainted(spec.data)
+    times = [outcome.known_at for outcome in spec.data.late.values() if outcome.known_at]
+    outcomes, tasks = (*spec.data.outcomes, *times), of_labels(spec)
+    behind = made_of((*outcomes, *tasks), spec.data)
 
     def refuse(path: Path, name: str) -> Iterator[Problem]:
-        outcome = behind.get(name)
-        if outcome is not None:
-            through = "" if outcome == name else f" through `{name}`"
-            message = f"reads the outcome `{outcome}`{through}, which a row to be scored lacks"
+        column = behind.get(name)
+        if column is None:
+            return
+        through = "" if column == name else f" through `{name}`"
+        if column in outcomes:
+            yield Problem(path, f"reads the outcome `{column}`{through}, which {_LACKS}")
+        else:
+            message = (
+                f"reads `{column}`{through}, of which the label of `{tasks[column]}` is made and "
+                f"which {_LACKS}; if it is known before the event, say so: "
+                f"`data.known_before: [{column}]`"
+            )
             yield Problem(path, message)
 
+    for place, name in enumerate(spec.data.known_before):
+        if name in outcomes:
+            message = f"`{name}` is in `data.outcomes`, too; take it out of one of them"
+            yield Problem(("data", "known_before", place), message)
+        if name in spec.data.derive:
+            message = f"`{name}` is derived; expected the columns that it is made of"
+            yield Problem(("data", "known_before", place), message)
     for name in spec.features:
         for read in _reads(spec, name):
             sources = mentions(read.text) if read.is_sql else (read.text,)
@@ -207,6 +278,9 @@ def _time(spec: FeatureSpec) -> Iterator[Problem]:
         return
     for name in spec.looking_back:
         yield Problem(("features", name), "looks at past events and so needs `data.time`")
+    if spec.data.late:
+        message = "an outcome is known some time after its event and so needs `data.time`"
+        yield Problem(("data", "outcomes"), message)
     if spec.data.session is not None:
         yield Problem(("data", "session"), "a session ends with a pause and so needs `data.time`")
     if spec.data.split.kind == "time":

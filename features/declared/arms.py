@@ -6,7 +6,7 @@ import polars as pl
 
 from fulcrum.features.config import Config
 from fulcrum.features.errors import DataError
-from fulcrum.features.values.text import text
+from fulcrum.features.values.text import key_text
 
 ARM, UNIT = "row.arm", "row.unit"
 """Columns of prepared rows, String. The arm is null for a row that is no part of the test."""
@@ -25,7 +25,7 @@ class ArmsConfig(Config):
 def arm_columns(arms: ArmsConfig, dtype: Callable[[str], pl.DataType]) -> list[pl.Expr]:
     """Expressions of `row.arm` and `row.unit`; `dtype` gives the type of a column."""
     names = {ARM: arms.column, UNIT: arms.unit}
-    return [text(pl.col(name), dtype(name)).alias(target) for target, name in names.items()]
+    return [key_text(pl.col(name), dtype(name)).alias(target) for target, name in names.items()]
 
 
 def check_arms(rows: pl.LazyFrame, arms: ArmsConfig) -> None:
@@ -42,8 +42,8 @@ def check_arms(rows: pl.LazyFrame, arms: ArmsConfig) -> None:
     without = test.select(pl.col(UNIT).is_null().sum()).collect().item()
     if without:
         raise DataError(
-            f"data.arms.unit: `{arms.unit}` is null in {without} rows of an arm; expected who was "
-            "randomised (`data.where` can leave rows out)"
+            f"data.arms.unit: `{arms.unit}` names nobody (null, NaN or empty) in {without} rows of "
+            "an arm; expected who was randomised (`data.where` can leave rows out)"
         )
     units = test.group_by(UNIT).agg(pl.col(ARM).unique().sort())
     overlap = units.filter(pl.col(ARM).list.len() > 1)

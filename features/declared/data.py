@@ -5,6 +5,7 @@ from pydantic import Field
 from fulcrum.features.config import Config
 from fulcrum.features.declared.arms import ArmsConfig
 from fulcrum.features.declared.csv import CsvConfig
+from fulcrum.features.declared.outcomes import OutcomeConfig, Outcomes
 from fulcrum.features.declared.session import SessionConfig
 from fulcrum.features.declared.split import SplitConfig, TimeSplit
 from fulcrum.features.declared.time import TimeConfig
@@ -44,18 +45,31 @@ class DataConfig(Config):
     """Drop exact repeats of a row (over the events' own columns), keeping one."""
     derive: dict[str, str] = {}
     """New columns by SQL expression, in order; they may use side tables and earlier ones."""
-    outcomes: tuple[str, ...] = ()
+    outcomes: Outcomes = ()
     """Columns known only after the event (clicks, play time). Features of the same row may not read
-    them; labels, windows and histories may."""
+    them; labels, windows and histories may. What a label is made of is an outcome, listed or not.
+    As a map, `{liked: {known_after: 2d}}`: windows and histories see an event's like from when it
+    was known, and a label that is not known when the log ends is not observed."""
+    known_before: tuple[str, ...] = Field((), exclude_if=lambda columns: not columns)
+    """Columns that a label is made of and that are no outcomes, such as the length of a video."""
     keys: tuple[str, ...] = ()
     """Columns that identify a row; scores carry them through."""
     session: SessionConfig | None = None
     """How events are cut into sessions; prepared rows then lie session by session."""
     group: str | None = None
-    """Column by which grouped AUC is computed, for example `user_id`."""
+    """Column by which grouped AUC is computed, for example `user_id`; a row where it is null,
+    NaN or an empty text is in no group."""
     weight: str | None = None
     """SQL expression of the row's weight in the loss; 1 when left out."""
     arms: ArmsConfig | None = Field(None, exclude_if=lambda arms: arms is None)
     """The A/B test that wrote the log."""
     split: SplitConfig = Field(default=TimeSplit())
     """How rows are dealt to train, valid and test."""
+
+    @property
+    def late(self) -> dict[str, OutcomeConfig]:
+        """Outcomes that are known later than their event."""
+        if not isinstance(self.outcomes, dict):
+            return {}
+        at_once = OutcomeConfig()
+        return {name: known for name, known in self.outcomes.items() if known != at_once}

@@ -29,8 +29,8 @@ class SessionConfig(Config):
     """How events are cut into sessions."""
 
     key: str
-    """Column that says whose session it is, for example `user_id`; a row without it is a session of
-    its own."""
+    """Column that says whose session it is, for example `user_id`; a row without it (null,
+    NaN or an empty text) is a session of its own."""
     gap: Duration = "30m"
     """The longest pause within a session, `<number><s|m|h|d>`."""
 

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from fulcrum.features.config import Config, choice
 from fulcrum.features.values.hashing import hash64
-from fulcrum.features.values.text import text
+from fulcrum.features.values.text import key_text, text
 
 SPLITS = ("train", "valid", "test")
 
@@ -105,7 +105,8 @@ class HashSplit(Shares):
         return (self.key,)
 
     def deal(self, rows: pl.LazyFrame) -> Deal:
-        key = text(pl.col(split_column(self.key)), rows.collect_schema()[split_column(self.key)])
+        column = split_column(self.key)
+        key = key_text(pl.col(column), rows.collect_schema()[column])
         place = hash64(key, f"split {self.salt}").cast(pl.Float64) / 2.0**64
         split = (
             pl.when(place < self.test)

@@ -21,7 +21,7 @@ class CategoricalConfig(SharingKind):
     def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Lookup | None:
         if self.share is not None:
             return None
-        return fit_lookup(name, self._text(name, schema), frame, self.min_count, self.hash_buckets)
+        return fit_lookup(self._text(name, schema), frame, self.min_count, self.hash_buckets)
 
     def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[IdInput]:
         return [IdInput(name=name, table=self.table(name))]

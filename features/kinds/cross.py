@@ -36,7 +36,7 @@ class CrossConfig(FeatureKind):
         return name
 
     def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Lookup:
-        return fit_lookup(name, self._text(schema), frame, self.min_count, self.hash_buckets)
+        return fit_lookup(self._text(schema), frame, self.min_count, self.hash_buckets)
 
     def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[IdInput]:
         return [IdInput(name=name, table=name)]

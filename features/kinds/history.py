@@ -23,7 +23,8 @@ _AGES = 33
 class HistoryConfig(RecallKind):
     """The key's most recent events before the row, oldest first, ties with the row excluded.
 
-    Events that share a timestamp are ordered by content. A null key has no past.
+    Events that share a timestamp are ordered by content. Null, NaN and an empty text are no key and
+    have no past.
     """
 
     kind: Literal["history"] = "history"

@@ -8,6 +8,7 @@ Preparation, batch scoring and the service make the same two calls:
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
@@ -15,8 +16,11 @@ from fulcrum.features.kinds.recall import PREFIX, RecallKind
 from fulcrum.features.past.events import KEY, TIME, Past, Standing
 from fulcrum.features.values import sql
 
-Source = tuple[str, str | None]
-"""What features share a past: the key column and the condition of those that have one."""
+Source = tuple[str, str | None, str]
+"""What features share a past: the key column, the condition of those that have one, and the column
+of the time from which an event counts."""
+Clocks = Mapping[str, str]
+"""That column by feature; the time of the event for the others."""
 
 
 def gather_past(
@@ -25,6 +29,7 @@ def gather_past(
     attributes: Mapping[str, pl.Expr],
     time: str,
     *,
+    clocks: Clocks = MappingProxyType({}),
     partitions: int = 1,
     folder: Path | None = None,
 ) -> dict[Source, Past]:
@@ -37,6 +42,7 @@ def gather_past(
             ids straight from the encoder: once per event is far cheaper than once per row and
             place of a history.
         time: column of Int64 microseconds; events without a time are left out.
+        clocks: columns like `time`; events that have none are left out of the feature.
         partitions: parts that the keys are hashed into; the result never depends on it.
         folder: where the sorted parts are kept, for a log larger than memory: one part at a time
             is in memory (a few million events each are right), later reads go through memory
@@ -47,12 +53,13 @@ def gather_past(
     values = {sql.value(t): t for f in features.values() for t in f.event_sql().values()}
     events = sql.evaluate(events, {name: t for name, t in values.items() if name not in schema})
     past = {}
-    for number, source in enumerate(dict.fromkeys(_source(config) for config in features.values())):
-        configs = [config for config in features.values() if _source(config) == source]
+    sources = {name: _source(c, clocks.get(name, time)) for name, c in features.items()}
+    for number, source in enumerate(dict.fromkeys(sources.values())):
+        configs = [config for name, config in features.items() if sources[name] == source]
         past[source] = Past.build(
             events,
             key=source[0],
-            time=time,
+            time=source[2],
             columns={name: attributes[name] for c in configs for name in c.remembers()},
             totals={name: total for c in configs for name, total in c.totals().items()},
             where=configs[0].condition(),
@@ -68,6 +75,7 @@ def look_back(
     features: Mapping[str, RecallKind],
     time: str,
     bases: Mapping[str, float] | None = None,
+    clocks: Clocks = MappingProxyType({}),
 ) -> pl.LazyFrame:
     """Add what every feature sees of the past strictly before each row.
 
@@ -78,19 +86,23 @@ def look_back(
     Args:
         rows: rows with the features' key columns and `time` (Int64 microseconds); a row without
             key or time has no past.
-        past: from `gather_past` with these features, or more.
+        past: from `gather_past` with these features, or more, and these clocks.
         bases: `kinds.window.base` by feature, for windows with smoothing.
     """
     for source, source_past in past.items():
-        members = {name: config for name, config in features.items() if _source(config) == source}
+        members = {
+            name: config
+            for name, config in features.items()
+            if _source(config, clocks.get(name, time)) == source
+        }
         if members:
             rows = _add(rows, source_past, members, time, bases or {})
     return rows
 
 
-def _source(config: RecallKind) -> Source:
+def _source(config: RecallKind, clock: str) -> Source:
     condition = config.condition()
-    return config.key, None if condition is None else str(condition)
+    return config.key, None if condition is None else str(condition), clock
 
 
 def _add(

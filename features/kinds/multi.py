@@ -28,7 +28,7 @@ class MultiConfig(SharingKind):
         if self.share is not None:
             return None
         values = self._texts(name, schema).explode()
-        return fit_lookup(name, values, frame, self.min_count, self.hash_buckets)
+        return fit_lookup(values, frame, self.min_count, self.hash_buckets)
 
     def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[BagInput]:
         return [BagInput(name=name, table=self.table(name), max_length=self.max_length)]

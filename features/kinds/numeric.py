@@ -72,8 +72,6 @@ class NumericConfig(FeatureKind):
                 name,
                 counts["not_finite"],
             )
-        if std == 0:
-            logger.warning("feature %s has one value, %s, in the training split", name, mean)
         if self.transform == "quantile":
             return Number(edges=self._edges(frame.select(value)), **counts)
         if self.transform == "raw":

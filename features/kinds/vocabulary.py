@@ -1,6 +1,5 @@
 """From values, written as text, to rows of an embedding table."""
 
-import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -9,8 +8,6 @@ import polars as pl
 
 from fulcrum.features.layout import NULL, UNKNOWN
 from fulcrum.features.values.hashing import bucket
-
-logger = logging.getLogger(__name__)
 
 _KNOWN = UNKNOWN + 1
 
@@ -77,13 +74,9 @@ class Buckets:
 
 
 def fit_lookup(
-    name: str, text: pl.Expr, frame: pl.LazyFrame, min_count: int, hash_buckets: int | None
+    text: pl.Expr, frame: pl.LazyFrame, min_count: int, hash_buckets: int | None
 ) -> Lookup:
-    """The lookup of feature `name`: hashed, or fitted on the training rows in `frame`."""
+    """The lookup of a feature: hashed, or fitted on the training rows in `frame`."""
     if hash_buckets is not None:
         return Buckets(hash_buckets)
-    vocabulary = Vocabulary.fit(text, frame, min_count)
-    if len(vocabulary.values) < 2:
-        values = vocabulary.values["value"].to_list() or "no value"
-        logger.warning("feature %s: the vocabulary holds %s only", name, values)
-    return vocabulary
+    return Vocabulary.fit(text, frame, min_count)

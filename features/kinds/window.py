@@ -25,8 +25,8 @@ class WindowConfig(RecallKind, EncodedKind):
     """An aggregate over past events with the same key.
 
     An event counts for a row when its key is equal and `row.time - over <= event.time < row.time`.
-    A null key has no past. In a YAML file `key` and `over` may be lists: one window for each
-    combination, `<key>_<name>_<over>`.
+    Null, NaN and an empty text are no key and have no past. In a YAML file `key` and `over` may be
+    lists: one window for each combination, `<key>_<name>_<over>`.
     """
 
     kind: Literal["window"] = "window"

@@ -181,9 +181,12 @@ def _select(
     partitions: int,
 ) -> pl.LazyFrame:
     """What is kept of each event, and its partition. Whole-number keys keep their type, others
-    become text, so that order and hash never depend on how a frame encodes them."""
-    whole = events.collect_schema()[key].is_integer()
-    name = pl.col(key) if whole else pl.col(key).cast(pl.String)
+    become text, so that order and hash never depend on how a frame encodes them; an empty text and
+    NaN name nobody."""
+    dtype, name = events.collect_schema()[key], pl.col(key)
+    if not dtype.is_integer():
+        words = (name.fill_nan(None) if dtype.is_float() else name).cast(pl.String)
+        name = pl.when(words != "").then(words)
     if where is not None:
         events = events.filter(where)
     return (

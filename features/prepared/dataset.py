@@ -8,6 +8,7 @@ from typing import Self
 import polars as pl
 
 from fulcrum.features.errors import StateError
+from fulcrum.features.prepared.advice import FILE as ADVICE
 from fulcrum.features.prepared.manifest import Manifest, checksum
 from fulcrum.features.transform.state import FeatureState
 
@@ -45,6 +46,12 @@ class PreparedDataset:
     def drift(self) -> pl.DataFrame:
         """One row per feature, as `fulcrum.features.prepared.drift.drift` describes."""
         return pl.read_parquet(self.folder / "drift.parquet", glob=False)
+
+    @cached_property
+    def advice(self) -> list[str]:
+        """Lines of what to look at before training; none in a data set that was made without."""
+        file = self.folder / ADVICE
+        return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
     def shards(self, split: str) -> list[Path]:
         """Parquet files of a split, in order; none for a split without rows."""

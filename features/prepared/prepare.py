@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
+from polars.exceptions import PolarsError
 
 from fulcrum.features.declared.data import DataConfig
 from fulcrum.features.declared.session import in_session_order, number_sessions, with_sessions
 from fulcrum.features.declared.split import FILE, INDEX, SPLITS, split_column
 from fulcrum.features.errors import DataError
 from fulcrum.features.kinds import FeatureConfig
+from fulcrum.features.prepared.advice import FILE as ADVICE
+from fulcrum.features.prepared.advice import advice
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.prepared.drift import drift
 from fulcrum.features.prepared.manifest import Manifest, SplitFacts, fingerprint
 from fulcrum.features.prepared.shards import MISSING, write_shards
-from fulcrum.features.prepared.stage import Inputs, open_inputs, stage
+from fulcrum.features.prepared.stage import Inputs, explain, open_inputs, stage
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.staging import staged
 from fulcrum.features.tasks import TaskConfig
@@ -68,7 +71,10 @@ def prepare(
     folder = workspace / "prepared" / name
     if not folder.exists():
         with staged(folder) as unfinished:
-            _build(spec, inputs, name, unfinished, progress)
+            try:
+                _build(spec, inputs, name, unfinished, progress)
+            except PolarsError as error:
+                raise explain(error, inputs, spec) from error
     return PreparedDataset.open(folder)
 
 
@@ -85,7 +91,7 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
     progress("fitting", 0, 1)
     tables = {table: source.frame for table, source in inputs.tables.items()}
     train = rows.filter(pl.col(SPLIT) == "train").select(log.raw)
-    draft = fit_ids(train, spec, tables, name)
+    draft = fit_ids(train, spec, tables, name, log.end)
     parts = -(-log.rows.select(pl.len()).collect().item() // EVENTS_PER_PART)
     past = gather(log.rows, draft, scratch / "past" if parts > 1 else None, parts)
     state = fit_numbers(train, draft, past, scratch)
@@ -109,7 +115,10 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
         splits=splits,
     )
     progress("measuring drift", 0, 1)
-    drift(folder, manifest, state).write_parquet(folder / "drift.parquet")
+    changes = drift(folder, manifest, state)
+    changes.write_parquet(folder / "drift.parquet")
+    lines = advice(folder, manifest, state, changes, log.repeated)
+    (folder / ADVICE).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     manifest.save(folder)
 
 

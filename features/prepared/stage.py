@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
@@ -15,8 +16,10 @@ from fulcrum.features.errors import DataError, nearest
 from fulcrum.features.prepared.manifest import Stamp
 from fulcrum.features.raw.complete import complete, prune
 from fulcrum.features.raw.instant import check_times, microseconds
+from fulcrum.features.raw.known import log_end, ripe_labels
 from fulcrum.features.raw.label import check_labels, label_columns, label_names
 from fulcrum.features.raw.lineage import Lineage
+from fulcrum.features.raw.misfit import misfit, row_of
 from fulcrum.features.raw.source import Source, scan_all
 from fulcrum.features.spec import RESERVED, FeatureSpec, Problem, places
 from fulcrum.features.staging import is_full
@@ -25,10 +28,12 @@ from fulcrum.features.transform.uses import open_tables, reads
 from fulcrum.features.values import sql
 from fulcrum.features.values.hashing import hash64
 from fulcrum.features.values.schema import is_storable
-from fulcrum.features.values.text import is_id, text
+from fulcrum.features.values.text import is_id, key_text
 
-KEPT = "row.kept"
-"""Whether a row meets `data.where`."""
+KEPT, CONTENT = "row.kept", "row.content"
+"""Whether a row meets `data.where`; a hash of all that its file says of it."""
+NOBODY = 0
+"""`row.group` of a row whose key names nobody, and of all rows without `data.group`."""
 ROW_GROUP = 16_384
 """Polars reads about 15 row groups ahead of what is written, so small ones save memory."""
 
@@ -68,6 +73,10 @@ class Stage:
     """Rows in the files."""
     drops: dict[str, int]
     """Rows that are not here, by reason."""
+    repeated: int
+    """Rows that say exactly what another one says."""
+    end: int | None
+    """As of `raw.known.log_end`."""
 
 
 def open_inputs(spec: FeatureSpec) -> Inputs:
@@ -92,23 +101,18 @@ def open_inputs(spec: FeatureSpec) -> Inputs:
 def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
     """Write `rows.parquet` into a folder, streaming, and check every value that training needs.
 
-    Raises DataError for a missing column, values that are no times, labels or weights, and files
-    that cannot be read to their end.
+    Raises DataError for a missing column, and values that are no times, labels or weights;
+    PolarsError, which `explain` explains, for what cannot be read or computed.
     """
     events = _events(inputs)
-    schema = dict(events.collect_schema())
     tables = {name: source.frame for name, source in inputs.tables.items()}
-    lineage = Lineage(
-        spec.data, schema, {name: dict(table.collect_schema()) for name, table in tables.items()}
-    )
+    lineage = _lineage(events, spec, inputs)
     _check_columns(spec, lineage)
     file = folder / "rows.parquet"
-    try:
-        total = events.select(pl.len()).collect().item()
-        plan, raw = _plan(events, tables, spec, lineage)
-        plan.sink_parquet(file, row_group_size=ROW_GROUP, compression="lz4", maintain_order=True)
-    except PolarsError as error:
-        raise _explain(error, inputs) from error
+    total = events.select(pl.len()).collect().item()
+    end = log_end(events, lineage, tables)
+    plan, raw = _plan(events, tables, spec, lineage, end)
+    plan.sink_parquet(file, row_group_size=ROW_GROUP, compression="lz4", maintain_order=True)
     rows = pl.scan_parquet(file, glob=False)
     drops = {"repeated": total - rows.select(pl.len()).collect().item()}
     if spec.data.where is not None:
@@ -116,13 +120,14 @@ def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
         rows = rows.filter(KEPT).drop(KEPT)
     if sum(drops.values()) == total:
         raise DataError(f"data.where: no row meets `{spec.data.where}`")
-    rows = rows.with_row_index(INDEX)
+    repeated = _repeated(rows)
+    rows = rows.drop(CONTENT, strict=False).with_row_index(INDEX)
     _check_times(rows, spec, lineage, tables)
     _check_weights(rows, spec.data)
     if spec.data.arms is not None:
         check_arms(rows, spec.data.arms)
     _check_labels(rows, spec, lineage, tables)
-    return Stage(rows, raw, total, drops)
+    return Stage(rows, raw, total, drops, repeated, end)
 
 
 def _events(inputs: Inputs) -> pl.LazyFrame:
@@ -139,6 +144,7 @@ def _plan(
     tables: Mapping[str, pl.LazyFrame],
     spec: FeatureSpec,
     lineage: Lineage,
+    end: int | None,
 ) -> tuple[pl.LazyFrame, tuple[str, ...]]:
     data = spec.data
     needs = lineage.needs(_names(spec))
@@ -146,17 +152,20 @@ def _plan(
         if name.startswith(tuple(f"{word}." for word in RESERVED)) and name != FILE:
             raise DataError(f"data.events: the column name `{name}` is reserved; rename it")
     side_tables = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
+    columns = [name for name in lineage.events if name != FILE]
+    content = [] if data.deduplicate else [pl.struct(columns).hash(seed=0).alias(CONTENT)]
     if data.deduplicate:
-        columns = [name for name in lineage.events if name != FILE]
         events = events.unique(subset=columns, keep="first", maintain_order=True)
     schema = {sql.value(text): lineage.dtype(sql.value(text)) for text in needs.expressions}
     additions = [
-        *label_columns(spec.tasks, schema),
+        *label_columns(spec.tasks, schema, ripe_labels(spec, lineage, end)),
         *_row_columns(data, lineage),
         *(pl.col(name).alias(split_column(name)) for name in data.split.reads),
     ]
-    rows = complete(events.select(*needs.columns), needs, data, side_tables)
-    return rows.select(*needs.columns, *additions), tuple(n for n in needs.columns if n != FILE)
+    events = events.select(*needs.columns, *content)
+    rows = complete(events, needs, data, side_tables)
+    rows = rows.select(*needs.columns, *(e.meta.output_name() for e in content), *additions)
+    return rows, tuple(n for n in needs.columns if n != FILE)
 
 
 def _names(spec: FeatureSpec) -> list[str]:
@@ -208,12 +217,12 @@ def _uncarried(spec: FeatureSpec, lineage: Lineage) -> Iterator[Problem]:
 
 
 def _row_columns(data: DataConfig, lineage: Lineage) -> list[pl.Expr]:
-    weight, group = pl.lit(1.0), pl.lit(0)
+    weight, group = pl.lit(1.0), pl.lit(NOBODY)
     if data.weight is not None:
         weight = pl.col(sql.value(data.weight))
     if data.group is not None:
-        key = text(pl.col(data.group), lineage.dtype(data.group))
-        group = hash64(key).reinterpret(signed=True).fill_null(0)
+        key = key_text(pl.col(data.group), lineage.dtype(data.group))
+        group = hash64(key).reinterpret(signed=True).fill_null(NOBODY)
     columns = [
         weight.cast(pl.Float32).alias("row.weight"),
         group.cast(pl.Int64).alias("row.group"),
@@ -224,12 +233,19 @@ def _row_columns(data: DataConfig, lineage: Lineage) -> list[pl.Expr]:
     if data.time is not None:
         columns.append(microseconds(data.time, lineage.dtype(data.time.column)).alias(TIME))
     if data.session is not None:
-        key = text(pl.col(data.session.key), lineage.dtype(data.session.key))
+        key = key_text(pl.col(data.session.key), lineage.dtype(data.session.key))
         columns.append(hash64(key).alias(KEY))
     if data.where is not None:
         condition = pl.col(sql.value(data.where)).cast(pl.Boolean).fill_null(False)
         columns.append(condition.alias(KEPT))
     return columns
+
+
+def _repeated(rows: pl.LazyFrame) -> int:
+    if CONTENT not in rows.collect_schema():
+        return 0
+    content = np.sort(rows.select(CONTENT).collect().to_series().to_numpy())
+    return int((content[1:] == content[:-1]).sum())
 
 
 def _check_times(
@@ -249,6 +265,19 @@ def _check_times(
             f"data.time.column: {count} rows have no time in `{time.column}`, for example null "
             "(`data.derive` can make one, `data.where` can leave rows out)"
         )
+    for name, outcome in spec.data.late.items():
+        if outcome.known_at is None:
+            continue
+        column = outcome.known_at
+        raw = _with_columns(rows, [column], spec, lineage, tables)
+        instant = microseconds(time.model_copy(update={"column": column}), lineage.dtype(column))
+        wrong = raw.filter(instant.is_null()).select(pl.col(column).drop_nulls().first())
+        example = wrong.collect().item()
+        if example is not None:
+            raise DataError(
+                f"data.outcomes.{name}.known_at: `{column}` holds {example!r}; expected ISO 8601 "
+                "or a number, or null where the outcome never became known"
+            )
 
 
 def _check_weights(rows: pl.LazyFrame, data: DataConfig) -> None:
@@ -285,9 +314,22 @@ def _with_columns(
     return complete(rows.select(*needs.columns), needs, spec.data, side_tables)
 
 
-def _explain(error: PolarsError, inputs: Inputs) -> Exception:
-    """A damaged file is told by its name."""
+def explain(error: PolarsError, inputs: Inputs, spec: FeatureSpec) -> Exception:
+    """What stopped the preparation: a damaged file is told by its name, a value that an expression
+    does not take by its row."""
     damage = next(filter(None, (source.damage() for source in inputs.sources)), None)
     if damage is None and is_full(error):
         return error
+    if damage is None:
+        lineage, wanted = _lineage(_events(inputs), spec, inputs), list(places(spec))
+        needs = lineage.needs([name for _, name in wanted])
+        tables = {n: prune(n, inputs.tables[n].frame, needs, lineage) for n in needs.tables}
+        for source in inputs.events.values():
+            if fault := misfit(source.frame, wanted, lineage, tables):
+                return DataError(f"{fault[0]} ({row_of(source.parts, fault[1])})")
     return DataError(damage or f"data: {str(error).strip().splitlines()[0]}")
+
+
+def _lineage(events: pl.LazyFrame, spec: FeatureSpec, inputs: Inputs) -> Lineage:
+    tables = {name: source.schema for name, source in inputs.tables.items()}
+    return Lineage(spec.data, dict(events.collect_schema()), tables)

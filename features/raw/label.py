@@ -1,6 +1,7 @@
 """Labels: per task the value to predict and whether it is observed."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import polars as pl
 
@@ -19,15 +20,17 @@ def label_names(tasks: Tasks) -> list[str]:
     return [sql.value(t) for t in dict.fromkeys(texts)]
 
 
-def label_columns(tasks: Tasks, schema: Schema) -> list[pl.Expr]:
+def label_columns(
+    tasks: Tasks, schema: Schema, ripe: Mapping[str, pl.Expr] = MappingProxyType({})
+) -> list[pl.Expr]:
     """`label.<task>` Float32 and `observed.<task>` Boolean, over rows with `label_names`.
 
     A label is the class index for multi-class tasks, and 0 where it is not observed: where it is
-    null or `when` is not true.
+    null or `when` is not true, and where it is not `ripe` for a task that is there.
     """
     columns = []
     for name, task in tasks.items():
-        observed = _observed(task)
+        observed = _observed(task) & ripe.get(name, pl.lit(True))
         value = _value(name, task, schema).cast(pl.Float32)
         label = pl.when(observed).then(value).fill_null(0.0)
         columns += [label.alias(f"label.{name}"), observed.alias(f"observed.{name}")]

@@ -11,11 +11,12 @@ from fulcrum.features.kinds.lookback import look_back
 from fulcrum.features.kinds.vocabulary import Lookup
 from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.raw.complete import complete, prune
+from fulcrum.features.raw.known import columns, log_end, ripe, ripe_labels
 from fulcrum.features.raw.label import check_labels, describe, label_columns, label_names
 from fulcrum.features.raw.lineage import Lineage
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.transform.state import FeatureState, past_names, row_names, schema_of
-from fulcrum.features.transform.transform import TIME, Gathered, gather, with_time
+from fulcrum.features.transform.transform import TIME, Gathered, clocks_of, gather, with_time
 from fulcrum.features.transform.uses import open_tables, reads
 
 
@@ -32,7 +33,10 @@ def fit(train: pl.LazyFrame, past: pl.LazyFrame | None, spec: FeatureSpec) -> Fe
     """
     spec.check()
     sources = open_tables(spec.data, reads(spec), train.collect_schema())
-    draft = fit_ids(train, spec, {name: source.frame for name, source in sources.items()})
+    tables = {name: source.frame for name, source in sources.items()}
+    logs = [train] if past is None or not spec.looking_back else [train, past]
+    ends = [end for log in logs if (end := _end(log, spec, tables)) is not None]
+    draft = fit_ids(train, spec, tables, end=max(ends, default=None))
     events = pl.LazyFrame(schema=draft.past_columns) if past is None else past
     return fit_numbers(train, draft, gather(events, draft))
 
@@ -42,24 +46,24 @@ def fit_ids(
     spec: FeatureSpec,
     tables: Mapping[str, pl.LazyFrame],
     fingerprint: str = "",
+    end: int | None = None,
 ) -> FeatureState:
-    """First half of `fit`: a state with vocabularies and tasks, which can gather past events."""
-    schemas = {name: dict(table.collect_schema()) for name, table in tables.items()}
-    lineage = Lineage(spec.data, dict(train.collect_schema()), schemas)
+    """First half of `fit`: a state with vocabularies and tasks, which can gather past events. `end`
+    is that of the log (`raw.known.log_end`): what was not known then teaches nothing."""
+    lineage = _lineage(train, spec, tables)
     past_columns = lineage.needs(past_names(spec)).columns
     needs = lineage.needs([*row_names(spec), *past_names(spec)])
     side_tables = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
     rows = complete(train.select(*needs.columns), needs, spec.data, side_tables)
-    bases = {n: e.alias(n) for n, f in spec.looking_back.items() if (e := f.base()) is not None}
     return FeatureState(
         spec=spec,
-        layout=Layout(tables=(), tasks=_tasks(train, spec, lineage, tables)),
+        layout=Layout(tables=(), tasks=_tasks(train, spec, lineage, tables, end)),
         row_columns=lineage.needs(row_names(spec)).columns,
         past_columns=past_columns,
         tables=side_tables,
         lookups=dict(_lookups(rows, spec, lineage)),
         learned=dict.fromkeys(spec.features, Learned()),
-        bases=rows.select(bases.values()).collect().row(0, named=True) if bases else {},
+        bases=_bases(rows, spec, lineage, end),
         fingerprint=fingerprint,
     )
 
@@ -75,7 +79,7 @@ def fit_numbers(
     recalls = {n: f for n, f in spec.looking_back.items() if encoders[n].learned is not Learned}
     if recalls:
         timed = with_time(rows, draft, "the training rows")
-        answers = look_back(timed, past, recalls, TIME, draft.bases)
+        answers = look_back(timed, past, recalls, TIME, draft.bases, clocks_of(draft))
         answers = answers.drop(timed.collect_schema().names())
         if folder is None:
             answers = answers.collect().lazy()
@@ -90,6 +94,29 @@ def fit_numbers(
     return replace(state, layout=state.arranged())
 
 
+def _lineage(rows: pl.LazyFrame, spec: FeatureSpec, tables: Mapping[str, pl.LazyFrame]) -> Lineage:
+    schemas = {name: dict(table.collect_schema()) for name, table in tables.items()}
+    return Lineage(spec.data, dict(rows.collect_schema()), schemas)
+
+
+def _end(rows: pl.LazyFrame, spec: FeatureSpec, tables: Mapping[str, pl.LazyFrame]) -> int | None:
+    return log_end(rows, _lineage(rows, spec, tables), tables)
+
+
+def _bases(
+    rows: pl.LazyFrame, spec: FeatureSpec, lineage: Lineage, end: int | None
+) -> dict[str, float]:
+    """Those of windows that wait for outcomes each over the rows where these are known."""
+    bases = {n: e.alias(n) for n, f in spec.looking_back.items() if (e := f.base()) is not None}
+    waiting = {} if end is None else {n: spec.clocks[n] for n in bases if n in spec.clocks}
+    at_once = [base for name, base in bases.items() if name not in waiting]
+    values = rows.select(at_once).collect().row(0, named=True) if at_once else {}
+    for name, outcomes in waiting.items():
+        known_rows = rows.filter(ripe(outcomes, spec.data, lineage.dtype, end))
+        values |= known_rows.select(bases[name]).collect().row(0, named=True)
+    return {name: values[name] for name in bases}
+
+
 def _lookups(
     rows: pl.LazyFrame, spec: FeatureSpec, lineage: Lineage
 ) -> Iterable[tuple[str, Lookup]]:
@@ -100,12 +127,18 @@ def _lookups(
 
 
 def _tasks(
-    train: pl.LazyFrame, spec: FeatureSpec, lineage: Lineage, tables: Mapping[str, pl.LazyFrame]
+    train: pl.LazyFrame,
+    spec: FeatureSpec,
+    lineage: Lineage,
+    tables: Mapping[str, pl.LazyFrame],
+    end: int | None,
 ) -> tuple[TaskSpec, ...]:
     names = label_names(spec.tasks)
-    needs = lineage.needs(names)
+    times = [c for outcomes in spec.unripe.values() for c in columns(outcomes, spec.data)]
+    needs = lineage.needs([*names, *times])
     side_tables = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
     rows = complete(train.select(*needs.columns), needs, spec.data, side_tables)
     schema = {name: lineage.dtype(name) for name in names}
     check_labels(rows, spec.tasks, schema)
-    return describe(rows.select(label_columns(spec.tasks, schema)), spec.tasks)
+    labels = label_columns(spec.tasks, schema, ripe_labels(spec, lineage, end))
+    return describe(rows.select(labels), spec.tasks)

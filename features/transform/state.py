@@ -30,6 +30,7 @@ from fulcrum.features.layout import (
     TableSpec,
 )
 from fulcrum.features.plugins import other_versions, requirements
+from fulcrum.features.raw.known import columns as known_columns
 from fulcrum.features.raw.lineage import Lineage, Needs
 from fulcrum.features.spec import FeatureSpec, expressions
 from fulcrum.features.values import sql
@@ -311,12 +312,14 @@ def row_names(spec: FeatureSpec) -> list[str]:
 
 
 def past_names(spec: FeatureSpec) -> list[str]:
-    """Names that features read from past events, with their time and the condition on all rows."""
+    """Names that features read from past events, with their times and the condition on all
+    rows."""
     reads = [r for name, f in spec.features.items() for r in f.reads(name, spec.features) if r.past]
     if not reads or spec.data.time is None:
         return []
     where = [] if spec.data.where is None else [sql.value(spec.data.where)]
-    return [*(read.column for read in reads), spec.data.time.column, *where]
+    times = [c for outcomes in spec.clocks.values() for c in known_columns(outcomes, spec.data)]
+    return [*(read.column for read in reads), spec.data.time.column, *times, *where]
 
 
 def schema_of(name: str, spec: FeatureSpec, lineage: Lineage) -> Schema:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import polars as pl
 
+from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import DataError
 from fulcrum.features.kinds.lookback import Source, gather_past, look_back
 from fulcrum.features.past.events import Past
 from fulcrum.features.raw.complete import complete
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.instant import check_times, microseconds
+from fulcrum.features.raw.known import known, known_times
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.values import sql
 
@@ -51,11 +53,16 @@ def gather(
     if not state.spec.looking_back:
         return {}
     past = complete_past(past, state, "the past events")
+    clocks = {
+        _clock(outcomes): known(outcomes, state.spec.data, state.lineage.dtype)
+        for outcomes in state.spec.clocks.values()
+    }
     return gather_past(
-        past,
+        past.with_columns(**clocks),
         state.spec.looking_back,
         state.remembered,
         TIME,
+        clocks=clocks_of(state),
         partitions=partitions,
         folder=folder,
     )
@@ -79,8 +86,14 @@ def encode(
     )
     if state.spec.looking_back:
         past = _no_past(state) if past is None else past
-        timed = with_time(rows, state, "the rows")
-        rows = look_back(timed, past, state.spec.looking_back, TIME, state.bases)
+        rows = look_back(
+            with_time(rows, state, "the rows"),
+            past,
+            state.spec.looking_back,
+            TIME,
+            state.bases,
+            clocks_of(state),
+        )
     return rows.select(*state.inputs, *(pl.col(KEPT + name).alias(name) for name in keep), *extra)
 
 
@@ -92,6 +105,9 @@ def complete_past(past: pl.LazyFrame, state: FeatureState, what: str) -> pl.Lazy
     past = complete(past, state.past_needs, state.spec.data, state.tables)
     if state.spec.data.where is not None:
         past = past.filter(pl.col(sql.value(state.spec.data.where)))
+    late = dict.fromkeys(name for outcomes in state.spec.clocks.values() for name in outcomes)
+    for time in known_times(late, state.spec.data):
+        _timed(past, time, state, what)
     return with_time(past, state, what)
 
 
@@ -100,12 +116,25 @@ def _no_past(state: FeatureState) -> Gathered:
     return gather(pl.LazyFrame(schema=state.past_columns), state)
 
 
+def clocks_of(state: FeatureState) -> dict[str, str]:
+    """By feature that reads late outcomes, the column of the time from which an event counts."""
+    return {name: _clock(outcomes) for name, outcomes in state.spec.clocks.items()}
+
+
+def _clock(outcomes: Sequence[str]) -> str:
+    return f"past.known.{','.join(outcomes)}"
+
+
 def with_time(frame: pl.LazyFrame, state: FeatureState, what: str) -> pl.LazyFrame:
     """Complete rows or events with their time.
 
     Raises DataError for a value that is no time, or no plausible one."""
     assert state.time is not None
-    dtype = state.lineage.dtype(state.time.column)
-    timed = frame.with_columns(microseconds(state.time, dtype).alias(TIME))
-    check_times(timed, TIME, state.time, dtype, what)
+    return _timed(frame, state.time, state, what)
+
+
+def _timed(frame: pl.LazyFrame, time: TimeConfig, state: FeatureState, what: str) -> pl.LazyFrame:
+    dtype = state.lineage.dtype(time.column)
+    timed = frame.with_columns(microseconds(time, dtype).alias(TIME))
+    check_times(timed, TIME, time, dtype, what)
     return timed

@@ -37,3 +37,10 @@ def text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     if not is_id(dtype):
         raise DataError(f"values of type {dtype} are no ids")
     return value.cast(pl.String)
+
+
+def key_text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Text of who or what a row is about; null for what names nobody: null, NaN and empty text.
+    Raises as `text` does."""
+    words = text(value, dtype)
+    return pl.when(words != "").then(words)

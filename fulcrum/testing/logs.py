@@ -49,6 +49,7 @@ def frame(log: list[Event]) -> pl.LazyFrame:
 
 
 def past_of(row: Event, log: list[Event]) -> list[Event]:
-    """The events of the row's user strictly before the row, in any order."""
-    same = [event for event in log if event["user"] == row["user"] and row["user"] is not None]
+    """The events of the row's user strictly before the row, in any order; null and
+    an empty text are no user."""
+    same = [event for event in log if event["user"] == row["user"] and row["user"]]
     return [event for event in same if event["time"] < row["time"]]

@@ -17,4 +17,5 @@ def prepare(config: Config, overrides: Set) -> None:
     dataset = prepare_dataset(run, terminal.messages)
     terminal.results.print(tables.splits(dataset.manifest))
     terminal.results.print(tables.features(dataset.drift))
+    terminal.results.print(tables.advice(dataset.advice))
     terminal.results.print(f"prepared data set: {dataset.folder}")

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fulcrum.features.prepared.stage import NOBODY
 from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.quality.metrics import (
     HIGHER_IS_BETTER,
     MEANS,
     Predictions,
     TaskRows,
+    areas_by_group,
     by_task,
     group_aucs,
 )
@@ -213,9 +215,15 @@ def resample(
 
 def units(group: np.ndarray) -> tuple[int, np.ndarray]:
     """How many units there are to draw, and which of them each row belongs to: its group, or the
-    row itself where all rows are of one group."""
-    names, unit = np.unique(group, return_inverse=True)
-    return (len(names), unit) if len(names) > 1 else (len(group), np.arange(len(group)))
+    row itself where it is nobody's, and where all rows are of one group."""
+    named = group != NOBODY
+    names, of_named = np.unique(group[named], return_inverse=True)
+    if len(names) < 2:
+        return len(group), np.arange(len(group))
+    count = len(names) + len(group) - len(of_named)
+    unit = np.empty(len(group), np.int64)
+    unit[named], unit[~named] = of_named, np.arange(len(names), count)
+    return count, unit
 
 
 def undefined(rows: TaskRows, metric: str) -> str | None:
@@ -230,10 +238,9 @@ def undefined(rows: TaskRows, metric: str) -> str | None:
         return "one class only"
     if metric == "auc":
         return None
-    if len(np.unique(rows.group)) < 2:
+    if len(np.unique(rows.group[rows.group != NOBODY])) < 2:
         return "no groups"
-    areas, _ = group_aucs(rows.scores, rows.labels, rows.weight, rows.group)
-    return None if len(areas) else "no group with both classes"
+    return None if len(areas_by_group(rows)[0]) else "no group with both classes"
 
 
 def _draws(count: int, rows: int, resamples: int) -> Iterator[np.ndarray]:

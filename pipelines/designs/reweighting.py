@@ -17,6 +17,7 @@ import polars as pl
 from fulcrum.features.declared.arms import ARM, UNIT
 from fulcrum.features.declared.split import SPLITS
 from fulcrum.features.errors import DataError, nearest
+from fulcrum.features.prepared.advice import FILE as ADVICE
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.prepared.manifest import SplitFacts
 from fulcrum.features.prepared.prepare import Progress
@@ -98,7 +99,9 @@ def _build(
     )
     splits = _write(dataset, weight_columns, folder, progress)
     shutil.copytree(dataset.folder / "state", folder / "state")
-    shutil.copy(dataset.folder / "drift.parquet", folder)
+    for facts in ("drift.parquet", ADVICE):
+        if (dataset.folder / facts).exists():
+            shutil.copy(dataset.folder / facts, folder)
     shares = {} if config is None else lonely(dataset, config.features, rows[UNIT])
     units = rows[UNIT].to_numpy()
     write_report(folder, design, logged_rows, weights, units, propensity, shares)

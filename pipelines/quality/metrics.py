@@ -7,7 +7,8 @@ finite have no metric: they are a TrainError.
 auc                 area under the ROC curve, exact, ties count half
 grouped_auc         mean of the AUC within each group that has both classes, each group counting by
                     the weight of its rows (impressions); GAUC of Zhu et al., KDD 2017, equation 1;
-                    not defined where all rows are one group, as they are without `data.group`
+                    rows of nobody are in none; not defined where fewer than two groups are left,
+                    as without `data.group`
 log_loss            mean negative log likelihood in nats
 s_log_loss          mean over sessions of the mean log loss within each, a session counting once
                     however long it is; S-LogLoss of Liu et al., RMTL, WWW 2023; not defined where
@@ -32,6 +33,7 @@ import numpy as np
 
 from fulcrum.features.errors import TrainError
 from fulcrum.features.layout import Layout, TaskSpec
+from fulcrum.features.prepared.stage import NOBODY
 from fulcrum.features.tasks import TASKS
 
 Metrics = dict[str, float | None]
@@ -142,6 +144,15 @@ def group_aucs(
     return (pairs[both] / (positives * negatives)[both], (positives + negatives)[both])
 
 
+def areas_by_group(rows: TaskRows) -> tuple[np.ndarray, np.ndarray]:
+    """`group_aucs` of the groups of a task's rows; of none where there are fewer than two."""
+    named = rows.group != NOBODY
+    if len(np.unique(rows.group[named])) < 2:
+        return np.empty(0), np.empty(0)
+    columns = (rows.scores, rows.labels, rows.weight, rows.group)
+    return group_aucs(*(column[named] for column in columns))
+
+
 def auc(rows: TaskRows) -> float | None:
     one_group = np.zeros(len(rows.labels), np.int64)
     areas, _ = group_aucs(rows.scores, rows.labels, rows.weight, one_group)
@@ -149,9 +160,7 @@ def auc(rows: TaskRows) -> float | None:
 
 
 def grouped_auc(rows: TaskRows) -> float | None:
-    if len(np.unique(rows.group)) < 2:
-        return None
-    areas, weight = group_aucs(rows.scores, rows.labels, rows.weight, rows.group)
+    areas, weight = areas_by_group(rows)
     return float(np.average(areas, weights=weight)) if len(areas) else None
 
 

@@ -273,7 +273,7 @@ def _describe(
         tracker.log_artifact(folder / name)
     tracker.log_artifact(dataset.folder / "manifest.json", "data")
     tables = report.splits(dataset.manifest), report.features(dataset.drift)
-    tracker.log_text(as_text(*tables), "data/features.txt")
+    tracker.log_text(as_text(*tables, report.advice(dataset.advice)), "data/features.txt")
     manifest = dataset.manifest
     rows = {split: facts.rows for split, facts in manifest.splits.items()}
     tracker.log_dataset(

@@ -102,6 +102,11 @@ def splits(manifest: Manifest) -> Group:
     return Group(table, Text("; ".join(filter(None, notes)), style="dim italic"))
 
 
+def advice(lines: Sequence[str]) -> Group:
+    """A line for each thing to look at before training."""
+    return Group(*(Text(line, style="yellow") for line in lines))
+
+
 def features(drift: pl.DataFrame) -> Group:
     """A line for each feature: vocabulary, missing and unknown values, shift against training."""
     last = drift.columns[-1].rpartition(".")[2]

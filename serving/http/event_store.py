@@ -33,7 +33,8 @@ class EventStore:
     An event is kept once. With an `event_key`, events that agree in those columns are the same one;
     without, events that agree in every column are, except that a repeat inside one file counts as
     another event, as it did in training. So loading a file again, sending an event again, or
-    loading a log of events that were sent before adds nothing.
+    loading a log of events that were sent before adds nothing. But with an `event_key` an event
+    that comes again fills in what was null: an outcome is sent when it is known.
     """
 
     def __init__(
@@ -102,8 +103,8 @@ class EventStore:
                     )
 
     def append(self, events: pl.DataFrame) -> int:
-        """Add events that are not there yet; gives their number. Raises ResourceError when others
-        write for longer than `WRITE_SECONDS`."""
+        """Add events that are not there yet, and what others lacked; gives the number of both.
+        Raises ResourceError when others write for longer than `WRITE_SECONDS`."""
         with self._transaction():
             return self._insert("events", self._records(events, ordinal=[0]))
 
@@ -129,8 +130,8 @@ class EventStore:
         ordinal = "0" if self.event_key else "row_number() OVER (PARTITION BY digest) - 1"
         with self._transaction(patient=True) as connection:
             count = connection.execute(
-                f"INSERT OR IGNORE INTO events (digest, ordinal, {names}) "
-                f"SELECT digest, {ordinal}, {names} FROM staged"
+                f"INSERT INTO events (digest, ordinal, {names}) "
+                f"SELECT digest, {ordinal}, {names} FROM staged WHERE true {self._again}"
             ).rowcount
             connection.execute("DROP TABLE staged")
             connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", identity)
@@ -149,7 +150,7 @@ class EventStore:
             )
             query += f" WHERE rowid IN ({matches})"
             texts = _encode(rows.select(pl.col(k).cast(self.columns[k]) for k in keys))
-            values = [json.dumps(texts[key].unique().to_list()) for key in keys]
+            values = [json.dumps(_somebody(texts[key])) for key in keys]
         with self._reading() as connection:
             found_rows = connection.execute(query, values).fetchall()
         return _decode(found_rows, self.past_columns).lazy()
@@ -215,10 +216,19 @@ class EventStore:
     def _insert(self, table: str, records: Iterator[tuple[object, ...]]) -> int:
         width = len(self.columns) + (2 if table == "events" else 1)
         places = ", ".join("?" * width)
-        cursor = self._writer.executemany(
-            f"INSERT OR IGNORE INTO {table} VALUES ({places})", records
-        )
+        again = self._again if table == "events" else ""
+        cursor = self._writer.executemany(f"INSERT INTO {table} VALUES ({places}) {again}", records)
         return max(cursor.rowcount, 0)
+
+    @property
+    def _again(self) -> str:
+        """What becomes of an event that is there."""
+        if not self.event_key:
+            return "ON CONFLICT DO NOTHING"
+        names = self._quoted()
+        fills = ", ".join(f"{name} = coalesce({name}, excluded.{name})" for name in names)
+        lacks = " OR ".join(f"({name} IS NULL AND excluded.{name} NOT NULL)" for name in names)
+        return f"ON CONFLICT (digest, ordinal) DO UPDATE SET {fills} WHERE {lacks}"
 
     def _quoted(self, names: Iterable[str] | None = None) -> list[str]:
         return [_quoted(name) for name in names or self.columns]
@@ -333,6 +343,11 @@ def _encoded(name: str, dtype: pl.DataType) -> pl.Expr:
     if dtype.is_integer() or dtype.is_float() or dtype == pl.Boolean:
         return column
     return column.cast(pl.String)
+
+
+def _somebody(keys: pl.Series) -> list[object]:
+    """Distinct keys; null, NaN and empty text have no past."""
+    return [key for key in keys.unique() if key not in (None, "") and key == key]
 
 
 def _decode(rows: Sequence[tuple[object, ...]], columns: Columns) -> pl.DataFrame:

@@ -172,7 +172,7 @@ def _score_file(
             return scored
         writer: pq.ParquetWriter | None = None
         for part in slices(rows, file, scorer.columns, "--input"):
-            table = _table(scorer.score(part, past))
+            table = _table(scorer.score(part, past, count))
             writer = writer or stack.enter_context(pq.ParquetWriter(stream, table.schema))
             writer.write_table(table)
             count += part.height

@@ -10,7 +10,11 @@ import polars as pl
 from fulcrum.features.cause import cause
 from fulcrum.features.errors import DataError, StateError, nearest
 from fulcrum.features.layout import UNKNOWN, DenseInput, IdInput
+from fulcrum.features.raw.conform import conform
+from fulcrum.features.raw.misfit import misfit
 from fulcrum.features.reading.arrays import to_arrays
+from fulcrum.features.spec import places
+from fulcrum.features.transform.state import FeatureState, row_names
 from fulcrum.features.transform.transform import Gathered, encode, gather
 from fulcrum.serving.bundle.bundle import EXAMPLE, Bundle
 from fulcrum.serving.scoring.json_rows import parse_rows
@@ -50,12 +54,13 @@ class Scorer:
         self._session.run(example_arrays(self.bundle))
 
     def score(
-        self, rows: pl.DataFrame, past: pl.LazyFrame | Gathered | None = None
+        self, rows: pl.DataFrame, past: pl.LazyFrame | Gathered | None = None, first: int = 0
     ) -> pl.DataFrame:
         """The key columns, then one Float32 column per score, in the order of `rows`.
 
         `past` are raw events of any time and order; only those strictly before a row count for it.
-        Raises DataError when a column is missing or does not hold what training saw."""
+        `first` is the number of the first row, from 0, for messages. Raises DataError when a column
+        is missing or does not hold what training saw."""
         if not isinstance(rows, pl.DataFrame):
             raise DataError(f"expected the rows as a Polars DataFrame, got {type(rows).__name__}")
         if not isinstance(past, pl.LazyFrame | Mapping | None):
@@ -63,19 +68,22 @@ class Scorer:
         for key in self.state.keys:
             if key not in rows.columns:
                 raise DataError(f"the rows have no column `{key}`{nearest(key, rows.columns)}")
-        return pl.DataFrame([*(rows[key] for key in self.state.keys), *self.predict(rows, past)])
+        return pl.DataFrame(
+            [*(rows[key] for key in self.state.keys), *self.predict(rows, past, first)]
+        )
 
     def predict(
-        self, rows: pl.DataFrame, past: pl.LazyFrame | Gathered | None = None
+        self, rows: pl.DataFrame, past: pl.LazyFrame | Gathered | None = None, first: int = 0
     ) -> pl.DataFrame:
         """`score` without the keys, which the rows then need not have."""
         try:
             if isinstance(past, pl.LazyFrame):
                 past = gather(past, self.state) if self.state.past_columns else None
             encoded = encode(rows.lazy(), self.state, past).collect()
-        except (pl.exceptions.PolarsError, OSError) as error:  # OSError of the files of the past
-            first_line = str(error).strip().splitlines()[0]
-            raise DataError(f"the rows do not fit the features: {first_line}") from error
+        except OSError as error:  # of the files of the past
+            raise DataError(f"the past events cannot be read: {cause(error)}") from error
+        except pl.exceptions.PolarsError as error:
+            raise explain(error, rows, self.state, first) from error
         self._count_unknown(encoded)
         # Arrays are padded to the longest list, so they are made for one batch at a time.
         parts = [
@@ -100,6 +108,18 @@ class Scorer:
             counts[source.name] = int((ids == UNKNOWN).sum())
         with self._lock:
             self.unknown.update(counts)
+
+
+def explain(
+    error: pl.exceptions.PolarsError, rows: pl.DataFrame, state: FeatureState, first: int
+) -> DataError:
+    """What does not fit the features, by its row where that can be told."""
+    behind = {*row_names(state.spec), *state.row_needs.derived}
+    wanted = [place for place in places(state.spec) if place[1] in behind]
+    typed = conform(rows.lazy(), state.row_columns, time=state.time)
+    if fault := misfit(typed, wanted, state.lineage, state.tables):
+        return DataError(f"{fault[0]} (row {first + fault[1] + 1:,})")
+    return DataError(f"the rows do not fit the features: {str(error).strip().splitlines()[0]}")
 
 
 def example_arrays(bundle: Bundle) -> dict[str, np.ndarray]:

@@ -85,7 +85,11 @@ def test_the_shipped_configs_are_right(config: str) -> None:
         ),
         ({"data": {"derive": {"row.x": "t"}}}, "data.derive.row.x", "is reserved"),
         ({"data": {"keys": ["user", "user"]}}, "data.keys.1", "named twice"),
-        ({"data": {"keys": ["click"], "outcomes": []}}, "data.keys.0", "a task is called `click`"),
+        (
+            {"data": {"keys": ["click"], "outcomes": [], "known_before": ["click"]}},
+            "data.keys.0",
+            "a task is called `click`",
+        ),
         (
             {"features": {"seen": FEATURES["seen"] | {"attributes": ["itme"]}}},
             "features.seen.attributes.0",
@@ -172,6 +176,53 @@ def test_outcomes_are_welcome_in_labels_windows_and_histories() -> None:
     }
     found = problems(spec({"derive": {"long": "play > 7"}, "weight": "play"}, features))
     assert found == []
+
+
+LEAKS: dict[str, dict[str, Any]] = {
+    "x.column": {"kind": "categorical", "column": "gain"},
+    "x.sql": {"kind": "expression", "sql": "COALESCE(gain, 0) > 0"},
+    "x.columns.1": {"kind": "cross", "columns": ["user", "gain"]},
+    "x.key": {"kind": "window", "key": "gain", "statistic": "count"},
+}
+"""By the place that is refused."""
+
+
+@pytest.mark.parametrize("through", ["", "it", "half"])
+@pytest.mark.parametrize("label", ["gain", "gain > 0.7 * cost", "good", "CAST(share AS INT) = 1"])
+@pytest.mark.parametrize("at", LEAKS)
+def test_a_column_of_a_label_is_an_outcome(at: str, label: str, through: str) -> None:
+    derive = {"share": "gain / cost", "good": "share > 0.7", "it": "gain", "half": "it / 2"}
+    leak = {key: _renamed(value, through) for key, value in LEAKS[at].items()}
+    change: dict[str, Any] = {"derive": derive, "outcomes": []}
+    tasks = {"t": {"kind": "binary", "label": label}}
+    [problem] = problems(spec(change, {"x": leak}, tasks))
+    assert ".".join(map(str, problem.path)) == f"features.{at}"
+    way = f" through `{through}`" if through else ""
+    assert problem.message.startswith(f"reads `gain`{way}, of which the label of `t` is made")
+    assert problem.message.endswith("`data.known_before: [gain]`")
+    assert problems(spec(change | {"known_before": ["gain"]}, {"x": leak}, tasks)) == []
+    past = {"x": {"kind": "window", "key": "user", "statistic": "mean", "value": "gain"}}
+    assert problems(spec(change, past, tasks)) == []
+
+
+def _renamed(value: Any, through: str) -> Any:
+    """With another column in the place of `gain`."""
+    if isinstance(value, list):
+        return [_renamed(one, through) for one in value]
+    return value.replace("gain", through) if through else value
+
+
+def test_the_time_of_an_event_is_known_before() -> None:
+    data = {"derive": {"t": "CAST(at AS BIGINT)", "hour": "t // 3600"}, "outcomes": []}
+    early = {"t": {"kind": "binary", "label": "click = 1 AND t < 7"}}
+    assert problems(spec(data, {"hour": {"kind": "categorical"}}, early)) == []
+
+
+def test_what_is_known_before_is_one_thing() -> None:
+    wrong = spec({"derive": {"a": "play"}, "known_before": ["play", "a"]})
+    first, second = problems(wrong)
+    assert first.path == ("data", "known_before", 0) and "in `data.outcomes`" in first.message
+    assert second.path == ("data", "known_before", 1) and "is derived" in second.message
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -126,9 +126,10 @@ def test_bad_files(refused, shop, make, events, message, verb):
         ),
         (["tasks.click.label=paid"], "tasks.click.label: `paid` gives "),
         (
-            ["tasks.click.label=device"],
-            "tasks.click.label: `device` is String; expected 0, 1 or a ",
+            ["tasks.click.label=verdict"],
+            "tasks.click.label: `verdict` is String; expected 0, 1 or a ",
         ),
+        (["data.outcomes=[]", "features.paid=numeric"], "`data.known_before: [paid]`"),
         (["tasks.verdict.classes=[bad, good]"], "tasks.verdict.label: `verdict` gives 'fine'; exp"),
         (
             ["tasks.spend.label=paid - 5"],

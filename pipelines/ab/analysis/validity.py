@@ -18,7 +18,7 @@ from fulcrum.pipelines.ab.statistics.multiplicity import holm
 from fulcrum.pipelines.ab.statistics.users import Users
 
 FEW = 0.01
-"""Share of units in both arms, or of repeated rows, that may be overlooked."""
+"""Share of units in both arms, of rows of nobody or of repeated rows that may be overlooked."""
 BALANCED = 0.1
 """Standardised difference below which arms count as alike before the test (Austin, 2009); small
 tests exceed it by chance, so there it has to be an alarm, too."""
@@ -30,6 +30,7 @@ def checks(units: Units, experiment: Experiment) -> list[Check]:
     """All of them, in the order in which they matter."""
     return [
         *_sample_ratio(units, experiment),
+        *_nobody(units, experiment),
         _crossed(units),
         _repeated(units),
         *_missing(units, experiment),
@@ -111,6 +112,27 @@ def _early(frame: pl.DataFrame, shares: Mapping[str, float]) -> Check:
         f"is {math.exp(min(highest, 700)):.2g}: {'no alarm' if holds else 'an alarm'} (alarm from "
         f"{1 / LOUD:g} on).",
         {"log_bayes_factor": highest},
+    )
+
+
+def _nobody(units: Units, experiment: Experiment) -> Iterator[Check]:
+    """Such rows are of many units, and who knows in which arms those lose more of them."""
+    if not units.nobody:
+        return
+    total = units.rows + units.nobody
+    share = units.nobody / total
+    many = (
+        f"; that is more than {percent(FEW, sign=False)}, and may be more in one arm: mend the "
+        f"log, or leave them out knowingly by `analysis.log.where`"
+    )
+    yield Check(
+        "rows of nobody",
+        share <= FEW,
+        True,
+        f"{units.nobody:,} of {total:,} rows of the test name nobody in `{experiment.unit}` (null, "
+        f"NaN or empty; {percent(share, sign=False)}); they are left out"
+        f"{many if share > FEW else ''}.",
+        {"rows": units.nobody, "share": share},
     )
 
 

@@ -40,17 +40,19 @@ def gather(log: Log, experiment: Experiment) -> Units:
     """
     analysis = experiment.analysis
     assert analysis is not None
-    rows = log.rows
-    refusals.check_times(rows, log)
+    refusals.check_times(log.rows, log)
+    rows = log.rows.filter(pl.col(UNIT).is_not_null())
     until = (
         None if analysis.pre_period is None else _instant(analysis.pre_period.until, log.data.time)
     )
     during = rows if until is None else rows.filter(pl.col(TIME) >= until)
     past = rows.clear() if until is None else rows.filter((pl.col(TIME) < until) & pl.col(KEPT))
+    in_test = pl.col(KEPT) & pl.col(ARM).is_not_null()
+    nobody = _nobody(log.rows.filter(in_test), until)
     refusals.check_arms(
-        during, experiment, analysis.pre_period.until if analysis.pre_period else None
+        during, experiment, analysis.pre_period.until if analysis.pre_period else None, nobody
     )
-    test = during.filter(pl.col(KEPT) & pl.col(ARM).is_not_null())
+    test = during.filter(in_test)
     units = _per_unit(test, experiment)
     crossed = units.filter(pl.col("arms") > 1)
     refusals.check_crossed(crossed, len(units))
@@ -76,6 +78,7 @@ def gather(log: Log, experiment: Experiment) -> Units:
         crossed=len(crossed),
         rows=int(frame[ROWS].sum()),
         repeated=_repeated(test),
+        nobody=nobody,
         outside=int(counts["outside"][0]),
         filtered=int(counts["filtered"][0]),
         before=past.select(pl.len()).collect().item(),
@@ -188,6 +191,11 @@ def _dealt(during: pl.LazyFrame) -> dict[str, int]:
         .collect(engine="streaming")
     )
     return dict(counts.sort(ARM).iter_rows())
+
+
+def _nobody(test: pl.LazyFrame, until: int | None) -> int:
+    rows = test if until is None else test.filter(pl.col(TIME) >= until)
+    return int(rows.select(pl.col(UNIT).is_null().sum()).collect(engine="streaming").item())
 
 
 def _repeated(test: pl.LazyFrame) -> int:

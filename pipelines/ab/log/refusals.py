@@ -29,8 +29,9 @@ def check_times(rows: pl.LazyFrame, log: Log) -> None:
         )
 
 
-def check_arms(rows: pl.LazyFrame, experiment: Experiment, until: str | None) -> None:
-    """Arms that the experiment does not name, and those without rows since `until`."""
+def check_arms(rows: pl.LazyFrame, experiment: Experiment, until: str | None, nobody: int) -> None:
+    """Arms that the experiment does not name, and those without rows since `until`; `nobody` counts
+    the rows that name no unit and are not among `rows`."""
     rows_by_arm = dict(
         rows.filter(pl.col(ARM).is_not_null())
         .group_by(ARM)
@@ -51,6 +52,8 @@ def check_arms(rows: pl.LazyFrame, experiment: Experiment, until: str | None) ->
                 why = " that meets `analysis.log.where`"
             elif until is not None:
                 why = f" since the test began, {until}"
+            if nobody:
+                why += f" ({nobody:,} rows of the test name nobody in `{experiment.unit}`)"
             raise DataError(f"arm `{arm}` has no row in the log{why}; expected rows of each arm")
 
 

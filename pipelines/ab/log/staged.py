@@ -15,21 +15,22 @@ from fulcrum.features.prepared.stage import ROW_GROUP
 from fulcrum.features.raw.complete import complete, prune
 from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.raw.lineage import Lineage
+from fulcrum.features.raw.misfit import misfit
 from fulcrum.features.raw.reads import Reads
 from fulcrum.features.raw.source import Source, scan
 from fulcrum.features.spec import FeatureSpec, Problem, mentions, places
 from fulcrum.features.transform.uses import open_tables, reads
 from fulcrum.features.values import sql
 from fulcrum.features.values.schema import load_schema
-from fulcrum.features.values.text import text
+from fulcrum.features.values.text import key_text, text
 from fulcrum.pipelines.ab.log.experiment import AnalysisConfig, Experiment, MeanMetric, interference
 from fulcrum.serving.experiments.exposure_log import read_assignments, read_log
 
 UNIT, ARM, TIME = "test.unit", "test.arm", "test.time"
 INSTANCE, VERSION = "test.instance", "test.version"
-"""Columns of every row: who, where (null outside the test), when (Int64 microseconds, null where
-the log has no time), which instance of the arm's model (null where each arm has one), and of which
-version (null where the log does not say)."""
+"""Columns of every row: who (null where the log names nobody), where (null outside the test), when
+(Int64 microseconds, null where the log has no time), which instance of the arm's model (null where
+each arm has one), and of which version (null where the log does not say)."""
 KEPT, CONTENT = "test.kept", "test.content"
 """Whether the row meets `where`; a hash of all that the log says of it."""
 PROPENSITY, ACTION, CONTEXT = "test.propensity", "test.action", "test.context"
@@ -103,7 +104,7 @@ def stage(logs: Sequence[str], experiment: Experiment, folder: Path) -> Log:
         raise DataError(_here(str(error))) from error
     except PolarsError as error:
         damage = source.damage() if source is not None else None
-        raise DataError(damage or f"the log: {str(error).strip().splitlines()[0]}") from error
+        raise DataError(damage or _explain(error, events, tables, data, unit, analysis)) from error
     count = pl.scan_parquet(file, glob=False).select(pl.len()).collect().item()
     return Log(file, data, count, None if served is None else _assigned(served))
 
@@ -151,8 +152,7 @@ def _plan(
     analysis: AnalysisConfig,
 ) -> pl.LazyFrame:
     """What is read, joined and computed for each row."""
-    schemas = {name: dict(table.collect_schema()) for name, table in tables.items()}
-    lineage = Lineage(data, dict(events.collect_schema()), schemas)
+    lineage = _lineage(events, tables, data)
     wanted = dict(_wanted(unit, analysis))
     raw = _features(data, analysis)
     _check_columns([*wanted.items(), *raw], lineage)
@@ -164,6 +164,30 @@ def _plan(
         rows = rows.with_row_index("test.index")
     columns = lineage.needs([name for _, name in raw]).columns
     return rows.select(*columns, *_columns(unit, analysis, lineage), CONTENT)
+
+
+def _explain(
+    error: PolarsError,
+    events: pl.LazyFrame,
+    tables: dict[str, pl.LazyFrame],
+    data: DataConfig,
+    unit: str | None,
+    analysis: AnalysisConfig,
+) -> str:
+    lineage = _lineage(events, tables, data)
+    derived = ((("analysis", "log", "derive", name), name) for name in data.derive)
+    wanted = [*derived, *_wanted(unit, analysis), *_features(data, analysis)]
+    needs = lineage.needs([name for _, name in wanted])
+    pruned = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
+    fault = misfit(events, wanted, lineage, pruned)
+    if fault is None:
+        return f"the log: {str(error).strip().splitlines()[0]}"
+    return f"{fault[0]} (row {fault[1] + 1:,} of the log)"
+
+
+def _lineage(events: pl.LazyFrame, tables: dict[str, pl.LazyFrame], data: DataConfig) -> Lineage:
+    schemas = {name: dict(table.collect_schema()) for name, table in tables.items()}
+    return Lineage(data, dict(events.collect_schema()), schemas)
 
 
 def _wanted(unit: str | None, analysis: AnalysisConfig) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -232,9 +256,9 @@ def _check_columns(wanted: Sequence[tuple[tuple[str, ...], str]], lineage: Linea
 
 def _columns(unit: str | None, analysis: AnalysisConfig, lineage: Lineage) -> Iterator[pl.Expr]:
     log, off = analysis.log, analysis.off_policy
-    who = pl.col("test.index").cast(pl.String) if unit is None else _text(unit, lineage)
+    who = pl.col("test.index").cast(pl.String) if unit is None else _key(unit, lineage)
     yield who.alias(UNIT)
-    yield _text(log.arm, lineage).alias(ARM)
+    yield _key(log.arm, lineage).alias(ARM)
     when = pl.lit(None, pl.Int64)
     if log.time is not None:
         when = microseconds(log.time, lineage.dtype(log.time.column))
@@ -267,6 +291,10 @@ def _columns(unit: str | None, analysis: AnalysisConfig, lineage: Lineage) -> It
 
 def _text(name: str, lineage: Lineage) -> pl.Expr:
     return text(pl.col(name), lineage.dtype(name))
+
+
+def _key(name: str, lineage: Lineage) -> pl.Expr:
+    return key_text(pl.col(name), lineage.dtype(name))
 
 
 def _number(name: str, lineage: Lineage, place: str) -> pl.Expr:

@@ -46,6 +46,8 @@ class Units:
     """Rows of the test, of units in exactly one arm."""
     repeated: int
     """Rows of the test that say exactly what another one says."""
+    nobody: int
+    """Rows of the test that name no unit (null, NaN or empty); they are left out everywhere."""
     outside: int
     """Rows without an arm, since the test began."""
     filtered: int

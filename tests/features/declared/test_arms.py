@@ -67,8 +67,13 @@ def test_without_arms_rows_and_fingerprints_are_what_they_were(tmp_path):
         ({"arm": pl.lit(None, pl.String)}, "`arm` holds only nulls; expected two arms"),
         (
             {"user_id": pl.Series([None, *range(9)], dtype=pl.Int64)},
-            "data.arms.unit: `user_id` is null in 1 rows of an arm",
+            "data.arms.unit: `user_id` names nobody (null, NaN or empty) in 1 rows of an arm",
         ),
+        (
+            {"user_id": pl.Series(["", "", *"abcdefgh"])},
+            "data.arms.unit: `user_id` names nobody (null, NaN or empty) in 2 rows of an arm",
+        ),
+        ({"arm": pl.lit("")}, "`arm` holds only nulls; expected two arms"),
     ],
 )
 def test_arms_that_are_none_are_refused(change, message, tmp_path):

@@ -1,7 +1,9 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,6 +65,15 @@ def test_no_key_no_time_and_unknown_keys_have_no_past() -> None:
     log = pl.LazyFrame({"user": [1, 1, None], "time": [1, None, 1]})
     rows = pl.LazyFrame({"user": [1, 1, None, 2, 0], "time": [5, None, 5, 5, 5]})
     assert ask(Past.build(log, "user", "time"), rows) == [1, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("nobody", [None, float("nan"), ""])
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_nobody_has_no_past(nobody: Any, partitions: int) -> None:
+    somebody: Any = "1" if nobody == "" else 1.0
+    log = pl.LazyFrame({"user": [somebody, nobody, nobody], "time": [1, 1, 2]}, strict=False)
+    past = Past.build(log, "user", "time", partitions=partitions)
+    assert ask(past, log.with_columns(time=pl.lit(5))) == [1, 0, 0]
 
 
 def test_an_empty_log_and_no_rows() -> None:

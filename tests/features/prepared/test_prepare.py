@@ -15,6 +15,7 @@ from polars.testing import assert_frame_equal
 from fulcrum.features.errors import ConfigError, DataError, StateError
 from fulcrum.features.prepared import shards
 from fulcrum.features.prepared.prepare import PreparedDataset, prepare
+from fulcrum.features.prepared.stage import NOBODY
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.transform.transform import transform
 from fulcrum.testing.specs import make_spec
@@ -61,6 +62,23 @@ def read(dataset: PreparedDataset, split: str) -> pl.DataFrame:
 def files(folder: Path) -> dict[str, tuple[int, int]]:
     found = [f for f in folder.rglob("*") if f.is_file()]
     return {str(f): (f.stat().st_mtime_ns, f.stat().st_size) for f in found}
+
+
+@pytest.mark.parametrize("nobody", [None, "", float("nan")])
+def test_nobody_is_in_no_group_and_in_sessions_of_its_own(nobody: Any, tmp_path: Path) -> None:
+    dtype = pl.String if nobody == "" else pl.Float64
+    frame = log().cast({"user": dtype})
+    whose = pl.when(pl.int_range(400) % 4 == 0).then(pl.lit(nobody, dtype)).otherwise("user")
+    split = {"kind": "hash", "key": "user", "valid": 0.3, "test": 0.4}
+    data = {"session": {"key": "user", "gap": "9d"}, "split": split, "keys": ["user"]}
+    dataset = prepare(spec_for(tmp_path, frame.with_columns(whose.alias("user")), data), tmp_path)
+    rows = pl.concat([read(dataset, s).with_columns(s=pl.lit(s)) for s in dataset.manifest.splits])
+    of_nobody = rows.filter(pl.col("row.group") == NOBODY)
+    assert len(of_nobody) == len(of_nobody["row.session"].unique()) == 400 // 4
+    assert set(of_nobody["s"]) == {"train"}
+    assert of_nobody["seen.item"].list.len().sum() == 0
+    named = rows.filter(pl.col("row.group") != NOBODY)
+    assert named["row.group"].n_unique() == named["row.session"].n_unique() == 20
 
 
 def test_shards_hold_what_transform_gives_and_the_labels(tmp_path: Path) -> None:

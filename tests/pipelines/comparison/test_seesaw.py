@@ -1,6 +1,6 @@
 """Gains and their intervals, against counting by hand and scikit-learn."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn.metrics import roc_auc_score
 
 from fulcrum.features.layout import Layout, TaskSpec
+from fulcrum.features.prepared.stage import NOBODY
 from fulcrum.pipelines.comparison import seesaw
 from fulcrum.pipelines.comparison.seesaw import (
     Gain,
@@ -42,7 +43,7 @@ def predictions(
     ).astype(float)
     observed = random.random((rows, 3)) < 0.8
     weight = random.uniform(0.5, 1.5, rows)
-    group = np.zeros(rows, int) if groups is None else random.integers(0, groups, rows)
+    group = np.zeros(rows, int) if groups is None else random.integers(0, groups, rows) + 1
     noise = np.random.default_rng([1, seed])
     click = np.round(0.5 + skill * (labels[:, 0] - 0.5) + noise.normal(0, 0.3, rows), 1)
     watch = 10 + skill * (labels[:, 1] - 10)
@@ -60,6 +61,25 @@ def seesaw_of(**networks: Predictions) -> Seesaw:
     samples = {name: [resample(rows, 40)] for name, rows in networks.items()}
     first = next(iter(networks))
     return Seesaw(first, (0,), KINDS, standings(samples, first), {})
+
+
+def test_rows_of_nobody_are_drawn_one_by_one_and_in_no_area():
+    plain = predictions(groups=20)
+    nobody = replace(plain, group=np.full(200, NOBODY))
+    both = Predictions(
+        plain.layout,
+        *(
+            np.concatenate([getattr(rows, field.name) for rows in (plain, nobody)])
+            for field in fields(Predictions)[1:]
+        ),
+    )
+    count, unit = units(both.group)
+    assert count == 20 + 200
+    assert (unit[:200] == units(plain.group)[1]).all()
+    assert sorted(unit[200:]) == list(range(20, 220))
+    area = resample(plain, 3)["click", "grouped_auc"][0]
+    assert resample(both, 3)["click", "grouped_auc"][0] == pytest.approx(area, abs=1e-12)
+    assert ("click", "grouped_auc") not in resample(nobody, 3)
 
 
 def draws(count: int, resamples: int) -> list[np.ndarray]:

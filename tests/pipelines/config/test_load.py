@@ -75,7 +75,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=10)
 def test_any_config_round_trips(tmp_path_factory, salt, lr, outcomes, classes):
     folder = tmp_path_factory.mktemp("round")
     (folder / "small.yaml").write_text(SMALL)
-    tasks = {"t": {"kind": "multiclass", "label": "price", "classes": classes}}
+    tasks = {"t": {"kind": "multiclass", "label": "paid", "classes": classes}}
     child = {"extends": "small.yaml", "tasks": tasks, "train": {"dense": {"lr": lr}}}
     split = {"kind": "hash", "key": "user_id", "salt": salt}
     child["data"] = {"outcomes": [f"after {text}" for text in outcomes], "split": split}

@@ -49,6 +49,15 @@ def test_events_are_found_by_any_of_their_keys(path):
     assert past(store, [], []).equals(events())
 
 
+@pytest.mark.parametrize(("dtype", "nobody"), [(pl.String, ""), (pl.Float64, float("nan"))])
+def test_nobody_has_no_events(dtype, nobody):
+    columns = {**COLUMNS, "user": dtype()}
+    store = EventStore(None, columns, ("user",))
+    store.append(events((nobody, *A[1:]), (None, *A[1:]), columns=columns))
+    rows = pl.DataFrame({"user": [nobody, None]}, schema={"user": dtype})
+    assert store.past_of(rows).collect().is_empty()
+
+
 def test_repeated_events_are_ignored(path):
     store = EventStore(path, COLUMNS, KEYS)
     assert store.append(events(A, B)) == 2
@@ -62,6 +71,14 @@ def test_an_event_key_decides_what_the_same_event_is():
     assert store.columns == columns
     assert store.append(events((*A, "1"), (*A, "2"), (*B, "2"), columns=columns)) == 2
     assert past(store, [1], [None]).equals(events(A, A))
+
+
+def test_what_is_known_later_fills_in_the_event():
+    store = EventStore(None, COLUMNS, KEYS, event_key=("user", "time"))
+    early, late = (1, "x", 10, None), (1, None, 10, True)
+    assert store.append(events(early)) == 1
+    assert store.append(events(late, A, (1, "y", 10, False))) == 1
+    assert past(store, [1], [None]).equals(events(A))
 
 
 def test_a_file_keeps_its_repeats_and_loads_once(tmp_path):

@@ -6,7 +6,8 @@ import pytest
 
 from fulcrum.features.errors import DataError, StateError
 from fulcrum.serving.bundle.bundle import Bundle
-from fulcrum.serving.scoring.scorer import Scorer
+from fulcrum.serving.scoring.scorer import Scorer, explain
+from fulcrum.testing.specs import encode, learn
 
 SCORES = ["click", "long_view", "watch"]
 
@@ -51,6 +52,22 @@ def test_outcomes_are_not_needed_and_the_past_matters(scorer, log, expected):
     alone = scorer.score(rows)
     assert difference(expected, alone) > 1e-3
     assert alone.equals(scorer.score(rows, log.head(0).lazy()))
+
+
+def test_a_value_that_an_expression_does_not_take_is_named():
+    derive = {"n": "CAST(s AS INT)"}
+    train = pl.DataFrame({"s": ["1", "2"], "time": [1, 2], "user": ["a", "b"]})
+    shown = {"kind": "window", "key": "user", "statistic": "count"}
+    data = {"derive": derive, "time": {"column": "time"}}
+    state = learn(train, {"n": {"kind": "numeric"}, "shown": shown}, data=data)
+    rows = pl.concat([train, train.with_columns(s=pl.lit("n/a"))])
+    with pytest.raises(pl.exceptions.PolarsError) as error:
+        encode(rows, state)
+    message = str(explain(error.value, rows, state, first=100))
+    assert message == (
+        "data.derive.n: `CAST(s AS INT)` does not fit `n/a` in `s`; TRY_CAST gives null there "
+        "(row 103)"
+    )
 
 
 def test_unknown_values_are_counted_and_scored(bundle, log):

@@ -50,6 +50,23 @@ def test_a_filter_that_loses_units_of_one_arm_is_seen_after_it(tmp_path: Path) -
     assert not results["sample ratio after filters"].holds
 
 
+@pytest.mark.parametrize(("share", "holds"), [(0.008, True), (0.03, False)])
+def test_rows_of_nobody_are_told_and_many_of_them_stop(
+    share: float, holds: bool, tmp_path: Path
+) -> None:
+    rows = log(users=2000).cast({"user_id": pl.String})
+    count = round(share * len(rows))
+    nobody = pl.when(pl.int_range(pl.len()) < count).then(pl.lit("")).otherwise("user_id")
+    rows = rows.sample(fraction=1, shuffle=True, seed=0).with_columns(nobody.alias("user_id"))
+    check = checks(rows, tmp_path)["rows of nobody"]
+    assert (check.holds, check.stops) == (holds, True)
+    assert check.numbers == {"rows": count, "share": count / len(rows)}
+    assert f"{count:,} of {len(rows):,} rows of the test name nobody in `user_id`" in check.sentence
+    assert ("leave them out knowingly by `analysis.log.where`" in check.sentence) != holds
+    knowing = experiment(log={"time": {"column": "time"}, "where": "user_id <> ''"})
+    assert "rows of nobody" not in checks(rows, tmp_path, knowing)
+
+
 def test_one_day_of_a_broken_deal_is_named(tmp_path: Path) -> None:
     """As many units in all, but on the second day one arm alone."""
     rows = log(users=4000, days=1)

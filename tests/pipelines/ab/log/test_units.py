@@ -145,6 +145,36 @@ def test_units_in_both_arms_are_counted_and_left_out(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("nobody", [None, "", float("nan")])
+@pytest.mark.parametrize("before", [0, 7])
+def test_rows_of_nobody_change_nothing(nobody: Any, before: int, tmp_path: Path) -> None:
+    """Each is of some unit, but not all are of one, which would be in both arms."""
+    rows = log(users=200, before=before)
+    rows = rows.cast({"user_id": pl.String if nobody == "" else pl.Float64})
+    test = experiment(pre_period={"until": BEGAN}) if before else experiment()
+    whose = pl.lit(nobody, rows.schema["user_id"]).alias("user_id")
+    plain, mixed = (
+        units(frame, tmp_path, test)
+        for frame in (rows, pl.concat([rows, rows.with_columns(whose)]))
+    )
+    assert mixed.frame.equals(plain.frame)
+    assert mixed.daily.equals(plain.daily)
+    assert (mixed.crossed, mixed.rows, mixed.dealt) == (0, plain.rows, plain.dealt)
+    assert (mixed.before, mixed.nobody, plain.nobody) == (plain.before, plain.rows, 0)
+    with pytest.raises(DataError, match=r"no row in the log .*rows of the test name nobody in"):
+        units(rows.with_columns(whose), tmp_path, test)
+
+
+def test_a_value_that_an_expression_does_not_take_is_named(tmp_path: Path) -> None:
+    text = pl.when(pl.int_range(pl.len()) == 16).then(pl.lit("n/a")).otherwise(pl.lit("7"))
+    metric = {"kind": "mean", "value": "cost", "role": "primary"}
+    derive = {"cost": "CAST(paid AS DOUBLE)"}
+    test = experiment(metrics={"cost": metric}, log={"derive": derive})
+    message = r"analysis\.log\.derive\.cost: .* does not fit `n/a` in `paid`.*\(row 17 of the log\)"
+    with pytest.raises(DataError, match=message):
+        units(log(users=50).with_columns(text.alias("paid")), tmp_path, test)
+
+
 def test_rows_without_an_arm_are_outside_the_test(tmp_path: Path) -> None:
     rows = log(users=100)
     outside = rows.with_columns(

@@ -1,0 +1,167 @@
+"""What to look at before training: a line for each thing that is rarely meant."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from fulcrum.features.kinds.multi import MultiConfig
+from fulcrum.features.layout import DenseInput, IdInput, Input
+from fulcrum.features.prepared.manifest import Manifest
+from fulcrum.features.prepared.stage import NOBODY
+from fulcrum.features.transform.state import FeatureState
+
+FILE = "advice.txt"
+"""In the folder of a data set: the lines."""
+UNKNOWN = 0.5
+"""Share of unknown ids in the last split from which on a feature says little."""
+TELLING = 0.99
+"""AUC of a feature alone from which on it is taken for an outcome."""
+SAMPLE = 20_000
+"""Rows of a split that the AUC is taken from."""
+LEAST = 20
+"""Rows of either class that an AUC needs."""
+
+Files = Mapping[str, list[Path]]
+
+
+def advice(
+    folder: Path, manifest: Manifest, state: FeatureState, drift: pl.DataFrame, repeated: int
+) -> list[str]:
+    """One line each. `repeated` rows say exactly what another one says."""
+    files = {
+        name: [folder / shard.name for shard in split.shards]
+        for name, split in manifest.splits.items()
+    }
+    return [
+        *_rows(files, manifest, state, repeated),
+        *_unknown_ids(drift),
+        *_values(files["train"], state),
+        *_outcomes(files, state),
+    ]
+
+
+def _rows(files: Files, manifest: Manifest, state: FeatureState, repeated: int) -> Iterator[str]:
+    total = sum(split.rows for split in manifest.splits.values())
+    if repeated:
+        yield (
+            f"data: {repeated:,} rows say exactly what another one says; expected one for each "
+            "event (`data.deduplicate: true` keeps one)"
+        )
+    group = state.spec.data.group
+    if group is not None:
+        rows = pl.scan_parquet([f for shards in files.values() for f in shards], glob=False)
+        nobody = rows.select((pl.col("row.group") == NOBODY).sum()).collect().item()
+        if nobody:
+            yield (
+                f"data.group: {nobody:,} of {total:,} rows name nobody in `{group}` (null, NaN or "
+                "empty); they are in no group of grouped AUC"
+            )
+
+
+def _unknown_ids(drift: pl.DataFrame) -> Iterator[str]:
+    last = drift.columns[-1].rpartition(".")[2]
+    if last == "train":
+        return
+    for name, share in drift.select("feature", f"unknown.{last}").iter_rows():
+        if share is not None and share >= UNKNOWN:
+            yield (
+                f"features.{name}: {share:.0%} of the {last} ids are unknown; drop it, hash it "
+                "(`hash_buckets`), or use attributes of what it names"
+            )
+
+
+def _values(train: list[Path], state: FeatureState) -> Iterator[str]:
+    """Numbers and ids that are all the same, and separators that never occur."""
+    single = [source.name for source in (*state.layout.ids, *state.layout.dense)]
+    bags = [source.name for source in state.layout.bags]
+    rows = pl.scan_parquet(train, glob=False)
+    constant = rows.select((pl.col(name).min() == pl.col(name).max()) for name in single)
+    longest = rows.select(pl.col(name).list.len().max() for name in bags)
+    facts, lengths = (
+        frame.collect().row(0, named=True) if names else {}
+        for frame, names in ((constant, single), (longest, bags))
+    )
+    for name, encoder in state.spec.encoders.items():
+        inputs = _inputs(name, state)
+        if all(facts.get(source.name) for source in inputs):
+            yield f"features.{name}: it is the same in every training row; drop it"
+        if not isinstance(encoder, MultiConfig) or encoder.separator is None:
+            continue
+        if encoder.max_length > 1 and lengths[name] == 1:
+            yield (
+                f"features.{name}: no value holds the separator {encoder.separator!r}, so each "
+                "is one id; expected another separator, or `kind: categorical`"
+            )
+
+
+def _outcomes(files: Files, state: FeatureState) -> Iterator[str]:
+    """Features that alone tell a label of the last split. An id counts as its rate of the label in
+    training; a label that is no yes or no is one above its mean."""
+    last = list(files)[-1]
+    tasks = list(state.spec.tasks)
+    if last == "train" or not tasks:
+        return
+    train, test = (_sample(files[split], state) for split in ("train", last))
+    means = train.select(_label(task).mean() for task in tasks).row(0, named=True)
+    train, test = (
+        frame.with_columns((_label(task) > means[_name(task)]).alias(_name(task)) for task in tasks)
+        for frame in (train, test)
+    )
+    for feature in state.spec.features:
+        areas = [
+            (area, task)
+            for source in _inputs(feature, state)
+            if isinstance(source, IdInput | DenseInput)
+            for task, area in _areas(source, tasks, train, test)
+        ]
+        area, task = max(areas, key=lambda one: one[0], default=(0.0, ""))
+        if area >= TELLING:
+            yield (
+                f"features.{feature}: alone it tells `{task}` (AUC {area:.4f} in the {last} "
+                "split); if it is known only after the event, list its column in `data.outcomes`"
+            )
+
+
+def _areas(
+    source: Input, tasks: Sequence[str], train: pl.DataFrame, test: pl.DataFrame
+) -> Iterator[tuple[str, float]]:
+    names = [_name(task) for task in tasks]
+    scores = test.select(pl.col(source.name).alias(name) for name in names)
+    if isinstance(source, IdInput):
+        rates = train.group_by(source.name).agg(pl.col(name).mean() for name in names)
+        scores = test.select(source.name).join(
+            rates, on=source.name, how="left", maintain_order="left"
+        )
+        scores = scores.with_columns(pl.col(n).fill_null(train[n].mean()) for n in names)
+    for task, name in zip(tasks, names, strict=True):
+        observed = test[name].is_not_null()
+        positive = test[name].filter(observed)
+        count, others = int(positive.sum()), int((~positive).sum())
+        if min(count, others) >= LEAST:
+            ranks = scores[name].filter(observed).rank().filter(positive).sum()
+            area = (ranks - count * (count + 1) / 2) / (count * others)
+            yield task, max(area, 1 - area)
+
+
+def _sample(files: list[Path], state: FeatureState) -> pl.DataFrame:
+    columns = [source.name for source in (*state.layout.ids, *state.layout.dense)]
+    rows = pl.scan_parquet(files, glob=False).select(
+        *columns, *(f"{what}.{task}" for task in state.spec.tasks for what in ("label", "observed"))
+    )
+    step = max(1, rows.select(pl.len()).collect().item() // SAMPLE)
+    return rows.gather_every(step).collect()
+
+
+def _label(task: str) -> pl.Expr:
+    """Null where it is not observed."""
+    return pl.when(pl.col(f"observed.{task}")).then(pl.col(_name(task)))
+
+
+def _name(task: str) -> str:
+    return f"label.{task}"
+
+
+def _inputs(feature: str, state: FeatureState) -> Sequence[Input]:
+    encoders = state.spec.encoders
+    return encoders[feature].inputs(feature, state.learned[feature], encoders)
