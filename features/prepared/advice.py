@@ -73,7 +73,7 @@ def _unknown_ids(drift: pl.DataFrame) -> Iterator[str]:
 
 def _values(train: list[Path], state: FeatureState) -> Iterator[str]:
     """Numbers and ids that are all the same, and separators that never occur."""
-    single = [source.name for source in (*state.layout.ids, *state.layout.dense)]
+    single = _single(state)
     bags = [source.name for source in state.layout.bags]
     rows = pl.scan_parquet(train, glob=False)
     constant = rows.select((pl.col(name).min() == pl.col(name).max()) for name in single)
@@ -139,15 +139,15 @@ def _areas(
         positive = test[name].filter(observed)
         count, others = int(positive.sum()), int((~positive).sum())
         if min(count, others) >= LEAST:
-            ranks = scores[name].filter(observed).rank().filter(positive).sum()
+            ranks = float(scores[name].filter(observed).rank().filter(positive).sum())
             area = (ranks - count * (count + 1) / 2) / (count * others)
             yield task, max(area, 1 - area)
 
 
 def _sample(files: list[Path], state: FeatureState) -> pl.DataFrame:
-    columns = [source.name for source in (*state.layout.ids, *state.layout.dense)]
     rows = pl.scan_parquet(files, glob=False).select(
-        *columns, *(f"{what}.{task}" for task in state.spec.tasks for what in ("label", "observed"))
+        *_single(state),
+        *(f"{what}.{task}" for task in state.spec.tasks for what in ("label", "observed")),
     )
     step = max(1, rows.select(pl.len()).collect().item() // SAMPLE)
     return rows.gather_every(step).collect()
@@ -160,6 +160,11 @@ def _label(task: str) -> pl.Expr:
 
 def _name(task: str) -> str:
     return f"label.{task}"
+
+
+def _single(state: FeatureState) -> list[str]:
+    """Inputs with one value a row."""
+    return [source.name for sources in (state.layout.ids, state.layout.dense) for source in sources]
 
 
 def _inputs(feature: str, state: FeatureState) -> Sequence[Input]:

@@ -112,6 +112,7 @@ def _bases(
     at_once = [base for name, base in bases.items() if name not in waiting]
     values = rows.select(at_once).collect().row(0, named=True) if at_once else {}
     for name, outcomes in waiting.items():
+        assert end is not None
         known_rows = rows.filter(ripe(outcomes, spec.data, lineage.dtype, end))
         values |= known_rows.select(bases[name]).collect().row(0, named=True)
     return {name: values[name] for name in bases}
