@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from anyio import CancelScope, CapacityLimiter, move_on_after, to_thread
+from anyio import CancelScope, Semaphore, fail_after, move_on_after, to_thread
 from fastapi import Request
 
 from fulcrum.serving.http.body import RequestError, read_body
@@ -14,6 +14,8 @@ BODIES = 128
 """That arrive at once; with one more, the one that has taken longest is given up."""
 WAITING = 64
 """Requests that wait for a thread; one more is sent away."""
+WAITING_SECONDS = 5
+"""For one to wait; then it is sent away."""
 
 
 class Bodies:
@@ -27,27 +29,40 @@ class Bodies:
         with move_on_after(BODY_SECONDS) as scope:
             self._arriving[scope] = None
             if len(self._arriving) > BODIES:
-                next(iter(self._arriving)).cancel()
+                oldest = next(iter(self._arriving))
+                del self._arriving[oldest]
+                oldest.cancel()
             try:
                 return await read_body(request, limit)
             finally:
                 self._arriving.pop(scope, None)
-        raise RequestError(408, f"the body did not arrive within {BODY_SECONDS} seconds")
+        raise RequestError(408, "the body takes too long to arrive")
 
 
 class Threads:
     """Threads that work on bodies, and the queue before them."""
 
     def __init__(self, count: int) -> None:
-        self._limiter = CapacityLimiter(count)
+        self._free = Semaphore(count)
         self._places = count + WAITING
 
     async def run(self, work: Work, body: bytes) -> dict[str, Any]:
-        """The answer. Raises RequestError 503 when too many wait already."""
+        """The answer. Raises RequestError 503 when too many wait already, or too long."""
         if not self._places:
             raise RequestError(503, "too many requests are waiting; try again later")
         self._places -= 1
         try:
-            return await to_thread.run_sync(work, body, limiter=self._limiter)
+            await self._wait()
+            try:
+                return await to_thread.run_sync(work, body)
+            finally:
+                self._free.release()
         finally:
             self._places += 1
+
+    async def _wait(self) -> None:
+        try:
+            with fail_after(WAITING_SECONDS):
+                await self._free.acquire()
+        except TimeoutError:
+            raise RequestError(503, "other requests take too long; try again later") from None

@@ -18,6 +18,7 @@ PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text()
         ("seconds for a body to arrive", intake.BODY_SECONDS),
         ("bodies that arrive at once", intake.BODIES),
         ("requests that wait for a thread", intake.WAITING),
+        ("seconds for a request to wait for a thread", intake.WAITING_SECONDS),
         ("seconds for a request to be answered", connection.ANSWER_SECONDS),
         ("seconds that `/events` waits for another writer", event_store.WRITE_SECONDS),
         ("seconds for open requests after SIGTERM", service.DRAIN_SECONDS),

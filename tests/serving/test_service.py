@@ -5,11 +5,12 @@ import http.client
 import json
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 
 import anyio
@@ -20,11 +21,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fulcrum.features.errors import ResourceError
+from fulcrum.serving.http import event_store, intake
 from fulcrum.serving.http.app import app
 from fulcrum.serving.http.model_service import ModelService
 from fulcrum.serving.scoring.scorer import Scorer
 from fulcrum.serving.service import serve
 from tests.serving.conftest import OUTCOMES, make_log
+from tests.serving.http.small_service import listening
 from tests.serving.scoring.test_scorer import SCORES, difference
 
 SERVE = """
@@ -348,6 +351,44 @@ def test_events_change_scores_and_survive_a_kill(bundle, tmp_path):
         assert difference(expected, pl.DataFrame(after["scores"])) < 1e-5
         again = client.post("/events", {"events": as_events(log)})[1]
         assert again == {"added": 0, "ignored": log.height}
+
+
+@contextmanager
+def another_writes(path):
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+def test_events_that_wait_for_another_writer_hold_up_nothing_else(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(event_store, "WRITE_SECONDS", 60)
+    monkeypatch.setattr(intake, "WAITING_SECONDS", 60)
+    service = ModelService(bundle, "small", "3", "cpu", tmp_path / "events.db")
+    event = as_events(make_log(1, seed=9))
+    with closing(service), listening(service) as server, ThreadPoolExecutor(8) as threads:
+        tell = partial(httpx.post, f"http://127.0.0.1:{server.port}/events", json={"events": event})
+        with another_writes(tmp_path / "events.db"):
+            told = [threads.submit(tell, timeout=60) for _ in range(8)]
+            time.sleep(0.5)
+            client = Client(server.port)
+            for _ in range(5):
+                assert client.post("/score", {"rows": [ROW]})[0] == 200
+            assert not any(answer.done() for answer in told)
+        assert sum(answer.result().json()["added"] for answer in told) == 1
+
+
+def test_events_that_wait_too_long_for_another_writer_are_sent_away(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(event_store, "WRITE_SECONDS", 0.1)
+    service = ModelService(bundle, "small", "3", "cpu", tmp_path / "events.db")
+    body = json.dumps({"events": as_events(make_log(1, seed=9))}).encode()
+    with closing(service), listening(service) as server:
+        tell = partial(httpx.post, f"http://127.0.0.1:{server.port}/events", content=body)
+        with another_writes(tmp_path / "events.db"):
+            refused = tell(timeout=60)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            assert "events.db" not in refused.text
+        assert tell().json() == {"added": 1, "ignored": 0}
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ def test_a_signal_is_obeyed_whatever_goes_on(tmp_path, phase, number):
         started = time.monotonic()
         process.send_signal(number)
         assert process.wait(60) == 0
-        assert time.monotonic() - started < 2 * LIMIT + 2
+        assert time.monotonic() - started < 2 * LIMIT + 10
         assert "Traceback" not in process.stderr.read()
 
 
@@ -137,4 +137,4 @@ def test_a_request_that_never_ends_does_not_hold_the_command(bundle):
         started = time.monotonic()
         process.terminate()
         assert process.wait(60) == 0
-        assert LIMIT <= time.monotonic() - started < LIMIT + 4
+        assert LIMIT <= time.monotonic() - started < LIMIT + 20

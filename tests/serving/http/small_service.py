@@ -17,7 +17,7 @@ class Echo(Service):
 
     def __init__(self, store=None):
         self.metrics = Metrics(dict)
-        self.free, self.storing = threading.Event(), threading.Event()
+        self.free, self.storing, self.begun = (threading.Event() for _ in range(3))
         self.free.set()
         self.storing.set()
         super().__init__("echo", "1", ServingConfig(), store)
@@ -30,8 +30,9 @@ class Echo(Service):
         return self.answer(body)
 
     def answer(self, body):
+        self.begun.set()
         self.free.wait(30)
-        return {"body": body.decode() * self.factor}
+        return {"body": body.decode("latin-1") * self.factor}
 
     def add_events(self, body):
         self.storing.wait(30)
@@ -50,7 +51,5 @@ def listening(service):
         try:
             yield server
         finally:
-            service.free.set()
-            service.storing.set()
             server.should_exit = True
             thread.join()

@@ -23,7 +23,10 @@ HALF_BODY = b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"
 
 @pytest.fixture
 def service():
-    return Echo()
+    service = Echo()
+    yield service
+    service.free.set()
+    service.storing.set()
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ def receive(client):
 def alive(port):
     started = time.monotonic()
     assert ask(port, HEALTH)[0] == 200
-    return time.monotonic() - started < 2
+    return time.monotonic() - started < 5
 
 
 def seconds_until_cut(client, trickle=b""):
@@ -89,21 +92,21 @@ def test_a_head_that_never_ends_is_cut(server, monkeypatch, first, trickle):
     monkeypatch.setattr(connection, "HEAD_SECONDS", 0.4)
     with call(server.port) as client:
         client.sendall(first)
-        assert 0.2 < seconds_until_cut(client, trickle) < 5
+        assert seconds_until_cut(client, trickle) < 5
     assert alive(server.port)
 
 
 @pytest.mark.parametrize("trickle", [b"", b"x"])
 def test_a_body_that_never_ends_is_a_408(server, monkeypatch, trickle):
-    monkeypatch.setattr(intake, "BODY_SECONDS", 0.4)
+    monkeypatch.setattr(intake, "BODY_SECONDS", 1)
     with call(server.port) as client:
         client.sendall(HALF_BODY)
-        for _ in range(6):
+        for _ in range(4):
             time.sleep(0.05)
             client.sendall(trickle)
         status, head, body = receive(client)
         assert status == 408
-        assert "did not arrive within 0.4 seconds" in json.loads(body)["error"]
+        assert "takes too long to arrive" in json.loads(body)["error"]
         assert "connection: close" in head
         assert client.recv(1) == b""
 
@@ -129,7 +132,7 @@ def test_a_request_that_is_not_answered_is_cut(server, service, monkeypatch):
     service.free.clear()
     with call(server.port) as client:
         client.sendall(post(b"/score"))
-        assert 0.2 < seconds_until_cut(client) < 5
+        assert seconds_until_cut(client) < 5
 
 
 @pytest.mark.parametrize("first", [b"", b"GET /v2/hea", HEALTH, HALF_BODY])
@@ -143,9 +146,11 @@ def test_more_connections_than_there_may_be_make_room_for_a_new_one(server, monk
         for _ in range(20):
             stack.enter_context(call(server.port))
             assert alive(server.port)
-        time.sleep(0.1)
+        deadline = time.monotonic() + 20
+        while len(server.server_state.connections) > 8 and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert len(server.server_state.connections) <= 8
-        assert seconds_until_cut(clients[0]) < 1
+        assert seconds_until_cut(clients[0]) < 5
 
 
 def test_connections_that_are_worked_for_are_not_the_ones_to_go(server, service, monkeypatch):
@@ -153,7 +158,7 @@ def test_connections_that_are_worked_for_are_not_the_ones_to_go(server, service,
     service.free.clear()
     with call(server.port) as client, ExitStack() as stack:
         client.sendall(post(b"/score", b"mine"))
-        time.sleep(0.2)
+        assert service.begun.wait(20)
         for _ in range(20):
             stack.enter_context(call(server.port))
         assert alive(server.port)
@@ -190,6 +195,21 @@ def test_requests_beyond_the_queue_are_sent_away_at_once(service, monkeypatch):
         assert alive(server.port)
         service.free.set()
     assert [status for status, _, _ in answers].count(200) == 4 + 3
+
+
+def test_a_request_that_waits_too_long_for_a_thread_is_sent_away(server, service, monkeypatch):
+    monkeypatch.setattr(intake, "WAITING_SECONDS", 0.4)
+    service.free.clear()
+    with asking(server.port, [post(b"/score")] * 6) as answers:
+        deadline = time.monotonic() + 20
+        while len(answers) < 6 - 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert [(status, "retry-after: 1" in head) for status, head, _ in answers] == [
+            (503, True)
+        ] * 2
+        service.free.set()
+    assert [status for status, _, _ in answers].count(200) == 4
+    assert ask(server.port, post(b"/score"))[0] == 200
 
 
 def test_events_that_wait_keep_no_thread_from_scoring(server, service):
