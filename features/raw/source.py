@@ -13,9 +13,8 @@ from fulcrum.features.raw.paths import expand
 from fulcrum.features.raw.reads import Reads, Schema
 from fulcrum.features.raw.types import Types
 
-__all__ = ["Reads", "Source", "scan", "scan_all"]
-
 Paths = str | Sequence[str]
+_EVERYTHING, _PLAIN = Reads(), CsvConfig()
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,8 @@ class Source:
 def scan(
     paths: Paths,
     what: str = "data.events",
-    reads: Reads = Reads(),  # noqa: B008
-    csv: CsvConfig = CsvConfig(),  # noqa: B008
+    reads: Reads = _EVERYTHING,
+    csv: CsvConfig = _PLAIN,
 ) -> Source:
     """Open the files behind `paths`; `what` names their place in the config in error messages.
 

@@ -102,11 +102,9 @@ class Types:
         known = [facts[f.path] for f in full if name in f.texts and f.path in facts]
         numbers = [f for f in full if name not in f.texts and f.path in facts]
         said: pl.DataType | None = None
-        if looks and name in self._reads.ids and (pl.String() in looks | beside):
-            said = pl.String()
-        elif looks and looks <= NUMBERS:
+        if looks and looks <= NUMBERS and pl.String() not in beside:
             said = text_type(name, self._reads, looks, known)
-        elif len(looks) > 1 and name in self._reads.ids:
+        elif name in self._reads.ids and len(looks | beside) > 1:
             said = pl.String()
 
         def vote(file: RawFile) -> pl.DataType:
