@@ -37,9 +37,7 @@ class RawFile:
                 csv = dialect(path, csv)
                 own = csv_schema(path, csv, reads.names, what)
             else:
-                own = dict(
-                    pl.scan_parquet(path, glob=False, hive_partitioning=False).collect_schema()
-                )
+                own = dict(scan_parquet([path]).collect_schema())
         except NoDataError:
             raise DataError(f"{what}: {path} is empty") from None
         except (PolarsError, OSError) as error:
@@ -66,7 +64,7 @@ class RawFile:
             asked = {name: dtype for name, dtype in types.items() if name in self.own}
             rows = scan_csv(self.path, self.csv, {**unread, **asked})
         else:
-            rows = pl.scan_parquet(self.path, glob=False, hive_partitioning=False)
+            rows = scan_parquet([self.path])
         literals = [
             pl.lit(value, pl.String).cast(types[name]).alias(name)
             for name, value in self.keys.items()
@@ -101,6 +99,11 @@ class RawFile:
         except (PolarsError, OSError) as error:
             return f"{self.path} is damaged: {first_line(error)}"
         return None
+
+
+def scan_parquet(paths: list[Path]) -> pl.LazyFrame:
+    """The columns of files of one schema."""
+    return pl.scan_parquet(paths, glob=False, hive_partitioning=False)
 
 
 def unreadable(what: str, path: Path, error: Exception) -> DataError:

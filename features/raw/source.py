@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import polars as pl
 
 from fulcrum.features.declared.csv import CsvConfig
 from fulcrum.features.errors import DataError
-from fulcrum.features.raw.file import RawFile
+from fulcrum.features.raw.file import RawFile, scan_parquet
 from fulcrum.features.raw.paths import expand
 from fulcrum.features.raw.reads import Reads, Schema
 from fulcrum.features.raw.types import Types
 
-__all__ = ["Reads", "Source", "scan", "scan_all"]
-
 Paths = str | Sequence[str]
+_EVERYTHING, _PLAIN = Reads(), CsvConfig()
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Source:
 def scan(
     paths: Paths,
     what: str = "data.events",
-    reads: Reads = Reads(),  # noqa: B008
-    csv: CsvConfig = CsvConfig(),  # noqa: B008
+    reads: Reads = _EVERYTHING,
+    csv: CsvConfig = _PLAIN,
 ) -> Source:
     """Open the files behind `paths`; `what` names their place in the config in error messages.
 
@@ -79,5 +79,11 @@ def _open(paths: Paths, what: str, reads: Reads, csv: CsvConfig) -> tuple[RawFil
 
 def _source(files: tuple[RawFile, ...], types: Types) -> Source:
     parts = {file.path: types.rows(file) for file in files}
-    frame = pl.concat(list(parts.values()), how="vertical")
+    frames: list[pl.LazyFrame] = []
+    for alike, group in groupby(files, lambda file: types.holds(file) and [*file.own.items()]):
+        paths = [file.path for file in group]
+        # One scan of many files is planned and read faster than many scans.
+        whole = [scan_parquet(paths).select(*types.schema)] if alike else []
+        frames += whole or [parts[path] for path in paths]
+    frame = pl.concat(frames, how="vertical")
     return Source(files, parts, frame, dict(frame.collect_schema()))

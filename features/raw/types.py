@@ -10,6 +10,7 @@ from fulcrum.features.errors import DataError
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.exact import NUMBERS, Facts, number_type, text_type
 from fulcrum.features.raw.file import RawFile, unreadable
+from fulcrum.features.raw.paths import is_csv
 from fulcrum.features.raw.reads import Reads
 from fulcrum.features.raw.widen import lost, value_type, widen
 from fulcrum.features.values.text import text
@@ -50,6 +51,10 @@ class Types:
         rows = rows.with_columns(pl.col(name).str.strip_suffix(".0") for name in whole)
         place = f"{file.what}: {file.path}"
         return conform(rows, targets, place, reads.time).select(*self.schema)
+
+    def holds(self, file: RawFile) -> bool:
+        """Whether a Parquet file has all of these columns in these types."""
+        return not is_csv(file.path) and self.schema.items() <= file.own.items()
 
     def _is_doubtful(self, file: RawFile, name: str) -> bool:
         """Whether it takes a look at the values to know what type holds them."""
@@ -97,27 +102,25 @@ class Types:
     def _votes(self, name: str, files: Sequence[RawFile]) -> list[pl.DataType]:
         """What each file says of a column that nothing is stated of."""
         facts = {f.path: self._facts[f.path][name] for f in files if name in self._facts[f.path]}
-        full = [f for f in files if f.path not in facts or not facts[f.path].empty]
+        empty = {path for path, known in facts.items() if known.empty}
+        full = [f for f in files if f.path not in empty]
         looks = {f.schema[name] for f in full if name in f.texts} - {pl.Null()}
         beside = {value_type(f.schema[name]) for f in full if name not in f.texts}
         known = [facts[f.path] for f in full if name in f.texts and f.path in facts]
-        numbers = [f for f in full if name not in f.texts and f.path in facts]
+        others = [facts[f.path] for f in full if name not in f.texts and f.path in facts]
         said: pl.DataType | None = None
-        if looks and name in self._reads.ids and (pl.String() in looks | beside):
-            said = pl.String()
-        elif looks and looks <= NUMBERS:
+        if looks and looks <= NUMBERS and pl.String() not in beside:
             said = text_type(name, self._reads, looks, known)
-        elif len(looks) > 1 and name in self._reads.ids:
+        elif name in self._reads.ids and len(looks | beside) > 1:
             said = pl.String()
 
         def vote(file: RawFile) -> pl.DataType:
-            if file not in full:
+            if file.path in empty:
                 return pl.Null()
             if name in file.texts:
                 return said or file.schema[name]
-            if file in numbers:
-                known = [facts[f.path] for f in numbers]
-                return number_type(name, self._reads, file.schema[name], known)
+            if file.path in facts:
+                return number_type(name, self._reads, file.schema[name], others)
             return value_type(file.schema[name])
 
         return [vote(file) for file in files]
