@@ -1,6 +1,7 @@
 """Imports go one way, and one file speaks to each outside system."""
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -152,3 +153,16 @@ def test_the_wheel_holds_every_file_that_is_no_code() -> None:
         if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
     }
     assert declared == files
+
+
+def test_no_path_is_taken_for_a_pattern():
+    """`logs[1]/a.parquet` is one file; Polars would look for `logs1/a.parquet`."""
+    for room in ROOMS:
+        for path in (ROOT / room).rglob("*.py"):
+            for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+                    continue
+                if re.fullmatch("(scan|read)_(csv|parquet)", call.func.attr):
+                    named = {word.arg: word.value for word in call.keywords}
+                    glob = named.get("glob")
+                    assert isinstance(glob, ast.Constant) and glob.value is False, path

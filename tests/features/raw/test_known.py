@@ -45,7 +45,7 @@ def spec_of(known: dict[str, str], **data: Any) -> FeatureSpec:
         name: feature | ({"encode": {"transform": "raw"}} if name in COUNTS else {})
         for name, feature in FEATURES.items()
     }
-    data["time"] = {"column": "time", "unit": "us"}
+    data["time"] = {"column": "time", "unit": "us", "earliest": "1970-01-01"}
     return make_spec(features, data, {"click": {"kind": "binary", "label": "good"}})
 
 
@@ -183,7 +183,9 @@ def test_smoothing_leans_on_what_was_known(tmp_path: Path) -> None:
         for second in range(4)
     ]
     data = {"outcomes": {"click": {"known_after": "2s"}}, "derive": {"good": "click = 1"}}
-    spec = make_spec(features, data | {"time": {"column": "time", "unit": "us"}})
+    spec = make_spec(
+        features, data | {"time": {"column": "time", "unit": "us", "earliest": "1970-01-01"}}
+    )
     assert fit(frame(log).lazy(), frame(log).lazy(), spec).bases == {"ctr": 2 / 2}
 
 
