@@ -24,6 +24,7 @@ from fulcrum.pipelines.commands.show import show
 from fulcrum.pipelines.commands.train import train
 from fulcrum.pipelines.commands.ui import ui
 from fulcrum.pipelines.commands.weightings import weightings
+from fulcrum.pipelines.console.termination import terminable
 
 COMMANDS = {
     "Train": (prepare, train, evaluate, compare, group, register),
@@ -64,7 +65,8 @@ def _before() -> None:
 def main() -> None:
     """Run a command. What the user can put right is one message and exit code 2."""
     try:
-        app()
+        with terminable():
+            app()
     except FulcrumError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

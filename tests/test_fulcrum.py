@@ -58,7 +58,7 @@ def test_what_a_user_can_put_right_is_one_kind_of_error(folder: Path):
         fulcrum.load_config(folder / "small.yaml", ["train.epoch=1"])
     with pytest.raises(fulcrum.FulcrumError, match="no run 'small'"):
         fulcrum.evaluate("small", tracking=nowhere)
-    with pytest.raises(fulcrum.FulcrumError, match="no registered model named 'small'"):
+    with pytest.raises(fulcrum.FulcrumError, match="there is no store"):
         fulcrum.open_model("models:/small@candidate", tracking=nowhere)
 
 

@@ -90,16 +90,17 @@ def start(config: RunConfig, options: Options) -> Outcome:
     uri = config.tracking.uri
     run_id = start_run(uri, config.tracking.experiment, config.name, options.parent)
     folder = Path(config.workspace, "runs", run_id)
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
-    for name, text in sources(config).items():
-        (folder / name).write_bytes(text)
-    logger.info("run %s (%s)", config.name, run_id)
-    with MlflowTracker(uri, run_id) as tracker, _keep_log(folder, tracker, options.nproc):
-        _describe(config, dataset, folder, tracker)
-        if isinstance(dataset, WeightedDataset):
-            _describe_weights(config, dataset, tracker)
-        return _carry_out(config, dataset, folder, tracker, options)
+    with MlflowTracker(uri, run_id) as tracker:
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+        for name, text in sources(config).items():
+            (folder / name).write_bytes(text)
+        logger.info("run %s (%s)", config.name, run_id)
+        with _keep_log(folder, tracker, options.nproc):
+            _describe(config, dataset, folder, tracker)
+            if isinstance(dataset, WeightedDataset):
+                _describe_weights(config, dataset, tracker)
+            return _carry_out(config, dataset, folder, tracker, options)
 
 
 def take_up(run: FoundRun, uri: str, options: Options) -> Outcome:

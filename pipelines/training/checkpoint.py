@@ -60,6 +60,7 @@ def save(
             _write(temporary / "state.json", state)
     except (OSError, CheckpointException) as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        _interrupt_again(error)
         raise ResourceError(f"{target}: could not write the checkpoint: {_reason(error)}") from None
     process.wait()
     if process.main:
@@ -174,6 +175,7 @@ def _fill(checkpoint: Path, tensors: dict[str, Any], no_dist: bool = False) -> N
             warnings.simplefilter("ignore")
             dcp.load(tensors, storage_reader=FileSystemReader(checkpoint), no_dist=no_dist)
     except (Exception, CheckpointException) as error:
+        _interrupt_again(error)
         raise StateError(f"{checkpoint}: not a usable checkpoint: {_reason(error)}") from None
 
 
@@ -201,11 +203,21 @@ def _read(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text())
 
 
+def _failures(error: BaseException) -> list[BaseException]:
+    """Those of the processes, without torch's traces."""
+    return [failure for failure, _ in getattr(error, "failures", {}).values()] or [error]
+
+
+def _interrupt_again(error: BaseException) -> None:
+    """Raise the interrupt that torch took for a failure to read or write, if it was one."""
+    for failure in _failures(error):
+        if isinstance(failure, KeyboardInterrupt):
+            raise failure
+
+
 def _reason(error: BaseException) -> str:
-    """The first failure of any process, without torch's traces."""
-    failures = getattr(error, "failures", None)
-    if failures:
-        error = next(iter(failures.values()))[0]
+    """The first failure of any process."""
+    error = _failures(error)[0]
     if SHORT_WRITE.search(str(error)):
         return "no space left to write"
     return str(error) or type(error).__name__

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -53,6 +52,7 @@ def launch(
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
+        signals_to_handle="",  # ours end the training, and the agent then ends its processes
     )
     arguments = ("-m", worker.__name__, str(dataset.folder), str(folder), str(job))
     try:
@@ -60,8 +60,6 @@ def launch(
             elastic_launch(agent, sys.executable)(*arguments)
     except ChildFailedError as error:
         raise _cause(error) from None
-    except SignalException as error:
-        raise KeyboardInterrupt from error
     finally:
         shutil.rmtree(job, ignore_errors=True)
     return read_result(folder)

@@ -224,13 +224,14 @@ def test_wrong_usage_is_refused_with_code_2(fulcrum, small, arguments, monkeypat
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_is_no_traceback():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_is_no_traceback(number):
     code = (
         "import os, signal, sys, types; import fulcrum.pipelines.__main__ as m;"
         "name = 'fulcrum.pipelines.config.load'; load = sys.modules[name] = types.ModuleType(name);"
-        "load.schema = lambda kind: os.kill(os.getpid(), signal.SIGINT);"
+        f"load.schema = lambda kind: os.kill(os.getpid(), {int(number)});"
         "sys.argv = ['fulcrum', 'schema']; m.main()"
     )
     done = process("-c", code)
-    assert done.returncode == 128 + signal.SIGINT
+    assert done.returncode == 128 + number
     assert "Traceback" not in done.stderr

@@ -1,15 +1,19 @@
 import json
+import os
 import random
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
 
 from fulcrum.features.errors import StateError
 from fulcrum.pipelines.training.checkpoint import (
     latest,
     load,
+    load_parts,
     load_weights,
     prune,
     random_state,
@@ -39,6 +43,26 @@ def test_parts_state_and_generators_come_back(tmp_path: Path) -> None:
         name: t.tolist() for name, t in model.items()
     }
     assert {path.name for path in tmp_path.iterdir()} == {"step-4"}
+
+
+def test_an_interrupt_is_no_failure_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch makes one of whatever happens while it writes or reads."""
+
+    def interrupt(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    parts = {"model": {"w": torch.ones(3)}}
+    with process_group() as process:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(FileSystemWriter, "write_data", interrupt)
+            save(tmp_path, 1, parts, {}, process)
+        assert list(tmp_path.iterdir()) == []
+        written = save(tmp_path, 1, parts, {}, process)
+        monkeypatch.setattr(FileSystemReader, "read_data", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            load_parts(written, parts)
 
 
 def test_random_states_are_json_and_exact() -> None:
