@@ -15,7 +15,7 @@ from fulcrum.features.prepared.prepare import PreparedDataset, prepare
 from fulcrum.features.spec import FeatureSpec, problems
 from fulcrum.features.transform.fit import fit
 from fulcrum.serving.bundle.config import ServingConfig
-from fulcrum.serving.http.event_store import open_store
+from fulcrum.serving.http.event_store import keys_of, open_store
 from fulcrum.testing.kinds import examples
 from fulcrum.testing.logs import SCHEMA, SECOND, Event, events
 from fulcrum.testing.specs import encode, make_spec
@@ -128,7 +128,7 @@ def test_online_is_as_offline(setting: dict[str, str], log: Log) -> None:
         store.load(file, [frame(log)])
     for place in range(len(log)):
         row = frame(log)[[place]].drop("click", "play", "known")
-        past = store.past_of(row).collect()
+        past = store.past_of(row, keys_of(state)).collect()
         assert_frame_equal(encode(row, state, past), offline[[place]], check_exact=True)
     store.close()
 

@@ -278,7 +278,8 @@ def test_a_version_that_needs_other_columns_is_not_taken_over(
         def __getattr__(self, name):
             return getattr(bundle.state, name)
 
-    shelf.put(CHALLENGER, replace(bundle, state=Other()), "9")
+    example = [{**row, "age": None} for row in bundle.example]
+    shelf.put(CHALLENGER, replace(bundle, state=Other(), example=example), "9")
     with caplog.at_level(logging.WARNING):
         client.service.follow()
         client.service.follow()

@@ -54,7 +54,7 @@ def test_nobody_has_no_events(dtype, nobody):
     store = EventStore(None, columns, ("user",))
     store.append(events((nobody, *A[1:]), (None, *A[1:]), columns=columns))
     rows = pl.DataFrame({"user": [nobody, None]}, schema={"user": dtype})
-    assert store.past_of(rows).collect().is_empty()
+    assert store.past_of(rows, ["user"]).collect().is_empty()
 
 
 def test_repeated_events_are_ignored(path):
