@@ -10,9 +10,9 @@ import torch
 from benchmarks.figure import Figure, per_second
 from benchmarks.logs import Size, make_run
 from benchmarks.rounds import interleave
+from fulcrum.features.files.source import scan
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.prepared.prepare import prepare
-from fulcrum.features.raw.source import scan
 from fulcrum.features.reading.arrays import to_arrays
 from fulcrum.models.network import Network
 from fulcrum.models.plain import PlainNetwork

@@ -13,7 +13,7 @@ from fulcrum.features.errors import StateError
 from fulcrum.features.plugins import requirements, sources
 from fulcrum.features.spec import FeatureSpec
 
-VERSION = 1
+VERSION = 2
 """Of the prepared files. A data set of another version is prepared anew."""
 
 FILE = "manifest.json"

@@ -13,6 +13,7 @@ from fulcrum.features.declared.data import DataConfig
 from fulcrum.features.declared.session import KEY
 from fulcrum.features.declared.split import FILE, INDEX, TIME, FileSplit, split_column
 from fulcrum.features.errors import DataError, nearest
+from fulcrum.features.files.source import Source, scan_all
 from fulcrum.features.prepared.manifest import Stamp
 from fulcrum.features.raw.complete import complete, prune
 from fulcrum.features.raw.instant import check_times, microseconds
@@ -20,7 +21,6 @@ from fulcrum.features.raw.known import log_end, ripe_labels
 from fulcrum.features.raw.label import check_labels, label_columns, label_names
 from fulcrum.features.raw.lineage import Lineage
 from fulcrum.features.raw.misfit import misfit, row_of
-from fulcrum.features.raw.source import Source, scan_all
 from fulcrum.features.spec import RESERVED, FeatureSpec, Problem, places
 from fulcrum.features.staging import is_full
 from fulcrum.features.transform.state import past_names, row_names, schema_of

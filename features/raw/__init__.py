@@ -1,1 +1,1 @@
-"""Raw rows: read, completed, conformed to the types that training saw."""
+"""Raw rows made complete: times, labels, side tables, and types as in training."""

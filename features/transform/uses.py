@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import polars as pl
 
 from fulcrum.features.declared.data import DataConfig
-from fulcrum.features.raw.reads import Reads
-from fulcrum.features.raw.source import Source, scan
+from fulcrum.features.files.reads import Reads
+from fulcrum.features.files.source import Source, scan
 from fulcrum.features.spec import FeatureSpec, expressions, mentions
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.values.schema import load_schema

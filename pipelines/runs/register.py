@@ -6,11 +6,11 @@ from pathlib import Path
 import polars as pl
 
 from fulcrum.features.errors import ConfigError
+from fulcrum.features.files.source import scan
 from fulcrum.features.plugins import requirements
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.instant import microseconds
-from fulcrum.features.raw.source import scan
 from fulcrum.features.transform.uses import row_reads
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig

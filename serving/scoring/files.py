@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fulcrum.features.errors import DataError, ResourceError, StateError
+from fulcrum.features.files.paths import stem
+from fulcrum.features.files.source import scan
 from fulcrum.features.raw.conform import conform
-from fulcrum.features.raw.paths import stem
-from fulcrum.features.raw.source import scan
 from fulcrum.features.staging import full_disk
 from fulcrum.features.transform.transform import Gathered
 from fulcrum.features.transform.uses import row_reads

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 import polars as pl
 
 from fulcrum.features.errors import DataError
+from fulcrum.features.files.source import scan
 from fulcrum.features.raw.conform import conform
-from fulcrum.features.raw.source import scan
 from fulcrum.features.staging import full_disk
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.transform.transform import Gathered, gather

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from fulcrum.features.raw.file import unreadable
+from fulcrum.features.files.file import unreadable
 
 SLICE_ROWS = 65_536
 """Rows in memory at once, as many as a row group of a prepared shard."""

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from tests.features.raw.files import write_text
+from tests.features.files.logs import write_text
 
 ROWS = 600
 ZIPS = [f"{number:05}" for number in range(1000, 1015)] + [str(n) for n in range(1000, 1015)]

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from fulcrum.features.errors import DataError
-from fulcrum.features.raw.source import scan
+from fulcrum.features.files.source import scan
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.transform.transform import encode, gather
 from fulcrum.features.transform.uses import past_reads, row_reads

@@ -11,13 +11,13 @@ from fulcrum.features.declared.csv import CsvConfig
 from fulcrum.features.declared.data import DataConfig
 from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import ConfigError, DataError
+from fulcrum.features.files.reads import Reads
+from fulcrum.features.files.source import Source, scan
 from fulcrum.features.prepared.stage import ROW_GROUP
 from fulcrum.features.raw.complete import complete, prune
 from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.raw.lineage import Lineage
 from fulcrum.features.raw.misfit import misfit
-from fulcrum.features.raw.reads import Reads
-from fulcrum.features.raw.source import Source, scan
 from fulcrum.features.spec import FeatureSpec, Problem, mentions, places
 from fulcrum.features.transform.uses import open_tables, reads
 from fulcrum.features.values import sql

@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 
 from fulcrum.features.errors import DataError
+from fulcrum.features.files.source import scan
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.prepared.prepare import prepare
-from fulcrum.features.raw.source import scan
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.transform.uses import row_reads
 from fulcrum.testing.specs import make_spec
-from tests.features.raw.files import write, write_text
+from tests.features.files.logs import write, write_text
 
 ROWS = 120
 ZIPS = [f"{number:05}" for number in range(1000, 1015)] + [str(n) for n in range(1000, 1015)]

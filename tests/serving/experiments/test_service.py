@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from fulcrum.features.errors import ConfigError, ModelError
 from fulcrum.features.transform.fit import fit
-from fulcrum.serving.bundle.bundle import write_bundle
+from fulcrum.serving.bundle.bundle import Bundle, write_bundle
 from fulcrum.serving.experiments.assignment import assign, instance, unit_texts
 from fulcrum.serving.experiments.exposure_log import read_assignments, read_log
 from fulcrum.serving.experiments.service import ExperimentService
@@ -278,8 +278,11 @@ def test_a_version_that_needs_other_columns_is_not_taken_over(
         def __getattr__(self, name):
             return getattr(bundle.state, name)
 
-    example = [{**row, "age": None} for row in bundle.example]
-    shelf.put(CHALLENGER, replace(bundle, state=Other(), example=example), "9")
+    class OtherBundle(Bundle):
+        example = [{**row, "age": None} for row in bundle.example]
+
+    parts = {field.name: getattr(bundle, field.name) for field in fields(bundle)}
+    shelf.put(CHALLENGER, OtherBundle(**{**parts, "state": Other()}), "9")
     with caplog.at_level(logging.WARNING):
         client.service.follow()
         client.service.follow()

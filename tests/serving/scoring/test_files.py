@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fulcrum.features.errors import DataError, ResourceError, StateError
-from fulcrum.features.raw.source import scan
+from fulcrum.features.files.source import scan
 from fulcrum.serving.scoring import slices
 from fulcrum.serving.scoring.files import score_files
 from fulcrum.serving.scoring.scorer import Scorer

@@ -13,7 +13,7 @@ from fulcrum.serving.bundle.bundle import Bundle
 from fulcrum.serving.publishing.export import export
 from fulcrum.serving.scoring.files import score_files
 from fulcrum.testing.specs import learn
-from tests.features.raw.files import write
+from tests.features.files.logs import write
 from tests.serving.conftest import MODEL, random_weights
 
 ZIPS = [f"{number:05}" for number in range(1000, 1015)] + [str(n) for n in range(1000, 1015)]

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fulcrum.features.errors import DataError
-from fulcrum.features.raw.reads import Reads
-from fulcrum.features.raw.source import scan
-from tests.features.raw.files import write, write_text
+from fulcrum.features.files.reads import Reads
+from fulcrum.features.files.source import scan
+from tests.features.files.logs import write, write_text
 
 ID = Reads(ids=frozenset({"id"}), whole=False)
 INT64, TEXT = {"id": pl.Int64()}, {"id": pl.String()}
@@ -179,3 +179,16 @@ def test_distinct_texts_are_distinct_ids(tmp_path: Path, values: list[str], parq
         assert ids.cast(pl.String).to_list() == [value.removesuffix(".0") for value in values]
     else:
         assert ids.cast(pl.String).to_list() == values
+
+
+@pytest.mark.parametrize(
+    ("words", "dtype"),
+    [("true false", pl.Boolean), ("TRUE FALSE", pl.String), ("True true", pl.String)],
+)
+def test_words_for_yes_and_no_are_ids_as_they_are_spelled(
+    tmp_path: Path, words: str, dtype: type[pl.DataType]
+) -> None:
+    write_text("id,x\n" + "".join(f"{word},1\n" for word in words.split()), tmp_path / "a.csv")
+    ids = read(tmp_path)
+    assert ids.dtype == dtype
+    assert ids.cast(pl.String).to_list() == words.split()

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from fulcrum.features.declared.csv import CsvConfig
 from fulcrum.features.errors import DataError
-from fulcrum.features.raw.reads import Reads
-from fulcrum.features.raw.source import scan
-from tests.features.raw.files import write_text
+from fulcrum.features.files.reads import Reads
+from fulcrum.features.files.source import scan
+from tests.features.files.logs import write_text
 
 ROWS = [(1, "é", 0.5), (2, None, 1.5)]
 READS = Reads(mentions=frozenset({"id", "name", "x"}), whole=False)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 import polars as pl
 
-from fulcrum.features.raw.reads import Reads
+from fulcrum.features.files.reads import Reads
 
 NUMBERS = frozenset({pl.Int64(), pl.Int128(), pl.Float64()})
 """What text may look like that is a number."""
@@ -32,6 +32,8 @@ class Facts:
     """One of them at least begins with a zero that would vanish."""
     rounded: bool
     """One of them at least is a float that may stand for several whole numbers."""
+    boolean: bool
+    """They are `true` and `false`, spelled so: True and TRUE are other ids."""
     odd: str | None
     """The first that is not whole."""
     word: str | None
@@ -51,7 +53,9 @@ def facts(name: str, dtype: pl.DataType) -> list[pl.Expr]:
         )
         word = values.filter(values.cast(pl.Float64, strict=False).is_null()).first()
         padded = values.str.contains(_PADDED).any()
-        parts = [whole.all(), zero.all(), plain.all(), padded, no, values.filter(~zero).first()]
+        boolean = values.is_in(["true", "false"]).all()
+        odd = values.filter(~zero).first()
+        parts = [whole.all(), zero.all(), plain.all(), padded, no, boolean, odd]
     else:
         values = column.drop_nulls()
         if dtype.is_float():
@@ -62,7 +66,7 @@ def facts(name: str, dtype: pl.DataType) -> list[pl.Expr]:
             rounded = values.is_null()
             whole = _is_int64(values) & (values == values.floor())
         odd = values.filter(~whole | rounded).first().cast(pl.String)
-        parts = [whole.all(), whole.all(), no, no, rounded.any(), odd]
+        parts = [whole.all(), whole.all(), no, no, rounded.any(), no, odd]
         word = pl.lit(None, pl.String)
     named = zip(fields(Facts), [values.len() == 0, *parts, word], strict=True)
     return [part.alias(f"{name}\0{field.name}") for field, part in named]

@@ -1,18 +1,18 @@
 """The types of columns over several files, and the rows of each file in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from fulcrum.features.errors import DataError
+from fulcrum.features.files.exact import NUMBERS, Facts, number_type, text_type
+from fulcrum.features.files.file import RawFile, unreadable
+from fulcrum.features.files.paths import is_csv
+from fulcrum.features.files.reads import Reads
+from fulcrum.features.files.widen import lost, value_type, widen
 from fulcrum.features.raw.conform import conform
-from fulcrum.features.raw.exact import NUMBERS, Facts, number_type, text_type
-from fulcrum.features.raw.file import RawFile, unreadable
-from fulcrum.features.raw.paths import is_csv
-from fulcrum.features.raw.reads import Reads
-from fulcrum.features.raw.widen import lost, value_type, widen
 from fulcrum.features.values.text import text
 
 
@@ -68,7 +68,7 @@ class Types:
             )
         if name in file.texts:
             exact = name in reads.ids | reads.mentions
-            return len(self._looks[name]) > 1 or (exact and dtype in NUMBERS)
+            return len(self._looks[name]) > 1 or (exact and dtype in (*NUMBERS, pl.Boolean()))
         return dtype.is_decimal() or (dtype.is_float() and reads.only_id(name))
 
     def _type(self, name: str) -> pl.DataType | None:
@@ -111,7 +111,7 @@ class Types:
         said: pl.DataType | None = None
         if looks and looks <= NUMBERS and pl.String() not in beside:
             said = text_type(name, self._reads, looks, known)
-        elif name in self._reads.ids and len(looks | beside) > 1:
+        elif name in self._reads.ids and (len(looks | beside) > 1 or _is_respelled(looks, known)):
             said = pl.String()
 
         def vote(file: RawFile) -> pl.DataType:
@@ -219,3 +219,8 @@ def _cast(name: str, dtype: pl.DataType, target: pl.DataType) -> pl.Expr:
     if isinstance(dtype, pl.String) and target.is_integer():
         return column.str.strip_suffix(".0").cast(target)
     return (column.fill_nan(None) if dtype.is_float() else column).cast(target)
+
+
+def _is_respelled(looks: Set[pl.DataType], known: Sequence[Facts]) -> bool:
+    """Whether text that looks like booleans is spelled otherwise than these are."""
+    return pl.Boolean() in looks and not all(part.boolean for part in known)

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from fulcrum.features.errors import DataError
-from fulcrum.features.raw.reads import Reads
-from fulcrum.features.raw.source import Source, scan
-from tests.features.raw.files import write, write_text
+from fulcrum.features.files.reads import Reads
+from fulcrum.features.files.source import Source, scan
+from tests.features.files.logs import write, write_text
 
 X = Reads(mentions=frozenset({"x"}), whole=False)
 NULLS = pl.Series([None], dtype=pl.Null)

@@ -9,11 +9,11 @@ from polars.exceptions import NoDataError, PolarsError
 
 from fulcrum.features.declared.csv import CsvConfig
 from fulcrum.features.errors import DataError
-from fulcrum.features.raw import hive
-from fulcrum.features.raw.csv import csv_schema, dialect, scan_csv
-from fulcrum.features.raw.exact import Facts, facts, read_facts
-from fulcrum.features.raw.paths import is_csv
-from fulcrum.features.raw.reads import Reads, Schema
+from fulcrum.features.files import hive
+from fulcrum.features.files.csv import csv_schema, dialect, scan_csv
+from fulcrum.features.files.exact import Facts, facts, read_facts
+from fulcrum.features.files.paths import is_csv
+from fulcrum.features.files.reads import Reads, Schema
 
 
 @dataclass(frozen=True)

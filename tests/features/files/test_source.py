@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 from fulcrum.features.errors import DataError
-from fulcrum.features.raw.source import scan
-from tests.features.raw.files import write
+from fulcrum.features.files.source import scan
+from tests.features.files.logs import write
 
 ROWS = pl.DataFrame(
     {"user": [1, 2, 3, 4], "kind": ["a", None, "b", "a"], "x": [0.5, 1.0, None, 2.0]}

@@ -12,7 +12,7 @@ from polars.exceptions import ComputeError
 
 from fulcrum.features.declared.csv import CsvConfig
 from fulcrum.features.errors import DataError
-from fulcrum.features.raw.paths import separator
+from fulcrum.features.files.paths import separator
 
 _SEPARATORS = ",;\t|"
 _VALUE = re.compile(r"[-+]?\d+([.,]\d+)?([eE][-+]?\d+)?|\d{4}-\d\d-\d\d.*")

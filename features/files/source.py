@@ -9,10 +9,10 @@ import polars as pl
 
 from fulcrum.features.declared.csv import CsvConfig
 from fulcrum.features.errors import DataError
-from fulcrum.features.raw.file import RawFile, scan_parquet
-from fulcrum.features.raw.paths import expand
-from fulcrum.features.raw.reads import Reads, Schema
-from fulcrum.features.raw.types import Types
+from fulcrum.features.files.file import RawFile, scan_parquet
+from fulcrum.features.files.paths import expand
+from fulcrum.features.files.reads import Reads, Schema
+from fulcrum.features.files.types import Types
 
 Paths = str | Sequence[str]
 _EVERYTHING, _PLAIN = Reads(), CsvConfig()
