@@ -268,7 +268,8 @@ class FeatureState:
 
 def _vocabulary(file: Path, size: int | None) -> Vocabulary:
     values = _read(file)
-    if values.schema != {"value": pl.String, "count": pl.Int64} or len(values) != size:
+    columns = [("value", pl.String), ("count", pl.Int64)]
+    if values.schema != pl.Schema(columns) or len(values) != size:
         raise StateError(f"{file}: not the vocabulary that state.json speaks of")
     return Vocabulary(values)
 

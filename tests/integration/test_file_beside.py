@@ -74,7 +74,7 @@ YAML = """\
 name: beside
 data:
   events: events.parquet
-  time: {column: at}
+  time: {column: at, unit: s}
   outcomes: [clicked, paid, verdict]
   keys: [row]
 features: {item: categorical, speed: {kind: shop_beside:RootConfig, power: 0.25}}

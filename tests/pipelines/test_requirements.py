@@ -11,7 +11,7 @@ from fulcrum.pipelines.doctor import TRIPLE
 
 ROOT = Path(__file__).parents[2]
 VERBS = ["help", "setup", "train", "compare", "test", "test-slow", "lint", "bench", "ab"]
-VERBS += ["score", "serve", "ui", "docs", "gpu-check", "doctor", "clean"]
+VERBS += ["score", "serve", "ui", "docs", "gpu-check", "sbom", "audit", "doctor", "clean"]
 
 
 def pins(name: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 
 from fulcrum.features.errors import ConfigError, DataError, StateError
 from fulcrum.features.prepared import shards
+from fulcrum.features.prepared.manifest import VERSION
 from fulcrum.features.prepared.prepare import PreparedDataset, prepare
 from fulcrum.features.prepared.stage import NOBODY
 from fulcrum.features.spec import FeatureSpec
@@ -401,7 +402,7 @@ def test_csv_and_parquet_give_the_same_rows(tmp_path: Path) -> None:
 def test_an_old_version_is_refused(tmp_path: Path) -> None:
     dataset = prepare(spec_for(tmp_path, log()), tmp_path)
     file = dataset.folder / "manifest.json"
-    file.write_text(file.read_text().replace('"version": 1', '"version": 0', 1))
+    file.write_text(file.read_text().replace(f'"version": {VERSION}', '"version": 0', 1))
     with pytest.raises(StateError, match="another version"):
         PreparedDataset.open(dataset.folder)
     with pytest.raises(StateError, match="holds no prepared data set"):

@@ -9,7 +9,7 @@ DATA = {
     "keys": ["ref"],
     "group": "page",
     "session": {"key": "visit"},
-    "time": {"column": "at"},
+    "time": {"column": "at", "unit": "s", "earliest": "1970-01-01"},
     "tables": {"items": {"path": "items.csv", "key": "item"}},
     "derive": {"hour": "minute // 60"},
     "where": "bot = 0",
@@ -47,7 +47,7 @@ def test_files_to_be_scored_need_no_more_than_they_are_asked_for() -> None:
     }
     data = {
         "keys": ["ref"],
-        "time": {"column": "at"},
+        "time": {"column": "at", "unit": "s", "earliest": "1970-01-01"},
         "outcomes": ["click"],
         "types": {"ref": "String", "click": "Int64"},
         "optional": ["user", "click"],

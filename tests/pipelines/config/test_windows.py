@@ -13,7 +13,7 @@ RUN = """\
 name: small
 data: {events: logs/*.parquet, time: {column: t}, outcomes: [clicked]}
 tasks:
-  click: {kind: binary, label: clicked}
+  tap: {kind: binary, label: clicked}
 features:
   user_id: {kind: categorical}
   click:

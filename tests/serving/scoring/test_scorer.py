@@ -54,11 +54,14 @@ def test_outcomes_are_not_needed_and_the_past_matters(scorer, log, expected):
     assert alone.equals(scorer.score(rows, log.head(0).lazy()))
 
 
+SECONDS = {"column": "time", "unit": "s", "earliest": "1970-01-01"}
+
+
 def test_a_value_that_an_expression_does_not_take_is_named():
     derive = {"n": "CAST(s AS INT)"}
     train = pl.DataFrame({"s": ["1", "2"], "time": [1, 2], "user": ["a", "b"]})
     shown = {"kind": "window", "key": "user", "statistic": "count"}
-    data = {"derive": derive, "time": {"column": "time"}}
+    data = {"derive": derive, "time": SECONDS}
     state = learn(train, {"n": {"kind": "numeric"}, "shown": shown}, data=data)
     rows = pl.concat([train, train.with_columns(s=pl.lit("n/a"))])
     with pytest.raises(pl.exceptions.PolarsError) as error:
