@@ -17,15 +17,16 @@ LIMIT = 2
 SERVE = f"""
 import sys, time
 from pathlib import Path
-from types import SimpleNamespace
 import polars as pl
 from fulcrum.serving import service
+from fulcrum.testing.specs import learn
 from tests.serving.http.small_service import Echo
 
 port, store, phase = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 service.DRAIN_SECONDS = service.UPKEEP_SECONDS = {LIMIT}
 service.FOLLOW_SECONDS = 0.01
-rows = pl.DataFrame({{"user": range(10_000)}})
+rows = pl.DataFrame({{"user": range(10_000), "at": ["2024-01-01"] * 10_000}})
+seen = {{"kind": "window", "key": "user", "statistic": "count"}}
 
 class Past:
     def __init__(self, paths, state):
@@ -40,7 +41,7 @@ class Past:
             yield rows
 
 class Model:
-    state = SimpleNamespace(past_columns=dict(rows.schema), spec=SimpleNamespace(looking_back={{}}))
+    state = learn(rows.head(10), {{"seen": seen}}, data={{"time": {{"column": "at"}}}})
     unknown = {{}}
 
     def warm_up(self):
