@@ -77,6 +77,7 @@ def test_a_new_user_gets_a_model_and_scores(tmp_path):
     assert [file.name for file in (tmp_path / "scores").iterdir()] == ["events.parquet"]
 
 
+@pytest.mark.slow
 def test_a_notebook_runs_from_its_first_cell_to_its_last(tmp_path):
     (tmp_path / "cells.py").write_text("".join(b.text for b in blocks(NOTEBOOK)))
     for shared in ("configs", "data"):

@@ -323,6 +323,7 @@ BODY = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -276,6 +276,7 @@ def test_looking_at_experts_does_not_change_what_is_learned(
     assert train(run(), dataset, tmp_path / "not").history == looked.history
 
 
+@pytest.mark.slow
 def test_two_processes_tell_what_one_tells(dataset: PreparedDataset, tmp_path: Path) -> None:
     tracker = Memory()
     launch(run(), dataset, tmp_path, 2, tracker)

@@ -90,6 +90,7 @@ def test_the_first_process_tracks(two: TrainResult, tracker: Memory) -> None:
     assert not (two.checkpoint.parent / JOB).exists()
 
 
+@pytest.mark.slow
 def test_looking_at_the_validation_split_in_mid_epoch_changes_nothing(
     two: TrainResult, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
