@@ -142,6 +142,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Tensor]]:
     return run(tmp_path_factory.mktemp("others"), NETWORKS[1:])
 
 
+@pytest.mark.slow
 @TWO
 def test_two_processes_weigh_as_one_does(mmoe: list[dict[str, Tensor]], method: str) -> None:
     check(mmoe, "mmoe", method)

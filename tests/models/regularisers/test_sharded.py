@@ -89,6 +89,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return run(tmp_path_factory.mktemp("home"), "home")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NAMES)
 def test_two_processes_step_as_one_does(mmoe: Runs, kind: str) -> None:
     check(mmoe, kind)
