@@ -1,9 +1,9 @@
 PYTHON ?= python3
 CONFIG ?= configs/kuairand/mmoe.yaml
-CONFIGS ?= $(CONFIG) $(filter-out %/base.yaml %/home_relu.yaml $(CONFIG),$(wildcard configs/kuairand/*.yaml))
+CONFIGS ?= $(CONFIG) $(filter-out %/base.yaml $(CONFIG),$(wildcard configs/kuairand/*.yaml))
 SEEDS ?= 1
 MODEL ?= models:/kuairand-mmoe@champion
-LOGS ?= data/kuairand-feedback/log_feedback_*.parquet
+LOGS ?= data/kuairand-pure/log/*.parquet
 SCORES ?= scores
 
 BIN := .venv/bin

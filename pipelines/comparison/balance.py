@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from fulcrum.features.errors import listed
 from fulcrum.features.tasks import TASKS
-from fulcrum.pipelines.comparison.seesaw import METRICS as JUDGED
-from fulcrum.pipelines.comparison.seesaw import Key, Samples, Seesaw, standings
+from fulcrum.pipelines.comparison.seesaw import Seesaw, standings
 from fulcrum.pipelines.figures import balance as balance_figures
+from fulcrum.pipelines.quality.resamples import METRICS as JUDGED
+from fulcrum.pipelines.quality.resamples import Key, Samples
 
 METRICS: dict[str, tuple[str, ...]] = {kind: task.weighed_by for kind, task in TASKS.items()}
 """Told of each weighting, by kind of task; tables 2 and 3 of RMTL, Liu et al., WWW 2023, show the

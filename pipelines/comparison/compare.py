@@ -26,22 +26,20 @@ from fulcrum.pipelines.comparison import page, weightings
 from fulcrum.pipelines.comparison.balance import MEASURED, Balance, draw, weigh
 from fulcrum.pipelines.comparison.contenders import Lineup, check_rows, differences, line_up
 from fulcrum.pipelines.comparison.cost import Cost, costs, slower
-from fulcrum.pipelines.comparison.seesaw import (
-    LEVEL,
-    METRICS,
-    RESAMPLES,
-    Samples,
-    Seesaw,
-    pareto,
-    resample,
-    standings,
-    undefined,
-    units,
-)
+from fulcrum.pipelines.comparison.seesaw import Seesaw, pareto, standings
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.figures import run as run_figures
 from fulcrum.pipelines.quality.metrics import Predictions, by_task
+from fulcrum.pipelines.quality.resamples import (
+    LEVEL,
+    METRICS,
+    RESAMPLES,
+    Samples,
+    resample,
+    undefined,
+    units,
+)
 from fulcrum.pipelines.runs.prepare import prepare_dataset
 from fulcrum.pipelines.runs.register import measured_split
 from fulcrum.pipelines.runs.run import Options, start, take_up

@@ -31,6 +31,7 @@ from fulcrum.pipelines.designs.reweighting import WeightedDataset
 from fulcrum.pipelines.quality.alarms import ALARMS, warnings
 from fulcrum.pipelines.quality.experts import Health
 from fulcrum.pipelines.quality.metrics import Metrics, Predictions, measure
+from fulcrum.pipelines.quality.resamples import evidence
 from fulcrum.pipelines.runs import tables as report
 from fulcrum.pipelines.runs.arm_leaks import cautions
 from fulcrum.pipelines.runs.figure_files import draw
@@ -216,10 +217,10 @@ def _with_reference(
     logger.info("training the single-task networks to compare with")
     control = config.model_copy(update={"model": single_task(config.model)} | PLAIN)
     result = _train(control, dataset, folder / "reference", SilentTracker(), options)
-    metrics = measure(evaluate(control, dataset, result.checkpoint, split))
+    predictions = evaluate(control, dataset, result.checkpoint, split)
     return {
         config.name: models[config.name],
-        "single-task": metrics,
+        "single-task": measure(predictions) | evidence(predictions),
         "constant": models["constant"],
     }
 
@@ -247,7 +248,8 @@ def _look(
 
 
 def _by_model(name: str, dataset: PreparedDataset, predictions: Predictions) -> dict[str, Metrics]:
-    return {name: measure(predictions), "constant": measure(constant(dataset, predictions))}
+    known = measure(predictions) | evidence(predictions)
+    return {name: known, "constant": measure(constant(dataset, predictions))}
 
 
 def _log(tracker: Tracker, prefix: str, metrics: Metrics, step: int) -> None:

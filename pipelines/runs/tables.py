@@ -21,6 +21,7 @@ from fulcrum.models.weightings import WEIGHTINGS
 from fulcrum.pipelines.quality.alarms import ALARMS
 from fulcrum.pipelines.quality.experts import Health
 from fulcrum.pipelines.quality.metrics import Metrics
+from fulcrum.pipelines.quality.resamples import LEVEL, RESAMPLES
 
 STRONG = 0.25
 """Population stability index above which a feature is said to have shifted."""
@@ -49,8 +50,10 @@ HEALTH = {
 """Statistic of a level to heading, format and what is an alarm, in the order of the columns."""
 
 
-def results(title: str, tasks: Sequence[str], models: Mapping[str, Metrics]) -> Table:
-    """A line for each task and model; metrics that no task has get no column."""
+def results(title: str, tasks: Sequence[str], models: Mapping[str, Metrics]) -> Group:
+    """A line for each task and model; metrics that no task has get no column. Where `evidence` was
+    measured, the interval stands beside the metric that a task is judged by, and below a task how
+    many rows are positive."""
     columns = [
         metric
         for metric in COLUMNS
@@ -59,15 +62,32 @@ def results(title: str, tasks: Sequence[str], models: Mapping[str, Metrics]) -> 
     table = empty_table(title)
     table.add_column("task")
     table.add_column("model")
+    first = next(iter(models.values()))
+    sure = [m for m in columns if any(f"{m}_low/{task}" in first for task in tasks)]
     for metric in columns:
         table.add_column(COLUMNS[metric][0], justify="right")
+        if metric in sure:
+            table.add_column(f"{LEVEL:.0%}", justify="right", no_wrap=True)
     for task in tasks:
+        positives = first.get(f"positives/{task}")
+        heads = [task, "" if positives is None else f"{positives:,.0f} positives"]
         for row, (model, metrics) in enumerate(models.items()):
-            cells = [metric_cell(metric, metrics.get(f"{metric}/{task}")) for metric in columns]
-            style = "bold" if row == 0 else "dim"
-            table.add_row(task if row == 0 else "", model, *cells, style=style)
+            cells: list[str] = []
+            for metric in columns:
+                cells.append(metric_cell(metric, metrics.get(f"{metric}/{task}")))
+                if metric in sure:
+                    cells.append(_interval_cell(metric, task, metrics))
+            head = heads[row] if row < len(heads) else ""
+            table.add_row(head, model, *cells, style="bold" if row == 0 else "dim")
         table.add_section()
-    return table
+    if not sure:
+        return Group(table)
+    note = (
+        f"{LEVEL:.0%}: what other users would change, by {RESAMPLES} draws of "
+        f"{first['units']:,.0f} groups (rows without `data.group`); what other seeds would change "
+        "comes on top"
+    )
+    return Group(table, Text(note, style="dim italic"))
 
 
 def health(experts: Health) -> Table:
@@ -192,6 +212,11 @@ def empty_table(title: str) -> Table:
 def metric_cell(metric: str, value: float | None) -> str:
     """A metric in its own format; a dash where it is undefined."""
     return "-" if value is None else COLUMNS[metric][1].format(value)
+
+
+def _interval_cell(metric: str, task: str, metrics: Metrics) -> str:
+    low, high = (metrics.get(f"{metric}_{end}/{task}") for end in ("low", "high"))
+    return "" if low is None else f"{metric_cell(metric, low)} to {metric_cell(metric, high)}"
 
 
 def _feature_cell(name: str, value: str | float | None) -> str:

@@ -19,8 +19,8 @@ from fulcrum.models.objectives.masked import masked_mean
 from fulcrum.models.objectives.mixed import MixedObjective
 from fulcrum.models.plain import PlainNetwork
 from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
-from fulcrum.pipelines.comparison.seesaw import resample
 from fulcrum.pipelines.quality.metrics import METRICS, Predictions, measure
+from fulcrum.pipelines.quality.resamples import resample
 from fulcrum.serving.publishing.export import export_graph
 from fulcrum.serving.publishing.parity import check_parity
 from fulcrum.testing.layouts import make_layout, random_arrays

@@ -11,12 +11,13 @@ from fulcrum.models.weightings import WEIGHTINGS
 from fulcrum.models.weightings.static import StaticConfig
 from fulcrum.pipelines.comparison.balance import MEASURED, Balance, weigh, worth
 from fulcrum.pipelines.comparison.contenders import line_up
-from fulcrum.pipelines.comparison.seesaw import Gain, Samples, Seesaw, resample, units
+from fulcrum.pipelines.comparison.seesaw import Gain, Seesaw
 from fulcrum.pipelines.comparison.weightings import methods, multiply, trunks
 from fulcrum.pipelines.figures.balance import gains as gains_figure
 from fulcrum.pipelines.quality.metrics import Predictions, measure
+from fulcrum.pipelines.quality.resamples import Samples, resample, units
 from tests.pipelines.comparison.test_page import DOWN, FLAT, UP, standing
-from tests.pipelines.comparison.test_seesaw import KINDS, draws, predictions
+from tests.pipelines.quality.test_resamples import KINDS, draws, predictions
 from tests.pipelines.small_runs import small_run
 
 RUN = small_run().model_copy(update={"name": "log-mmoe"})

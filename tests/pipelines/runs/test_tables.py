@@ -36,6 +36,17 @@ def test_results_have_a_line_for_each_task_and_model_and_only_columns_in_use():
     ]
 
 
+def test_results_tell_how_sure_they_are():
+    sure = {"units": 1234, "positives/click": 8, "auc_low/click": 0.65, "auc_high/click": 0.9}
+    printed = lines(tables.results("small", ["click"], {**MODELS, "mmoe": MODELS["mmoe"] | sure}))
+    assert printed[1:4] == [
+        ["task", "model", "AUC", "95%", "log", "loss"],
+        ["click", "mmoe", "0.8123", "0.6500", "to", "0.9000", "0.5000"],
+        ["8", "positives", "constant", "-", "0.6000"],
+    ]
+    assert "draws of 1,234 groups" in " ".join(printed[4])
+
+
 def test_health_has_a_line_for_each_level():
     level = LevelHealth(
         number=2,
