@@ -50,7 +50,7 @@ from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.figures.run import STYLE, save
 from fulcrum.pipelines.training.malloc import keep_freed_memory
 
-CONFIG = Path(__file__).parent.parent / "configs" / "kuairand" / "mmoe.yaml"
+CONFIG = Path(__file__).parent.parent / "configs" / "kuairand-feedback" / "mmoe.yaml"
 CHANGES = (
     "tasks.watch_time=null",  # five tasks of one kind
     "model.embedding_dim=16",

@@ -18,27 +18,27 @@ LOG = "data/kuairand-feedback/log_feedback_4_08_to_4_18.parquet"
 
 
 @pytest.fixture(scope="module")
-def kuairand(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
-    return prepare(load("configs/kuairand/mmoe.yaml"), tmp_path_factory.mktemp("kuairand"))
+def feedback(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    return prepare(load("configs/kuairand-feedback/mmoe.yaml"), tmp_path_factory.mktemp("feedback"))
 
 
 def read(dataset: PreparedDataset, split: str) -> pl.DataFrame:
     return pl.concat([pl.read_parquet(file) for file in dataset.shards(split)])
 
 
-def test_exact_repeats_are_gone_and_time_splits(kuairand: PreparedDataset) -> None:
-    manifest = kuairand.manifest
+def test_exact_repeats_are_gone_and_time_splits(feedback: PreparedDataset) -> None:
+    manifest = feedback.manifest
     assert manifest.rows_read == 35_716
     assert manifest.rows_dropped["repeated"] == 87
-    assert sum(kuairand.rows(split) for split in manifest.splits) == 35_716 - 87
-    assert kuairand.rows("test") == pytest.approx(0.2 * 35_629, abs=5)
-    ends = [read(kuairand, split)["row.time"] for split in ("train", "valid", "test")]
+    assert sum(feedback.rows(split) for split in manifest.splits) == 35_716 - 87
+    assert feedback.rows("test") == pytest.approx(0.2 * 35_629, abs=5)
+    ends = [read(feedback, split)["row.time"] for split in ("train", "valid", "test")]
     assert ends[0].max() < ends[1].min()
     assert ends[1].max() < ends[2].min()
 
 
-def test_side_tables_match_as_the_readme_says(kuairand: PreparedDataset) -> None:
-    rows = pl.concat([read(kuairand, split) for split in ("train", "valid", "test")])
+def test_side_tables_match_as_the_readme_says(feedback: PreparedDataset) -> None:
+    rows = pl.concat([read(feedback, split) for split in ("train", "valid", "test")])
     raw = pl.read_parquet(LOG).unique()
     videos = pl.read_parquet("data/kuairand-feedback/video_features_basic_pure.parquet")
     matched = raw.join(videos.select("video_id", "author_id"), on="video_id")
@@ -48,17 +48,17 @@ def test_side_tables_match_as_the_readme_says(kuairand: PreparedDataset) -> None
     assert rows["tag"].list.len().sum() == tags.str.split(",").list.len().sum()
 
 
-def test_an_unknown_length_is_null(kuairand: PreparedDataset) -> None:
-    rows = pl.concat([read(kuairand, split) for split in ("train", "valid", "test")])
+def test_an_unknown_length_is_null(feedback: PreparedDataset) -> None:
+    rows = pl.concat([read(feedback, split) for split in ("train", "valid", "test")])
     unknown = pl.read_parquet(LOG).unique()["duration_ms"] == 0
     assert rows["length.null"].sum() == unknown.sum()
     assert (rows["length_bucket"] == NULL).sum() == unknown.sum()
 
 
-def test_a_page_that_is_logged_at_once_does_not_see_itself(kuairand: PreparedDataset) -> None:
+def test_a_page_that_is_logged_at_once_does_not_see_itself(feedback: PreparedDataset) -> None:
     """Counts and click rates of sampled test rows, against the raw log by hand."""
     raw = pl.read_parquet(LOG).unique()
-    spec, state = kuairand.state.spec, kuairand.state
+    spec, state = feedback.state.spec, feedback.state
     assert isinstance(spec, FeatureSpec)
     sample = raw.sort("time_ms", "user_id", "video_id").gather_every(500, offset=9)
     encoded = transform(sample.lazy(), state, raw.lazy()).collect()
@@ -78,10 +78,10 @@ def test_a_page_that_is_logged_at_once_does_not_see_itself(kuairand: PreparedDat
         assert encoded["viewed.age"].list.len()[place] == min(len(liked), 20)
 
 
-def test_the_label_of_the_publisher_is_no_feature(kuairand: PreparedDataset) -> None:
-    outcomes = set(kuairand.state.spec.data.outcomes)
-    assert not outcomes & set(kuairand.state.row_columns)
-    assert "label" not in kuairand.state.past_columns
+def test_the_label_of_the_publisher_is_no_feature(feedback: PreparedDataset) -> None:
+    outcomes = set(feedback.state.spec.data.outcomes)
+    assert not outcomes & set(feedback.state.row_columns)
+    assert "label" not in feedback.state.past_columns
 
 
 def test_census_is_cut_in_file_order(tmp_path: Path) -> None:
@@ -91,6 +91,38 @@ def test_census_is_cut_in_file_order(tmp_path: Path) -> None:
     raw = pl.read_parquet("data/census-income/census_income_test.parquet")[66_508:]
     test = read(dataset, "test")
     assert (test["label.income"] == (raw["income"] == "50000+.").cast(pl.Float32)).all()
+
+
+def test_kuairand_is_as_its_readme_says() -> None:
+    folder = Path("data/kuairand-pure")
+    readme = (folder / "README.md").read_text()
+    assert "CC BY-SA 4.0" in readme and "10.1145/3511808.3557624" in readme
+    log = pl.read_parquet(folder / "log/*.parquet")
+    assert log.height == 185_061 and log["date"].n_unique() == 11
+    assert log.height - log.unique().height == 4_677
+    ties = log.unique().group_by("user_id", "time_ms").len().filter(pl.col("len") > 1)
+    assert ties["len"].sum() == 3_492
+    for table in ("user", "video"):
+        [path] = folder.glob(f"{table}_features_*.parquet")
+        joined = log.join(pl.read_parquet(path), on=f"{table}_id", how="anti")
+        assert joined.height == 0, table
+    positives = {
+        "long_view": 57_577,
+        "is_like": 3_184,
+        "is_profile_enter": 3_440,
+        "is_comment": 471,
+    }
+    positives |= {"is_follow": 248, "is_hate": 157, "is_forward": 145}
+    assert {name: log[name].sum() for name in positives} == positives
+    assert (log["duration_ms"] == 0).sum() == 2_793
+
+
+def test_the_days_of_kuairand_are_dealt_to_the_splits_and_nothing_is_told_of_the_outcome() -> None:
+    data = spec_of(load("configs/kuairand/mmoe.yaml")).data
+    days = (*data.split.train, *data.split.valid, *data.split.test)
+    files = sorted(Path("data/kuairand-pure/log").iterdir())
+    assert [int(file.stem.replace("-", "")) for file in files] == list(days)
+    assert (data.split.valid, data.split.test) == ((20220504,), (20220505,))
 
 
 def test_open_bandit_is_as_its_readme_says() -> None:

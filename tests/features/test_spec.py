@@ -30,7 +30,10 @@ def spec(
     )
 
 
-@pytest.mark.parametrize("config", ["configs/kuairand/mmoe.yaml", "configs/census/mmoe.yaml"])
+CONFIGS = [f"configs/{name}/mmoe.yaml" for name in ("kuairand", "kuairand-feedback", "census")]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
 def test_the_shipped_configs_are_right(config: str) -> None:
     assert problems(spec_of(load(config))) == []
 

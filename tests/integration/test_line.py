@@ -20,14 +20,15 @@ from fulcrum.serving.bundle.bundle import Bundle
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 ROOT = Path(__file__).parents[2]
-LOG = Path("data/kuairand-feedback/log_feedback_4_08_to_4_18.parquet")
+LOG = "data/kuairand-pure/log/*.parquet"
 KUAIRAND = "configs/kuairand/mmoe.yaml"
+FEEDBACK = "configs/kuairand-feedback/mmoe.yaml"
 BOOSTING = {
-    "click": 0.81,
-    "long_view": 0.795,
-    "profile_entry": 0.73,
-    "comment": 0.755,
-    "comment_section": 0.775,
+    "click": 0.737,
+    "long_view": 0.738,
+    "like": 0.835,
+    "profile_entry": 0.715,
+    "comment": 0.78,
 }
 """What gradient boosting reaches, by the README of the data, less what noise may take."""
 
@@ -110,8 +111,8 @@ def test_census_is_nearly_as_good_as_boosting(folder, fulcrum):
 
 def test_a_killed_run_ends_with_the_same_bits(folder, begin, fulcrum):
     short = ("--set", "train.epochs=1", "--set", "train.checkpoint_every=20")
-    fulcrum("train", KUAIRAND, "--set", "name=unbroken", *short)
-    process = begin("train", KUAIRAND, "--set", "name=killed", *short)
+    fulcrum("train", FEEDBACK, "--set", "name=unbroken", *short)
+    process = begin("train", FEEDBACK, "--set", "name=killed", *short)
     when(lambda: saved(folder, "killed") >= 40, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -151,14 +152,16 @@ def test_two_processes_train_as_one(folder, kuairand, fulcrum):
     plan = (two / "checkpoints" / "plan.txt").read_text()
     assert "rank:0/" in plan and "rank:1/" in plan
     ours, theirs = metrics(kuairand), metrics(two)
-    apart = {task: abs(ours[f"auc/{task}"] - theirs[f"auc/{task}"]) for task in BOOSTING}
-    assert max(apart.values()) < 0.015, apart
+    apart = {
+        task: abs(ours[f"auc/{task}"] - theirs[f"auc/{task}"]) for task in ("click", "long_view")
+    }
+    assert max(apart.values()) < 0.01, apart
 
 
 def test_a_million_rows_are_scored_through_a_kill_in_bounded_memory(folder, kuairand, begin):
     log = pl.read_parquet(folder / LOG)
-    write_copies(log, folder / "small", files=1, copies=3)
-    write_copies(log, folder / "million", files=4, copies=7)
+    write_copies(log, folder / "small", files=1)
+    write_copies(log, folder / "million", files=6)
 
     def score(source: str, output: str) -> subprocess.Popen[str]:
         model = ("--model", kuairand / "bundle", "--history", LOG)
@@ -166,28 +169,28 @@ def test_a_million_rows_are_scored_through_a_kill_in_bounded_memory(folder, kuai
 
     small = peak(score("small", "few"))
     large = peak(score("million", "unbroken"))
-    print(f"peak RSS: {small:,} MiB for {3 * log.height:,} rows, {large:,} MiB for a million")
+    print(f"peak RSS: {small:,} MiB for {log.height:,} rows, {large:,} MiB for a million")
     assert large < 1.5 * small
 
     process = score("million", "killed")
     when(lambda: len(list((folder / "killed").glob("*.parquet"))) >= 2, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert len(list((folder / "killed").glob("*.parquet"))) < 4
+    assert len(list((folder / "killed").glob("*.parquet"))) < 6
     again = score("million", "killed")
     printed, _ = again.communicate()
     assert again.returncode == 0
-    assert f"{28 * log.height:,} rows in 4 file(s)" in printed
+    assert f"{6 * log.height:,} rows in 6 file(s)" in printed
     for file in sorted((folder / "unbroken").iterdir()):
         expected = pl.read_parquet(file)
-        assert expected.height == 7 * log.height
+        assert expected.height == log.height
         assert expected.equals(pl.read_parquet(folder / "killed" / file.name))
 
 
-def write_copies(log: pl.DataFrame, folder: Path, files: int, copies: int) -> None:
+def write_copies(log: pl.DataFrame, folder: Path, files: int) -> None:
     folder.mkdir()
     for number in range(files):
-        pl.concat([log] * copies).write_parquet(folder / f"{number}.parquet")
+        log.write_parquet(folder / f"{number}.parquet")
 
 
 def peak(process: subprocess.Popen[str]) -> int:
