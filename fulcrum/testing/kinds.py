@@ -4,6 +4,7 @@ declaration and says in plain Python what the rows become."""
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -67,6 +68,20 @@ def examples(count: int) -> settings:
     one that failed in one class may be tried again in another."""
     tried_again = [HealthCheck.differing_executors]
     return settings(max_examples=count, deadline=None, suppress_health_check=tried_again)
+
+
+def encode_online(log: pl.DataFrame, state: FeatureState, outcomes: Sequence[str]) -> pl.DataFrame:
+    """Each row of a log by itself and without its outcomes, looking back as the service does: in
+    the service's own store, loaded from the log as `--history` is."""
+    store = open_store([state], ServingConfig(), None)
+    assert store is not None
+    with closing(store), tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "log.parquet"
+        log.write_parquet(file)
+        store.load(file, [log])
+        rows = [log[[place]].drop(outcomes) for place in range(len(log))]
+        pasts = [store.past_of(row, keys_of(state)).collect() for row in rows]
+    return pl.concat(encode(row, state, past) for row, past in zip(rows, pasts, strict=True))
 
 
 class KindContract:
@@ -206,17 +221,7 @@ class LookBackContract(KindContract):
     @examples(20)
     @given(train=rows(), log=rows(last=LAST + 4))
     def test_online_is_as_offline(self, train: Log, log: Log) -> None:
-        """The service's own store, loaded from the log as `--history` is, asked row by row."""
         state = self.fit(train)
         offline = encode(frame(log), state, frame(log))
-        store = open_store([state], ServingConfig(), None)
-        assert store is not None
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "log.parquet"
-            frame(log).write_parquet(file)
-            store.load(file, [frame(log)])
-        for place in range(len(log)):
-            row = frame(log)[[place]].drop("click", "bought")
-            past = store.past_of(row, keys_of(state)).collect()
-            assert_frame_equal(encode(row, state, past), offline[[place]], check_exact=True)
-        store.close()
+        online = encode_online(frame(log), state, ("click", "bought"))
+        assert_frame_equal(online, offline, check_exact=True)

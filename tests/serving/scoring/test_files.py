@@ -50,6 +50,32 @@ def inputs(tmp_path):
     return folder
 
 
+@pytest.fixture
+def past(log, tmp_path):
+    log.write_parquet(tmp_path / "past.parquet")
+    return tmp_path / "past.parquet"
+
+
+@pytest.fixture
+def unbroken(bundle, inputs, past, tmp_path):
+    """Contents of the files of a run that nothing stops."""
+    output = tmp_path / "unbroken"
+    score_files(bundle, str(inputs), output, history=str(past), device="cpu")
+    return contents(output)
+
+
+@pytest.fixture
+def score_until(bundle, inputs, past, tmp_path):
+    """Scores into `killed` in a process that kills itself after so many slices, or never after 0;
+    gives its exit status."""
+
+    def score(die_after):
+        arguments = [bundle.folder, inputs, tmp_path / "killed", past, die_after]
+        return subprocess.run([sys.executable, "-c", SCORE, *map(str, arguments)]).returncode
+
+    return score
+
+
 def contents(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
@@ -79,46 +105,29 @@ def test_every_file_is_scored_in_its_own_order(bundle, log, inputs, tmp_path):
     assert report.unknown["user"] == unknown > 0
 
 
-def test_a_killed_run_goes_on_where_it_stopped(bundle, log, inputs, tmp_path):
-    past = tmp_path / "past.parquet"
-    log.write_parquet(past)
-
-    def run(output, die_after):
-        arguments = [bundle.folder, inputs, tmp_path / output, past, die_after]
-        return subprocess.run([sys.executable, "-c", SCORE, *map(str, arguments)]).returncode
-
-    assert run("unbroken", 0) == 0
-    assert run("killed", 5) == -9
+def test_a_killed_run_goes_on_where_it_stopped(unbroken, score_until, tmp_path):
+    assert score_until(5) == -9
     left = {path.name for path in (tmp_path / "killed").iterdir()}
     assert left == {"part0.parquet", ".part1.parquet.partial"}
     first = (tmp_path / "killed" / "part0.parquet").stat().st_mtime_ns
-    assert run("killed", 0) == 0
+    assert score_until(0) == 0
     assert (tmp_path / "killed" / "part0.parquet").stat().st_mtime_ns == first
-    assert contents(tmp_path / "killed") == contents(tmp_path / "unbroken")
+    assert contents(tmp_path / "killed") == unbroken
 
 
 @pytest.mark.slow
-def test_ten_kills_anywhere_leave_nothing_but_whole_files(bundle, log, inputs, tmp_path):
+def test_ten_kills_anywhere_leave_nothing_but_whole_files(unbroken, score_until, tmp_path):
     """Killed after the first to the fourth slice of what was left, ten times, then let go on."""
-    past = tmp_path / "past.parquet"
-    log.write_parquet(past)
-
-    def run(output, die_after):
-        arguments = [bundle.folder, inputs, tmp_path / output, past, die_after]
-        return subprocess.run([sys.executable, "-c", SCORE, *map(str, arguments)]).returncode
-
-    assert run("unbroken", 0) == 0
-    whole = contents(tmp_path / "unbroken")
     for die_after in (1, 2, 3, 4, 1, 2, 3, 4, 1, 3):
-        assert run("killed", die_after) == -9
+        assert score_until(die_after) == -9
         left = contents(tmp_path / "killed")
         partial = {name for name in left if name.endswith(".partial")}
         assert len(partial) == 1
         assert {name: left[name] for name in left.keys() - partial} == {
-            name: whole[name] for name in left.keys() - partial
+            name: unbroken[name] for name in left.keys() - partial
         }
-    assert run("killed", 0) == 0
-    assert contents(tmp_path / "killed") == whole
+    assert score_until(0) == 0
+    assert contents(tmp_path / "killed") == unbroken
 
 
 def test_two_runs_never_write_one_file(bundle, inputs, tmp_path):
