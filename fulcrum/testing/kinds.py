@@ -136,7 +136,7 @@ class KindContract:
             with pytest.raises(ValueError, match=key):
                 ADAPTER.validate_python(rest)
 
-    @examples(30)
+    @examples(20)
     @given(train=rows(), log=rows(last=LAST + 4))
     def test_rows_become_what_plain_python_says(self, train: Log, log: Log) -> None:
         state = self.fit(train)
@@ -147,7 +147,7 @@ class KindContract:
             wanted = pl.Series(name, values, encoded[name].dtype)
             assert_series_equal(encoded[name], wanted, rel_tol=1e-5, abs_tol=1e-5)
 
-    @examples(30)
+    @examples(15)
     @given(train=rows(), log=rows(last=LAST + 4))
     def test_what_is_missing_is_null_empty_or_0(self, train: Log, log: Log) -> None:
         state = self.fit(train)
@@ -170,7 +170,7 @@ class KindContract:
                 assert (column.list.len() == 0).all()
                 assert (encoded[source.name].list.len() == 0).sum() == len(gone)
 
-    @examples(30)
+    @examples(10)
     @given(train=rows(), log=rows(last=LAST + 4))
     def test_a_saved_state_transforms_alike(self, train: Log, log: Log) -> None:
         state = self.fit(train)
@@ -182,7 +182,7 @@ class KindContract:
         seen, expected = (encode(frame(log), s, frame(log)) for s in (loaded, state))
         assert_frame_equal(seen, expected, check_exact=True)
 
-    @examples(10)
+    @examples(5)
     @given(train=rows(), held_out=rows(LAST + 1, LAST + 4), other=rows(LAST + 1, LAST + 4))
     def test_only_the_training_split_teaches(self, train: Log, held_out: Log, other: Log) -> None:
         """Other rows for validation and test, and the same bytes of state but for the fingerprint
@@ -218,7 +218,7 @@ class LookBackContract(KindContract):
     def test_looks_back(self) -> None:
         assert isinstance(self.config(), RecallKind)
 
-    @examples(20)
+    @examples(10)
     @given(train=rows(), log=rows(last=LAST + 4))
     def test_online_is_as_offline(self, train: Log, log: Log) -> None:
         state = self.fit(train)

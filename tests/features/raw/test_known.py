@@ -73,7 +73,7 @@ def known_before(row: Event, log: Log, setting: dict[str, str]) -> list[tuple[in
 
 
 @pytest.mark.parametrize("setting", [AFTER, AT])
-@examples(25)
+@examples(12)
 @given(log=logs())
 def test_an_event_counts_from_when_its_outcome_was_known(setting: dict[str, str], log: Log) -> None:
     state = fit(frame(log).lazy(), frame(log).lazy(), spec_of(setting))
@@ -92,7 +92,7 @@ def test_an_event_counts_from_when_its_outcome_was_known(setting: dict[str, str]
 
 
 @pytest.mark.parametrize("setting", [AFTER, AT])
-@examples(25)
+@examples(12)
 @given(log=logs(), data=st.data())
 def test_what_is_not_known_yet_changes_nothing(
     setting: dict[str, str], log: Log, data: st.DataObject
@@ -112,7 +112,7 @@ def test_what_is_not_known_yet_changes_nothing(
 
 
 @pytest.mark.parametrize("setting", [AFTER, AT])
-@examples(20)
+@examples(10)
 @given(log=logs(8))
 def test_online_is_as_offline(setting: dict[str, str], log: Log) -> None:
     state = fit(frame(log).lazy(), frame(log).lazy(), spec_of(setting))
