@@ -80,14 +80,13 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_every_file_is_scored_in_its_own_order(bundle, log, inputs, tmp_path):
-    log.write_parquet(tmp_path / "past.parquet")
+def test_every_file_is_scored_in_its_own_order(bundle, log, inputs, past, tmp_path):
     seen = []
     report = score_files(
         bundle,
         str(inputs / "*.parquet"),
         tmp_path / "scores",
-        history=str(tmp_path / "past.parquet"),
+        history=str(past),
         device="cpu",
         progress=lambda file, rows: seen.append((file.name, rows)),
     )
@@ -187,17 +186,14 @@ def test_finished_files_are_not_made_again(bundle, inputs, tmp_path):
     assert contents(tmp_path / "scores") == before
 
 
-def test_files_made_otherwise_are_refused_untouched(bundle, inputs, tmp_path, log, other_bundle):
+def test_files_made_otherwise_are_refused_untouched(bundle, inputs, past, tmp_path, other_bundle):
     output = tmp_path / "scores"
     score_files(bundle, str(inputs), output, device="cpu")
     before = contents(output)
     with pytest.raises(StateError, match=r"part0\.parquet: made from another model"):
         score_files(other_bundle, str(inputs), output, device="cpu")
-    log.write_parquet(tmp_path / "past.parquet")
     with pytest.raises(StateError, match="another history"):
-        score_files(
-            bundle, str(inputs), output, history=str(tmp_path / "past.parquet"), device="cpu"
-        )
+        score_files(bundle, str(inputs), output, history=str(past), device="cpu")
     make_log(10).write_parquet(inputs / "part2.parquet")
     with pytest.raises(StateError, match=r"part2\.parquet: made from another input file"):
         score_files(bundle, str(inputs), output, device="cpu")
@@ -308,10 +304,9 @@ def test_the_note_says_what_made_a_file(bundle, inputs, tmp_path):
 
 
 def test_a_long_history_is_sorted_on_disk_with_the_same_result(
-    bundle, log, inputs, tmp_path, monkeypatch
+    bundle, inputs, past, tmp_path, monkeypatch
 ):
-    log.write_parquet(tmp_path / "past.parquet")
-    options = {"history": str(tmp_path / "past.parquet"), "device": "cpu"}
+    options = {"history": str(past), "device": "cpu"}
     score_files(bundle, str(inputs), tmp_path / "memory", **options)
     monkeypatch.setattr("fulcrum.serving.scoring.history.EVENTS_IN_MEMORY", 150)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -321,8 +316,7 @@ def test_a_long_history_is_sorted_on_disk_with_the_same_result(
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_input(bundle, log, tmp_path):
-    log.write_parquet(tmp_path / "past.parquet")
+def test_memory_does_not_grow_with_the_input(bundle, past, tmp_path):
     peaks = []
     for rows in (400_000, 1_600_000):
         part = make_log(100_000)
@@ -334,13 +328,7 @@ def test_memory_does_not_grow_with_the_input(bundle, log, tmp_path):
             + SCORE.replace("slices.SLICE_ROWS = 40\n", "")
             + "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
         )
-        arguments = [
-            bundle.folder,
-            tmp_path / "big.parquet",
-            tmp_path / str(rows),
-            tmp_path / "past.parquet",
-            0,
-        ]
+        arguments = [bundle.folder, tmp_path / "big.parquet", tmp_path / str(rows), past, 0]
         ran = subprocess.run(
             [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
         )
