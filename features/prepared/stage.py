@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
-from fulcrum.features.cause import first_line
 from fulcrum.features.declared.arms import arm_columns, check_arms
 from fulcrum.features.declared.data import DataConfig
 from fulcrum.features.declared.session import KEY
@@ -328,7 +327,7 @@ def explain(error: PolarsError, inputs: Inputs, spec: FeatureSpec) -> Exception:
         for source in inputs.events.values():
             if fault := misfit(source.frame, wanted, lineage, tables):
                 return DataError(f"{fault[0]} ({row_of(source.parts, fault[1])})")
-    return DataError(damage or f"data: {first_line(error)}")
+    return DataError(damage or f"data: {str(error).strip().splitlines()[0]}")
 
 
 def _lineage(events: pl.LazyFrame, spec: FeatureSpec, inputs: Inputs) -> Lineage:
