@@ -9,6 +9,8 @@ SCORES ?= scores
 BIN := .venv/bin
 PLATFORM := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PINS := requirements/base.txt requirements/torchrec.txt requirements/$(PLATFORM).txt requirements/dev.txt
+# Reordered, files with few tests would come last, and those few may take minutes.
+BY_FILE := --dist loadfile --no-loadscope-reorder
 INSTALLED := .venv/.installed-$(PLATFORM)-$(shell cat $(PINS) pyproject.toml | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
@@ -26,10 +28,10 @@ compare: setup ## compare CONFIGS over SEEDS seeds: who rises, who pays
 	$(BIN)/fulcrum compare $(CONFIGS) --seeds $(SEEDS)
 
 test: setup ## the default tests, a file at a time on each of two to four cores
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -n auto --maxprocesses 4 $(BY_FILE)
 
 test-slow: setup ## the tests that take minutes, a file at a time on each of two cores
-	$(BIN)/pytest -m 'slow and not gpu' -n auto --maxprocesses 2 --dist loadfile
+	$(BIN)/pytest -m 'slow and not gpu' -n auto --maxprocesses 2 $(BY_FILE)
 
 lint: setup .typing ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -8,6 +8,11 @@ LENGTH = 300
 """Characters of it, at most."""
 
 
+def first_line(error: BaseException) -> str:
+    """Of a message that goes on with what only a developer reads, as those of Polars do."""
+    return str(error).strip().partition("\n")[0]
+
+
 def cause(error: BaseException) -> str:
     """Of a pydantic error the first place and what is wrong there, of one of ours the text, of any
     other the class and the text."""

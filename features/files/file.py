@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 from polars.exceptions import NoDataError, PolarsError
 
+from fulcrum.features.cause import first_line
 from fulcrum.features.declared.csv import CsvConfig
 from fulcrum.features.errors import DataError
 from fulcrum.features.files import hive
@@ -109,8 +110,3 @@ def scan_parquet(paths: list[Path]) -> pl.LazyFrame:
 def unreadable(what: str, path: Path, error: Exception) -> DataError:
     """For a file that Polars cannot read."""
     return DataError(f"{what}: {path} cannot be read: {first_line(error)}")
-
-
-def first_line(error: Exception) -> str:
-    """Of a message by Polars."""
-    return str(error).strip().split("\n")[0]

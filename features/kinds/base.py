@@ -27,6 +27,7 @@ class Read(NamedTuple):
     text: str
     """Name or SQL."""
     is_sql: bool = False
+    """Whether the text is SQL."""
     row: bool = True
     """Read from the row itself, so it must not be an outcome."""
     past: bool = False

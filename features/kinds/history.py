@@ -41,7 +41,9 @@ class HistoryConfig(RecallKind):
     """Add the age of each event (row time minus event time) in logarithmic buckets."""
 
     def reads(self, name: str, features: Features) -> Sequence[Read]:
-        where = [] if self.where is None else [Read(("where",), self.where, True, False, True)]
+        where = []
+        if self.where is not None:
+            where = [Read(("where",), self.where, is_sql=True, row=False, past=True)]
         names = [feature for feature in self.attributes if feature in features]
         attributes = [
             read._replace(at=("attributes", self.attributes.index(feature)), row=False, past=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from fulcrum.features.cause import first_line
 from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import DataError, nearest
 from fulcrum.features.raw.exact_cast import exact_cast
@@ -42,7 +43,7 @@ def conform(
                 _misfit(name, schema[name], cast) for name, cast in risky.items()
             ).collect()
         except pl.exceptions.PolarsError as error:
-            raise DataError(f"{what}: {str(error).splitlines()[0]}") from None
+            raise DataError(f"{what}: {first_line(error)}") from None
         for misfit in misfits:
             if misfit[0] is not None:
                 name = misfit.name

@@ -50,23 +50,29 @@ class VocabularyFacts(Config):
     """Of one vocabulary: either its size or the number of its buckets."""
 
     values: int | None = None
+    """Number of its values, which are in a file of its own."""
     hash_buckets: int | None = Field(None, ge=1)
+    """Number of its buckets."""
 
 
 class Document(Config):
-    """`state.json`."""
+    """`state.json`: the fields of `FeatureState`, but for what is in files of its own."""
 
     version: int
+    """See `VERSION`."""
     fingerprint: str
     row_columns: dict[str, str]
     past_columns: dict[str, str]
     vocabularies: dict[Name, VocabularyFacts]
+    """By embedding table."""
     tables: tuple[Name, ...]
+    """Names of the side tables."""
     bases: dict[str, float]
     learned: dict[str, dict[str, Any]]
     layout: Layout
     spec: FeatureSpec
     plugins: dict[str, tuple[str, ...]] = {}
+    """By kind of feature, the distributions that it needs."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from polars.exceptions import (
     SQLSyntaxError,
 )
 
+from fulcrum.features.cause import first_line
 from fulcrum.features.errors import ConfigError, DataError, nearest
 from fulcrum.features.values import sql_grammar
 
@@ -47,7 +48,7 @@ def check(sql: str) -> None:
     except ColumnNotFoundError:
         pass  # names are looked up later, among the columns of the data
     except (PolarsError, PanicException) as error:
-        reason = _reserved(sql, error) or _first_line(error)
+        reason = _reserved(sql, error) or first_line(error)
         raise ConfigError(f"`{sql}` is no SQL expression: {reason}") from None
     _discover(sql)
 
@@ -78,7 +79,7 @@ def reads(sql: str, schema: Mapping[str, pl.DataType]) -> tuple[tuple[str, ...],
         except (PolarsError, PanicException) as error:
             types = ", ".join(f"{name} {dtype}" for name, dtype in columns.items())
             raise DataError(
-                f"`{sql}` does not fit its columns ({types}): {_first_line(error)}"
+                f"`{sql}` does not fit its columns ({types}): {first_line(error)}"
             ) from None
 
 
@@ -96,7 +97,7 @@ def _discover(sql: str) -> Iterable[tuple[str, ...]]:
                 except ColumnNotFoundError as error:
                     columns[_missing(error, columns)] = dtype
         except (SQLInterfaceError, SQLSyntaxError) as error:
-            raise ConfigError(f"`{sql}` is no SQL expression: {_first_line(error)}") from None
+            raise ConfigError(f"`{sql}` is no SQL expression: {first_line(error)}") from None
         except (PolarsError, PanicException):
             continue
     return [tuple(columns) for columns in guesses]
@@ -118,12 +119,8 @@ def _frame(columns: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.LazyFra
 def _missing(error: ColumnNotFoundError, columns: Collection[str]) -> str:
     match = _MISSING.search(str(error))
     if match is None or match[1] in columns:
-        raise ConfigError(_first_line(error)) from None
+        raise ConfigError(first_line(error)) from None
     return match[1]
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]
 
 
 def _quote(name: str) -> str:

@@ -4,6 +4,7 @@ declaration and says in plain Python what the rows become."""
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -69,6 +70,20 @@ def examples(count: int) -> settings:
     return settings(max_examples=count, deadline=None, suppress_health_check=tried_again)
 
 
+def encode_online(log: pl.DataFrame, state: FeatureState, outcomes: Sequence[str]) -> pl.DataFrame:
+    """Each row of a log by itself and without its outcomes, looking back as the service does: in
+    the service's own store, loaded from the log as `--history` is."""
+    store = open_store([state], ServingConfig(), None)
+    assert store is not None
+    with closing(store), tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "log.parquet"
+        log.write_parquet(file)
+        store.load(file, [log])
+        rows = [log[[place]].drop(outcomes) for place in range(len(log))]
+        pasts = [store.past_of(row, keys_of(state)).collect() for row in rows]
+    return pl.concat(encode(row, state, past) for row, past in zip(rows, pasts, strict=True))
+
+
 class KindContract:
     """Tests that hold for every kind of feature."""
 
@@ -121,7 +136,7 @@ class KindContract:
             with pytest.raises(ValueError, match=key):
                 ADAPTER.validate_python(rest)
 
-    @examples(30)
+    @examples(20)
     @given(train=rows(), log=rows(last=LAST + 4))
     def test_rows_become_what_plain_python_says(self, train: Log, log: Log) -> None:
         state = self.fit(train)
@@ -132,7 +147,7 @@ class KindContract:
             wanted = pl.Series(name, values, encoded[name].dtype)
             assert_series_equal(encoded[name], wanted, rel_tol=1e-5, abs_tol=1e-5)
 
-    @examples(30)
+    @examples(15)
     @given(train=rows(), log=rows(last=LAST + 4))
     def test_what_is_missing_is_null_empty_or_0(self, train: Log, log: Log) -> None:
         state = self.fit(train)
@@ -155,7 +170,7 @@ class KindContract:
                 assert (column.list.len() == 0).all()
                 assert (encoded[source.name].list.len() == 0).sum() == len(gone)
 
-    @examples(30)
+    @examples(10)
     @given(train=rows(), log=rows(last=LAST + 4))
     def test_a_saved_state_transforms_alike(self, train: Log, log: Log) -> None:
         state = self.fit(train)
@@ -167,7 +182,7 @@ class KindContract:
         seen, expected = (encode(frame(log), s, frame(log)) for s in (loaded, state))
         assert_frame_equal(seen, expected, check_exact=True)
 
-    @examples(10)
+    @examples(5)
     @given(train=rows(), held_out=rows(LAST + 1, LAST + 4), other=rows(LAST + 1, LAST + 4))
     def test_only_the_training_split_teaches(self, train: Log, held_out: Log, other: Log) -> None:
         """Other rows for validation and test, and the same bytes of state but for the fingerprint
@@ -203,20 +218,10 @@ class LookBackContract(KindContract):
     def test_looks_back(self) -> None:
         assert isinstance(self.config(), RecallKind)
 
-    @examples(20)
+    @examples(10)
     @given(train=rows(), log=rows(last=LAST + 4))
     def test_online_is_as_offline(self, train: Log, log: Log) -> None:
-        """The service's own store, loaded from the log as `--history` is, asked row by row."""
         state = self.fit(train)
         offline = encode(frame(log), state, frame(log))
-        store = open_store([state], ServingConfig(), None)
-        assert store is not None
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "log.parquet"
-            frame(log).write_parquet(file)
-            store.load(file, [frame(log)])
-        for place in range(len(log)):
-            row = frame(log)[[place]].drop("click", "bought")
-            past = store.past_of(row, keys_of(state)).collect()
-            assert_frame_equal(encode(row, state, past), offline[[place]], check_exact=True)
-        store.close()
+        online = encode_online(frame(log), state, ("click", "bought"))
+        assert_frame_equal(online, offline, check_exact=True)

@@ -1,12 +1,16 @@
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fulcrum.pipelines.commands.options import MODEL, STORE, Device, History, Tracking
+
+if TYPE_CHECKING:
+    from fulcrum.serving.http.service import Service
 
 
 def serve(
@@ -49,36 +53,50 @@ def serve(
     """
     from fulcrum.features.errors import ConfigError
 
-    if (model is None) == (experiment is None):
-        raise ConfigError("fulcrum serve: expected either --model or --experiment")
-    if experiment is None and log is not None:
-        raise ConfigError("fulcrum serve: --log is of an experiment; expected --experiment, too")
-    test = None
-    if experiment is not None:
-        from fulcrum.pipelines.ab.log.experiment import Experiment, problems
-        from fulcrum.pipelines.config.load import read
-
+    if model is not None and experiment is None:
+        if log is not None:
+            raise ConfigError(
+                "fulcrum serve: --log is of an experiment; expected --experiment, too"
+            )
+        load = _of_model(model, tracking, device, store)
+    elif experiment is not None and model is None:
         if log is None:
             raise ConfigError("fulcrum serve: --experiment needs --log, the folder of its log")
-        test = read(Experiment, experiment, (), problems)
+        load = _of_experiment(experiment, log, tracking, device, store)
+    else:
+        raise ConfigError("fulcrum serve: expected either --model or --experiment")
 
-    from functools import partial
-
-    from fulcrum.serving.experiments.service import ExperimentService
-    from fulcrum.serving.http.model_service import ModelService
-    from fulcrum.serving.http.service import Service
-    from fulcrum.serving.publishing.registry import Registry
     from fulcrum.serving.service import serve as run
 
-    registry = Registry(tracking)
-    load: Callable[[], Service]
-    if test is not None and log is not None:
-        load = partial(ExperimentService, test, registry, log, device, store)
-    else:
-        target = registry.resolve(str(model))
-        load = partial(ModelService, target.bundle, target.name, target.version, device, store)
     run(load, host=host, port=port, history=history)
     _leave_behind()
+
+
+def _of_model(
+    uri: str, tracking: str, device: Device, store: Path | None
+) -> "Callable[[], Service]":
+    """What loads one model."""
+    from fulcrum.serving.http.model_service import ModelService
+    from fulcrum.serving.publishing.registry import Registry
+
+    target = Registry(tracking).resolve(uri)
+    return partial(ModelService, target.bundle, target.name, target.version, device, store)
+
+
+def _of_experiment(
+    file: Path, log: Path, tracking: str, device: Device, store: Path | None
+) -> "Callable[[], Service]":
+    """What loads the models of an experiment's arms. Raises ConfigError for what is wrong in its
+    file, before anything heavy is imported."""
+    from fulcrum.pipelines.ab.log.experiment import Experiment, problems
+    from fulcrum.pipelines.config.load import read
+
+    test = read(Experiment, file, (), problems)
+
+    from fulcrum.serving.experiments.service import ExperimentService
+    from fulcrum.serving.publishing.registry import Registry
+
+    return partial(ExperimentService, test, Registry(tracking), log, device, store)
 
 
 def _leave_behind() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from fulcrum.features.cause import first_line
+
 Path = tuple[str | int, ...]
 """Keys and list positions from the top of the document."""
 
@@ -76,7 +78,7 @@ def parse(text: str, name: str) -> Document:
         what = " ".join(filter(None, [error.context, error.problem]))
         document.problems.append(((), line, f"not valid YAML: {what}"))
     except (yaml.YAMLError, ValueError, KeyError) as error:
-        document.problems.append(((), None, f"not valid YAML: {str(error).splitlines()[0]}"))
+        document.problems.append(((), None, f"not valid YAML: {first_line(error)}"))
     except RecursionError:
         document.problems.append(((), None, "not valid YAML: nested too deeply, or within itself"))
     return document

@@ -26,6 +26,7 @@ from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backwa
 from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer, KeyedOptimizerWrapper
 from torchrec.optim.optimizers import in_backward_optimizer_filter
 
+from fulcrum.features.cause import first_line
 from fulcrum.features.errors import ResourceError
 from fulcrum.pipelines.config.run import SparseOptimizerConfig, TrainConfig
 from fulcrum.pipelines.training.processes import Process
@@ -58,8 +59,7 @@ def distribute(
     try:
         plan = planner.collective_plan(network, get_default_sharders(), dist.group.WORLD)
     except PlannerError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ResourceError(f"the embedding tables do not fit: {reason}") from None
+        raise ResourceError(f"the embedding tables do not fit: {first_line(error)}") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         model = DistributedModelParallel(network, device=process.device, plan=plan)

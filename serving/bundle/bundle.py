@@ -164,7 +164,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
 
 
 def _read(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
-    """The map that a text file holds."""
+    """The map that a text file holds. Raises StateError for anything else."""
     try:
         document = parse(path.read_text(encoding="utf-8"))
     except Exception as error:  # a stranger's text may break anything
@@ -197,7 +197,7 @@ def _check_owner(
     folder: Path, facts: Mapping[str, Any], config: Mapping[str, Any], state: FeatureState
 ) -> None:
     """Raises StateError when the files are not of one model."""
-    for name, said, value in (
+    for name, fact, value in (
         ("config.yaml", "name", config.get("name")),
         ("state", "state", state.fingerprint),
         ("state", "keys", list(state.keys)),
@@ -205,10 +205,10 @@ def _check_owner(
         ("state", "rows", dump_schema(state.row_columns)),
         ("state", "past", dump_schema(state.past_columns)),
     ):
-        if facts[said] != value:
+        if facts[fact] != value:
             raise StateError(
-                f"{folder / name}: belongs to another model (its {said}: {value!r:.80}; {FACTS} "
-                f"says {facts[said]!r:.80})"
+                f"{folder / name}: belongs to another model (its {fact}: {value!r:.80}; {FACTS} "
+                f"says {facts[fact]!r:.80})"
             )
 
 

@@ -11,6 +11,7 @@ class Facts(Config):
     """Of one bundle."""
 
     format: Literal[1]
+    """Of the folder; another number is for another version of Fulcrum."""
     name: str
     """Of the run."""
     created: str
@@ -20,7 +21,9 @@ class Facts(Config):
     state: str
     """Fingerprint of the feature state."""
     keys: tuple[str, ...]
+    """Columns that go from a row to its scores."""
     scores: tuple[str, ...]
+    """Columns of the scores, in their order."""
     rows: dict[str, str]
     """Types of the columns that a row carries."""
     past: dict[str, str]

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
@@ -42,7 +42,7 @@ class Refusal:
 
     uri: str
     version: str
-    reason: str
+    reason: Literal["misfit", "fault"]
     """`misfit`, for good, or `fault`, which may pass."""
     pause: float
     due: float
@@ -148,9 +148,10 @@ class ArmModels:
     def _refuse(self, uri: str, version: str, error: Exception) -> None:
         before = self._refused.get(uri)
         pause = FIRST_PAUSE if before is None else min(2 * before.pause, LONGEST_PAUSE)
-        reason = "misfit" if isinstance(error, Misfit) else "fault"
-        due = math.inf if reason == "misfit" else time.monotonic() + pause
-        self._refused[uri] = Refusal(uri, version, reason, pause, due)
+        if isinstance(error, Misfit):
+            self._refused[uri] = Refusal(uri, version, "misfit", pause, math.inf)
+        else:
+            self._refused[uri] = Refusal(uri, version, "fault", pause, time.monotonic() + pause)
 
     def _load(self, uri: str) -> ArmModel:
         target = self._registry.resolve(uri)
@@ -158,18 +159,19 @@ class ArmModels:
         return ArmModel(target.name, target.version, scorer)
 
     def _check(self, new: ArmModel) -> None:
+        """Raises Misfit for a model that reads or gives what the others do not."""
         state = new.scorer.state
         if self.time is not None and state.time not in (None, self.time):
             raise Misfit(
                 f"version {new.version} reads times otherwise (`data.time`); restart the service "
                 "to take it over"
             )
-        for given, known in (
+        for columns, known in (
             (state.row_columns, self.row_columns),
             (state.past_columns, self.past_columns),
             (dict.fromkeys(state.layout.score_columns), dict.fromkeys(self.scores)),
         ):
-            for name, dtype in given.items():
+            for name, dtype in columns.items():
                 if name not in known or known[name] != dtype:
                     raise Misfit(
                         f"version {new.version} has `{name}`, which is new or of another type; "

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
+from fulcrum.features.cause import first_line
 from fulcrum.features.errors import StateError
 from fulcrum.features.staging import full_disk
 from fulcrum.features.values.schema import dump_schema, load_schema
@@ -81,8 +82,7 @@ def read(path: Path) -> Tables:
         nested = {name: pl.List(pl.Struct(schema)) for name, schema in encoded.items()}
         frame = pl.read_ndjson(io.BytesIO(rest), schema=nested)
     except (ValueError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise StateError(f"{path}: damaged ({first_line})") from error
+        raise StateError(f"{path}: damaged ({first_line(error)})") from error
     return {name: _rows(frame[name], encoded[name], schemas[name]) for name in schemas}
 
 

@@ -15,8 +15,7 @@ from fulcrum.features.raw.conform import conform
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.transform.transform import complete_past
 from fulcrum.serving.bundle.config import ServingConfig
-
-Columns = dict[str, pl.DataType]
+from fulcrum.serving.http.sqlite_values import Columns, decode, encode
 
 OPEN_SECONDS = 30
 """For which a store that another process is writing is waited for at the start."""
@@ -149,11 +148,11 @@ class EventStore:
                 for name in map(_quoted, keys)
             )
             query += f" WHERE rowid IN ({matches})"
-            texts = _encode(rows.select(pl.col(k).cast(self.columns[k]) for k in keys))
+            texts = encode(rows.select(pl.col(k).cast(self.columns[k]) for k in keys))
             values = [json.dumps(_somebody(texts[key])) for key in keys]
         with self._reading() as connection:
             found_rows = connection.execute(query, values).fetchall()
-        return _decode(found_rows, self.past_columns).lazy()
+        return decode(found_rows, self.past_columns).lazy()
 
     def _connect(self, seconds: float) -> sqlite3.Connection:
         return sqlite3.connect(
@@ -206,7 +205,7 @@ class EventStore:
         kept = typed.collect()
         for state in self._states:
             complete_past(kept.lazy(), state, "the events")
-        frame = _encode(kept)
+        frame = encode(kept)
         identity = [list(self.columns).index(name) for name in self.event_key]
         for row in frame.iter_rows():
             content = [row[i] for i in identity] if identity else row
@@ -311,6 +310,11 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
     )
 
 
+def _somebody(keys: pl.Series) -> list[object]:
+    """Distinct keys; null, NaN and empty text have no past."""
+    return [key for key in keys.unique() if key not in (None, "") and key == key]
+
+
 def keys_of(state: FeatureState) -> list[str]:
     """Columns by which a model looks back, each once."""
     return list(dict.fromkeys(feature.key for feature in state.spec.looking_back.values()))
@@ -324,44 +328,3 @@ def open_store(
     columns = {name: dtype for state in states for name, dtype in state.past_columns.items()}
     keys = [key for state in states for key in keys_of(state)]
     return EventStore(path, columns, keys, limits.event_key, states) if columns else None
-
-
-def _encode(frame: pl.DataFrame) -> pl.DataFrame:
-    """Values that SQLite keeps: whole numbers, floats and text; lists as JSON text."""
-    return frame.select(_encoded(name, dtype) for name, dtype in frame.schema.items())
-
-
-def _encoded(name: str, dtype: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
-    if isinstance(dtype, pl.List | pl.Array):
-        text = pl.struct(column).struct.json_encode()
-        return pl.when(column.is_not_null()).then(text).alias(name)
-    if dtype == pl.UInt64:
-        return column.reinterpret(signed=True)
-    if dtype.is_temporal():
-        return column.to_physical()
-    if dtype.is_integer() or dtype.is_float() or dtype == pl.Boolean:
-        return column
-    return column.cast(pl.String)
-
-
-def _somebody(keys: pl.Series) -> list[object]:
-    """Distinct keys; null, NaN and empty text have no past."""
-    return [key for key in keys.unique() if key not in (None, "") and key == key]
-
-
-def _decode(rows: Sequence[tuple[object, ...]], columns: Columns) -> pl.DataFrame:
-    schema = _encode(pl.DataFrame(schema=columns)).schema
-    frame = pl.DataFrame(rows, schema=schema, orient="row")
-    return frame.select(_decoded(name, dtype) for name, dtype in columns.items())
-
-
-def _decoded(name: str, dtype: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
-    if isinstance(dtype, pl.List | pl.Array):
-        return column.str.json_decode(pl.Struct({name: dtype})).struct.field(name)
-    if dtype == pl.UInt64:
-        return column.reinterpret(signed=False)
-    if dtype == pl.Null:
-        return pl.lit(None, pl.Null).alias(name)
-    return column.cast(dtype)

@@ -166,6 +166,7 @@ def _score_file(
     note: Note,
     progress: Progress | None,
 ) -> Note:
+    """What is noted of the file once it is whole, by this run or by another one meanwhile."""
     before, count = Counter(scorer.unknown), 0
     with full_disk(target), _unfinished(target) as (stream, partial), ExitStack() as stack:
         if (scored := _finished(target, note)) is not None:

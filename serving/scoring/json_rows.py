@@ -1,7 +1,7 @@
 """Rows as JSON values into a typed frame, with an error that names the field."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, time
 from typing import Any
 
@@ -30,9 +30,11 @@ def parse_rows(rows: Any, columns: Columns, what: str = "rows") -> pl.DataFrame:
     return parse_columns(values, columns, lambda name, i: f"{what}[{i}].{name}")
 
 
-def parse_columns(values: Mapping[str, Sequence[Any]], columns: Columns, at: Any) -> pl.DataFrame:
-    """A frame with exactly `columns` from a list of JSON values each; `at(name, i)` says in an
-    error where the value stood."""
+def parse_columns(
+    values: Mapping[str, Sequence[Any]], columns: Columns, at: Callable[[str, int], str]
+) -> pl.DataFrame:
+    """A frame with exactly `columns` from a list of JSON values each. Raises DataError, in which
+    `at(name, i)` says where the value stood."""
     series = []
     for name, dtype in columns.items():
         parsed = []

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from fulcrum.features.cause import cause
+from fulcrum.features.cause import cause, first_line
 from fulcrum.features.errors import DataError, StateError, nearest
 from fulcrum.features.layout import UNKNOWN, DenseInput, IdInput
 from fulcrum.features.raw.conform import conform
@@ -119,7 +119,7 @@ def explain(
     typed = conform(rows.lazy(), state.row_columns, time=state.time)
     if fault := misfit(typed, wanted, state.lineage, state.tables):
         return DataError(f"{fault[0]} (row {first + fault[1] + 1:,})")
-    return DataError(f"the rows do not fit the features: {str(error).strip().splitlines()[0]}")
+    return DataError(f"the rows do not fit the features: {first_line(error)}")
 
 
 def example_arrays(bundle: Bundle) -> dict[str, np.ndarray]:

@@ -287,6 +287,7 @@ def test_a_full_disk_while_preparing(shop):
     assert not new
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_training(fulcrum, shop):
     """The run can be taken up again when there is space."""
     large = ("--set", "features.shelf.hash_buckets=100000", "--set", "name=large")

@@ -32,8 +32,6 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 OWN_LOGS = ROOT / "docs" / "own-logs.md"
 NOTEBOOK = ROOT / "docs" / "notebooks.md"
-QUICK = {"configuration.md"}
-"""Pages whose commands run in less than half a minute."""
 
 AROUND = """\
 name: example
@@ -52,16 +50,15 @@ def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-def running() -> list[Any]:
-    slow = [pytest.mark.slow, pytest.mark.timeout(1800)]
+def running() -> list[Path]:
     return [
-        pytest.param(page, id=name(page), marks=[] if page.name in QUICK else slow)
-        for page in PAGES
-        if page != OWN_LOGS and any(block.commands for block in blocks(page))
+        page for page in PAGES if page != OWN_LOGS and any(block.commands for block in blocks(page))
     ]
 
 
-@pytest.mark.parametrize("page", running())
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("page", running(), ids=name)
 def test_commands_run(page, tmp_path):
     read_as_a_user(page, tmp_path)
 

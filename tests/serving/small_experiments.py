@@ -9,6 +9,8 @@ from fulcrum.features.errors import ModelError
 from fulcrum.serving.bundle.bundle import Bundle
 from fulcrum.serving.experiments.experiment import ExperimentConfig
 
+CHAMPION, CHALLENGER = "models:/small@champion", "models:/small@challenger"
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -32,7 +34,7 @@ class Shelf:
 
     def resolve(self, uri):
         if uri not in self.models:
-            raise ModelError(f"{uri}: no such alias; did you mean `models:/small@champion`?")
+            raise ModelError(f"{uri}: no such alias; did you mean `{CHAMPION}`?")
         self.loads += 1
         return self.models[uri]
 
@@ -43,8 +45,8 @@ def experiment(**changes):
             "name": "test",
             "unit": "user_id",
             "arms": {
-                "control": {"share": 0.5, "models": "models:/small@champion"},
-                "treatment": {"share": 0.5, "models": "models:/small@challenger"},
+                "control": {"share": 0.5, "models": CHAMPION},
+                "treatment": {"share": 0.5, "models": CHALLENGER},
             },
             "outcomes": ["click", "seconds"],
             **changes,

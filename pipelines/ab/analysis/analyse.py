@@ -3,18 +3,19 @@
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from fulcrum.features.errors import DataError
 from fulcrum.pipelines.ab.analysis import interference, over_time, policies, sentences
-from fulcrum.pipelines.ab.analysis.facts import VERSION, Facts, LogFacts, Metric
+from fulcrum.pipelines.ab.analysis.facts import VERSION, Facts, LogFacts
 from fulcrum.pipelines.ab.analysis.segments import by_segment
 from fulcrum.pipelines.ab.analysis.validity import checks
 from fulcrum.pipelines.ab.analysis.verdicts import judge
 from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.gather import gather
-from fulcrum.pipelines.ab.log.staged import numerator, stage
+from fulcrum.pipelines.ab.log.staged import Log, numerator, stage
 from fulcrum.pipelines.ab.log.units import Units
 
 T = TypeVar("T")
@@ -33,66 +34,76 @@ def analyse(logs: Sequence[str], experiment: Experiment) -> Facts:
 
 def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Facts:
     logger.info("reading the log")
-    rows = stage(logs, experiment, scratch)
-    units = gather(rows, experiment)
+    log = stage(logs, experiment, scratch)
+    units = gather(log, experiment)
+    assert experiment.analysis is not None
+    validity = checks(units, experiment)
+    stops = [check for check in validity if check.stops and not check.holds]
+    without_effects = Facts(
+        version=VERSION,
+        experiment=experiment.name,
+        unit=experiment.unit,
+        control=experiment.control,
+        arms=tuple(experiment.arms),
+        alpha=experiment.analysis.alpha,
+        headline=sentences.withheld(stops) if stops else "",
+        withheld=bool(stops),
+        log=_log_facts(units, experiment),
+        checks=tuple(validity),
+        metrics=(),
+        segments=None,
+        over_time=(),
+        days=(),
+        off_policy=(),
+        interference=None,
+        notes=tuple(_notes(units, experiment)),
+    )
+    return without_effects if stops else _compare(without_effects, log, units, experiment, scratch)
+
+
+def _compare(facts: Facts, log: Log, units: Units, experiment: Experiment, scratch: Path) -> Facts:
+    """The facts with effects, and what stands behind them."""
     analysis = experiment.analysis
     assert analysis is not None
-    validity_checks = checks(units, experiment)
-    stops = [check for check in validity_checks if check.stops and not check.holds]
-    notes = list(_notes(units, experiment))
-    metrics: list[Metric] = []
-    courses, days, segments, values, panel = [], [], None, [], None
-    if stops:
-        headline = sentences.withheld(stops)
-    else:
-        logger.info("comparing %d metrics", len(analysis.metrics))
-        metrics = judge(units, experiment)
-        primary = metrics[0].name
-        notes += [f"{m.name} is not compared: {m.problem}." for m in metrics if m.problem]
-        if analysis.segments:
-            segments = by_segment(units, experiment, primary)
-        if analysis.sequential is not None:
-            courses_or_none = _or_note(
-                lambda: over_time.courses(units, experiment, primary), "Looking early", notes
-            )
-            courses = courses_or_none or []
-        days = _or_note(lambda: over_time.daily(units, experiment, primary), "Trend", notes) or []
-        if analysis.off_policy is not None:
-            logger.info("valuing policies")
-            rewards = policies.read(units, experiment, primary)
-            values_or_none = _or_note(
-                lambda: policies.values(rewards, experiment), "Policies are not valued", notes
-            )
-            values = values_or_none or []
-        if analysis.interference is not None:
-            logger.info("telling arms apart")
-            panel = _or_note(
-                lambda: interference.panel(rows, units, experiment, scratch),
-                "Whether the arms learn from each other is not told",
-                notes,
-            )
-        doubts = [check for check in validity_checks if not check.holds]
-        headline = (sentences.doubted(doubts) if doubts else "") + " ".join(
-            effect.sentences[0] for effect in metrics[0].effects
+    logger.info("comparing %d metrics", len(analysis.metrics))
+    metrics = judge(units, experiment)
+    primary = metrics[0].name
+    notes = [
+        *facts.notes,
+        *(f"{m.name} is not compared: {m.problem}." for m in metrics if m.problem),
+    ]
+    segments = by_segment(units, experiment, primary) if analysis.segments else None
+    courses, values, panel = None, None, None
+    if analysis.sequential is not None:
+        courses = _or_note(
+            lambda: over_time.courses(units, experiment, primary), "Looking early", notes
         )
-    return Facts(
-        VERSION,
-        experiment.name,
-        experiment.unit,
-        experiment.control,
-        tuple(experiment.arms),
-        analysis.alpha,
-        headline,
-        bool(stops),
-        _log_facts(units, experiment),
-        tuple(validity_checks),
-        tuple(metrics),
-        segments,
-        tuple(courses),
-        tuple(days),
-        tuple(values),
-        panel,
-        tuple(notes),
+    days = _or_note(lambda: over_time.daily(units, experiment, primary), "Trend", notes)
+    if analysis.off_policy is not None:
+        logger.info("valuing policies")
+        rewards = policies.read(units, experiment, primary)
+        values = _or_note(
+            lambda: policies.values(rewards, experiment), "Policies are not valued", notes
+        )
+    if analysis.interference is not None:
+        logger.info("telling arms apart")
+        panel = _or_note(
+            lambda: interference.panel(log, units, experiment, scratch),
+            "Whether the arms learn from each other is not told",
+            notes,
+        )
+    doubts = [check for check in facts.checks if not check.holds]
+    doubted = sentences.doubted(doubts) if doubts else ""
+    return replace(
+        facts,
+        headline=doubted + " ".join(effect.sentences[0] for effect in metrics[0].effects),
+        metrics=tuple(metrics),
+        segments=segments,
+        over_time=tuple(courses or ()),
+        days=tuple(days or ()),
+        off_policy=tuple(values or ()),
+        interference=panel,
+        notes=tuple(notes),
     )
 
 

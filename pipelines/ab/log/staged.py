@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 from polars.exceptions import PolarsError
 
+from fulcrum.features.cause import first_line
 from fulcrum.features.declared.csv import CsvConfig
 from fulcrum.features.declared.data import DataConfig
 from fulcrum.features.declared.time import TimeConfig
@@ -181,7 +182,7 @@ def _explain(
     pruned = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
     fault = misfit(events, wanted, lineage, pruned)
     if fault is None:
-        return f"the log: {str(error).strip().splitlines()[0]}"
+        return f"the log: {first_line(error)}"
     return f"{fault[0]} (row {fault[1] + 1:,} of the log)"
 
 

@@ -35,12 +35,13 @@ def look(
     return look_back(frame(rows), past, FEATURES, "time", {"mean": 0.5}).collect()
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(logs)
 def test_rows_keep_their_columns_order_and_number(log: list[Event]) -> None:
     assert_frame_equal(look(log, log).select(list(SCHEMA)), frame(log).collect())
 
 
+@settings(max_examples=40)
 @given(logs, st.lists(events(first=4), max_size=10))
 def test_no_event_at_or_after_a_row_changes_it(log: list[Event], other: list[Event]) -> None:
     """Everything from second 4 on is removed or replaced; no row up to second 4 may notice."""
@@ -52,6 +53,7 @@ def test_no_event_at_or_after_a_row_changes_it(log: list[Event], other: list[Eve
     assert_frame_equal(look(rows, other + before), seen, check_exact=True)
 
 
+@settings(max_examples=40)
 @given(logs, logs, st.data())
 def test_input_order_changes_nothing(
     rows: list[Event], log: list[Event], data: st.DataObject
@@ -61,13 +63,13 @@ def test_input_order_changes_nothing(
     assert_frame_equal(seen, look(rows, log)[list(shuffle)], check_exact=True)
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(logs, logs, st.integers(2, 5))
 def test_partitions_change_nothing(rows: list[Event], log: list[Event], partitions: int) -> None:
     assert_frame_equal(look(rows, log, partitions), look(rows, log), check_exact=True)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(logs, logs)
 def test_each_row_by_itself_as_in_a_service(rows: list[Event], log: list[Event]) -> None:
     """A request brings one row and the past events of its own keys only."""

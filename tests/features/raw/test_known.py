@@ -1,6 +1,5 @@
 """Outcomes that are known later: nothing sees them sooner, offline and online alike."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,7 @@ from fulcrum.features.errors import DataError
 from fulcrum.features.prepared.prepare import PreparedDataset, prepare
 from fulcrum.features.spec import FeatureSpec, problems
 from fulcrum.features.transform.fit import fit
-from fulcrum.serving.bundle.config import ServingConfig
-from fulcrum.serving.http.event_store import keys_of, open_store
-from fulcrum.testing.kinds import examples
+from fulcrum.testing.kinds import encode_online, examples
 from fulcrum.testing.logs import SCHEMA, SECOND, Event, events
 from fulcrum.testing.specs import encode, make_spec
 
@@ -76,7 +73,7 @@ def known_before(row: Event, log: Log, setting: dict[str, str]) -> list[tuple[in
 
 
 @pytest.mark.parametrize("setting", [AFTER, AT])
-@examples(25)
+@examples(12)
 @given(log=logs())
 def test_an_event_counts_from_when_its_outcome_was_known(setting: dict[str, str], log: Log) -> None:
     state = fit(frame(log).lazy(), frame(log).lazy(), spec_of(setting))
@@ -95,7 +92,7 @@ def test_an_event_counts_from_when_its_outcome_was_known(setting: dict[str, str]
 
 
 @pytest.mark.parametrize("setting", [AFTER, AT])
-@examples(25)
+@examples(12)
 @given(log=logs(), data=st.data())
 def test_what_is_not_known_yet_changes_nothing(
     setting: dict[str, str], log: Log, data: st.DataObject
@@ -115,22 +112,13 @@ def test_what_is_not_known_yet_changes_nothing(
 
 
 @pytest.mark.parametrize("setting", [AFTER, AT])
-@examples(20)
+@examples(10)
 @given(log=logs(8))
 def test_online_is_as_offline(setting: dict[str, str], log: Log) -> None:
     state = fit(frame(log).lazy(), frame(log).lazy(), spec_of(setting))
     offline = encode(frame(log), state, frame(log))
-    store = open_store([state], ServingConfig(), None)
-    assert store is not None
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "log.parquet"
-        frame(log).write_parquet(file)
-        store.load(file, [frame(log)])
-    for place in range(len(log)):
-        row = frame(log)[[place]].drop("click", "play", "known")
-        past = store.past_of(row, keys_of(state)).collect()
-        assert_frame_equal(encode(row, state, past), offline[[place]], check_exact=True)
-    store.close()
+    online = encode_online(frame(log), state, ("click", "play", "known"))
+    assert_frame_equal(online, offline, check_exact=True)
 
 
 def prepared(folder: Path, known: dict[str, str]) -> PreparedDataset:

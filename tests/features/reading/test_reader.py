@@ -217,7 +217,7 @@ def test_impossible_sizes_are_refused(dataset: PreparedDataset) -> None:
     shuffle=st.booleans(),
     seed=st.integers(-5, 5),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_sessions_are_read_whole_once_and_in_time_order(
     of_sessions: PreparedDataset, batch_size: int, world: int, shuffle: bool, seed: int
 ) -> None:

@@ -78,7 +78,7 @@ def fitted(log: pl.DataFrame) -> FeatureState:
     return learn(log, FEATURES, data=DATA)
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(logs, logs)
 def test_every_input_is_what_the_layout_says(log: pl.DataFrame, rows: pl.DataFrame) -> None:
     state = fitted(log)
@@ -103,7 +103,7 @@ def test_every_input_is_what_the_layout_says(log: pl.DataFrame, rows: pl.DataFra
     assert lengths["seen.item"].equals(lengths["seen.user"])
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(logs, st.data())
 def test_a_row_is_encoded_alike_in_any_company_and_order(
     log: pl.DataFrame, data: st.DataObject
@@ -114,7 +114,7 @@ def test_a_row_is_encoded_alike_in_any_company_and_order(
     assert_frame_equal(encode(log[places], state, log), whole[places], check_exact=True)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(logs)
 def test_a_saved_state_is_the_same_state(log: pl.DataFrame) -> None:
     state = fitted(log)
@@ -130,7 +130,7 @@ def test_a_saved_state_is_the_same_state(log: pl.DataFrame) -> None:
     assert_frame_equal(encode(log, loaded, log), encode(log, state, log), check_exact=True)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(logs)
 def test_without_a_past_histories_are_empty_as_in_training(log: pl.DataFrame) -> None:
     state = fitted(log)

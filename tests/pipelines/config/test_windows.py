@@ -45,7 +45,7 @@ KEYS = st.lists(st.sampled_from(["user_id", "video_id", "author", "a b"]), min_s
 LENGTHS = st.lists(st.sampled_from([None, "1h", "36h", "1.5d", "7d"]), min_size=1, unique=True)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(keys=KEYS, lengths=LENGTHS)
 def test_lists_are_what_they_stand_for_written_by_hand(tmp_path_factory, keys, lengths):
     """Two neighbours: all of one key first, then all of one length."""

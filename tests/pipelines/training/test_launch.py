@@ -108,6 +108,7 @@ def latest_of(result: TrainResult) -> Path:
     return newest
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_in_two_processes(
     two: TrainResult, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
@@ -159,6 +160,7 @@ def test_the_cause_is_told_whichever_process_the_agent_saw_first(tmp_path: Path)
     assert "SIGKILL" in str(_cause(ChildFailedError("job", {0: lost, 1: killed})))
 
 
+@pytest.mark.slow
 def test_a_user_error_in_a_process_is_raised_as_itself(
     two: TrainResult, dataset: PreparedDataset
 ) -> None:

@@ -137,3 +137,9 @@ def test_a_deal_is_three_salted_hashes_and_never_changes():
 @given(st.integers(-(2**53) + 1, 2**53 - 1))
 def test_a_number_is_the_same_unit_in_every_form(number):
     assert len(set(unit_texts([number, str(number), float(number)], "units[{}]"))) == 1
+
+
+def test_units_are_the_text_that_features_make_of_them():
+    values = [12, "12", 12.0, 0.5, -0.0, 2**53, "é", -(2**63)]
+    units = unit_texts(values, "units[{}]").to_list()
+    assert units == ["12", "12", "12", "0.5", "0", str(2**53), "é", str(-(2**63))]

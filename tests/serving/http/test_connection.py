@@ -69,6 +69,13 @@ def alive(port):
     return time.monotonic() - started < 5
 
 
+def wait_until(holds):
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def seconds_until_cut(client, trickle=b""):
     """How long the other side keeps the connection while bytes come one by one."""
     started = time.monotonic()
@@ -118,12 +125,8 @@ def test_an_answer_that_nobody_fetches_is_cut(server, service, monkeypatch, requ
     service.factor = 20_000_000
     with call(server.port) as client:
         client.sendall(requests * post(b"/score"))
-        deadline = time.monotonic() + 20
-        while not server.server_state.connections and time.monotonic() < deadline:
-            time.sleep(0.01)
-        while server.server_state.connections and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not server.server_state.connections
+        wait_until(lambda: server.server_state.connections)
+        wait_until(lambda: not server.server_state.connections)
     assert alive(server.port)
 
 
@@ -146,10 +149,7 @@ def test_more_connections_than_there_may_be_make_room_for_a_new_one(server, monk
         for _ in range(20):
             stack.enter_context(call(server.port))
             assert alive(server.port)
-        deadline = time.monotonic() + 20
-        while len(server.server_state.connections) > 8 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert len(server.server_state.connections) <= 8
+        wait_until(lambda: len(server.server_state.connections) <= 8)
         assert seconds_until_cut(clients[0]) < 5
 
 
@@ -185,9 +185,7 @@ def test_requests_beyond_the_queue_are_sent_away_at_once(service, monkeypatch):
     monkeypatch.setattr(intake, "WAITING", 3)
     service.free.clear()
     with listening(service) as server, asking(server.port, [post(b"/score")] * 12) as answers:
-        deadline = time.monotonic() + 20
-        while len(answers) < 12 - 4 - 3 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: len(answers) >= 12 - 4 - 3)
         assert len(answers) == 12 - 4 - 3
         for status, head, body in answers:
             assert (status, json.loads(body)["error"][:8]) == (503, "too many")
@@ -201,9 +199,7 @@ def test_a_request_that_waits_too_long_for_a_thread_is_sent_away(server, service
     monkeypatch.setattr(intake, "WAITING_SECONDS", 0.4)
     service.free.clear()
     with asking(server.port, [post(b"/score")] * 6) as answers:
-        deadline = time.monotonic() + 20
-        while len(answers) < 6 - 4 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: len(answers) >= 6 - 4)
         assert [(status, "retry-after: 1" in head) for status, head, _ in answers] == [
             (503, True)
         ] * 2

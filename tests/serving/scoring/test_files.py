@@ -50,18 +50,43 @@ def inputs(tmp_path):
     return folder
 
 
+@pytest.fixture
+def past(log, tmp_path):
+    log.write_parquet(tmp_path / "past.parquet")
+    return tmp_path / "past.parquet"
+
+
+@pytest.fixture
+def unbroken(bundle, inputs, past, tmp_path):
+    """Contents of the files of a run that nothing stops."""
+    output = tmp_path / "unbroken"
+    score_files(bundle, str(inputs), output, history=str(past), device="cpu")
+    return contents(output)
+
+
+@pytest.fixture
+def score_until(bundle, inputs, past, tmp_path):
+    """Scores into `killed` in a process that kills itself after so many slices, or never after 0;
+    gives its exit status."""
+
+    def score(die_after):
+        arguments = [bundle.folder, inputs, tmp_path / "killed", past, die_after]
+        return subprocess.run([sys.executable, "-c", SCORE, *map(str, arguments)]).returncode
+
+    return score
+
+
 def contents(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_every_file_is_scored_in_its_own_order(bundle, log, inputs, tmp_path):
-    log.write_parquet(tmp_path / "past.parquet")
+def test_every_file_is_scored_in_its_own_order(bundle, log, inputs, past, tmp_path):
     seen = []
     report = score_files(
         bundle,
         str(inputs / "*.parquet"),
         tmp_path / "scores",
-        history=str(tmp_path / "past.parquet"),
+        history=str(past),
         device="cpu",
         progress=lambda file, rows: seen.append((file.name, rows)),
     )
@@ -79,46 +104,29 @@ def test_every_file_is_scored_in_its_own_order(bundle, log, inputs, tmp_path):
     assert report.unknown["user"] == unknown > 0
 
 
-def test_a_killed_run_goes_on_where_it_stopped(bundle, log, inputs, tmp_path):
-    past = tmp_path / "past.parquet"
-    log.write_parquet(past)
-
-    def run(output, die_after):
-        arguments = [bundle.folder, inputs, tmp_path / output, past, die_after]
-        return subprocess.run([sys.executable, "-c", SCORE, *map(str, arguments)]).returncode
-
-    assert run("unbroken", 0) == 0
-    assert run("killed", 5) == -9
+def test_a_killed_run_goes_on_where_it_stopped(unbroken, score_until, tmp_path):
+    assert score_until(5) == -9
     left = {path.name for path in (tmp_path / "killed").iterdir()}
     assert left == {"part0.parquet", ".part1.parquet.partial"}
     first = (tmp_path / "killed" / "part0.parquet").stat().st_mtime_ns
-    assert run("killed", 0) == 0
+    assert score_until(0) == 0
     assert (tmp_path / "killed" / "part0.parquet").stat().st_mtime_ns == first
-    assert contents(tmp_path / "killed") == contents(tmp_path / "unbroken")
+    assert contents(tmp_path / "killed") == unbroken
 
 
 @pytest.mark.slow
-def test_ten_kills_anywhere_leave_nothing_but_whole_files(bundle, log, inputs, tmp_path):
+def test_ten_kills_anywhere_leave_nothing_but_whole_files(unbroken, score_until, tmp_path):
     """Killed after the first to the fourth slice of what was left, ten times, then let go on."""
-    past = tmp_path / "past.parquet"
-    log.write_parquet(past)
-
-    def run(output, die_after):
-        arguments = [bundle.folder, inputs, tmp_path / output, past, die_after]
-        return subprocess.run([sys.executable, "-c", SCORE, *map(str, arguments)]).returncode
-
-    assert run("unbroken", 0) == 0
-    whole = contents(tmp_path / "unbroken")
     for die_after in (1, 2, 3, 4, 1, 2, 3, 4, 1, 3):
-        assert run("killed", die_after) == -9
+        assert score_until(die_after) == -9
         left = contents(tmp_path / "killed")
         partial = {name for name in left if name.endswith(".partial")}
         assert len(partial) == 1
         assert {name: left[name] for name in left.keys() - partial} == {
-            name: whole[name] for name in left.keys() - partial
+            name: unbroken[name] for name in left.keys() - partial
         }
-    assert run("killed", 0) == 0
-    assert contents(tmp_path / "killed") == whole
+    assert score_until(0) == 0
+    assert contents(tmp_path / "killed") == unbroken
 
 
 def test_two_runs_never_write_one_file(bundle, inputs, tmp_path):
@@ -178,17 +186,14 @@ def test_finished_files_are_not_made_again(bundle, inputs, tmp_path):
     assert contents(tmp_path / "scores") == before
 
 
-def test_files_made_otherwise_are_refused_untouched(bundle, inputs, tmp_path, log, other_bundle):
+def test_files_made_otherwise_are_refused_untouched(bundle, inputs, past, tmp_path, other_bundle):
     output = tmp_path / "scores"
     score_files(bundle, str(inputs), output, device="cpu")
     before = contents(output)
     with pytest.raises(StateError, match=r"part0\.parquet: made from another model"):
         score_files(other_bundle, str(inputs), output, device="cpu")
-    log.write_parquet(tmp_path / "past.parquet")
     with pytest.raises(StateError, match="another history"):
-        score_files(
-            bundle, str(inputs), output, history=str(tmp_path / "past.parquet"), device="cpu"
-        )
+        score_files(bundle, str(inputs), output, history=str(past), device="cpu")
     make_log(10).write_parquet(inputs / "part2.parquet")
     with pytest.raises(StateError, match=r"part2\.parquet: made from another input file"):
         score_files(bundle, str(inputs), output, device="cpu")
@@ -299,10 +304,9 @@ def test_the_note_says_what_made_a_file(bundle, inputs, tmp_path):
 
 
 def test_a_long_history_is_sorted_on_disk_with_the_same_result(
-    bundle, log, inputs, tmp_path, monkeypatch
+    bundle, inputs, past, tmp_path, monkeypatch
 ):
-    log.write_parquet(tmp_path / "past.parquet")
-    options = {"history": str(tmp_path / "past.parquet"), "device": "cpu"}
+    options = {"history": str(past), "device": "cpu"}
     score_files(bundle, str(inputs), tmp_path / "memory", **options)
     monkeypatch.setattr("fulcrum.serving.scoring.history.EVENTS_IN_MEMORY", 150)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -312,8 +316,7 @@ def test_a_long_history_is_sorted_on_disk_with_the_same_result(
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_input(bundle, log, tmp_path):
-    log.write_parquet(tmp_path / "past.parquet")
+def test_memory_does_not_grow_with_the_input(bundle, past, tmp_path):
     peaks = []
     for rows in (400_000, 1_600_000):
         part = make_log(100_000)
@@ -325,13 +328,7 @@ def test_memory_does_not_grow_with_the_input(bundle, log, tmp_path):
             + SCORE.replace("slices.SLICE_ROWS = 40\n", "")
             + "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
         )
-        arguments = [
-            bundle.folder,
-            tmp_path / "big.parquet",
-            tmp_path / str(rows),
-            tmp_path / "past.parquet",
-            0,
-        ]
+        arguments = [bundle.folder, tmp_path / "big.parquet", tmp_path / str(rows), past, 0]
         ran = subprocess.run(
             [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
         )
