@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,7 @@ def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
     events = _events(inputs)
     tables = {name: source.frame for name, source in inputs.tables.items()}
     lineage = _lineage(events, spec, inputs)
-    _check_columns(spec, lineage)
+    _check_columns(spec, lineage, [events, *tables.values()])
     file = folder / "rows.parquet"
     total = events.select(pl.len()).collect().item()
     end = log_end(events, lineage, tables)
@@ -174,8 +175,9 @@ def _names(spec: FeatureSpec) -> list[str]:
     return [*(name for _, name in places(spec)), *files]
 
 
-def _check_columns(spec: FeatureSpec, lineage: Lineage) -> None:
-    """Raises DataError with every place of the config that names a column which is not there."""
+def _check_columns(spec: FeatureSpec, lineage: Lineage, frames: Sequence[pl.LazyFrame]) -> None:
+    """Raises DataError with every place of the config that names a column which is not there, or
+    is not what it should be; `frames` hold examples."""
     for name, table in spec.data.tables.items():
         if table.key not in lineage.tables[name]:
             hint = nearest(table.key, lineage.tables[name])
@@ -186,24 +188,39 @@ def _check_columns(spec: FeatureSpec, lineage: Lineage) -> None:
             lineage.dtype(name)
         except DataError as error:
             faults.setdefault(str(error), Problem(path, str(error)))
-    for rule in (_misfits, _uncarried):
+    for problems in (_misfits(spec, lineage, frames), _uncarried(spec, lineage)):
         if not faults:
-            faults = {str(problem): problem for problem in rule(spec, lineage)}
+            faults = {str(problem): problem for problem in problems}
     if faults:
         raise DataError("\n".join(map(str, faults.values())))
 
 
-def _misfits(spec: FeatureSpec, lineage: Lineage) -> Iterator[Problem]:
+def _misfits(
+    spec: FeatureSpec, lineage: Lineage, frames: Sequence[pl.LazyFrame]
+) -> Iterator[Problem]:
     """Columns that are not what they are declared to be."""
     for name, encoder in spec.encoders.items():
         try:
             encoder.missing(name, schema_of(name, spec, lineage))
         except DataError as error:
-            yield Problem(("features", name), str(error).removeprefix(f"features.{name}: "))
+            message = str(error).removeprefix(f"features.{name}: ")
+            columns = [r.text for r in spec.features[name].reads(name, spec.features) if not r.id]
+            yield Problem(("features", name), message + _word(columns, frames))
     for path, name in places(spec):
         one = path[1] in _ONE_ID if path[0] == "data" else path[2:] == ("key",)
         if one and not is_id(lineage.dtype(name)):
             yield Problem(path, f"column `{name}` is {lineage.dtype(name)}; expected ids")
+
+
+def _word(columns: Sequence[str], frames: Sequence[pl.LazyFrame]) -> str:
+    """`; it holds 'n/a'`, of the first column of text that holds what is no number."""
+    for frame, column in product(frames, columns):
+        if frame.collect_schema().get(column) == pl.String():
+            value = pl.col(column).drop_nulls()
+            words = value.filter(value.cast(pl.Float64, strict=False).is_null())
+            for word in frame.select(words.first()).collect().to_series().drop_nulls():
+                return f"; it holds {word!r}"
+    return ""
 
 
 def _uncarried(spec: FeatureSpec, lineage: Lineage) -> Iterator[Problem]:

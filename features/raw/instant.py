@@ -90,9 +90,14 @@ def explain(value: Any, time: TimeConfig) -> str:
             f"{value!r}, which in `{time.unit}` since 1970 is no time from {days}{hint} "
             "(`data.time` declares unit, earliest and latest)"
         )
+    utc, there = (pl.select(_from_text(pl.lit(value), zone)).item() for zone in ("UTC", time.zone))
+    if utc is not None and there is None and first <= utc.date() <= last:
+        return f"{value!r}, an hour that {time.zone} clocks skip or repeat; log such times in UTC"
+    if utc is not None:
+        return f"{value!r}; expected a time from {days} (`data.time` declares earliest and latest)"
     return (
-        f"{value!r}; expected a time in ISO 8601 from {days}, which {time.zone} clocks show once "
-        "(`data.time` declares zone, earliest and latest)"
+        f"{value!r}; expected a time in ISO 8601 from {days} (`data.derive` makes one of other "
+        "text, for example by STRPTIME(..., '%d.%m.%Y %H:%M'))"
     )
 
 

@@ -332,6 +332,14 @@ def test_a_row_without_a_time(tmp_path: Path) -> None:
         prepare(spec_for(tmp_path, text), tmp_path)
 
 
+def test_a_number_in_words_is_told_by_an_example(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    log().with_columns(price=pl.lit("5,8")).write_csv(file)
+    spec = make_spec(FEATURES | {"price": {"kind": "numeric"}}, DATA | {"events": str(file)})
+    with pytest.raises(DataError, match=r"features.price: column `price` is String; .* '5,8'"):
+        prepare(spec, tmp_path)
+
+
 def test_one_class_in_the_validation_split_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
