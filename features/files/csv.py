@@ -155,14 +155,16 @@ def _recurs(file: Path, row: Sequence[str], csv: CsvConfig, names: Collection[st
 
 
 def _may_be_ragged(file: Path, csv: CsvConfig, width: int) -> bool:
-    """Whether a line has too few separators or too many, as one within a value of several has."""
-    line = pl.first()
+    """Whether a line has too few separators or too many, or a part of a value of several lines."""
+    line, part = pl.first(), pl.lit(False)
     if csv.quote is not None:
         quote = re.escape(csv.quote)
         line = line.str.replace_all(f"{quote}[^{quote}]*{quote}", "")
+        part = line.str.contains(csv.quote, literal=True)
     between = line.str.count_matches(csv.separator or separator(file), literal=True)
+    odd = ((between != width - 1) | part).any()
     lines = pl.scan_lines(_source(file, csv), glob=False)
-    return bool(lines.select((between != width - 1).any()).collect(engine="streaming").item())
+    return bool(lines.select(odd).collect(engine="streaming").item())
 
 
 def _ragged(file: Path, csv: CsvConfig, width: int, what: str) -> DataError | None:
@@ -170,8 +172,8 @@ def _ragged(file: Path, csv: CsvConfig, width: int, what: str) -> DataError | No
     for number, values in _lines(file, csv):
         if len(values) != width:
             return DataError(
-                f"{what}: line {number} of {file} has {len(values)} values; expected {width}, as "
-                "in its first line"
+                f"{what}: line {number} of {file} has {len(values)} value{'s' * (len(values) != 1)}"
+                f"; expected {width}, as in its first line"
             )
     return None
 

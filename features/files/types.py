@@ -1,6 +1,6 @@
 """The types of columns over several files, and the rows of each file in them."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from pathlib import Path
 
 import polars as pl
@@ -150,13 +150,20 @@ class Types:
         (first, one), (second, other) = types.items()
         return DataError(
             f"{file.what}: column `{name}` is {one} in {first} but {other} in {second}; "
-            f"write it in one way, or say {self._example(name)}{missing} under `data`"
+            f"write it in one way, or say {self._example(name, types.values())}{missing} under "
+            "`data`"
         )
 
-    def _example(self, name: str) -> str:
+    def _example(self, name: str, types: Collection[pl.DataType] = ()) -> str:
         reads = self._reads
-        number = name in reads.numbers and name not in reads.ids | reads.mentions
-        return f"what it is, for example `types: {{{name}: {'Float64' if number else 'String'}}}`"
+        dtype = "String"
+        if name not in reads.ids and pl.Boolean() in types:
+            dtype = "Boolean"
+        elif name not in reads.ids and any(one.is_temporal() for one in types):
+            dtype = "Datetime(us)"
+        elif name in reads.numbers and name not in reads.ids | reads.mentions:
+            dtype = "Float64"
+        return f"what it is, for example `types: {{{name}: {dtype}}}`"
 
     def _check_id(self, file: RawFile, name: str) -> None:
         """Raises DataError for an id that is another one in the type that is expected."""
@@ -198,7 +205,7 @@ class Types:
                 raise DataError(
                     f"{file.what}: column `{name}` is {file.schema[name]} in {file.path} and "
                     f"{self.schema[name]} in others, which cannot hold {example}; write it in one "
-                    f"way, or say {self._example(name)} under `data`"
+                    f"way, or say {self._example(name, [self.schema[name]])} under `data`"
                 )
 
 

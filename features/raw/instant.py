@@ -33,8 +33,8 @@ def microseconds(time: TimeConfig, dtype: pl.DataType) -> pl.Expr:
     counted = count(pl.col(time.column), dtype, time.unit, time.zone)
     if counted is None:
         raise DataError(
-            f"data.time.column: `{time.column}` is {dtype}; expected numbers, dates, date-times "
-            "or ISO 8601 text"
+            f"data.time: column `{time.column}` is {dtype}; expected whole numbers, Float64, "
+            "dates, date-times or ISO 8601 text"
         )
     number, size = counted
     first, last = _bounds(time)
@@ -47,7 +47,10 @@ def count(
     column: pl.Expr, dtype: pl.DataType, unit: Unit | None, zone: str
 ) -> tuple[pl.Expr, int] | None:
     """A time as an Int64 number since 1970 in UTC, and the nanoseconds of one; the number is null
-    where the value is no time. None for a type that holds none."""
+    where the value is no time. None for a type that holds none: in Float32, neighbours of our days
+    are two minutes apart even in seconds."""
+    if isinstance(dtype, pl.Null):
+        return column.cast(pl.Int64), NANOSECONDS["us"]
     if isinstance(dtype, pl.Date):
         if zone == "UTC":
             return column.to_physical().cast(pl.Int64), _DAY
@@ -61,7 +64,7 @@ def count(
         return _from_text(column, zone).to_physical(), NANOSECONDS["us"]
     if unit is not None and dtype.is_integer():
         return column.cast(pl.Int64, strict=False), NANOSECONDS[unit]
-    if unit is not None and dtype.is_float():
+    if unit is not None and dtype.is_float() and dtype != pl.Float32:
         number = column.cast(pl.Float64) * (NANOSECONDS[unit] / NANOSECONDS["us"])
         return number.round().cast(pl.Int64, strict=False), NANOSECONDS["us"]
     return None

@@ -85,6 +85,7 @@ def test_quotes_that_mean_themselves(tmp_path: Path) -> None:
         (text() + "3,b\n", "utf-8", {}, "line 4 of .* has 2 values; expected 3"),
         (text() + "3,b,1,2\n", "utf-8", {}, "line 4 of .* has 4 values; expected 3"),
         (text() + "\n4,b,1\n", "utf-8", {}, "line 4 of .* has 0 values; expected 3"),
+        (text() + '"3,b,4\n4,b,1\n', "utf-8", {}, "line 5 of .* has 1 value; expected 3"),
         (text() + '"3,b,4",b\n', "utf-8", {}, "line 4 of .* has 2 values; expected 3"),
         ('id,name,x\n1,"a\nb",2\n3,b\n', "utf-8", {}, "line 4 of .* has 2 values; expected 3"),
         (text(";") + "3;b\n", "utf-8", {"separator": ";", "quote": None}, "line 4 .* 2 values"),

@@ -299,6 +299,8 @@ def test_weights_reach_the_rows(tmp_path: Path) -> None:
     ("data", "message"),
     [
         ({"where": "item > 1000"}, "no row meets `item > 1000`"),
+        ({"where": "'yes'"}, "data.where: `'yes'` is String; expected a condition"),
+        ({"weight": "'7'"}, "data.weight: `'7'` is String; expected numbers"),
         ({"where": "itm > 1"}, "no column `itm`; did you mean `item`"),
         ({"derive": {"length": "1"}}, "`length` is already a column"),
         ({"weight": "click - 1"}, "null, negative or no finite"),

@@ -27,6 +27,7 @@ def one(value: pl.Series, dtype: pl.DataType) -> pl.Series:
     [
         (pl.Series(["42", None]), pl.Int64(), [42, None]),
         (pl.Series([42.0, float("nan")]), pl.Int64(), [42, None]),
+        (pl.Series([2.0**24], dtype=pl.Float32), pl.Int64(), [2**24]),
         (pl.Series([42, 7]), pl.String(), ["42", "7"]),
         (pl.Series([42.0, 1.5]), pl.String(), ["42", "1.5"]),
         (pl.Series(["a", None], dtype=pl.Categorical), pl.String(), ["a", None]),
@@ -89,6 +90,7 @@ def test_takes_the_same_value_in_another_type(
         (pl.Series(["+7"]), pl.Int64()),
         (pl.Series(["7.0"]), pl.Int64()),
         (pl.Series([2.0**53 + 2]), pl.Int64()),
+        (pl.Series([2.0**24 + 2], dtype=pl.Float32), pl.Int64()),
         (pl.Series([math.inf]), pl.Int64()),
         (pl.Series([2**53 + 1, 2**63], dtype=pl.UInt64), pl.Int64()),
         (pl.Series([1e39]), pl.Float32()),

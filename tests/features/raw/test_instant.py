@@ -180,6 +180,8 @@ def test_names_the_nearest_zone() -> None:
 def test_refuses_other_types() -> None:
     with pytest.raises(DataError, match="`t` is Boolean"):
         times(pl.Series([True]))
+    with pytest.raises(DataError, match="`t` is Float32; expected whole numbers, Float64"):
+        times(pl.Series([1.7e9], dtype=pl.Float32), "s")
 
 
 @given(st.lists(st.datetimes(datetime.datetime(1970, 1, 1), datetime.datetime(2199, 1, 1))))
