@@ -144,9 +144,9 @@ class Types:
         self, name: str, types: Mapping[Path, pl.DataType], file: RawFile
     ) -> DataError:
         words = [facts[name].word for p in types if name in (facts := self._facts[p])]
-        word = next(filter(None, words), None)
-        is_text = word and pl.String() in types.values()
-        missing = f" or `csv: {{null_values: [{word}]}}`" if is_text else ""
+        word = next((word for word in words if word is not None), None)
+        is_text = word is not None and pl.String() in types.values()
+        missing = _missing(word) if is_text else ""
         (first, one), (second, other) = types.items()
         return DataError(
             f"{file.what}: column `{name}` is {one} in {first} but {other} in {second}; "
@@ -181,7 +181,8 @@ class Types:
         if target is not None and not facts.point_zero:
             raise DataError(
                 f"{place}: column `{name}` holds {facts.odd!r}; expected whole numbers ({target}) "
-                f"as in training (or say {declare}, and train again)"
+                f"as in training (or say {self._example(name)}{_missing(facts.word)} under `data`, "
+                "and train again)"
             )
 
     def _check_loss(
@@ -207,6 +208,11 @@ class Types:
                     f"{self.schema[name]} in others, which cannot hold {example}; write it in one "
                     f"way, or say {self._example(name, [self.schema[name]])} under `data`"
                 )
+
+
+def _missing(word: str | None) -> str:
+    """How to declare a word that stands for a missing value."""
+    return "" if word is None else f" or `csv: {{null_values: [{word!r}]}}`"
 
 
 def _asked(file: RawFile, name: str, dtype: pl.DataType) -> pl.DataType:

@@ -93,15 +93,26 @@ def explain(value: Any, time: TimeConfig) -> str:
             f"{value!r}, which in `{time.unit}` since 1970 is no time from {days}{hint} "
             "(`data.time` declares unit, earliest and latest)"
         )
-    utc, there = (pl.select(_from_text(pl.lit(value), zone)).item() for zone in ("UTC", time.zone))
-    if utc is not None and there is None and first <= utc.date() <= last:
-        return f"{value!r}, an hour that {time.zone} clocks skip or repeat; log such times in UTC"
-    if utc is not None:
+    if is_no_hour(value, time.zone):
+        return f"{value!r}, {no_hour(time.zone)}"
+    if pl.select(_from_text(pl.lit(value), "UTC").is_not_null()).item():
         return f"{value!r}; expected a time from {days} (`data.time` declares earliest and latest)"
     return (
         f"{value!r}; expected a time in ISO 8601 from {days} (`data.derive` makes one of other "
         "text, for example by STRPTIME(..., '%d.%m.%Y %H:%M'))"
     )
+
+
+def is_no_hour(value: str, zone: str) -> bool:
+    """Whether text in ISO 8601 names an hour that the clocks of a zone skip or repeat."""
+    utc, there = (_from_text(pl.lit(value), name) for name in ("UTC", zone))
+    in_calendar = _in_calendar(utc, NANOSECONDS["us"]).is_not_null()
+    return bool(pl.select(in_calendar & there.is_null()).item())
+
+
+def no_hour(zone: str) -> str:
+    """What is wrong with such a time."""
+    return f"an hour that {zone} clocks skip or repeat; log such times in UTC"
 
 
 def shown(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:

@@ -141,6 +141,7 @@ def test_says_which_unit_would_fit(unit: Unit, given_unit: Unit) -> None:
         ("1649376000", r"; expected a time in ISO 8601 from .* STRPTIME"),
         ("01.03.2024 00:18", r"; expected a time in ISO 8601 from .* STRPTIME"),
         ("9999-01-01", r"; expected a time from 1990-01-01 to .* earliest and latest"),
+        ("0001-01-01", r"; expected a time from 1990-01-01 to .* earliest and latest"),
         ("1989-12-31T20:00:00Z", r"; expected a time from 1990-01-01 to .* earliest and latest"),
         ("2024-03-31 02:30", ", an hour that Europe/Berlin clocks skip or repeat"),
         ("2024-10-27 02:30", ", an hour that Europe/Berlin clocks skip or repeat"),
