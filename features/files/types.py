@@ -69,7 +69,9 @@ class Types:
         if name in file.texts:
             exact = name in reads.ids | reads.mentions
             return len(self._looks[name]) > 1 or (exact and dtype in (*NUMBERS, pl.Boolean()))
-        return dtype.is_decimal() or (dtype.is_float() and reads.only_id(name))
+        if dtype.is_decimal() or dtype == pl.Int128():
+            return True
+        return dtype.is_float() and reads.only_id(name)
 
     def _type(self, name: str) -> pl.DataType | None:
         """None for a column that is to be left out."""

@@ -340,8 +340,6 @@ def _encoded(name: str, dtype: pl.DataType) -> pl.Expr:
         return column.reinterpret(signed=True)
     if dtype.is_temporal():
         return column.to_physical()
-    if dtype == pl.Int128:
-        return column.cast(pl.String)
     if dtype.is_integer() or dtype.is_float() or dtype == pl.Boolean:
         return column
     return column.cast(pl.String)

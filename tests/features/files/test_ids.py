@@ -96,6 +96,8 @@ def test_zip_codes_keep_their_number(tmp_path: Path) -> None:
         ([1.0, None, float("nan"), 2.0], pl.Float64, [1, None, None, 2]),
         ([0.5, 1.0], pl.Float64, ["0.5", "1"]),
         ([2**64 - 1], pl.UInt64, [2**64 - 1]),
+        ([2**63 - 1, None, 7], pl.Int128, [2**63 - 1, None, 7]),
+        ([2**63, 7], pl.Int128, [str(2**63), "7"]),
         (["a", "b"], pl.Categorical, ["a", "b"]),
     ],
 )
