@@ -310,7 +310,7 @@ def test_weights_reach_the_rows(tmp_path: Path) -> None:
         ({"keys": ["usr"]}, "no column `usr`"),
         (
             {"split": {"kind": "column", "column": "item", "train": [1], "test": [999]}},
-            "no row falls into `test`",
+            "data.split.test: `item` holds .*; expected one of",
         ),
         (
             {"split": {"kind": "column", "column": "click", "train": [1], "test": [0]}},
