@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import dropwhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 from polars.exceptions import ComputeError
@@ -76,7 +76,7 @@ def _first_line(file: Path, csv: CsvConfig) -> list[str]:
 
 def _lines(file: Path, csv: CsvConfig) -> Iterator[tuple[int, list[str]]]:
     """Values of each line from the first that is not empty, and its number, from 1."""
-    quoting = text_rows.QUOTE_MINIMAL if csv.quote else text_rows.QUOTE_NONE
+    quoting: Literal[0, 3] = text_rows.QUOTE_MINIMAL if csv.quote else text_rows.QUOTE_NONE
     between = csv.separator or separator(file)
     unpack = gzip.open if file.suffix.lower() == ".gz" else open
     with unpack(file, "rt", encoding=csv.encoding, newline="") as text:

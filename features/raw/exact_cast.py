@@ -6,7 +6,7 @@ from fulcrum.features.declared.time import Unit
 from fulcrum.features.raw.instant import NANOSECONDS, count
 from fulcrum.features.values.text import text
 
-_EXACT = {pl.Float32(): 2**24, pl.Float64(): 2**53}
+_EXACT: dict[pl.DataType, int] = {pl.Float32(): 2**24, pl.Float64(): 2**53}
 """Up to it a float holds every whole number."""
 
 
