@@ -10,8 +10,9 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from fulcrum.features.config import Config, choice
+from fulcrum.features.errors import DataError
 from fulcrum.features.values.hashing import hash64
-from fulcrum.features.values.text import key_text, text
+from fulcrum.features.values.text import Word, key_text, text
 
 SPLITS = ("train", "valid", "test")
 
@@ -124,11 +125,11 @@ class ColumnSplit(Split):
     kind: Literal["column"] = "column"
     column: str
     """Column to look at."""
-    train: tuple[str | int, ...] = Field(min_length=1)
+    train: tuple[Word, ...] = Field(min_length=1)
     """Values of training rows."""
-    valid: tuple[str | int, ...] = ()
+    valid: tuple[Word, ...] = ()
     """Values of validation rows."""
-    test: tuple[str | int, ...] = Field(min_length=1)
+    test: tuple[Word, ...] = Field(min_length=1)
     """Values of test rows; rows with any other value are left out."""
 
     @property
@@ -143,6 +144,14 @@ class ColumnSplit(Split):
         name = split_column(self.column)
         value = text(pl.col(name), rows.collect_schema()[name])
         values = {name: getattr(self, name) for name in self.names}
+        there = rows.select(value.unique()).collect().to_series().drop_nulls().sort()
+        for split_name, members in values.items():
+            if there.len() and not set(map(str, members)) & set(there):
+                held = ", ".join(map(repr, there.head(5)))
+                raise DataError(
+                    f"data.split.{split_name}: `{self.column}` holds {held}"
+                    f"{', ...' * (there.len() > 5)}; expected one of {list(members)}"
+                )
         split = pl.coalesce(
             pl.when(value.is_in([str(v) for v in members])).then(pl.lit(name))
             for name, members in values.items()

@@ -1,11 +1,13 @@
 """Text files of columns: their dialect, their first line, their types."""
 
+import csv as text_rows
 import gzip
 import io
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import dropwhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 from polars.exceptions import ComputeError
@@ -46,7 +48,7 @@ def csv_schema(
     """Types by column: Int64, Int128, Float64, Boolean, or String for all else.
 
     `names` are the columns that somebody reads. Raises DataError for text of another encoding or
-    separator, and for a first line that is no header.
+    separator, a first line that is no header, and a line with more or fewer values than others.
     """
     try:
         row = _first_line(file, csv)
@@ -58,28 +60,49 @@ def csv_schema(
                 f"{what}: {file} has {len(row)} columns; expected {len(csv.header)}, as "
                 f"`csv: {{header: [...]}}` names"
             )
-        return dict(scan_csv(file, csv).collect_schema())
+        schema = dict(scan_csv(file, csv).collect_schema())
+        may_be = _may_be_ragged(file, csv, len(row))
+        ragged = _ragged(file, csv, len(row), what) if may_be else None
     except (ComputeError, UnicodeError) as error:
-        raise _undecodable(file, csv, what) or error from None
+        raise _undecodable(file, csv, what) or _ragged(file, csv, len(row), what) or error from None
+    if ragged is not None:
+        raise ragged
+    return schema
 
 
 def _first_line(file: Path, csv: CsvConfig) -> list[str]:
-    first = _scan(file, csv, has_header=False, infer_schema=False).head(1).collect()
-    return [value or "" for value in first.row(0)] if first.height else []
+    return next((values for _, values in _lines(file, csv)), [])
+
+
+def _lines(file: Path, csv: CsvConfig) -> Iterator[tuple[int, list[str]]]:
+    """Values of each line from the first that is not empty, and its number, from 1."""
+    quoting: Literal[0, 3] = text_rows.QUOTE_MINIMAL if csv.quote else text_rows.QUOTE_NONE
+    between = csv.separator or separator(file)
+    unpack = gzip.open if file.suffix.lower() == ".gz" else open
+    with unpack(file, "rt", encoding=csv.encoding, newline="") as text:
+        if text.read(1) != "\ufeff":
+            text.seek(0)
+        lines = text_rows.reader(text, delimiter=between, quotechar=csv.quote, quoting=quoting)
+        for values in dropwhile(lambda values: not values, lines):
+            yield lines.line_num, values
 
 
 def _scan(file: Path, csv: CsvConfig, **options: Any) -> pl.LazyFrame:
-    source: Path | io.BytesIO = file
-    if csv.encoding != "utf-8":
-        source = io.BytesIO(_content(file).decode(csv.encoding).encode())
     return pl.scan_csv(
-        source,
+        _source(file, csv),
         glob=False,
         separator=csv.separator or separator(file),
         quote_char=csv.quote,
         null_values=list(csv.null_values) or None,
         **options,
     )
+
+
+def _source(file: Path, csv: CsvConfig) -> Path | io.BytesIO:
+    """What Polars can read."""
+    if csv.encoding == "utf-8":
+        return file
+    return io.BytesIO(_content(file).decode(csv.encoding).encode())
 
 
 def _content(file: Path) -> bytes:
@@ -129,6 +152,30 @@ def _recurs(file: Path, row: Sequence[str], csv: CsvConfig, names: Collection[st
     lines = _scan(file, csv, has_header=False, infer_schema=False)
     again = [(pl.col(c) == pl.col(c).first()).sum() > 1 for c in lines.collect_schema()]
     return any(lines.select(again).collect().row(0)) if again else False
+
+
+def _may_be_ragged(file: Path, csv: CsvConfig, width: int) -> bool:
+    """Whether a line has too few separators or too many, or a part of a value of several lines."""
+    line, part = pl.first(), pl.lit(False)
+    if csv.quote is not None:
+        quote = re.escape(csv.quote)
+        line = line.str.replace_all(f"{quote}[^{quote}]*{quote}", "")
+        part = line.str.contains(csv.quote, literal=True)
+    between = line.str.count_matches(csv.separator or separator(file), literal=True)
+    odd = ((between != width - 1) | part).any()
+    lines = pl.scan_lines(_source(file, csv), glob=False)
+    return bool(lines.select(odd).collect(engine="streaming").item())
+
+
+def _ragged(file: Path, csv: CsvConfig, width: int, what: str) -> DataError | None:
+    """For the first line that has not `width` values; Polars makes nulls of those that lack."""
+    for number, values in _lines(file, csv):
+        if len(values) != width:
+            return DataError(
+                f"{what}: line {number} of {file} has {len(values)} value{'s' * (len(values) != 1)}"
+                f"; expected {width}, as in its first line"
+            )
+    return None
 
 
 def _undecodable(file: Path, csv: CsvConfig, what: str) -> DataError | None:

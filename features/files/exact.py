@@ -41,7 +41,7 @@ class Facts:
 
 
 def facts(name: str, dtype: pl.DataType) -> list[pl.Expr]:
-    """One expression for each of `Facts`, over a column of text, decimals or floats."""
+    """One expression for each of `Facts`, over a column of text, decimals, floats or Int128."""
     column = pl.col(name)
     no = pl.lit(False)
     if isinstance(dtype, pl.String):
@@ -97,7 +97,7 @@ def text_type(
 
 
 def number_type(name: str, reads: Reads, dtype: pl.DataType, parts: Sequence[Facts]) -> pl.DataType:
-    """The type of a column of decimals, or of floats that are ids."""
+    """The type of a column of decimals or Int128, or of floats that are ids."""
     fraction = dtype.is_float() or (isinstance(dtype, pl.Decimal) and dtype.scale > 0)
     if fraction and not reads.only_id(name):
         return pl.Float64()

@@ -1,5 +1,7 @@
 """One raw file, of either form, as it is."""
 
+import csv as text_rows
+import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +43,7 @@ class RawFile:
                 own = dict(scan_parquet([path]).collect_schema())
         except NoDataError:
             raise DataError(f"{what}: {path} is empty") from None
-        except (PolarsError, OSError) as error:
+        except (PolarsError, OSError, EOFError, zlib.error, text_rows.Error) as error:
             raise unreadable(what, path, error) from None
         keys = {name: value for name, value in hive.keys(path).items() if name not in own}
         return cls(path, what, csv, own, keys)

@@ -69,7 +69,14 @@ def scan_all(groups: Mapping[str, Paths], reads: Reads, csv: CsvConfig) -> dict[
 
 def _open(paths: Paths, what: str, reads: Reads, csv: CsvConfig) -> tuple[RawFile, ...]:
     patterns = [paths] if isinstance(paths, str) else paths
-    found = dict.fromkeys(file for path in patterns for file in expand(path, what))
+    if not patterns or not all(patterns):
+        raise DataError(
+            f"{what}: expected a path, a folder, a glob or a list of them, got {paths!r}"
+        )
+    try:
+        found = dict.fromkeys(file for path in patterns for file in expand(path, what))
+    except OSError as error:
+        raise DataError(f"{what}: {error.strerror}: {error.filename!s:.80}") from None
     files = tuple(RawFile.open(file, what, csv, reads) for file in found)
     if not any(file.has_rows() for file in files):
         more = f" and {len(files) - 1} more files" if len(files) > 1 else ""

@@ -1,6 +1,6 @@
 """The types of columns over several files, and the rows of each file in them."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from pathlib import Path
 
 import polars as pl
@@ -69,7 +69,9 @@ class Types:
         if name in file.texts:
             exact = name in reads.ids | reads.mentions
             return len(self._looks[name]) > 1 or (exact and dtype in (*NUMBERS, pl.Boolean()))
-        return dtype.is_decimal() or (dtype.is_float() and reads.only_id(name))
+        if dtype.is_decimal() or dtype == pl.Int128():
+            return True
+        return dtype.is_float() and reads.only_id(name)
 
     def _type(self, name: str) -> pl.DataType | None:
         """None for a column that is to be left out."""
@@ -144,19 +146,26 @@ class Types:
         self, name: str, types: Mapping[Path, pl.DataType], file: RawFile
     ) -> DataError:
         words = [facts[name].word for p in types if name in (facts := self._facts[p])]
-        word = next(filter(None, words), None)
-        is_text = word and pl.String() in types.values()
-        missing = f" or `csv: {{null_values: [{word}]}}`" if is_text else ""
+        word = next((word for word in words if word is not None), None)
+        is_text = word is not None and pl.String() in types.values()
+        missing = _missing(word) if is_text else ""
         (first, one), (second, other) = types.items()
         return DataError(
             f"{file.what}: column `{name}` is {one} in {first} but {other} in {second}; "
-            f"write it in one way, or say {self._example(name)}{missing} under `data`"
+            f"write it in one way, or say {self._example(name, types.values())}{missing} under "
+            "`data`"
         )
 
-    def _example(self, name: str) -> str:
+    def _example(self, name: str, types: Collection[pl.DataType] = ()) -> str:
         reads = self._reads
-        number = name in reads.numbers and name not in reads.ids | reads.mentions
-        return f"what it is, for example `types: {{{name}: {'Float64' if number else 'String'}}}`"
+        dtype = "String"
+        if name not in reads.ids and pl.Boolean() in types:
+            dtype = "Boolean"
+        elif name not in reads.ids and any(one.is_temporal() for one in types):
+            dtype = "Datetime(us)"
+        elif name in reads.numbers and name not in reads.ids | reads.mentions:
+            dtype = "Float64"
+        return f"what it is, for example `types: {{{name}: {dtype}}}`"
 
     def _check_id(self, file: RawFile, name: str) -> None:
         """Raises DataError for an id that is another one in the type that is expected."""
@@ -174,7 +183,8 @@ class Types:
         if target is not None and not facts.point_zero:
             raise DataError(
                 f"{place}: column `{name}` holds {facts.odd!r}; expected whole numbers ({target}) "
-                f"as in training (or say {declare}, and train again)"
+                f"as in training (or say {self._example(name)}{_missing(facts.word)} under `data`, "
+                "and train again)"
             )
 
     def _check_loss(
@@ -198,8 +208,13 @@ class Types:
                 raise DataError(
                     f"{file.what}: column `{name}` is {file.schema[name]} in {file.path} and "
                     f"{self.schema[name]} in others, which cannot hold {example}; write it in one "
-                    f"way, or say {self._example(name)} under `data`"
+                    f"way, or say {self._example(name, [self.schema[name]])} under `data`"
                 )
+
+
+def _missing(word: str | None) -> str:
+    """How to declare a word that stands for a missing value."""
+    return "" if word is None else f" or `csv: {{null_values: [{word!r}]}}`"
 
 
 def _asked(file: RawFile, name: str, dtype: pl.DataType) -> pl.DataType:

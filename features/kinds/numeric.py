@@ -124,8 +124,9 @@ class NumericConfig(FeatureKind):
         dtype = schema[column]
         if not (dtype.is_numeric() or isinstance(dtype, pl.Boolean | pl.Null)):
             raise DataError(
-                f"features.{name}: column `{column}` is {dtype}; expected numbers (derive them in "
-                "SQL, for example by CAST)"
+                f"features.{name}: column `{column}` is {dtype}; expected numbers (`data.derive` "
+                "makes them of text, for example by CAST(REPLACE(..., ',', '.') AS DOUBLE); "
+                "`csv: {null_values: [...]}` names what stands for none)"
             )
         number = pl.col(column).cast(pl.Float64)
         number = pl.when(number.is_finite()).then(number)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from fulcrum.features.files.source import Source, scan_all
 from fulcrum.features.prepared.manifest import Stamp
 from fulcrum.features.raw.complete import complete, prune
 from fulcrum.features.raw.instant import check_times, microseconds
-from fulcrum.features.raw.known import log_end, ripe_labels
+from fulcrum.features.raw.known import known_times, log_end, ripe_labels
 from fulcrum.features.raw.label import check_labels, label_columns, label_names
 from fulcrum.features.raw.lineage import Lineage
 from fulcrum.features.raw.misfit import misfit, row_of
@@ -37,6 +38,8 @@ NOBODY = 0
 ROW_GROUP = 16_384
 """Polars reads about 15 row groups ahead of what is written, so small ones save memory."""
 
+_EXPECTED = {"where": "a condition", "when": "a condition", "weight": "numbers"}
+"""Of expressions, by the last word of their place."""
 _ONE_ID = ("group", "session", "arms", "split")
 """Entries of `data` that name a column of ids."""
 
@@ -89,11 +92,17 @@ def open_inputs(spec: FeatureSpec) -> Inputs:
     events = {name.removeprefix("data.split."): source for name, source in sources.items()}
     events = {"train": events.pop("data.events"), **events}
     tables = open_tables(data, read, events["train"].schema)
-    columns = [c for source in (*events.values(), *tables.values()) for c in source.schema]
-    for field, names in (("types", data.types), ("optional", data.optional)):
+    files = [file for source in (*events.values(), *tables.values()) for file in source.raw]
+    columns = {column for file in files for column in file.schema}
+    for field, names, choices in (
+        ("types", data.types, columns),
+        ("optional", data.optional, columns),
+        ("outcomes", data.outcomes, {*columns, *data.derive}),
+        ("known_before", data.known_before, columns),
+    ):
         for name in names:
-            if name not in columns:
-                hint = nearest(name, columns)
+            if name not in choices:
+                hint = nearest(name, choices)
                 raise DataError(f"data.{field}: there is no column `{name}`{hint}")
     return Inputs(events, tables)
 
@@ -107,7 +116,7 @@ def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
     events = _events(inputs)
     tables = {name: source.frame for name, source in inputs.tables.items()}
     lineage = _lineage(events, spec, inputs)
-    _check_columns(spec, lineage)
+    _check_columns(spec, lineage, [events, *tables.values()])
     file = folder / "rows.parquet"
     total = events.select(pl.len()).collect().item()
     end = log_end(events, lineage, tables)
@@ -174,8 +183,9 @@ def _names(spec: FeatureSpec) -> list[str]:
     return [*(name for _, name in places(spec)), *files]
 
 
-def _check_columns(spec: FeatureSpec, lineage: Lineage) -> None:
-    """Raises DataError with every place of the config that names a column which is not there."""
+def _check_columns(spec: FeatureSpec, lineage: Lineage, frames: Sequence[pl.LazyFrame]) -> None:
+    """Raises DataError with every place of the config that names a column which is not there, or
+    is not what it should be; `frames` hold examples."""
     for name, table in spec.data.tables.items():
         if table.key not in lineage.tables[name]:
             hint = nearest(table.key, lineage.tables[name])
@@ -186,24 +196,43 @@ def _check_columns(spec: FeatureSpec, lineage: Lineage) -> None:
             lineage.dtype(name)
         except DataError as error:
             faults.setdefault(str(error), Problem(path, str(error)))
-    for rule in (_misfits, _uncarried):
+    for problems in (_misfits(spec, lineage, frames), _uncarried(spec, lineage)):
         if not faults:
-            faults = {str(problem): problem for problem in rule(spec, lineage)}
+            faults = {str(problem): problem for problem in problems}
     if faults:
         raise DataError("\n".join(map(str, faults.values())))
 
 
-def _misfits(spec: FeatureSpec, lineage: Lineage) -> Iterator[Problem]:
+def _misfits(
+    spec: FeatureSpec, lineage: Lineage, frames: Sequence[pl.LazyFrame]
+) -> Iterator[Problem]:
     """Columns that are not what they are declared to be."""
     for name, encoder in spec.encoders.items():
         try:
             encoder.missing(name, schema_of(name, spec, lineage))
         except DataError as error:
-            yield Problem(("features", name), str(error).removeprefix(f"features.{name}: "))
+            message = str(error).removeprefix(f"features.{name}: ")
+            columns = [r.text for r in spec.features[name].reads(name, spec.features) if not r.id]
+            yield Problem(("features", name), message + _word(columns, frames))
     for path, name in places(spec):
         one = path[1] in _ONE_ID if path[0] == "data" else path[2:] == ("key",)
         if one and not is_id(lineage.dtype(name)):
             yield Problem(path, f"column `{name}` is {lineage.dtype(name)}; expected ids")
+        dtype = lineage.dtype(name)
+        expected = _EXPECTED.get(str(path[-1])) if name.startswith("=") else None
+        if expected and not (dtype.is_numeric() or isinstance(dtype, pl.Boolean | pl.Null)):
+            yield Problem(path, f"`{name[1:]}` is {dtype}; expected {expected}")
+
+
+def _word(columns: Sequence[str], frames: Sequence[pl.LazyFrame]) -> str:
+    """`; it holds 'n/a'`, of the first column of text that holds what is no number."""
+    for frame, column in product(frames, columns):
+        if frame.collect_schema().get(column) == pl.String():
+            value = pl.col(column).drop_nulls()
+            words = value.filter(value.cast(pl.Float64, strict=False).is_null())
+            for word in frame.select(words.first()).collect().to_series().drop_nulls():
+                return f"; it holds {word!r}"
+    return ""
 
 
 def _uncarried(spec: FeatureSpec, lineage: Lineage) -> Iterator[Problem]:
@@ -265,19 +294,12 @@ def _check_times(
             f"data.time.column: {count} rows have no time in `{time.column}`, for example null "
             "(`data.derive` can make one, `data.where` can leave rows out)"
         )
-    for name, outcome in spec.data.late.items():
-        if outcome.known_at is None:
-            continue
-        column = outcome.known_at
-        raw = _with_columns(rows, [column], spec, lineage, tables)
-        instant = microseconds(time.model_copy(update={"column": column}), lineage.dtype(column))
-        wrong = raw.filter(instant.is_null()).select(pl.col(column).drop_nulls().first())
-        example = wrong.collect().item()
-        if example is not None:
-            raise DataError(
-                f"data.outcomes.{name}.known_at: `{column}` holds {example!r}; expected ISO 8601 "
-                "or a number, or null where the outcome never became known"
-            )
+    for name in spec.data.late:
+        for late in known_times([name], spec.data):
+            raw = _with_columns(rows, [late.column], spec, lineage, tables)
+            dtype = lineage.dtype(late.column)
+            timed = raw.with_columns(microseconds(late, dtype).alias(TIME))
+            check_times(timed, TIME, late, dtype, f"data.outcomes.{name}.known_at")
 
 
 def _check_weights(rows: pl.LazyFrame, data: DataConfig) -> None:

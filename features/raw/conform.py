@@ -8,7 +8,7 @@ from fulcrum.features.cause import first_line
 from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import DataError, nearest
 from fulcrum.features.raw.exact_cast import exact_cast
-from fulcrum.features.raw.instant import shown
+from fulcrum.features.raw.instant import is_no_hour, no_hour, shown
 
 Schema = Mapping[str, pl.DataType]
 
@@ -70,6 +70,9 @@ def _unfit(
     value: object,
     time: TimeConfig | None,
 ) -> DataError:
+    zone = "UTC" if time is None else time.zone
+    if isinstance(target, pl.Datetime) and isinstance(value, str) and is_no_hour(value, zone):
+        return DataError(f"{what}: column `{name}` holds {value!r}, {no_hour(zone)}")
     fact = f"is {dtype}" if value is None else f"holds {value!r} as {dtype}"
     expected = f"expected values of type {target}"
     if time is not None and name == time.column:

@@ -6,7 +6,7 @@ from fulcrum.features.declared.time import Unit
 from fulcrum.features.raw.instant import NANOSECONDS, count
 from fulcrum.features.values.text import text
 
-_EXACT = 2**53
+_EXACT: dict[pl.DataType, int] = {pl.Float32(): 2**24, pl.Float64(): 2**53}
 """Up to it a float holds every whole number."""
 
 
@@ -17,8 +17,11 @@ def exact_cast(
     when no value of that type has one.
 
     Fractions become the nearest number of a narrower float type. Date-times without a zone are of
-    `zone`; a number stands for a time, and a time for a number, only in a stated `unit`.
+    `zone`; a number stands for a time, and a time for a number, only in a stated `unit`, which a
+    column has that holds times: no Float32 does (`raw.instant.count`).
     """
+    if unit is not None and dtype == pl.Float32:
+        return None
     if isinstance(dtype, pl.Null) or isinstance(target, pl.Null):
         return pl.lit(None, target)
     if isinstance(dtype, pl.List | pl.Array) and isinstance(target, pl.List):
@@ -71,7 +74,8 @@ def _to_plain(column: pl.Expr, dtype: pl.DataType, target: pl.DataType) -> pl.Ex
 def _to_whole(column: pl.Expr, dtype: pl.DataType, target: pl.DataType) -> pl.Expr:
     whole = column.cast(target, strict=False)
     if dtype.is_float():
-        return pl.when((column == column.round()) & (column.abs() <= _EXACT)).then(whole)
+        exact = column.abs() <= _EXACT.get(dtype, 2**11)
+        return pl.when((column == column.round()) & exact).then(whole)
     if isinstance(dtype, pl.String):
         # `007` and `+7` are other texts than that of the number 7.
         return pl.when(whole.cast(pl.String) == column).then(whole)

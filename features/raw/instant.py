@@ -33,8 +33,8 @@ def microseconds(time: TimeConfig, dtype: pl.DataType) -> pl.Expr:
     counted = count(pl.col(time.column), dtype, time.unit, time.zone)
     if counted is None:
         raise DataError(
-            f"data.time.column: `{time.column}` is {dtype}; expected numbers, dates, date-times "
-            "or ISO 8601 text"
+            f"data.time: column `{time.column}` is {dtype}; expected whole numbers, Float64, "
+            "dates, date-times or ISO 8601 text"
         )
     number, size = counted
     first, last = _bounds(time)
@@ -47,7 +47,10 @@ def count(
     column: pl.Expr, dtype: pl.DataType, unit: Unit | None, zone: str
 ) -> tuple[pl.Expr, int] | None:
     """A time as an Int64 number since 1970 in UTC, and the nanoseconds of one; the number is null
-    where the value is no time. None for a type that holds none."""
+    where the value is no time. None for a type that holds none: in Float32, neighbours of our days
+    are two minutes apart even in seconds."""
+    if isinstance(dtype, pl.Null):
+        return column.cast(pl.Int64), NANOSECONDS["us"]
     if isinstance(dtype, pl.Date):
         if zone == "UTC":
             return column.to_physical().cast(pl.Int64), _DAY
@@ -61,7 +64,7 @@ def count(
         return _from_text(column, zone).to_physical(), NANOSECONDS["us"]
     if unit is not None and dtype.is_integer():
         return column.cast(pl.Int64, strict=False), NANOSECONDS[unit]
-    if unit is not None and dtype.is_float():
+    if unit is not None and dtype.is_float() and dtype != pl.Float32:
         number = column.cast(pl.Float64) * (NANOSECONDS[unit] / NANOSECONDS["us"])
         return number.round().cast(pl.Int64, strict=False), NANOSECONDS["us"]
     return None
@@ -90,10 +93,26 @@ def explain(value: Any, time: TimeConfig) -> str:
             f"{value!r}, which in `{time.unit}` since 1970 is no time from {days}{hint} "
             "(`data.time` declares unit, earliest and latest)"
         )
+    if is_no_hour(value, time.zone):
+        return f"{value!r}, {no_hour(time.zone)}"
+    if pl.select(_from_text(pl.lit(value), "UTC").is_not_null()).item():
+        return f"{value!r}; expected a time from {days} (`data.time` declares earliest and latest)"
     return (
-        f"{value!r}; expected a time in ISO 8601 from {days}, which {time.zone} clocks show once "
-        "(`data.time` declares zone, earliest and latest)"
+        f"{value!r}; expected a time in ISO 8601 from {days} (`data.derive` makes one of other "
+        "text, for example by STRPTIME(..., '%d.%m.%Y %H:%M'))"
     )
+
+
+def is_no_hour(value: str, zone: str) -> bool:
+    """Whether text in ISO 8601 names an hour that the clocks of a zone skip or repeat."""
+    utc, there = (_from_text(pl.lit(value), name) for name in ("UTC", zone))
+    in_calendar = _in_calendar(utc, NANOSECONDS["us"]).is_not_null()
+    return bool(pl.select(in_calendar & there.is_null()).item())
+
+
+def no_hour(zone: str) -> str:
+    """What is wrong with such a time."""
+    return f"an hour that {zone} clocks skip or repeat; log such times in UTC"
 
 
 def shown(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:

@@ -82,7 +82,7 @@ def _value(name: str, task: TaskConfig, schema: Schema) -> pl.Expr:
     if value is None:
         raise DataError(
             f"tasks.{name}.label: `{task.label}` is {dtype}; expected {task.expected}, for "
-            "example from a comparison"
+            "example from a comparison (`... = 'yes'`) or CAST(... AS DOUBLE)"
         )
     return value
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from fulcrum.features.layout import TaskSpec
 from fulcrum.features.tasks.base import TINY, Mean, Task
-from fulcrum.features.values.text import text
+from fulcrum.features.values.text import Word, text
 
 
 class MulticlassTask(Task):
@@ -20,7 +20,7 @@ class MulticlassTask(Task):
     weighed_by: ClassVar = ("accuracy", "log_loss")
 
     kind: Literal["multiclass"] = "multiclass"
-    classes: tuple[str | int, ...] = Field(min_length=2)
+    classes: tuple[Word, ...] = Field(min_length=2)
     """The values that the label takes, in the order of the scores."""
 
     @property

@@ -104,7 +104,7 @@ def complete_past(past: pl.LazyFrame, state: FeatureState, what: str) -> pl.Lazy
     past = conform(past, state.past_columns, what, state.time).select(*state.past_columns)
     past = complete(past, state.past_needs, state.spec.data, state.tables)
     if state.spec.data.where is not None:
-        past = past.filter(pl.col(sql.value(state.spec.data.where)))
+        past = past.filter(pl.col(sql.value(state.spec.data.where)).cast(pl.Boolean))
     late = dict.fromkeys(name for outcomes in state.spec.clocks.values() for name in outcomes)
     for time in known_times(late, state.spec.data):
         _timed(past, time, state, what)

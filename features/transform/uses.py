@@ -21,6 +21,7 @@ def reads(spec: FeatureSpec) -> Reads:
     ids += [] if data.session is None else [data.session.key]
     ids += [] if data.arms is None else [data.arms.column, data.arms.unit]
     times = [] if data.time is None else [data.time.column]
+    times += [outcome.known_at for outcome in data.late.values() if outcome.known_at is not None]
     return Reads(
         ids=frozenset([*ids, *(r.text for r in columns if r.id and not r.is_sql)]),
         numbers=frozenset([*times, *(r.text for r in columns if not (r.id or r.is_sql))]),

@@ -1,10 +1,16 @@
 """One way to write a value as text, so that 42, 42.0 and "42" are the same id."""
 
+from typing import Annotated
+
 import polars as pl
+from pydantic import BeforeValidator
 
 from fulcrum.features.errors import DataError
 
 _EXACT = 2**53
+
+Word = Annotated[str | int, BeforeValidator(lambda v: str(v).lower() if isinstance(v, bool) else v)]
+"""A value of a column as a config writes it; `true` is what `text` makes of it, and not 1."""
 
 
 def is_id(dtype: pl.DataType) -> bool:

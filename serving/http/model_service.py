@@ -47,9 +47,10 @@ class ModelService(Service):
         """Answer a request of the Open Inference Protocol."""
         request = decode_object(body)
         names = protocol.select_outputs(request, self.scorer.state.layout.score_columns)
-        rows = protocol.parse_inputs(request, self.scorer.state.row_columns)
+        columns = self.scorer.state.row_columns
+        rows = protocol.parse_inputs(request, columns)
         self.limit("rows", rows.height)
-        scores = self._score(rows, None)
+        scores = self._score(self.typed(rows, columns), None)
         answers = {name: scores[name].to_list() for name in names}
         return protocol.reply(request, self.name, self.version, answers)
 

@@ -102,10 +102,14 @@ class Service(ABC):
         """The rows, and the events that stand in for the stored ones, where the request has any."""
         rows = parse_rows(request.get("rows"), columns)
         self.limit("rows", rows.height)
-        rows = conform(rows.lazy(), columns, "rows", self.time).collect()
+        rows = self.typed(rows, columns)
         if self.store is None or request.get("events") is None:
             return rows, None
         return rows, parse_rows(request["events"], self.store.past_columns, "events").lazy()
+
+    def typed(self, rows: pl.DataFrame, columns: Columns) -> pl.DataFrame:
+        """Rows in the types that training saw, times among them, which requests have as text."""
+        return conform(rows.lazy(), columns, "rows", self.time).collect()
 
     def predict(
         self, scorer: Scorer, rows: pl.DataFrame, past: pl.LazyFrame | None

@@ -91,6 +91,12 @@ def export_graph(network: PlainNetwork, path: Path, facts: Mapping[str, str]) ->
         # The exporter notes the source lines that made each node, with this machine's paths.
         node.metadata_props.clear()
         node.doc_string = None
+        # The exporter calls values `cat` or `view`, as a feature or task may be called.
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.name = f"/{value.name}"
+    for value in list(program.model.graph.initializers.values()):
+        value.name = f"/{value.name}"
     size = sum(w.numel() * w.element_size() for w in network.state_dict().values())
     program.save(str(path), external_data=size > EXTERNAL_BYTES)
     _check_symbolic(path, layout)

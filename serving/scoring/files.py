@@ -173,7 +173,10 @@ def _score_file(
             return scored
         writer: pq.ParquetWriter | None = None
         for part in slices(rows, file, scorer.columns, "--input"):
-            table = _table(scorer.score(part, past, count))
+            try:
+                table = _table(scorer.score(part, past, count))
+            except DataError as error:
+                raise DataError(f"{file}: {error}") from error
             writer = writer or stack.enter_context(pq.ParquetWriter(stream, table.schema))
             writer.write_table(table)
             count += part.height

@@ -112,6 +112,9 @@ def _text(value: Any) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise ValueError("the string is not valid Unicode") from None
+    if "\0" in value:
+        # SQLite ends a text there.
+        raise ValueError("the string holds a NUL character")
     return value
 
 

@@ -138,7 +138,7 @@ def test_bad_files(refused, shop, make, events, message, verb):
         (["data.where=at < 0"], "data.where: no row meets `at < 0`"),
         (
             ["data.split={kind: column, column: device, train: [phone], test: [tablet]}"],
-            "data.split: no row falls into `test`",
+            "data.split.test: `device` holds 'phone', 'web'; expected one of ['tablet']",
         ),
         (
             ["tasks.click.label=clicked AND at < 1700050000"],

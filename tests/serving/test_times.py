@@ -59,8 +59,10 @@ COLUMNS: dict[str, pl.Series] = {
     "duration": pl.Series([timedelta(seconds=t) for t in SECONDS]),
     "other text": pl.Series(["soon"] * 6),
     "other number": pl.Series([1, 2, 3, 4, 5, 6]),
+    # Two minutes apart at best.
+    "float32 s": pl.Series(SECONDS, dtype=pl.Float32),
 }
-NO_TIMES = ("boolean", "duration", "other text", "other number")
+NO_TIMES = ("boolean", "duration", "other text", "other number", "float32 s")
 TRAINED = [name for name in COLUMNS if name not in NO_TIMES]
 # A Boolean or a Duration in a CSV is text, a date-time is text in ISO 8601.
 TEXTS = tuple(name for name in COLUMNS if name.startswith("text"))
@@ -151,6 +153,8 @@ def given_as(name: str, way: str) -> str:
     spelled = way in ("csv", "request", "store")
     if name in CALENDAR and spelled:
         return "text"
+    if name == "float32 s" and spelled:
+        return "float s"
     return "other text" if name in ("boolean", "duration") and way == "csv" else name
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from fulcrum.features.declared.split import SplitConfig, split_column
+from fulcrum.features.errors import DataError
 
 shares = st.sampled_from([0.0, 0.1, 0.25, 0.4])
 
@@ -60,6 +61,20 @@ def test_a_hash_split_keeps_its_shares_and_follows_the_salt() -> None:
     assert counts == pytest.approx({"train": 0.7, "valid": 0.1, "test": 0.2}, abs=0.01)
     other, _ = deal({"kind": "hash", "key": "k", "valid": 0.1, "test": 0.2, "salt": "b"}, rows)
     assert other != splits
+
+
+@pytest.mark.parametrize("word", [True, "true"])
+def test_a_column_split_takes_yes_and_no(word: object) -> None:
+    config = {"kind": "column", "column": "b", "train": [word], "test": [False]}
+    splits, _ = deal(config, {split_column("b"): [True, False, None]})
+    assert splits == ["train", "test", None]
+
+
+def test_a_column_split_says_what_the_column_holds() -> None:
+    config = {"kind": "column", "column": "day", "train": [7], "test": ["08"]}
+    message = r"data.split.train: `day` holds '07', '08'; expected one of \[7\]"
+    with pytest.raises(DataError, match=message):
+        deal(config, {split_column("day"): ["07", "08"]})
 
 
 def test_a_column_split_leaves_other_values_out() -> None:

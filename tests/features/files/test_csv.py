@@ -57,6 +57,12 @@ def test_a_folder_is_read_whatever_its_files_are_called(tmp_path: Path, suffix: 
     assert scan(str(tmp_path / "*"), reads=READS).frame.collect().rows() == ROWS
 
 
+def test_a_value_may_have_lines_and_separators(tmp_path: Path) -> None:
+    file = write_text('\nid,name,x\n1,"a\n\n,b",0.5\n2,"",\n', tmp_path / "a.csv")
+    rows = scan(str(file), reads=READS).frame.collect().rows()
+    assert rows == [(1, "a\n\n,b", 0.5), (2, "", None)]
+
+
 def test_quotes_that_mean_themselves(tmp_path: Path) -> None:
     file = write_text('name,x\n5" screen,1\n', tmp_path / "a.csv")
     rows = scan(str(file), csv=CsvConfig(quote=None)).frame.collect().rows()
@@ -75,6 +81,16 @@ def test_quotes_that_mean_themselves(tmp_path: Path) -> None:
         (text(header=""), "utf-8", {}, r"first line .*looks like data \('1', 'é', '0\.5'\)"),
         ("anna,red\nanna,blue\n", "utf-8", {}, r"looks like data \('anna', 'red'\).*header: \["),
         ("2024-01-02 03:04,a\n", "utf-8", {}, "looks like data"),
+        ("id;name;x\n1;a;0,5\n", "utf-8", {}, r"expected commas .*separator: ';'"),
+        (text() + "3,b\n", "utf-8", {}, "line 4 of .* has 2 values; expected 3"),
+        (text() + "3,b,1,2\n", "utf-8", {}, "line 4 of .* has 4 values; expected 3"),
+        (text() + "\n4,b,1\n", "utf-8", {}, "line 4 of .* has 0 values; expected 3"),
+        (text() + '"3,b,4\n4,b,1\n', "utf-8", {}, "line 5 of .* has 1 value; expected 3"),
+        (text() + '"3,b,4",b\n', "utf-8", {}, "line 4 of .* has 2 values; expected 3"),
+        ('id,name,x\n1,"a\nb",2\n3,b\n', "utf-8", {}, "line 4 of .* has 2 values; expected 3"),
+        (text(";") + "3;b\n", "utf-8", {"separator": ";", "quote": None}, "line 4 .* 2 values"),
+        (text() + "3,ß\n", "latin-1", {"encoding": "latin-1"}, "line 4 .* 2 values"),
+        ("1,a,0.5\n3,b\n", "utf-8", {"header": ["id", "name", "x"]}, "line 2 .* 2 values"),
         ("id,name,x,name\n1,a,2,b\n", "utf-8", {}, "names 2 columns `name`; rename one"),
         (text(header=""), "utf-8", {"header": ["id", "x"]}, "has 3 columns; expected 2"),
     ],

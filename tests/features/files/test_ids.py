@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fulcrum.features.declared.csv import CsvConfig
 from fulcrum.features.errors import DataError
 from fulcrum.features.files.reads import Reads
 from fulcrum.features.files.source import scan
@@ -95,6 +96,8 @@ def test_zip_codes_keep_their_number(tmp_path: Path) -> None:
         ([1.0, None, float("nan"), 2.0], pl.Float64, [1, None, None, 2]),
         ([0.5, 1.0], pl.Float64, ["0.5", "1"]),
         ([2**64 - 1], pl.UInt64, [2**64 - 1]),
+        ([2**63 - 1, None, 7], pl.Int128, [2**63 - 1, None, 7]),
+        ([2**63, 7], pl.Int128, [str(2**63), "7"]),
         (["a", "b"], pl.Categorical, ["a", "b"]),
     ],
 )
@@ -192,3 +195,15 @@ def test_words_for_yes_and_no_are_ids_as_they_are_spelled(
     ids = read(tmp_path)
     assert ids.dtype == dtype
     assert ids.cast(pl.String).to_list() == words.split()
+
+
+@pytest.mark.parametrize("word", ["", "n/a"])
+def test_a_word_for_none_is_told_how_to_declare(tmp_path: Path, word: str) -> None:
+    file = write_text(f'"id","x"\n"1","1"\n"{word}","1"\n', tmp_path / "a.csv")
+    with pytest.raises(DataError) as error:
+        scan(str(file), reads=replace(ID, expected=INT64))
+    assert f"csv: {{null_values: ['{word}']}}" in str(error.value)
+    csv = CsvConfig(null_values=(word,))
+    assert scan(str(file), reads=replace(ID, expected=INT64), csv=csv).frame.collect()[
+        "id"
+    ].to_list() == [1, None]

@@ -117,3 +117,17 @@ def test_columns_in_another_order_are_the_same_columns(tmp_path: Path) -> None:
     write(ROWS[:2], tmp_path / "a.parquet")
     write(ROWS[2:].select("x", "user", "kind"), tmp_path / "b.parquet")
     assert scan(str(tmp_path)).frame.collect().equals(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ([], "expected a path, a folder, a glob or a list of them"),
+        ("", "expected a path, a folder, a glob or a list of them"),
+        (["a.csv", ""], "expected a path, a folder, a glob or a list of them"),
+        ("a" * 5000, "File name too long: aaa"),
+    ],
+)
+def test_what_is_no_path(paths: str | list[str], message: str) -> None:
+    with pytest.raises(DataError, match=f"data.events: {message}"):
+        scan(paths)

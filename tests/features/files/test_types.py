@@ -1,6 +1,7 @@
 """Files whose types differ: brought to one that loses nothing, or refused by name."""
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, time
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +10,7 @@ import pytest
 from fulcrum.features.errors import DataError
 from fulcrum.features.files.reads import Reads
 from fulcrum.features.files.source import Source, scan
+from fulcrum.features.values.schema import load_type
 from tests.features.files.logs import write, write_text
 
 X = Reads(mentions=frozenset({"x"}), whole=False)
@@ -98,8 +100,33 @@ def test_all_else_is_refused_by_name(tmp_path: Path, case: str, turned: bool) ->
     one, other = APART[case]
     with pytest.raises(DataError) as error:
         both(tmp_path, *((other, one) if turned else (one, other)))
-    for word in ("`x`", ".parquet", "types: {x: String}"):
+    dtype = {"bool": "Boolean"} | dict.fromkeys(["date", "zone", "ns, "], "Datetime(us)")
+    for word in ("`x`", ".parquet", f"types: {{x: {dtype.get(case[:4], 'String')}}}"):
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "dtype"),
+    [
+        (series(pl.Boolean(), True), series(pl.Int64(), 1), "Boolean"),
+        (series(pl.Date(), MOMENT.date()), series(pl.Datetime("us"), MOMENT), "Datetime(us)"),
+        (
+            series(pl.Datetime("us", "UTC"), MOMENT),
+            series(pl.Datetime("us"), MOMENT),
+            "Datetime(us)",
+        ),
+    ],
+)
+def test_what_is_said_to_declare_helps(
+    tmp_path: Path, one: pl.Series, other: pl.Series, dtype: str
+) -> None:
+    with pytest.raises(DataError) as error:
+        both(tmp_path, one, other)
+    assert f"types: {{x: {dtype}}}" in str(error.value)
+    reads = replace(X, types={"x": load_type(dtype)})
+    values = both(tmp_path, one, other, reads).frame.collect()["x"].to_list()
+    first = datetime.combine(MOMENT.date(), time()) if one.dtype == pl.Date else other[0]
+    assert values == [first, other[0]]
 
 
 def test_columns_that_nothing_reads_may_differ_and_be_missing(tmp_path: Path) -> None:

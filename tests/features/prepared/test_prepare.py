@@ -299,6 +299,8 @@ def test_weights_reach_the_rows(tmp_path: Path) -> None:
     ("data", "message"),
     [
         ({"where": "item > 1000"}, "no row meets `item > 1000`"),
+        ({"where": "'yes'"}, "data.where: `'yes'` is String; expected a condition"),
+        ({"weight": "'7'"}, "data.weight: `'7'` is String; expected numbers"),
         ({"where": "itm > 1"}, "no column `itm`; did you mean `item`"),
         ({"derive": {"length": "1"}}, "`length` is already a column"),
         ({"weight": "click - 1"}, "null, negative or no finite"),
@@ -308,7 +310,7 @@ def test_weights_reach_the_rows(tmp_path: Path) -> None:
         ({"keys": ["usr"]}, "no column `usr`"),
         (
             {"split": {"kind": "column", "column": "item", "train": [1], "test": [999]}},
-            "no row falls into `test`",
+            "data.split.test: `item` holds .*; expected one of",
         ),
         (
             {"split": {"kind": "column", "column": "click", "train": [1], "test": [0]}},
@@ -330,6 +332,14 @@ def test_a_row_without_a_time(tmp_path: Path) -> None:
     text = log().with_columns(t=pl.lit("tomorrow"))
     with pytest.raises(DataError, match="column `t` holds 'tomorrow'; expected a time in ISO 8601"):
         prepare(spec_for(tmp_path, text), tmp_path)
+
+
+def test_a_number_in_words_is_told_by_an_example(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    log().with_columns(price=pl.lit("5,8")).write_csv(file)
+    spec = make_spec(FEATURES | {"price": {"kind": "numeric"}}, DATA | {"events": str(file)})
+    with pytest.raises(DataError, match=r"features.price: column `price` is String; .* '5,8'"):
+        prepare(spec, tmp_path)
 
 
 def test_one_class_in_the_validation_split_is_a_warning(

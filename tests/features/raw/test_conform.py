@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import DataError
 from fulcrum.features.raw.conform import conform
 
@@ -27,6 +28,7 @@ def one(value: pl.Series, dtype: pl.DataType) -> pl.Series:
     [
         (pl.Series(["42", None]), pl.Int64(), [42, None]),
         (pl.Series([42.0, float("nan")]), pl.Int64(), [42, None]),
+        (pl.Series([2.0**24], dtype=pl.Float32), pl.Int64(), [2**24]),
         (pl.Series([42, 7]), pl.String(), ["42", "7"]),
         (pl.Series([42.0, 1.5]), pl.String(), ["42", "1.5"]),
         (pl.Series(["a", None], dtype=pl.Categorical), pl.String(), ["a", None]),
@@ -89,6 +91,7 @@ def test_takes_the_same_value_in_another_type(
         (pl.Series(["+7"]), pl.Int64()),
         (pl.Series(["7.0"]), pl.Int64()),
         (pl.Series([2.0**53 + 2]), pl.Int64()),
+        (pl.Series([2.0**24 + 2], dtype=pl.Float32), pl.Int64()),
         (pl.Series([math.inf]), pl.Int64()),
         (pl.Series([2**53 + 1, 2**63], dtype=pl.UInt64), pl.Int64()),
         (pl.Series([1e39]), pl.Float32()),
@@ -119,6 +122,14 @@ def test_takes_the_same_value_in_another_type(
 def test_refuses_a_value_that_the_type_cannot_hold(given_: pl.Series, dtype: pl.DataType) -> None:
     with pytest.raises(DataError, match=r"(?s)column `x` (is|holds) .*; expected values of type"):
         one(given_, dtype)
+
+
+@pytest.mark.parametrize("hour", ["2024-03-31 02:30", "2024-10-27T02:30:00"])
+def test_tells_an_hour_that_clocks_do_not_show_once(hour: str) -> None:
+    time = TimeConfig(column="x", zone="Europe/Berlin")
+    rows = pl.LazyFrame({"x": [hour]})
+    with pytest.raises(DataError, match=f"holds '{hour}', an hour that Europe/Berlin clocks skip"):
+        conform(rows, {"x": pl.Datetime("us")}, time=time)
 
 
 def test_names_the_nearest_column() -> None:

@@ -134,10 +134,33 @@ def test_says_which_unit_would_fit(unit: Unit, given_unit: Unit) -> None:
     assert f"in `{given_unit}` it would be 2022-04-08" in str(error.value)
 
 
-@pytest.mark.parametrize("value", ["soon", "1649376000", "9999-01-01"])
-def test_says_what_no_time_is(value: str) -> None:
-    with pytest.raises(DataError, match=f"column `t` holds '{value}'; expected a time in ISO 8601"):
-        check(pl.Series([value]))
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("soon", r"; expected a time in ISO 8601 from .* STRPTIME"),
+        ("1649376000", r"; expected a time in ISO 8601 from .* STRPTIME"),
+        ("01.03.2024 00:18", r"; expected a time in ISO 8601 from .* STRPTIME"),
+        ("9999-01-01", r"; expected a time from 1990-01-01 to .* earliest and latest"),
+        ("0001-01-01", r"; expected a time from 1990-01-01 to .* earliest and latest"),
+        ("1989-12-31T20:00:00Z", r"; expected a time from 1990-01-01 to .* earliest and latest"),
+        ("2024-03-31 02:30", ", an hour that Europe/Berlin clocks skip or repeat"),
+        ("2024-10-27 02:30", ", an hour that Europe/Berlin clocks skip or repeat"),
+    ],
+)
+def test_says_what_no_time_is(value: str, reason: str) -> None:
+    with pytest.raises(DataError, match=f"column `t` holds '{value}'{reason}"):
+        check(pl.Series([value]), zone="Europe/Berlin")
+
+
+@pytest.mark.parametrize("dtype", [pl.Datetime("ms"), pl.Datetime("ns"), pl.Date()])
+def test_says_what_no_date_time_is(dtype: pl.DataType) -> None:
+    moments = pl.Series([datetime.datetime(2024, 3, 31, 2, 30), datetime.datetime(1980, 1, 1)])
+    reasons = ["an hour that Europe/Berlin clocks skip", "expected a time from 1990-01-01"]
+    # At midnight, the clocks of Berlin are not changed.
+    for moment, reason in zip(moments, reasons, strict=True):
+        if dtype != pl.Date or "from" in reason:
+            with pytest.raises(DataError, match=reason):
+                check(pl.Series([moment]).cast(dtype), zone="Europe/Berlin")
 
 
 @pytest.mark.parametrize("values", [pl.Series([None], dtype=pl.Int64), pl.Series([math.nan])])
@@ -158,6 +181,8 @@ def test_names_the_nearest_zone() -> None:
 def test_refuses_other_types() -> None:
     with pytest.raises(DataError, match="`t` is Boolean"):
         times(pl.Series([True]))
+    with pytest.raises(DataError, match="`t` is Float32; expected whole numbers, Float64"):
+        times(pl.Series([1.7e9], dtype=pl.Float32), "s")
 
 
 @given(st.lists(st.datetimes(datetime.datetime(1970, 1, 1), datetime.datetime(2199, 1, 1))))

@@ -1,5 +1,6 @@
 """Outcomes that are known later: nothing sees them sooner, offline and online alike."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fulcrum.features.transform.fit import fit
 from fulcrum.testing.kinds import encode_online, examples
 from fulcrum.testing.logs import SCHEMA, SECOND, Event, events
 from fulcrum.testing.specs import encode, make_spec
+from tests.features.files.logs import write
 
 AFTER, AT = {"known_after": "1.5s"}, {"known_at": "known"}
 FEATURES: dict[str, Any] = {
@@ -130,6 +132,7 @@ def prepared(folder: Path, known: dict[str, str]) -> PreparedDataset:
             "time": [second * SECOND for second in range(10)],
             "item": [1] * 10,
             "click": [0, 1] * 5,
+            "play": [0.0] * 10,
             "known": [None if s == 2 else (s + 3) * SECOND for s in range(10)],
         }
     )
@@ -192,12 +195,54 @@ def test_what_cannot_be_is_refused(data: dict[str, Any], path: str, message: str
     assert message in messages[path]
 
 
-def test_a_time_that_is_none_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("known", "reason"),
+    [
+        ("soon", "'soon'; expected a time in ISO 8601"),
+        (10**15, r"1000000000000000, which in `s` .*; in `us` it would be 2001-09-09"),
+    ],
+)
+def test_a_time_that_is_none_is_told(tmp_path: Path, known: object, reason: str) -> None:
     log = frame([{"user": "a", "time": 1, "item": 1, "click": 1}] * 9)
-    log.with_columns(known=pl.lit("soon")).write_parquet(tmp_path / "log.parquet")
+    log.with_columns(known=pl.lit(known)).write_parquet(tmp_path / "log.parquet")
     data = {"events": str(tmp_path / "log.parquet")}
-    with pytest.raises(DataError, match=r"data\.outcomes\.click\.known_at: `known` holds 'soon'"):
-        prepare(spec_of(AT, **data), tmp_path)
+    spec = spec_of(AT, **data)
+    time = spec.data.time.model_copy(update={"unit": "s"})
+    spec = spec.model_copy(update={"data": spec.data.model_copy(update={"time": time})})
+    place = r"data\.outcomes\.click\.known_at: column `known` holds "
+    with pytest.raises(DataError, match=place + reason):
+        prepare(spec, tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("never", [None, math.nan])
+def test_a_file_may_have_no_outcome_that_was_known(
+    tmp_path: Path, suffix: str, never: object
+) -> None:
+    log = pl.DataFrame(
+        {
+            "user": ["a"] * 4,
+            "time": [SECOND * n for n in range(4)],
+            "item": [1] * 4,
+            "click": [1, 0] * 2,
+            "play": [0.0] * 4,
+        }
+    )
+    known = log.with_columns(known=pl.col("time"))
+    write(log.with_columns(known=pl.lit(never)), tmp_path / f"a.{suffix}")
+    write(known, tmp_path / f"b.{suffix}")
+    split = {"kind": "order", "valid": 0, "test": 0}
+    dataset = prepare(spec_of(AT, events=str(tmp_path / f"*.{suffix}"), split=split), tmp_path)
+    rows = pl.concat(map(pl.read_parquet, dataset.shards("train")))
+    assert rows["observed.click"].to_list() == [False] * 4 + [True] * 4
+
+
+@pytest.mark.parametrize("field", ["outcomes", "known_before"])
+def test_a_name_of_no_column_is_refused(tmp_path: Path, field: str) -> None:
+    frame([{"user": "a", "time": 1, "item": 1, "click": 1}]).write_parquet(tmp_path / "a.parquet")
+    data = {"events": str(tmp_path / "a.parquet"), "outcomes": ["click"]} | {field: ["clicc"]}
+    with pytest.raises(DataError, match=f"data.{field}: there is no column `clicc`; .* `click`"):
+        prepare(make_spec({"item": {"kind": "categorical"}}, data), tmp_path)
 
 
 def test_one_of_the_two() -> None:

@@ -63,6 +63,7 @@ def test_other_fields_are_ignored_and_no_rows_are_fine():
         ("share", False, "expected a number, got a boolean"),
         ("name", 3, "expected a string, got a number"),
         ("name", "\ud800", "not valid Unicode"),
+        ("name", "a\0b", "holds a NUL character"),
         ("new", 1, "expected true or false"),
         ("tags", "a,b", "expected a list"),
         ("tags", [["a"]], "expected a string, got a list"),

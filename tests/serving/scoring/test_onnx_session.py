@@ -5,19 +5,23 @@ import copy
 import numpy as np
 import onnx
 import onnxruntime
+import polars as pl
 import pytest
 import torch
 from onnx import parser
 
 from fulcrum.features.errors import ModelError, ResourceError
 from fulcrum.features.layout import UNKNOWN, DenseInput, IdInput
+from fulcrum.features.reading.arrays import to_arrays
+from fulcrum.features.transform.transform import transform
 from fulcrum.models.plain import PlainNetwork
 from fulcrum.models.trunks import TRUNKS
 from fulcrum.serving.publishing.export import export_graph
 from fulcrum.serving.publishing.parity import check_parity
 from fulcrum.serving.scoring.onnx_session import Session, probe
 from fulcrum.testing.layouts import make_layout, random_arrays
-from tests.serving.conftest import random_weights
+from fulcrum.testing.specs import learn
+from tests.serving.conftest import MODEL, random_weights
 
 LAYOUT = make_layout()
 ROWS = 100
@@ -49,6 +53,20 @@ def test_the_graph_carries_no_trace_of_the_machine(graph):
     model = onnx.load(str(graph[1]))
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
     assert b".py" not in model.SerializeToString()
+
+
+@pytest.mark.parametrize("task", ["click", "view", "sigmoid"])
+def test_features_and_tasks_may_be_called_like_operators(tmp_path, task):
+    log = pl.DataFrame({"x": range(20), "click": [0, 1] * 10})
+    numbers = ("cat", "add", "mul", "linear", "clamp", "stack", "matmul", "unsqueeze", "val_0")
+    features = {name: {"kind": "numeric", "column": "x"} for name in numbers}
+    features["embedding"] = {"kind": "categorical", "column": "x"}
+    tasks = {task: {"kind": "binary", "label": "click"}}
+    state = learn(log, features, tasks=tasks, data={"outcomes": ["click"]})
+    network = PlainNetwork(state.layout, MODEL).load(random_weights(state.layout, MODEL))
+    export_graph(network, tmp_path / "model.onnx", {})
+    rows = transform(log.lazy(), state).collect()
+    check_parity(network, tmp_path / "model.onnx", to_arrays(rows, state.layout))
 
 
 def test_scores_do_not_depend_on_the_batch_size(graph):
