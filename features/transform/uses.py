@@ -21,6 +21,9 @@ def reads(spec: FeatureSpec) -> Reads:
     ids += [] if data.session is None else [data.session.key]
     ids += [] if data.arms is None else [data.arms.column, data.arms.unit]
     times = [] if data.time is None else [data.time.column]
+    if data.pivot is not None:
+        ids += [data.pivot.action, *data.pivot.by]
+        times += [one.value for one in data.pivot.behaviours.values() if one.value is not None]
     return Reads(
         ids=frozenset([*ids, *(r.text for r in columns if r.id and not r.is_sql)]),
         numbers=frozenset([*times, *(r.text for r in columns if not (r.id or r.is_sql))]),

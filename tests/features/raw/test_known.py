@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 from fulcrum.features.errors import DataError
 from fulcrum.features.prepared.prepare import PreparedDataset, prepare
-from fulcrum.features.spec import FeatureSpec, problems
+from fulcrum.features.spec import Clock, FeatureSpec, problems
 from fulcrum.features.transform.fit import fit
 from fulcrum.serving.bundle.config import ServingConfig
 from fulcrum.serving.http.event_store import keys_of, open_store
@@ -172,7 +172,7 @@ def test_at_once_is_as_a_list(tmp_path: Path) -> None:
         for outcomes in (["click"], {"click": {}})
     )
     assert plain.clocks == late.clocks == plain.unripe == late.unripe == {}
-    assert spec_of(AFTER).clocks == dict.fromkeys(("clicks", "ctr", "liked"), ("click",))
+    assert spec_of(AFTER).clocks == dict.fromkeys(("clicks", "ctr", "liked"), Clock(("click",)))
     assert spec_of(AFTER).unripe == {"click": ("click",)}
 
 
@@ -212,6 +212,9 @@ def test_a_time_that_is_none_is_told(tmp_path: Path) -> None:
         prepare(spec_of(AT, **data), tmp_path)
 
 
-def test_one_of_the_two() -> None:
-    with pytest.raises(ValueError, match="`known_after` or `known_at`, not both"):
-        spec_of(AFTER | AT)
+def test_the_time_of_an_outcome_tells_the_outcome() -> None:
+    spec = spec_of(AT, derive={"good": "known IS NOT NULL"})
+    assert spec.clocks == dict.fromkeys(("clicks", "liked"), Clock(("click",))) | {
+        "ctr": Clock(("click",))
+    }
+    assert spec.unripe == {"click": ("click",)}

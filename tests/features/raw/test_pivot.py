@@ -1,0 +1,300 @@
+"""Long logs against plain Python: what belongs to an impression, what it teaches, what is seen when."""
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from fulcrum.features.errors import DataError
+from fulcrum.features.prepared.prepare import prepare
+from fulcrum.features.raw.pivot import pivot
+from fulcrum.features.spec import FeatureSpec, problems
+from fulcrum.features.transform.fit import fit
+from fulcrum.features.transform.state import FeatureState
+from fulcrum.serving.bundle.config import ServingConfig
+from fulcrum.serving.http.event_store import keys_of, open_store
+from fulcrum.testing.kinds import examples
+from fulcrum.testing.specs import encode, make_spec
+
+SECOND = 1_000_000
+WITHIN = 3 * SECOND
+SCHEMA = {
+    "user": pl.String,
+    "time": pl.Int64,
+    "item": pl.Int64,
+    "author": pl.String,
+    "event": pl.String,
+    "stars": pl.Float64,
+}
+PIVOT: dict[str, Any] = {
+    "action": "event",
+    "impression": ["view", "autoplay"],
+    "by": ["user", "item"],
+    "within": "3s",
+    "behaviours": {
+        "liked": "like",
+        "kept": ["like", "follow"],
+        "rated": {"action": "rate", "value": "stars"},
+    },
+}
+RAW = {"encode": {"transform": "raw"}}
+FEATURES: dict[str, Any] = {
+    "item": {"kind": "categorical"},
+    "shown": {"kind": "window", "key": "user", "statistic": "count", **RAW},
+    "likes": {
+        "kind": "window",
+        "key": "user",
+        "statistic": "count",
+        "where": "liked = 1",
+        "over": "4s",
+        **RAW,
+    },
+    "kept_rate": {
+        "kind": "window",
+        "key": "item",
+        "statistic": "rate",
+        "where": "kept = 1",
+        **RAW,
+    },
+    "stars": {"kind": "window", "key": "author", "statistic": "mean", "value": "rated", **RAW},
+    "liking": {"kind": "history", "key": "user", "where": "liked = 1", "attributes": ["item"]},
+}
+TASKS = {"like": {"kind": "binary", "label": "liked"}}
+ACTIONS = {
+    "liked": ("like",),
+    "kept": ("like", "follow"),
+    "rated": ("rate",),
+}
+
+Event = dict[str, Any]
+Log = list[Event]
+
+events: st.SearchStrategy[Event] = st.fixed_dictionaries(
+    {
+        "user": st.sampled_from(["ann", "bob", "", None]),
+        "time": st.integers(4, 24).map(lambda half: half * SECOND // 2),
+        "item": st.none() | st.integers(0, 1),
+        "author": st.sampled_from(["x", "y", None]),
+        "event": st.sampled_from(["view", "autoplay", "like", "follow", "rate", "scroll", "", None]),
+        "stars": st.none() | st.sampled_from([1.0, 4.0, 5.0, float("nan")]),
+    }
+)
+logs = st.lists(events, min_size=1, max_size=18)
+
+
+def event(time: float, what: str, user: str | None = "eve", **rest: Any) -> Event:
+    base = {"user": user, "time": int(time * SECOND), "item": 9, "author": "z", "stars": 2.0}
+    return base | {"event": what} | rest
+
+
+COMPLETE = [
+    *(event(0, what) for what in ("view", "like", "follow", "rate")),
+    event(0, "autoplay", user="flo"),
+    event(40, "scroll"),
+]
+"""Every action, labels of both classes, and an end behind all that is drawn."""
+
+
+def frame(log: Log) -> pl.DataFrame:
+    return pl.DataFrame(log, schema=SCHEMA)
+
+
+def impressions(log: Log) -> Log:
+    return [one for one in log if one["event"] in ("view", "autoplay")]
+
+
+def spec_of(pivot: dict[str, Any] | None = None, **data: Any) -> FeatureSpec:
+    time = {"column": "time", "unit": "us", "earliest": "1970-01-01"}
+    data = {"time": time, "pivot": PIVOT | (pivot or {})} | data
+    return make_spec(FEATURES, data, TASKS)
+
+
+def fitted(log: Log) -> FeatureState:
+    return fit(frame(log).lazy(), frame(log).lazy(), spec_of())
+
+
+@cache
+def state() -> FeatureState:
+    """Taught by a log with every item."""
+    return fitted([*COMPLETE, *(event(1, "view", item=item) for item in (0, 1))])
+
+
+def belongs(later: Event, row: Event, log: Log) -> bool:
+    """Whether a behaviour is that of an impression."""
+    tie = later["user"], later["item"]
+    before = [
+        one["time"]
+        for one in impressions(log)
+        if (one["user"], one["item"]) == tie and one["time"] <= later["time"]
+    ]
+    return (
+        bool(later["user"])
+        and later["item"] is not None
+        and (row["user"], row["item"]) == tie
+        and bool(before)
+        and row["time"] == max(before)
+        and later["time"] - row["time"] <= WITHIN
+    )
+
+
+def outcome(name: str, row: Event, log: Log) -> tuple[Any, int | None]:
+    """Value and time of a behaviour."""
+    if not row["user"] or row["item"] is None:
+        return None, None
+    own = [one for one in log if one["event"] in ACTIONS[name] and belongs(one, row, log)]
+    if name == "rated":
+        own = [one for one in own if one["stars"] is not None and one["stars"] == one["stars"]]
+    if not own:
+        return (None if name == "rated" else 0), None
+    first = min(one["time"] for one in own)
+    return (1 if name != "rated" else max(o["stars"] for o in own if o["time"] == first)), first
+
+
+def pasts(key: str, row: Event, log: Log) -> Log:
+    same = [one for one in impressions(log) if one[key] == row[key]]
+    return same if row[key] not in (None, "") else []
+
+
+@examples(60)
+@given(log=logs)
+def test_a_row_has_what_plain_python_says(log: Log) -> None:
+    rows = pivot(frame(log).lazy(), spec_of().data).rows.collect()
+    assert_frame_equal(rows.select(*SCHEMA), frame(impressions(log)))
+    for row, made in zip(impressions(log), rows.iter_rows(named=True), strict=True):
+        for name in ACTIONS:
+            assert (made[name], made[f"{name}_at"]) == outcome(name, row, log)
+
+
+@examples(30)
+@given(log=logs)
+def test_every_row_is_counted_once(log: Log) -> None:
+    rows, others = pivot(frame(log).lazy(), spec_of().data)
+    known = ("view", "autoplay", "like", "follow", "rate")
+    behaviours = [one for one in log if one["event"] in known[2:]]
+    lone = [b for b in behaviours if not any(belongs(b, row, log) for row in impressions(log))]
+    assert list(others.values()) == [
+        len(behaviours) - len(lone),
+        len(lone),
+        sum(one["event"] not in known for one in log),
+    ]
+    assert len(log) == len(rows.collect()) + sum(others.values())
+
+
+@examples(30)
+@given(log=logs)
+def test_features_see_a_behaviour_from_its_time(log: Log) -> None:
+    log = COMPLETE + log
+    rows = impressions(log)
+    encoded = encode(frame(rows), state(), frame(log))
+    ids = dict(zip([row["item"] for row in rows], encoded["item"], strict=True))
+    for row, values in zip(rows, encoded.iter_rows(named=True), strict=True):
+        now, mine = row["time"], pasts("user", row, log)
+        assert values["shown"] == sum(one["time"] < now for one in mine)
+        times = [(outcome("liked", one, log)[1], ids[one["item"]]) for one in mine]
+        liked = [(at, item) for at, item in times if at is not None and at < now]
+        assert values["likes"] == sum(at >= now - 4 * SECOND for at, _ in liked)
+        assert values["liking.item"] == [one for _, one in sorted(liked)]
+        settled = [e for e in pasts("item", row, log) if e["time"] + WITHIN < now]
+        kept = [e for e in settled if outcome("kept", e, log)[0] == 1]
+        assert values["kept_rate"] == pytest.approx(len(kept) / len(settled) if settled else 0)
+        theirs = [e for e in pasts("author", row, log) if e["time"] + WITHIN < now]
+        stars = [v for e in theirs if (v := outcome("rated", e, log)[0]) is not None]
+        assert values["stars"] == pytest.approx(sum(stars) / len(stars) if stars else 0)
+
+
+@examples(25)
+@given(log=logs, data=st.data())
+def test_what_comes_after_a_row_changes_nothing_in_it(log: Log, data: st.DataObject) -> None:
+    """Behaviours and impressions at the time of a row or later go, move on, or come anew."""
+    now = 6 * SECOND
+    later = [one | {"time": one["time"] + now} for one in data.draw(logs)]
+    other = COMPLETE + [one for one in log if one["time"] < now] + later
+    log = COMPLETE + log
+    rows = frame([row for row in impressions(log) if row["time"] <= now])
+    one, another = (encode(rows, state(), frame(past)) for past in (log, other))
+    assert_frame_equal(one, another, check_exact=True)
+
+
+@examples(25)
+@given(log=logs, data=st.data())
+def test_order_and_repeats_of_behaviours_change_nothing(log: Log, data: st.DataObject) -> None:
+    log = COMPLETE + log
+    again = data.draw(st.lists(st.sampled_from([e for e in log if e not in impressions(log)])))
+    shuffled = data.draw(st.permutations(log + again))
+    rows = frame(impressions(log))
+    one, another = (encode(rows, state(), frame(past)) for past in (log, shuffled))
+    assert_frame_equal(one, another, check_exact=True)
+
+
+@examples(15)
+@given(log=logs)
+def test_online_is_as_offline(log: Log) -> None:
+    """Events are posted as they happen, and a row is asked about when what is earlier is there, and
+    once more in the end. A behaviour is sent with nothing but what ties it, so a window by author
+    cannot look for it."""
+    log = COMPLETE + [one if one in impressions(log) else one | {"author": None} for one in log]
+    log = list({str(one): one for one in log}.values())
+    offline = encode(frame(impressions(log)), state(), frame(log))
+    store = open_store([state()], ServingConfig(), None)
+    assert store is not None
+    places = list(enumerate(impressions(log)))
+
+    def ask(now: int | None) -> None:
+        for place, row in places:
+            if now in (None, row["time"]):
+                asked = frame([row]).drop("event", "stars")
+                past = store.past_of(asked, keys_of(state())).collect()
+                answer = encode(asked, state(), past)
+                assert_frame_equal(answer, offline[[place]], check_exact=True)
+
+    for now in sorted({one["time"] for one in log}):
+        ask(now)
+        for one in log:
+            if one["time"] == now:
+                assert store.append(frame([one])) == 1
+    ask(None)
+    store.close()
+
+
+@examples(15)
+@given(log=logs, data=st.data())
+def test_preparing_is_as_scoring_with_history(log: Log, data: st.DataObject) -> None:
+    """The log in files of any order; an impression and what belongs to it may be in several, and
+    the rows of a file in several splits."""
+    log = COMPLETE + log
+    files: list[Log] = [[], [], []]
+    for one in log:
+        files[data.draw(st.integers(0, 2))].append(one)
+    log = [one for file in files for one in data.draw(st.permutations(file))]
+    bounds = [0, len(files[0]), len(files[0]) + len(files[1]), len(log)]
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False)):
+            frame(log[first:last]).write_csv(Path(folder) / f"{number}.csv")
+        types = {"stars": "Float64", "item": "Int64", "user": "String", "author": "String"}
+        split = {"kind": "order", "valid": 0, "test": 0}
+        csv = {"null_values": ["-"]}
+        spec = spec_of(events=f"{folder}/*.csv", split=split, types=types, csv=csv)
+        prepared = prepare(spec, Path(folder))
+        rows = pl.read_parquet(prepared.shards("train"))
+        history = pl.concat(
+            pl.read_csv(file, schema=SCHEMA, missing_utf8_is_empty_string=False)
+            for file in sorted(Path(folder).glob("*.csv"))
+        )
+        asked = history.filter(pl.col("event").is_in(PIVOT["impression"]))
+        scored = encode(asked, prepared.state, history)
+    assert_frame_equal(rows.select(scored.columns), scored, check_exact=True)
+    dropped = sum(prepared.manifest.rows_dropped.values())
+    assert prepared.manifest.rows_read == len(log) == len(rows) + dropped
+    end = max(one["time"] for one in log)
+    for row, label, observed in zip(
+        impressions(log), rows["label.like"], rows["observed.like"], strict=True
+    ):
+        liked = outcome("liked", row, log)[0]
+        assert observed == (liked is not None and row["time"] + WITHIN <= end)
+        assert label == (liked if observed else 0)
