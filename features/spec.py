@@ -253,14 +253,20 @@ def _pivot(spec: FeatureSpec) -> Iterator[Problem]:
     own = [(("data", "pivot", *path), column) for path, column in data.pivot.places()]
     for path, column in [*own, (("data", "time", "column"), time)]:
         if column in data.derive:
-            message = f"`{column}` is derived; expected a column of the log, which `data.pivot` reads"
+            message = (
+                f"`{column}` is derived; expected a column of the log, which `data.pivot` reads"
+            )
             yield Problem(path, message)
     for name in data.pivot.behaviours:
         path = "data", "pivot", "behaviours", name
         if not _NAME.fullmatch(name) or name in RESERVED:
-            yield Problem(path, "expected letters, digits and `_`, no digit first, no reserved name")
+            yield Problem(
+                path, "expected letters, digits and `_`, no digit first, no reserved name"
+            )
         elif name in data.outcomes:
-            yield Problem(("data", "outcomes"), f"`{name}` is one by `data.pivot`; take it out here")
+            yield Problem(
+                ("data", "outcomes"), f"`{name}` is one by `data.pivot`; take it out here"
+            )
 
 
 def _outcomes(spec: FeatureSpec) -> Iterator[Problem]:

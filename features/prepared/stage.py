@@ -22,7 +22,7 @@ from fulcrum.features.raw.known import log_end, ripe_labels
 from fulcrum.features.raw.label import check_labels, label_columns, label_names
 from fulcrum.features.raw.lineage import Lineage
 from fulcrum.features.raw.misfit import misfit, row_of
-from fulcrum.features.raw.pivot import Pivoted, check, pivot, relevant
+from fulcrum.features.raw.pivot import check, impressions, pivot, relevant
 from fulcrum.features.spec import RESERVED, FeatureSpec, Problem, places
 from fulcrum.features.staging import is_full
 from fulcrum.features.transform.state import past_names, row_names, schema_of
@@ -36,6 +36,8 @@ KEPT, CONTENT = "row.kept", "row.content"
 """Whether a row meets `data.where`; a hash of all that its file says of it."""
 NOBODY = 0
 """`row.group` of a row whose key names nobody, and of all rows without `data.group`."""
+JOINED, LONE = "joined to impressions", "without an impression"
+"""What becomes of the behaviours of a long log."""
 ROW_GROUP = 16_384
 """Polars reads about 15 row groups ahead of what is written, so small ones save memory."""
 
@@ -109,7 +111,7 @@ def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
     log = _events(inputs)
     tables = {name: source.frame for name, source in inputs.tables.items()}
     total = log.select(pl.len()).collect().item()
-    events, drops = (log, {}) if spec.data.pivot is None else _pivoted(log, spec.data)
+    events, drops = (log, {}) if spec.data.pivot is None else _pivoted(log, total, spec.data)
     lineage = _lineage(events, spec, inputs)
     _check_columns(spec, lineage)
     file = folder / "rows.parquet"
@@ -143,15 +145,22 @@ def _events(inputs: Inputs) -> pl.LazyFrame:
     )
 
 
-def _pivoted(log: pl.LazyFrame, data: DataConfig) -> Pivoted:
-    """The impressions of a long log, once all that is asked of it is right."""
+def _pivoted(
+    log: pl.LazyFrame, total: int, data: DataConfig
+) -> tuple[pl.LazyFrame, dict[str, int]]:
+    """The impressions of a long log, once all that is asked of it is right, and the number of its
+    other rows by what becomes of them."""
     check(log, data)
     assert data.pivot is not None
     assert data.time is not None
     dtype = log.collect_schema()[data.time.column]
-    moment = microseconds(data.time, dtype).alias(TIME)
-    _refuse_untimed(relevant(log, data.pivot).with_columns(moment), data.time, dtype)
-    return pivot(log, data)
+    known = relevant(log, data.pivot).with_columns(microseconds(data.time, dtype).alias(TIME))
+    _refuse_untimed(known, data.time, dtype)
+    rows, joined = pivot(log, data)
+    count, kept = (
+        frame.select(pl.len()).collect().item() for frame in (known, impressions(log, data.pivot))
+    )
+    return rows, {JOINED: joined, LONE: count - kept - joined, "of other actions": total - count}
 
 
 def _plan(
@@ -269,9 +278,7 @@ def _check_times(
     time = spec.data.time
     if time is None:
         return
-    raw = _with_columns(
-        rows.filter(pl.col(TIME).is_null()), [time.column], spec, lineage, tables
-    )
+    raw = _with_columns(rows.filter(pl.col(TIME).is_null()), [time.column], spec, lineage, tables)
     dtype = lineage.dtype(time.column)
     _refuse_untimed(raw.with_columns(microseconds(time, dtype).alias(TIME)), time, dtype)
     for name, outcome in spec.data.late.items():

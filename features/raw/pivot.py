@@ -12,7 +12,7 @@ import polars as pl
 
 from fulcrum.features.declared.data import DataConfig
 from fulcrum.features.declared.pivot import AT, BehaviourConfig, PivotConfig
-from fulcrum.features.errors import DataError, nearest
+from fulcrum.features.errors import DataError, listed, nearest
 from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.values.text import is_id, key_text
 
@@ -32,8 +32,8 @@ class Pivoted(NamedTuple):
     """The impressions in the order of the log: its columns, then those of `columns`. A behaviour is
     1 or 0, or its `value`; that and the time are null where it did not follow. It is null, too,
     where a column of `by` names nobody."""
-    others: dict[str, int]
-    """Number of rows that are no impressions, by what they are."""
+    joined: int
+    """Behaviours that belong to one of them."""
 
 
 def columns(data: DataConfig, log: Schema) -> dict[str, pl.DataType]:
@@ -46,11 +46,16 @@ def columns(data: DataConfig, log: Schema) -> dict[str, pl.DataType]:
     return types
 
 
+def impressions(log: pl.LazyFrame, config: PivotConfig) -> pl.LazyFrame:
+    """Those of a log's rows."""
+    return log.filter(_action(log, config).is_in(config.impression))
+
+
 def relevant(log: pl.LazyFrame, config: PivotConfig) -> pl.LazyFrame:
     """Impressions and behaviours, with `ACTION`."""
-    action = key_text(pl.col(config.action), log.collect_schema()[config.action])
     known = [*config.impression, *(a for b in config.behaviours.values() for a in b.action)]
-    return log.with_columns(action.alias(ACTION)).filter(pl.col(ACTION).is_in(known))
+    action = _action(log, config).alias(ACTION)
+    return log.with_columns(action).filter(pl.col(ACTION).is_in(known))
 
 
 def pivot(log: pl.LazyFrame, data: DataConfig) -> Pivoted:
@@ -62,8 +67,8 @@ def pivot(log: pl.LazyFrame, data: DataConfig) -> Pivoted:
     somebody = pl.all_horizontal(key_text(pl.col(c), schema[c]).is_not_null() for c in config.by)
     moment = pl.when(somebody).then(microseconds(time, schema[time.column]))
     events = relevant(log, config).with_columns(moment.alias(MOMENT))
-    is_impression = pl.col(ACTION).is_in(config.impression)
-    rows, behaviours = events.filter(is_impression), _tied(events, is_impression, config)
+    behaviours = _joined(events, config, time.column)
+    rows = events.filter(pl.col(ACTION).is_in(config.impression))
     for name, behaviour in config.behaviours.items():
         first = _in_order(behaviours, name, behaviour, time.column).unique(
             [*config.by, SINCE], keep="first", maintain_order=True
@@ -72,52 +77,50 @@ def pivot(log: pl.LazyFrame, data: DataConfig) -> Pivoted:
         rows = rows.join(first.lazy(), [*config.by, MOMENT], "left", maintain_order="left")
         if behaviour.value is None:
             rows = rows.with_columns(pl.when(somebody).then(pl.col(name).fill_null(0)).alias(name))
-    total, known, impressions = (
-        frame.select(pl.len()).collect(engine="streaming").item()
-        for frame in (log, events, events.filter(is_impression))
-    )
-    of_one = len(behaviours) - behaviours[SINCE].null_count()
-    return Pivoted(
-        rows.select(*schema, *columns(data, schema)),
-        {
-            "behaviours of an impression": of_one,
-            "behaviours without one": known - impressions - of_one,
-            "other actions": total - known,
-        },
-    )
+    return Pivoted(rows.select(*schema, *columns(data, schema)), len(behaviours))
 
 
-def _tied(events: pl.LazyFrame, is_impression: pl.Expr, config: PivotConfig) -> pl.DataFrame:
-    """The behaviours by time, with `SINCE`, null where there is no impression."""
-    timed = events.filter(pl.col(MOMENT).is_not_null())
-    behaviours = timed.filter(~is_impression).collect(engine="streaming").sort(MOMENT)
-    impressions = (
-        timed.filter(is_impression)
+def _action(log: pl.LazyFrame, config: PivotConfig) -> pl.Expr:
+    return key_text(pl.col(config.action), log.collect_schema()[config.action])
+
+
+def _joined(events: pl.LazyFrame, config: PivotConfig, time: str) -> pl.DataFrame:
+    """The behaviours of impressions, with when these were (`SINCE`)."""
+    values = [one.value for one in config.behaviours.values() if one.value is not None]
+    is_impression = pl.col(ACTION).is_in(config.impression)
+    events = events.filter(pl.col(MOMENT).is_not_null())
+    events = events.select(*dict.fromkeys((*config.by, time, *values)), ACTION, MOMENT)
+    behaviours = events.filter(~is_impression).collect(engine="streaming")
+    offered = (
+        events.filter(is_impression)
         .select(*config.by, MOMENT, pl.col(MOMENT).alias(SINCE))
         .join(behaviours.lazy().select(config.by).unique(), config.by, "semi")
         .unique()
         .collect(engine="streaming")
     )
-    return behaviours.join_asof(
-        impressions.sort(MOMENT),
-        on=MOMENT,
-        by=config.by,
-        tolerance=config.microseconds,
-        check_sortedness=False,
+    return (
+        behaviours.sort(MOMENT)
+        .join_asof(
+            offered.sort(MOMENT),
+            on=MOMENT,
+            by=config.by,
+            tolerance=config.microseconds,
+            check_sortedness=False,
+        )
+        .filter(pl.col(SINCE).is_not_null())
     )
 
 
 def _in_order(
     behaviours: pl.DataFrame, name: str, behaviour: BehaviourConfig, time: str
 ) -> pl.DataFrame:
-    """Those of one name that belong to an impression, by time, and the greatest of a moment first,
-    with the two columns that rows get."""
+    """Those of one name by time, the greatest of a moment first, with the columns that rows get."""
     value = pl.lit(1, pl.Int64)
     if behaviour.value is not None:
         floats = behaviours.schema[behaviour.value].is_float()
         value = pl.col(behaviour.value).fill_nan(None) if floats else pl.col(behaviour.value)
     return (
-        behaviours.filter(pl.col(ACTION).is_in(behaviour.action) & pl.col(SINCE).is_not_null())
+        behaviours.filter(pl.col(ACTION).is_in(behaviour.action))
         .with_columns(value.alias(name), pl.col(time).alias(name + AT))
         .filter(pl.col(name).is_not_null())
         .sort(MOMENT, name, name + AT, descending=[False, True, False])
@@ -141,22 +144,28 @@ def check(log: pl.LazyFrame, data: DataConfig) -> None:
         if not (dtype.is_numeric() if is_number else is_id(dtype)):
             expected = "numbers" if is_number else "ids"
             raise DataError(f"{place}: column `{column}` is {dtype}; expected {expected}")
-    for name in config.behaviours:
-        for column in {name, name + AT} & schema.keys():
-            raise DataError(
-                f"data.pivot.behaviours.{name}: `{column}` is already a column; rename the behaviour"
-            )
+    for column in config.columns:
+        if column in schema:
+            name = column if column in config.behaviours else column.removesuffix(AT)
+            place = f"data.pivot.behaviours.{name}"
+            raise DataError(f"{place}: `{column}` is already a column; rename the behaviour")
     _check_actions(log, config)
 
 
 def _check_actions(log: pl.LazyFrame, config: PivotConfig) -> None:
-    action = key_text(pl.col(config.action), log.collect_schema()[config.action]).unique()
-    there = log.select(action.sort()).collect(engine="streaming").to_series().drop_nulls().to_list()
+    there = (
+        log.select(_action(log, config).unique().sort())
+        .collect(engine="streaming")
+        .to_series()
+        .drop_nulls()
+        .to_list()
+    )
     declared = {f"behaviours.{name}": one.action for name, one in config.behaviours.items()}
     for place, names in {"impression": config.impression, **declared}.items():
-        for name in set(names) - set(there):
-            some = ", ".join(f"`{value}`" for value in there[:SHOWN])
-            raise DataError(
-                f"data.pivot.{place}: no row has `{name}` in `{config.action}`"
-                f"{nearest(name, there) or f'; there are {some}'}"
-            )
+        for name in names:
+            if name not in there:
+                some = f"; there is {listed([f'`{value}`' for value in there[:SHOWN]])}"
+                hint = nearest(name, there) or some
+                raise DataError(
+                    f"data.pivot.{place}: no row has `{name}` in `{config.action}`{hint}"
+                )

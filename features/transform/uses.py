@@ -35,9 +35,9 @@ def reads(spec: FeatureSpec) -> Reads:
     )
 
 
-def row_reads(state: FeatureState) -> Reads:
-    """Of rows to be scored."""
-    columns = {*state.row_columns, *state.keys}
+def row_reads(state: FeatureState, *others: str) -> Reads:
+    """Of rows to be scored, and other columns where they are."""
+    columns = {*state.row_columns, *state.keys, *others}
     return reads(state.spec).only(columns, state.row_columns)
 
 
