@@ -5,7 +5,7 @@ it, if that is no longer ago than `within`; several impressions of one moment sh
 that comes later moves a behaviour to another impression.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import polars as pl
@@ -58,9 +58,10 @@ def relevant(log: pl.LazyFrame, config: PivotConfig) -> pl.LazyFrame:
     return log.with_columns(action).filter(pl.col(ACTION).is_in(known))
 
 
-def pivot(log: pl.LazyFrame, data: DataConfig) -> Pivoted:
+def pivot(log: pl.LazyFrame, data: DataConfig, wanted: Collection[str] | None = None) -> Pivoted:
     """One row per impression of a log with the columns that `data.pivot` reads. The log is read
-    when this is called, and all behaviours are in memory, but not the impressions."""
+    when this is called, and all behaviours are in memory, but not the impressions. Behaviours of
+    which no column is `wanted` are left out."""
     config, time, schema = data.pivot, data.time, log.collect_schema()
     assert config is not None
     assert time is not None
@@ -69,7 +70,11 @@ def pivot(log: pl.LazyFrame, data: DataConfig) -> Pivoted:
     events = relevant(log, config).with_columns(moment.alias(MOMENT))
     behaviours = _joined(events, config, time.column)
     rows = events.filter(pl.col(ACTION).is_in(config.impression))
+    types = columns(data, schema)
     for name, behaviour in config.behaviours.items():
+        if wanted is not None and not {name, name + AT} & {*wanted}:
+            del types[name], types[name + AT]
+            continue
         first = _in_order(behaviours, name, behaviour, time.column).unique(
             [*config.by, SINCE], keep="first", maintain_order=True
         )
@@ -77,7 +82,7 @@ def pivot(log: pl.LazyFrame, data: DataConfig) -> Pivoted:
         rows = rows.join(first.lazy(), [*config.by, MOMENT], "left", maintain_order="left")
         if behaviour.value is None:
             rows = rows.with_columns(pl.when(somebody).then(pl.col(name).fill_null(0)).alias(name))
-    return Pivoted(rows.select(*schema, *columns(data, schema)), len(behaviours))
+    return Pivoted(rows.select(*schema, *types), len(behaviours))
 
 
 def _action(log: pl.LazyFrame, config: PivotConfig) -> pl.Expr:

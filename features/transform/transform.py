@@ -122,7 +122,7 @@ def complete_past(past: pl.LazyFrame, state: FeatureState, what: str) -> pl.Lazy
     data = state.spec.data
     if data.pivot is not None and state.past_columns:
         with_time(relevant(past, data.pivot), state, what)
-        past = pivot(past, data).rows
+        past = pivot(past, data, state.past_needs.columns).rows
     return _complete(past, state, what)
 
 
@@ -132,7 +132,9 @@ def _complete(past: pl.LazyFrame, state: FeatureState, what: str) -> pl.LazyFram
     if state.spec.data.where is not None:
         past = past.filter(pl.col(sql.value(state.spec.data.where)))
     late = dict.fromkeys(n for clock in state.spec.clocks.values() for n in clock.outcomes)
-    for time in known_times(late, state.spec.data):
+    # The times of behaviours are those of rows, and were looked at before.
+    stated = [name for name in late if name in state.spec.data.outcomes]
+    for time in known_times(stated, state.spec.data):
         _timed(past, time, state, what)
     return with_time(past, state, what)
 
