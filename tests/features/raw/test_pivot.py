@@ -385,3 +385,35 @@ def test_actions_may_be_numbers() -> None:
     data = spec_of(pivoted).data
     rows = pivot(log.lazy(), data).rows.collect()
     assert rows["liked", "kept"].rows() == [(1, 1)]
+
+
+def test_a_like_in_the_file_of_another_split_is_a_like(tmp_path: Path) -> None:
+    """A row's label is that of the whole log; what belongs to no impression of any file is told."""
+    lone = event(30, "like", user="dan")
+    files = {
+        "train": [*COMPLETE, event(5, "view", user="ann")],
+        "test": [event(6, "like", user="ann"), lone, *(one | {"item": 8} for one in COMPLETE)],
+    }
+    for name, log in files.items():
+        frame(log).write_parquet(tmp_path / f"{name}.parquet")
+    split = {"kind": "files", "test": str(tmp_path / "test.parquet")}
+    prepared = prepare(spec_of(events=str(tmp_path / "train.parquet"), split=split), tmp_path)
+    labels = pl.read_parquet(prepared.shards("train"))["label.like"]
+    assert labels.to_list() == [1.0, 0.0, 1.0]
+    assert prepared.manifest.rows_dropped["without an impression"] == 1
+
+
+def test_many_behaviours_without_an_impression_are_worth_a_line(tmp_path: Path) -> None:
+    frame([*COMPLETE, *(event(9, "like", user="dan"),) * 3]).write_parquet(tmp_path / "l.parquet")
+    split = {"kind": "order", "valid": 0, "test": 0}
+    prepared = prepare(spec_of(events=str(tmp_path / "l.parquet"), split=split), tmp_path)
+    [line] = [line for line in prepared.advice if "data.pivot" in line]
+    assert "3 of 6 behaviours follow no impression" in line
+
+
+def test_a_value_that_does_not_fit_is_told_by_its_row_in_the_log(tmp_path: Path) -> None:
+    log = [one | {"author": "3"} for one in COMPLETE] + [event(1, "like"), event(2, "view")]
+    frame(log).write_parquet(tmp_path / "log.parquet")
+    data = {"derive": {"number": "CAST(author AS INTEGER)"}, "where": "number > 0"}
+    with pytest.raises(DataError, match=rf"number: .*`z` in `author`.*\(row {len(log)} of .*log"):
+        prepare(spec_of(events=str(tmp_path / "log.parquet"), **data), tmp_path)
