@@ -189,7 +189,9 @@ def _check_splits(facts: Facts, spec: FeatureSpec) -> None:
             raise DataError(f"data.split: no row falls into `{split}` (rows by split: {sizes})")
         for task in spec.tasks:
             if not facts[split][f"observed.{task}"]:
-                _refuse(split, f"tasks.{task}: no label is observed in the {split} split")
+                early = "; its outcomes were not known when the log ended"
+                why = early if task in spec.unripe else ""
+                _refuse(split, f"tasks.{task}: no label is observed in the {split} split{why}")
         for task in _binary(spec):
             positives, observed = (facts[split][f"{w}.{task}"] for w in ("positives", "observed"))
             if positives in (0, observed):

@@ -403,6 +403,14 @@ def test_a_like_in_the_file_of_another_split_is_a_like(tmp_path: Path) -> None:
     assert prepared.manifest.rows_dropped["without an impression"] == 1
 
 
+def test_a_log_shorter_than_a_behaviour_takes_is_told(tmp_path: Path) -> None:
+    frame(COMPLETE).write_parquet(tmp_path / "log.parquet")
+    split = {"kind": "order", "valid": 0, "test": 0}
+    spec = spec_of({"within": "41s"}, events=str(tmp_path / "log.parquet"), split=split)
+    with pytest.raises(DataError, match="no label is observed .* not known when the log ended"):
+        prepare(spec, tmp_path)
+
+
 def test_many_behaviours_without_an_impression_are_worth_a_line(tmp_path: Path) -> None:
     frame([*COMPLETE, *(event(9, "like", user="dan"),) * 3]).write_parquet(tmp_path / "l.parquet")
     split = {"kind": "order", "valid": 0, "test": 0}
