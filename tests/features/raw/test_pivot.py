@@ -407,7 +407,7 @@ def test_a_log_shorter_than_a_behaviour_takes_is_told(tmp_path: Path) -> None:
     frame(COMPLETE).write_parquet(tmp_path / "log.parquet")
     split = {"kind": "order", "valid": 0, "test": 0}
     spec = spec_of({"within": "41s"}, events=str(tmp_path / "log.parquet"), split=split)
-    with pytest.raises(DataError, match="no label is observed .* not known when the log ended"):
+    with pytest.raises(DataError, match=r"no label is observed .* not known when the log ended"):
         prepare(spec, tmp_path)
 
 
