@@ -425,3 +425,10 @@ def test_a_value_that_does_not_fit_is_told_by_its_row_in_the_log(tmp_path: Path)
     data = {"derive": {"number": "CAST(author AS INTEGER)"}, "where": "number > 0"}
     with pytest.raises(DataError, match=rf"number: .*`z` in `author`.*\(row {len(log)} of .*log"):
         prepare(spec_of(events=str(tmp_path / "log.parquet"), **data), tmp_path)
+
+
+def test_a_value_is_the_greatest_of_the_first_moment_that_has_one() -> None:
+    rates = [(1, None), (1, float("nan")), (2, 3.0), (2, 4.0), (3, 5.0)]
+    log = [event(0, "view"), *(event(at, "rate", stars=stars) for at, stars in rates)]
+    rows = pivot(frame(log).lazy(), spec_of().data).rows.collect()
+    assert rows["rated", "rated_at"].rows() == [(4.0, 2 * SECOND)]
