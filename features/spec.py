@@ -32,6 +32,15 @@ class Problem(NamedTuple):
         return f"{'.'.join(map(str, self.path))}: {self.message}"
 
 
+class Clock(NamedTuple):
+    """From when an event counts for what reads its late outcomes."""
+
+    outcomes: tuple[str, ...]
+    """All of them must be known."""
+    settled: bool = False
+    """Whether a yes waits for the time at which a no would be known."""
+
+
 class FeatureSpec(Config):
     """The part of a run that says what a prepared row is."""
 
@@ -50,16 +59,16 @@ class FeatureSpec(Config):
         return {name: f.encoder(name) for name, f in self.features.items()}
 
     @property
-    def clocks(self) -> dict[str, tuple[str, ...]]:
-        """By feature that reads late outcomes of past events, which: an event counts for it from
-        when all of them are known."""
-        reads = {
-            n: [r for r in f.reads(n, self.features) if r.past]
-            for n, f in self.looking_back.items()
-        }
-        return {
-            name: outcomes for name, past in reads.items() if (outcomes := late(past, self.data))
-        }
+    def clocks(self) -> dict[str, Clock]:
+        """By feature that reads late outcomes of past events, from when one counts for it."""
+        clocks = {}
+        for name, feature in self.looking_back.items():
+            past = [read for read in feature.reads(name, self.features) if read.past]
+            if outcomes := late(past, self.data):
+                known = [self.data.late[outcome] for outcome in outcomes]
+                early = any(one.known_at and one.known_after for one in known)
+                clocks[name] = Clock(outcomes, feature.compares and early)
+        return clocks
 
     @property
     def unripe(self) -> dict[str, tuple[str, ...]]:
@@ -85,7 +94,7 @@ def problems(spec: FeatureSpec) -> list[Problem]:
     """Everything that is wrong between data, features and tasks; no data are read."""
     syntax_errors = {path: message for path, text in expressions(spec) for message in _parse(text)}
     faults = [Problem(path, message) for path, message in syntax_errors.items()]
-    for rule in (_names, _features, _outcomes, _time, _chains, _derivations):
+    for rule in (_names, _features, _pivot, _outcomes, _time, _chains, _derivations):
         faults += [problem for problem in rule(spec) if problem.path not in syntax_errors]
     return list(dict.fromkeys(faults))
 
@@ -101,6 +110,8 @@ def places(spec: FeatureSpec) -> Iterator[tuple[Path, str]]:
             yield ("data", field), sql.value(text)
     if data.time is not None:
         yield ("data", "time", "column"), data.time.column
+    if data.pivot is not None:
+        yield from ((("data", "pivot", *path), column) for path, column in data.pivot.places())
     if data.group is not None:
         yield ("data", "group"), data.group
     if data.session is not None:
@@ -135,10 +146,11 @@ def of_labels(spec: FeatureSpec) -> dict[str, str]:
 
 
 def late(reads: Iterable[Read], data: DataConfig) -> tuple[str, ...]:
-    """Outcomes that are known later than their event, among what is behind some reads."""
+    """Outcomes that are known later than their event, and are behind some reads, or whose times
+    are."""
     names = [n for read in reads for n in (mentions(read.text) if read.is_sql else (read.text,))]
     behind = _behind(names, data)
-    return tuple(outcome for outcome in data.late if outcome in behind)
+    return tuple(name for name, one in data.late.items() if {name, one.known_at} & behind)
 
 
 def _behind(names: Iterable[str], data: DataConfig) -> set[str]:
@@ -230,10 +242,37 @@ def _features(spec: FeatureSpec) -> Iterator[Problem]:
             yield Problem(("features", name, *path), message)
 
 
+def _pivot(spec: FeatureSpec) -> Iterator[Problem]:
+    """It comes before all else, so it reads the log's own columns."""
+    data = spec.data
+    if data.pivot is None:
+        return
+    time = None if data.time is None else data.time.column
+    for path, message in data.pivot.problems(time):
+        yield Problem(("data", "pivot", *path), message)
+    own = [(("data", "pivot", *path), column) for path, column in data.pivot.places()]
+    for path, column in [*own, (("data", "time", "column"), time)]:
+        if column in data.derive:
+            message = (
+                f"`{column}` is derived; expected a column of the log, which `data.pivot` reads"
+            )
+            yield Problem(path, message)
+    for name in data.pivot.behaviours:
+        path = "data", "pivot", "behaviours", name
+        if not _NAME.fullmatch(name) or name in RESERVED:
+            yield Problem(
+                path, "expected letters, digits and `_`, no digit first, no reserved name"
+            )
+        elif name in data.outcomes:
+            yield Problem(
+                ("data", "outcomes"), f"`{name}` is one by `data.pivot`; take it out here"
+            )
+
+
 def _outcomes(spec: FeatureSpec) -> Iterator[Problem]:
     """Nothing that a row to be scored carries may be known only after the event."""
     times = [outcome.known_at for outcome in spec.data.late.values() if outcome.known_at]
-    outcomes, tasks = (*spec.data.outcomes, *times), of_labels(spec)
+    outcomes, tasks = (*spec.data.outcomes, *spec.data.late, *times), of_labels(spec)
     behind = made_of((*outcomes, *tasks), spec.data)
 
     def refuse(path: Path, name: str) -> Iterator[Problem]:
@@ -278,7 +317,10 @@ def _time(spec: FeatureSpec) -> Iterator[Problem]:
         return
     for name in spec.looking_back:
         yield Problem(("features", name), "looks at past events and so needs `data.time`")
-    if spec.data.late:
+    if spec.data.pivot is not None:
+        message = "a behaviour belongs to the impression before it and so needs `data.time`"
+        yield Problem(("data", "pivot"), message)
+    elif spec.data.late:
         message = "an outcome is known some time after its event and so needs `data.time`"
         yield Problem(("data", "outcomes"), message)
     if spec.data.session is not None:

@@ -6,6 +6,7 @@ from fulcrum.features.config import Config
 from fulcrum.features.declared.arms import ArmsConfig
 from fulcrum.features.declared.csv import CsvConfig
 from fulcrum.features.declared.outcomes import OutcomeConfig, Outcomes
+from fulcrum.features.declared.pivot import PivotConfig
 from fulcrum.features.declared.session import SessionConfig
 from fulcrum.features.declared.split import SplitConfig, TimeSplit
 from fulcrum.features.declared.time import TimeConfig
@@ -39,6 +40,8 @@ class DataConfig(Config):
     """Side tables such as users and items."""
     time: TimeConfig | None = None
     """When each event happened; histories, windows and the time split need it."""
+    pivot: PivotConfig | None = Field(None, exclude_if=lambda pivot: pivot is None)
+    """How a log with a row for each event becomes one row per impression, before all else."""
     where: str | None = None
     """SQL condition on the rows to keep."""
     deduplicate: bool = False
@@ -69,7 +72,9 @@ class DataConfig(Config):
     @property
     def late(self) -> dict[str, OutcomeConfig]:
         """Outcomes that are known later than their event."""
+        behaviours = {} if self.pivot is None else self.pivot.outcomes
         if not isinstance(self.outcomes, dict):
-            return {}
+            return behaviours
         at_once = OutcomeConfig()
-        return {name: known for name, known in self.outcomes.items() if known != at_once}
+        stated = {name: known for name, known in self.outcomes.items() if known != at_once}
+        return stated | behaviours

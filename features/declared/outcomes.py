@@ -1,9 +1,9 @@
 """What becomes known only after the event, and when."""
 
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Discriminator, Tag, model_validator
+from pydantic import Discriminator, Tag
 
 from fulcrum.features.config import Config
 from fulcrum.features.values.duration import Duration
@@ -13,15 +13,10 @@ class OutcomeConfig(Config):
     """When an outcome is known; with neither setting, at once after the event."""
 
     known_after: Duration | None = None
-    """How long after the event, `<number><s|m|h|d>`: `2d` for what is looked up two days later."""
+    """How long after the event, `<number><s|m|h|d>`: `2d` for what is looked up two days later.
+    Beside `known_at`: when it is known of an event without such a time, that it has none."""
     known_at: str | None = None
     """Column of the time at which it became known, written as that of `data.time`; null: never."""
-
-    @model_validator(mode="after")
-    def _check_one(self) -> Self:
-        if self.known_after is not None and self.known_at is not None:
-            raise ValueError("expected `known_after` or `known_at`, not both")
-        return self
 
 
 Outcomes = Annotated[

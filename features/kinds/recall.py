@@ -17,6 +17,12 @@ class RecallKind(FeatureKind):
 
     key: str
 
+    @property
+    def compares(self) -> bool:
+        """Whether the answer sets events that have something beside those that have not, so that
+        neither may count sooner."""
+        return False
+
     def event_sql(self) -> Mapping[str, str]:
         """SQL over an event by field of the config; values are columns `sql.value`."""
         return {}

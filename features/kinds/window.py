@@ -62,6 +62,10 @@ class WindowConfig(RecallKind, EncodedKind):
         return self
 
     @property
+    def compares(self) -> bool:
+        return self.statistic in ("mean", "rate")
+
+    @property
     def microseconds(self) -> int | None:
         """`over` as microseconds."""
         return None if self.over is None else to_microseconds(self.over)

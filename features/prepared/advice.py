@@ -8,13 +8,15 @@ import polars as pl
 from fulcrum.features.kinds.multi import MultiConfig
 from fulcrum.features.layout import DenseInput, IdInput, Input
 from fulcrum.features.prepared.manifest import Manifest
-from fulcrum.features.prepared.stage import NOBODY
+from fulcrum.features.prepared.stage import JOINED, LONE, NOBODY
 from fulcrum.features.transform.state import FeatureState
 
 FILE = "advice.txt"
 """In the folder of a data set: the lines."""
 UNKNOWN = 0.5
 """Share of unknown ids in the last split from which on a feature says little."""
+FEW = 0.1
+"""Share of behaviours without an impression that logs may have."""
 TELLING = 0.99
 """AUC of a feature alone from which on it is taken for an outcome."""
 SAMPLE = 20_000
@@ -47,6 +49,12 @@ def _rows(files: Files, manifest: Manifest, state: FeatureState, repeated: int) 
         yield (
             f"data: {repeated:,} rows say exactly what another one says; expected one for each "
             "event (`data.deduplicate: true` keeps one)"
+        )
+    joined, lone = (manifest.rows_dropped.get(what, 0) for what in (JOINED, LONE))
+    if lone > FEW * (joined + lone):
+        yield (
+            f"data.pivot: {lone:,} of {joined + lone:,} behaviours follow no impression; expected "
+            "`by` to tie them, and `within` to be longer than they take"
         )
     group = state.spec.data.group
     if group is not None:

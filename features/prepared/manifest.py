@@ -58,7 +58,8 @@ class Manifest(Config):
     rows_read: int
     """Rows in the input files."""
     rows_dropped: dict[str, int]
-    """Why rows are in no split: `repeated`, `where`, `no split`."""
+    """Why rows are in no split: `repeated`, `where`, `no split`; what those of a long log are that
+    are no impressions."""
     columns: dict[str, str]
     """Name and type of the shards' columns."""
     splits: dict[str, SplitFacts]

@@ -26,7 +26,7 @@ from fulcrum.features.staging import staged
 from fulcrum.features.tasks import TaskConfig
 from fulcrum.features.transform.fit import fit_ids, fit_numbers
 from fulcrum.features.transform.state import FeatureState
-from fulcrum.features.transform.transform import Gathered, encode, gather
+from fulcrum.features.transform.transform import Gathered, encode, gather_rows
 from fulcrum.features.values.schema import dump_type
 
 __all__ = ["PreparedDataset", "prepare"]
@@ -93,7 +93,7 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
     train = rows.filter(pl.col(SPLIT) == "train").select(log.raw)
     draft = fit_ids(train, spec, tables, name, log.end)
     parts = -(-log.rows.select(pl.len()).collect().item() // EVENTS_PER_PART)
-    past = gather(log.rows, draft, scratch / "past" if parts > 1 else None, parts)
+    past = gather_rows(log.rows, draft, scratch / "past" if parts > 1 else None, parts)
     state = fit_numbers(train, draft, past, scratch)
     if spec.data.session is not None:
         progress("cutting sessions", 0, 1)
@@ -189,7 +189,9 @@ def _check_splits(facts: Facts, spec: FeatureSpec) -> None:
             raise DataError(f"data.split: no row falls into `{split}` (rows by split: {sizes})")
         for task in spec.tasks:
             if not facts[split][f"observed.{task}"]:
-                _refuse(split, f"tasks.{task}: no label is observed in the {split} split")
+                early = "; its outcomes were not known when the log ended"
+                why = early if task in spec.unripe else ""
+                _refuse(split, f"tasks.{task}: no label is observed in the {split} split{why}")
         for task in _binary(spec):
             positives, observed = (facts[split][f"{w}.{task}"] for w in ("positives", "observed"))
             if positives in (0, observed):

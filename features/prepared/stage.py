@@ -13,6 +13,7 @@ from fulcrum.features.declared.arms import arm_columns, check_arms
 from fulcrum.features.declared.data import DataConfig
 from fulcrum.features.declared.session import KEY
 from fulcrum.features.declared.split import FILE, INDEX, TIME, FileSplit, split_column
+from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import DataError, nearest
 from fulcrum.features.files.source import Source, scan_all
 from fulcrum.features.prepared.manifest import Stamp
@@ -22,6 +23,7 @@ from fulcrum.features.raw.known import known_times, log_end, ripe_labels
 from fulcrum.features.raw.label import check_labels, label_columns, label_names
 from fulcrum.features.raw.lineage import Lineage
 from fulcrum.features.raw.misfit import misfit, row_of
+from fulcrum.features.raw.pivot import check, impressions, pivot, relevant
 from fulcrum.features.spec import RESERVED, FeatureSpec, Problem, places
 from fulcrum.features.staging import is_full
 from fulcrum.features.transform.state import past_names, row_names, schema_of
@@ -35,6 +37,8 @@ KEPT, CONTENT = "row.kept", "row.content"
 """Whether a row meets `data.where`; a hash of all that its file says of it."""
 NOBODY = 0
 """`row.group` of a row whose key names nobody, and of all rows without `data.group`."""
+JOINED, LONE = "joined to impressions", "without an impression"
+"""What becomes of the behaviours of a long log."""
 ROW_GROUP = 16_384
 """Polars reads about 15 row groups ahead of what is written, so small ones save memory."""
 
@@ -113,17 +117,19 @@ def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
     Raises DataError for a missing column, and values that are no times, labels or weights;
     PolarsError, which `explain` explains, for what cannot be read or computed.
     """
-    events = _events(inputs)
+    log = _events(inputs)
     tables = {name: source.frame for name, source in inputs.tables.items()}
+    total = log.select(pl.len()).collect().item()
+    events, drops = (log, {}) if spec.data.pivot is None else _pivoted(log, total, spec.data)
     lineage = _lineage(events, spec, inputs)
     _check_columns(spec, lineage, [events, *tables.values()])
     file = folder / "rows.parquet"
-    total = events.select(pl.len()).collect().item()
-    end = log_end(events, lineage, tables)
+    end = log_end(log, lineage, tables)
     plan, raw = _plan(events, tables, spec, lineage, end)
     plan.sink_parquet(file, row_group_size=ROW_GROUP, compression="lz4", maintain_order=True)
     rows = pl.scan_parquet(file, glob=False)
-    drops = {"repeated": total - rows.select(pl.len()).collect().item()}
+    rest = total - sum(drops.values())
+    drops["repeated"] = rest - rows.select(pl.len()).collect().item()
     if spec.data.where is not None:
         drops["where"] = rows.select((~pl.col(KEPT)).sum()).collect().item()
         rows = rows.filter(KEPT).drop(KEPT)
@@ -146,6 +152,24 @@ def _events(inputs: Inputs) -> pl.LazyFrame:
         source.frame.with_columns(pl.lit(split).alias(FILE))
         for split, source in inputs.events.items()
     )
+
+
+def _pivoted(
+    log: pl.LazyFrame, total: int, data: DataConfig
+) -> tuple[pl.LazyFrame, dict[str, int]]:
+    """The impressions of a long log, once all that is asked of it is right, and the number of its
+    other rows by what becomes of them."""
+    check(log, data)
+    assert data.pivot is not None
+    assert data.time is not None
+    dtype = log.collect_schema()[data.time.column]
+    known = relevant(log, data.pivot).with_columns(microseconds(data.time, dtype).alias(TIME))
+    _refuse_untimed(known, data.time, dtype)
+    rows, joined = pivot(log, data)
+    count, kept = (
+        frame.select(pl.len()).collect().item() for frame in (known, impressions(log, data.pivot))
+    )
+    return rows, {JOINED: joined, LONE: count - kept - joined, "of other actions": total - count}
 
 
 def _plan(
@@ -284,22 +308,27 @@ def _check_times(
     if time is None:
         return
     without = rows.filter(pl.col(TIME).is_null())
-    count = without.select(pl.len()).collect().item()
-    if count:
-        raw = _with_columns(without, [time.column], spec, lineage, tables)
-        dtype = lineage.dtype(time.column)
-        timed = raw.with_columns(microseconds(time, dtype).alias(TIME))
-        check_times(timed, TIME, time, dtype, "data.events")
-        raise DataError(
-            f"data.time.column: {count} rows have no time in `{time.column}`, for example null "
-            "(`data.derive` can make one, `data.where` can leave rows out)"
-        )
-    for name in spec.data.late:
+    raw = _with_columns(without, [time.column], spec, lineage, tables)
+    dtype = lineage.dtype(time.column)
+    _refuse_untimed(raw.with_columns(microseconds(time, dtype).alias(TIME)), time, dtype)
+    # The times of `data.pivot` are those of rows, and were looked at before.
+    for name in (name for name in spec.data.late if name in spec.data.outcomes):
         for late in known_times([name], spec.data):
             raw = _with_columns(rows, [late.column], spec, lineage, tables)
             dtype = lineage.dtype(late.column)
             timed = raw.with_columns(microseconds(late, dtype).alias(TIME))
             check_times(timed, TIME, late, dtype, f"data.outcomes.{name}.known_at")
+
+
+def _refuse_untimed(rows: pl.LazyFrame, time: TimeConfig, dtype: pl.DataType) -> None:
+    """Raises DataError for rows without a time or with one that is none."""
+    count = rows.filter(pl.col(TIME).is_null()).select(pl.len()).collect().item()
+    if count:
+        check_times(rows, TIME, time, dtype, "data.events")
+        raise DataError(
+            f"data.time.column: {count} rows have no time in `{time.column}`, for example null "
+            "(`data.derive` can make one, `data.where` can leave rows out)"
+        )
 
 
 def _check_weights(rows: pl.LazyFrame, data: DataConfig) -> None:
@@ -343,12 +372,19 @@ def explain(error: PolarsError, inputs: Inputs, spec: FeatureSpec) -> Exception:
     if damage is None and is_full(error):
         return error
     if damage is None:
-        lineage, wanted = _lineage(_events(inputs), spec, inputs), list(places(spec))
+        events = _events(inputs)
+        if spec.data.pivot is not None:
+            events = pivot(events, spec.data).rows
+        lineage, wanted = _lineage(events, spec, inputs), list(places(spec))
         needs = lineage.needs([name for _, name in wanted])
         tables = {n: prune(n, inputs.tables[n].frame, needs, lineage) for n in needs.tables}
         for source in inputs.events.values():
-            if fault := misfit(source.frame, wanted, lineage, tables):
-                return DataError(f"{fault[0]} ({row_of(source.parts, fault[1])})")
+            rows = source.frame.with_row_index(INDEX)
+            if spec.data.pivot is not None:
+                rows = pivot(rows, spec.data).rows
+            if fault := misfit(rows, wanted, lineage, tables):
+                place = rows.select(INDEX).slice(fault[1], 1).collect().item()
+                return DataError(f"{fault[0]} ({row_of(source.parts, place)})")
     return DataError(damage or f"data: {str(error).strip().splitlines()[0]}")
 
 

@@ -9,7 +9,7 @@ from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.raw.complete import complete, prune
 from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.raw.lineage import Lineage
-from fulcrum.features.spec import FeatureSpec
+from fulcrum.features.spec import Clock, FeatureSpec
 from fulcrum.features.values.duration import to_microseconds
 
 
@@ -26,17 +26,19 @@ def known_times(outcomes: Iterable[str], data: DataConfig) -> list[TimeConfig]:
     return [data.time.model_copy(update={"column": at}) for at in ats if at is not None]
 
 
-def known(
-    outcomes: Iterable[str], data: DataConfig, dtype: Callable[[str], pl.DataType]
-) -> pl.Expr:
-    """When all of some late outcomes were known, never before the event; null for never. `dtype`
+def known(clock: Clock, data: DataConfig, dtype: Callable[[str], pl.DataType]) -> pl.Expr:
+    """When all outcomes of a clock were known, never before the event; null for never. `dtype`
     gives the type of a column."""
     assert data.time is not None
-    outcomes = tuple(outcomes)
     happened = microseconds(data.time, dtype(data.time.column))
-    ats = [microseconds(time, dtype(time.column)) for time in known_times(outcomes, data)]
-    afters = [data.late[name].known_after for name in outcomes]
-    times = [happened, *ats, *(happened + to_microseconds(after) for after in afters if after)]
+    times = [happened]
+    for name in clock.outcomes:
+        after = data.late[name].known_after
+        ats = [microseconds(time, dtype(time.column)) for time in known_times([name], data)]
+        passed = [] if after is None else [happened + to_microseconds(after)]
+        # Both skip nulls: without a time of its own it is known when the length has passed.
+        both = pl.max_horizontal if clock.settled else pl.coalesce
+        times.append(both(*ats, *passed))
     ever = pl.all_horizontal(time.is_not_null() for time in times)
     return pl.when(ever).then(pl.max_horizontal(times))
 
@@ -44,8 +46,9 @@ def known(
 def ripe(
     outcomes: Iterable[str], data: DataConfig, dtype: Callable[[str], pl.DataType], end: int
 ) -> pl.Expr:
-    """Whether all of them were known when the log ended."""
-    return (known(outcomes, data, dtype) <= end).fill_null(False)
+    """Whether all of them were settled when the log ended: a yes of the last hours counts no sooner
+    than a no, for which they were too short."""
+    return (known(Clock(tuple(outcomes), True), data, dtype) <= end).fill_null(False)
 
 
 def ripe_labels(spec: FeatureSpec, lineage: Lineage, end: int | None) -> dict[str, pl.Expr]:

@@ -14,6 +14,7 @@ from fulcrum.features.raw.complete import complete, prune
 from fulcrum.features.raw.known import columns, log_end, ripe, ripe_labels
 from fulcrum.features.raw.label import check_labels, describe, label_columns, label_names
 from fulcrum.features.raw.lineage import Lineage
+from fulcrum.features.raw.pivot import pivot
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.transform.state import FeatureState, past_names, row_names, schema_of
 from fulcrum.features.transform.transform import TIME, Gathered, clocks_of, gather, with_time
@@ -36,6 +37,7 @@ def fit(train: pl.LazyFrame, past: pl.LazyFrame | None, spec: FeatureSpec) -> Fe
     tables = {name: source.frame for name, source in sources.items()}
     logs = [train] if past is None or not spec.looking_back else [train, past]
     ends = [end for log in logs if (end := _end(log, spec, tables)) is not None]
+    train = train if spec.data.pivot is None else pivot(train, spec.data).rows
     draft = fit_ids(train, spec, tables, end=max(ends, default=None))
     events = pl.LazyFrame(schema=draft.past_columns) if past is None else past
     return fit_numbers(train, draft, gather(events, draft))
@@ -52,6 +54,7 @@ def fit_ids(
     is that of the log (`raw.known.log_end`): what was not known then teaches nothing."""
     lineage = _lineage(train, spec, tables)
     past_columns = lineage.needs(past_names(spec)).columns
+    made = set() if spec.data.pivot is None else set(spec.data.pivot.columns)
     needs = lineage.needs([*row_names(spec), *past_names(spec)])
     side_tables = {name: prune(name, tables[name], needs, lineage) for name in needs.tables}
     rows = complete(train.select(*needs.columns), needs, spec.data, side_tables)
@@ -59,7 +62,7 @@ def fit_ids(
         spec=spec,
         layout=Layout(tables=(), tasks=_tasks(train, spec, lineage, tables, end)),
         row_columns=lineage.needs(row_names(spec)).columns,
-        past_columns=past_columns,
+        past_columns={name: t for name, t in past_columns.items() if name not in made},
         tables=side_tables,
         lookups=dict(_lookups(rows, spec, lineage)),
         learned=dict.fromkeys(spec.features, Learned()),
@@ -111,9 +114,9 @@ def _bases(
     waiting = {} if end is None else {n: spec.clocks[n] for n in bases if n in spec.clocks}
     at_once = [base for name, base in bases.items() if name not in waiting]
     values = rows.select(at_once).collect().row(0, named=True) if at_once else {}
-    for name, outcomes in waiting.items():
+    for name, clock in waiting.items():
         assert end is not None
-        known_rows = rows.filter(ripe(outcomes, spec.data, lineage.dtype, end))
+        known_rows = rows.filter(ripe(clock.outcomes, spec.data, lineage.dtype, end))
         values |= known_rows.select(bases[name]).collect().row(0, named=True)
     return {name: values[name] for name in bases}
 

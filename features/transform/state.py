@@ -32,6 +32,7 @@ from fulcrum.features.layout import (
 from fulcrum.features.plugins import other_versions, requirements
 from fulcrum.features.raw.known import columns as known_columns
 from fulcrum.features.raw.lineage import Lineage, Needs
+from fulcrum.features.raw.pivot import columns as pivot_columns
 from fulcrum.features.spec import FeatureSpec, expressions
 from fulcrum.features.values import sql
 from fulcrum.features.values.schema import dump_schema, load_schema
@@ -88,7 +89,8 @@ class FeatureState:
     row_columns: Schema
     """Raw columns that a row to be scored must carry: no outcomes, none of side tables."""
     past_columns: Schema
-    """Raw columns that a past event must carry; empty when no feature looks back."""
+    """Raw columns that a past event must carry; empty when no feature looks back. Of a long log
+    (`data.pivot`) an event is one of its rows."""
     tables: dict[str, pl.DataFrame]
     """Side tables, by key, with the columns that features read."""
     lookups: dict[str, Lookup]
@@ -113,7 +115,9 @@ class FeatureState:
     def lineage(self) -> Lineage:
         """Of the columns that are left: those of rows and past events and of the pruned tables."""
         tables = {name: dict(table.schema) for name, table in self.tables.items()}
-        return Lineage(self.spec.data, {**self.past_columns, **self.row_columns}, tables)
+        pivoted = pivot_columns(self.spec.data, self.past_columns) if self.past_columns else {}
+        events = {**self.past_columns, **self.row_columns, **pivoted}
+        return Lineage(self.spec.data, events, tables)
 
     @cached_property
     def row_needs(self) -> Needs:
@@ -319,14 +323,15 @@ def row_names(spec: FeatureSpec) -> list[str]:
 
 
 def past_names(spec: FeatureSpec) -> list[str]:
-    """Names that features read from past events, with their times and the condition on all
-    rows."""
+    """Names that features read from past events, with their times, what `data.pivot` makes rows
+    of, and the condition on all rows."""
     reads = [r for name, f in spec.features.items() for r in f.reads(name, spec.features) if r.past]
     if not reads or spec.data.time is None:
         return []
     where = [] if spec.data.where is None else [sql.value(spec.data.where)]
-    times = [c for outcomes in spec.clocks.values() for c in known_columns(outcomes, spec.data)]
-    return [*(read.column for read in reads), spec.data.time.column, *times, *where]
+    times = [c for clock in spec.clocks.values() for c in known_columns(clock.outcomes, spec.data)]
+    pivot = [] if spec.data.pivot is None else [name for _, name in spec.data.pivot.places()]
+    return [*(read.column for read in reads), spec.data.time.column, *pivot, *times, *where]
 
 
 def schema_of(name: str, spec: FeatureSpec, lineage: Lineage) -> Schema:

@@ -14,6 +14,8 @@ from fulcrum.features.raw.complete import complete
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.instant import check_times, microseconds
 from fulcrum.features.raw.known import known, known_times
+from fulcrum.features.raw.pivot import pivot, relevant
+from fulcrum.features.spec import Clock
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.values import sql
 
@@ -52,10 +54,24 @@ def gather(
     """Sort past events, once for any number of `encode`; on disk when given a folder."""
     if not state.spec.looking_back:
         return {}
-    past = complete_past(past, state, "the past events")
+    return _sort(complete_past(past, state, "the past events"), state, folder, partitions)
+
+
+def gather_rows(
+    rows: pl.LazyFrame, state: FeatureState, folder: Path | None = None, partitions: int = 1
+) -> Gathered:
+    """`gather` for the rows of a preparation, of which `data.pivot` has made what they are."""
+    if not state.spec.looking_back:
+        return {}
+    return _sort(_complete(rows, state, "the past events"), state, folder, partitions)
+
+
+def _sort(
+    past: pl.LazyFrame, state: FeatureState, folder: Path | None, partitions: int
+) -> Gathered:
     clocks = {
-        _clock(outcomes): known(outcomes, state.spec.data, state.lineage.dtype)
-        for outcomes in state.spec.clocks.values()
+        _clock(clock): known(clock, state.spec.data, state.lineage.dtype)
+        for clock in state.spec.clocks.values()
     }
     return gather_past(
         past.with_columns(**clocks),
@@ -98,15 +114,27 @@ def encode(
 
 
 def complete_past(past: pl.LazyFrame, state: FeatureState, what: str) -> pl.LazyFrame:
-    """Past events that meet `data.where`, with their time and all that looking back reads of them.
+    """Past events that meet `data.where`, with their time and all that looking back reads of them;
+    of a long log its impressions.
 
     Raises DataError when they are not what training saw: columns, types, times."""
     past = conform(past, state.past_columns, what, state.time).select(*state.past_columns)
+    data = state.spec.data
+    if data.pivot is not None and state.past_columns:
+        with_time(relevant(past, data.pivot), state, what)
+        past = pivot(past, data, state.past_needs.columns).rows
+    return _complete(past, state, what)
+
+
+def _complete(past: pl.LazyFrame, state: FeatureState, what: str) -> pl.LazyFrame:
+    past = past.select(*state.past_needs.columns)
     past = complete(past, state.past_needs, state.spec.data, state.tables)
     if state.spec.data.where is not None:
         past = past.filter(pl.col(sql.value(state.spec.data.where)).cast(pl.Boolean))
-    late = dict.fromkeys(name for outcomes in state.spec.clocks.values() for name in outcomes)
-    for time in known_times(late, state.spec.data):
+    late = dict.fromkeys(n for clock in state.spec.clocks.values() for n in clock.outcomes)
+    # The times of behaviours are those of rows, and were looked at before.
+    stated = [name for name in late if name in state.spec.data.outcomes]
+    for time in known_times(stated, state.spec.data):
         _timed(past, time, state, what)
     return with_time(past, state, what)
 
@@ -118,11 +146,11 @@ def _no_past(state: FeatureState) -> Gathered:
 
 def clocks_of(state: FeatureState) -> dict[str, str]:
     """By feature that reads late outcomes, the column of the time from which an event counts."""
-    return {name: _clock(outcomes) for name, outcomes in state.spec.clocks.items()}
+    return {name: _clock(clock) for name, clock in state.spec.clocks.items()}
 
 
-def _clock(outcomes: Sequence[str]) -> str:
-    return f"past.known.{','.join(outcomes)}"
+def _clock(clock: Clock) -> str:
+    return f"past.{'settled' if clock.settled else 'known'}.{','.join(clock.outcomes)}"
 
 
 def with_time(frame: pl.LazyFrame, state: FeatureState, what: str) -> pl.LazyFrame:

@@ -21,7 +21,11 @@ def reads(spec: FeatureSpec) -> Reads:
     ids += [] if data.session is None else [data.session.key]
     ids += [] if data.arms is None else [data.arms.column, data.arms.unit]
     times = [] if data.time is None else [data.time.column]
-    times += [outcome.known_at for outcome in data.late.values() if outcome.known_at is not None]
+    stated = [one for name, one in data.late.items() if name in data.outcomes]
+    times += [one.known_at for one in stated if one.known_at is not None]
+    if data.pivot is not None:
+        ids += [data.pivot.action, *data.pivot.by]
+        times += [one.value for one in data.pivot.behaviours.values() if one.value is not None]
     return Reads(
         ids=frozenset([*ids, *(r.text for r in columns if r.id and not r.is_sql)]),
         numbers=frozenset([*times, *(r.text for r in columns if not (r.id or r.is_sql))]),
@@ -33,9 +37,9 @@ def reads(spec: FeatureSpec) -> Reads:
     )
 
 
-def row_reads(state: FeatureState) -> Reads:
-    """Of rows to be scored."""
-    columns = {*state.row_columns, *state.keys}
+def row_reads(state: FeatureState, *others: str) -> Reads:
+    """Of rows to be scored, and other columns where they are."""
+    columns = {*state.row_columns, *state.keys, *others}
     return reads(state.spec).only(columns, state.row_columns)
 
 

@@ -11,6 +11,7 @@ from fulcrum.features.plugins import requirements
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.instant import microseconds
+from fulcrum.features.raw.pivot import impressions
 from fulcrum.features.transform.uses import row_reads
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
@@ -92,7 +93,10 @@ def make_bundle(
     state = dataset.state
     inputs = [source.name for source in state.layout.inputs]
     held_out = pl.scan_parquet(dataset.shards(measured_split(dataset)), glob=False).select(inputs)
-    events = scan(config.data.events, "data.events", row_reads(state), config.data.csv).frame
+    pivot = config.data.pivot
+    read = row_reads(state, *([] if pivot is None else [pivot.action]))
+    events = scan(config.data.events, "data.events", read, config.data.csv).frame
+    events = events if pivot is None else impressions(events, pivot)
     columns = dict.fromkeys([*state.row_columns, *state.keys])
     example = conform(events, state.row_columns, "data.events", state.time).select(list(columns))
     if state.time is not None and state.time.column in state.row_columns:

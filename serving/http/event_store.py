@@ -66,7 +66,7 @@ class EventStore:
             self._writer = self._connect(OPEN_SECONDS)
         try:
             self._create()
-            self.index(keys)
+            self.index([*keys, *(by[0] for by in self._ties(keys))])
         except BaseException:
             self.close()
             raise
@@ -137,7 +137,8 @@ class EventStore:
             return count
 
     def past_of(self, rows: pl.DataFrame, keys: Sequence[str]) -> pl.LazyFrame:
-        """Every event that shares one of the `keys` with one of the rows.
+        """Every event that shares one of the `keys` with one of the rows, and of a long log every
+        one that belongs together with such an event.
 
         All events when a key is not a column of the events themselves but derived or joined."""
         query = f"SELECT {', '.join(self._quoted(self.past_columns))} FROM events"
@@ -147,12 +148,25 @@ class EventStore:
                 f"SELECT rowid FROM events WHERE {name} IN (SELECT value FROM json_each(?))"
                 for name in map(_quoted, keys)
             )
+            for by in self._ties(keys):
+                tie = ", ".join(map(_quoted, by))
+                matches = (
+                    f"WITH shared AS ({matches}) SELECT * FROM shared UNION "
+                    f"SELECT rowid FROM events WHERE ({tie}) IN "
+                    f"(SELECT {tie} FROM events WHERE rowid IN shared)"
+                )
             query += f" WHERE rowid IN ({matches})"
             texts = encode(rows.select(pl.col(k).cast(self.columns[k]) for k in keys))
             values = [json.dumps(_somebody(texts[key])) for key in keys]
         with self._reading() as connection:
             found_rows = connection.execute(query, values).fetchall()
         return decode(found_rows, self.past_columns).lazy()
+
+    def _ties(self, keys: Sequence[str]) -> set[tuple[str, ...]]:
+        """The `data.pivot.by` of models for which not all keys are in it: what belongs to an event
+        need not have the others."""
+        pivots = [state.spec.data.pivot for state in self._states]
+        return {pivot.by for pivot in pivots if pivot is not None and not {*keys} <= {*pivot.by}}
 
     def _connect(self, seconds: float) -> sqlite3.Connection:
         return sqlite3.connect(

@@ -74,6 +74,15 @@ def test_a_new_user_gets_a_model_and_scores(tmp_path):
     assert [file.name for file in (tmp_path / "scores").iterdir()] == ["events.parquet"]
 
 
+def test_a_kept_share_is_corrected_as_the_page_says():
+    clicks, others, share = 100, 9_900, 0.1
+    score = clicks / (clicks + share * others)
+    corrected = score / (score + (1 - score) / share)
+    assert corrected == pytest.approx(clicks / (clicks + others))
+    text = (ROOT / "docs" / "long-logs.md").read_text()
+    assert f"says {score:.3f} on average; corrected, that is {corrected:.3f}" in text
+
+
 @pytest.mark.slow
 def test_a_notebook_runs_from_its_first_cell_to_its_last(tmp_path):
     (tmp_path / "cells.py").write_text("".join(b.text for b in blocks(NOTEBOOK)))

@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 from fulcrum.features.errors import DataError
 from fulcrum.features.prepared.prepare import PreparedDataset, prepare
-from fulcrum.features.spec import FeatureSpec, problems
+from fulcrum.features.spec import Clock, FeatureSpec, problems
 from fulcrum.features.transform.fit import fit
 from fulcrum.testing.kinds import encode_online, examples
 from fulcrum.testing.logs import SCHEMA, SECOND, Event, events
@@ -20,6 +20,7 @@ from fulcrum.testing.specs import encode, make_spec
 from tests.features.files.logs import write
 
 AFTER, AT = {"known_after": "1.5s"}, {"known_at": "known"}
+BOTH = AFTER | AT
 FEATURES: dict[str, Any] = {
     "item": {"kind": "categorical"},
     "shown": {"kind": "window", "key": "user", "statistic": "count"},
@@ -60,21 +61,27 @@ def frame(log: Log) -> pl.DataFrame:
     return pl.DataFrame(log, schema={**SCHEMA, "known": pl.Int64})
 
 
-def known(event: Event, setting: dict[str, str]) -> int | None:
-    """When its click was known."""
-    if setting == AFTER:
-        return event["time"] + 3 * SECOND // 2
-    return None if event["known"] is None else max(event["known"], event["time"])
+def known(event: Event, setting: dict[str, str], settled: bool = False) -> int | None:
+    """When its click was known; `settled`: no sooner than that there is none would be."""
+    after = int(event["time"]) + 3 * SECOND // 2
+    at = None if event["known"] is None else max(event["known"], event["time"])
+    if setting == AT:
+        return at
+    if setting == AFTER or at is None:
+        return after
+    return max(at, after) if settled else at
 
 
-def known_before(row: Event, log: Log, setting: dict[str, str]) -> list[tuple[int, Event]]:
+def known_before(
+    row: Event, log: Log, setting: dict[str, str], settled: bool = False
+) -> list[tuple[int, Event]]:
     """Events of the row's user whose click was known before the row, with when."""
     same = [event for event in log if row["user"] and event["user"] == row["user"]]
-    times = [(known(event, setting), event) for event in same]
+    times = [(known(event, setting, settled), event) for event in same]
     return [(at, event) for at, event in times if at is not None and at < row["time"]]
 
 
-@pytest.mark.parametrize("setting", [AFTER, AT])
+@pytest.mark.parametrize("setting", [AFTER, AT, BOTH])
 @examples(12)
 @given(log=logs())
 def test_an_event_counts_from_when_its_outcome_was_known(setting: dict[str, str], log: Log) -> None:
@@ -88,12 +95,14 @@ def test_an_event_counts_from_when_its_outcome_was_known(setting: dict[str, str]
         same = [e for e in log if row["user"] and e["user"] == row["user"]]
         assert values["shown"] == sum(event["time"] < row["time"] for event in same)
         assert values["clicks"] == sum(at >= row["time"] - 3 * SECOND for at, _ in good)
-        assert values["ctr"] == pytest.approx(len(good) / len(past) if past else 0.0)
+        settled = [event for _, event in known_before(row, log, setting, settled=True)]
+        clicks = [event for event in settled if event["click"] == 1]
+        assert values["ctr"] == pytest.approx(len(clicks) / len(settled) if settled else 0.0)
         order = sorted((at, ids[event["item"]]) for at, event in good)
         assert values["liked.item"] == [number for _, number in order]
 
 
-@pytest.mark.parametrize("setting", [AFTER, AT])
+@pytest.mark.parametrize("setting", [AFTER, AT, BOTH])
 @examples(12)
 @given(log=logs(), data=st.data())
 def test_what_is_not_known_yet_changes_nothing(
@@ -113,7 +122,7 @@ def test_what_is_not_known_yet_changes_nothing(
     assert_frame_equal(past, changed, check_exact=True)
 
 
-@pytest.mark.parametrize("setting", [AFTER, AT])
+@pytest.mark.parametrize("setting", [AFTER, AT, BOTH])
 @examples(10)
 @given(log=logs(8))
 def test_online_is_as_offline(setting: dict[str, str], log: Log) -> None:
@@ -144,7 +153,9 @@ def prepared(folder: Path, known: dict[str, str]) -> PreparedDataset:
     return prepare(spec_of(known, **data), folder)
 
 
-@pytest.mark.parametrize(("known", "never"), [({"known_after": "3s"}, []), (AT, [2])])
+@pytest.mark.parametrize(
+    ("known", "never"), [({"known_after": "3s"}, []), (AT, [2]), (AT | {"known_after": "3s"}, [])]
+)
 def test_a_label_that_is_not_known_when_the_log_ends_is_not_observed(
     tmp_path: Path, known: dict[str, str], never: list[int]
 ) -> None:
@@ -163,7 +174,7 @@ def test_at_once_is_as_a_list(tmp_path: Path) -> None:
         for outcomes in (["click"], {"click": {}})
     )
     assert plain.clocks == late.clocks == plain.unripe == late.unripe == {}
-    assert spec_of(AFTER).clocks == dict.fromkeys(("clicks", "ctr", "liked"), ("click",))
+    assert spec_of(AFTER).clocks == dict.fromkeys(("clicks", "ctr", "liked"), Clock(("click",)))
     assert spec_of(AFTER).unripe == {"click": ("click",)}
 
 
@@ -245,6 +256,9 @@ def test_a_name_of_no_column_is_refused(tmp_path: Path, field: str) -> None:
         prepare(make_spec({"item": {"kind": "categorical"}}, data), tmp_path)
 
 
-def test_one_of_the_two() -> None:
-    with pytest.raises(ValueError, match="`known_after` or `known_at`, not both"):
-        spec_of(AFTER | AT)
+def test_the_time_of_an_outcome_tells_the_outcome() -> None:
+    spec = spec_of(AT, derive={"good": "known IS NOT NULL"})
+    assert spec.clocks == dict.fromkeys(("clicks", "liked"), Clock(("click",))) | {
+        "ctr": Clock(("click",))
+    }
+    assert spec.unripe == {"click": ("click",)}
