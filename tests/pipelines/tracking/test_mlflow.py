@@ -1,11 +1,6 @@
 import json
 import math
-import os
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from functools import partialmethod
 
@@ -22,17 +17,12 @@ from fulcrum.pipelines.tracking.mlflow import (
     flatten,
     start_run,
 )
+from tests.mlflow_server import free_port, mlflow_server
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlruns.db'}"
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def check_a_whole_run(uri, tmp_path):
@@ -76,27 +66,9 @@ def test_a_whole_run_in_sqlite(store, tmp_path):
 
 @pytest.mark.slow
 def test_a_whole_run_on_a_server(tmp_path):
-    port = free_port()
-    files = tmp_path / "files"
-    command = f"server --host 127.0.0.1 --port {port} --workers 1 --artifacts-destination {files}"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", *command.split()],
-        env={**os.environ, "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{tmp_path}/s.db"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health")
-                break
-            except OSError:
-                time.sleep(0.5)
-        check_a_whole_run(f"http://127.0.0.1:{port}", tmp_path)
-        assert list(files.rglob("note.txt"))
-    finally:
-        server.terminate()
-        server.wait(30)
+    with mlflow_server(tmp_path, free_port()) as address:
+        check_a_whole_run(address, tmp_path)
+    assert list((tmp_path / "server").rglob("note.txt"))
 
 
 def test_files_of_a_sqlite_store_lie_beside_it(store, tmp_path, monkeypatch):
@@ -105,6 +77,17 @@ def test_files_of_a_sqlite_store_lie_beside_it(store, tmp_path, monkeypatch):
     with MlflowTracker(store, run_id) as tracker:
         tracker.log_text("x", "x.txt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_of_which_a_kill_left_half_is_made_anew(tmp_path):
+    half = tmp_path / ".store.db.partial"
+    half.mkdir()
+    (half / "store.db").write_bytes(b"SQLite format 3\0")
+    (tmp_path / "store.db").touch()
+    uri = f"sqlite:///{tmp_path / 'store.db'}"
+    run = start_run(uri, "e", "r")
+    assert client(uri).get_run(run).info.run_name == "r"
+    assert [path.name for path in tmp_path.iterdir()] == ["store.db"]
 
 
 def test_many_processes_may_start_runs_once_the_store_is_made(store):
