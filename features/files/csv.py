@@ -3,9 +3,12 @@
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Collection, Mapping, Sequence
+from csv import QUOTE_NONE, reader
+from csv import Error as CsvError
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import polars as pl
 from polars.exceptions import ComputeError
@@ -33,9 +36,9 @@ def scan_csv(
     return _scan(file, csv, **options)
 
 
-def dialect(file: Path, csv: CsvConfig) -> CsvConfig:
+def dialect(file: Path, csv: CsvConfig, what: str) -> CsvConfig:
     """The dialect of a file whose first line may name the columns although others' do not."""
-    if csv.header is not None and set(_first_line(file, csv)) <= set(csv.header):
+    if csv.header is not None and set(_first_line(file, csv, what)) <= set(csv.header):
         return csv.model_copy(update={"header": None})
     return csv
 
@@ -49,7 +52,7 @@ def csv_schema(
     separator, and for a first line that is no header.
     """
     try:
-        row = _first_line(file, csv)
+        row = _first_line(file, csv, what)
         _check_separator(file, row, csv, what)
         if csv.header is None:
             _check_header(file, row, csv, names, what)
@@ -63,9 +66,27 @@ def csv_schema(
         raise _undecodable(file, csv, what) or error from None
 
 
-def _first_line(file: Path, csv: CsvConfig) -> list[str]:
-    first = _scan(file, csv, has_header=False, infer_schema=False).head(1).collect()
-    return [value or "" for value in first.row(0)] if first.height else []
+def _first_line(file: Path, csv: CsvConfig, what: str) -> list[str]:
+    """By itself: with another separator than the file's, the lines below need not make sense."""
+    encoding = "utf-8-sig" if csv.encoding == "utf-8" else csv.encoding
+    quotes: dict[str, Any] = (
+        {"quoting": QUOTE_NONE} if csv.quote is None else {"quotechar": csv.quote}
+    )
+    try:
+        with io.TextIOWrapper(_open(file), encoding, newline="") as stream:
+            lines = reader(stream, delimiter=csv.separator or separator(file), **quotes)
+            return next(filter(None, lines), [])
+    except UnicodeError as error:
+        raise _undecodable(file, csv, what) or error from None
+    except (EOFError, zlib.error, CsvError) as error:
+        raise DataError(f"{what}: {file} cannot be read: {error}") from error
+
+
+def _open(file: Path) -> BinaryIO:
+    """The text, unpacked where it is gzipped, whatever the file is called."""
+    with file.open("rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    return cast(BinaryIO, gzip.open(file) if packed else file.open("rb"))
 
 
 def _scan(file: Path, csv: CsvConfig, **options: Any) -> pl.LazyFrame:
@@ -83,7 +104,8 @@ def _scan(file: Path, csv: CsvConfig, **options: Any) -> pl.LazyFrame:
 
 
 def _content(file: Path) -> bytes:
-    return gzip.open(file).read() if file.suffix.lower() == ".gz" else file.read_bytes()
+    with _open(file) as stream:
+        return stream.read()
 
 
 def _check_separator(file: Path, row: Sequence[str], csv: CsvConfig, what: str) -> None:
