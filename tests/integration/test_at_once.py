@@ -14,6 +14,7 @@ TOGETHER = 6
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_six_trainings_share_a_store_that_none_has_made_yet(tmp_path: Path) -> None:
     write_log(tmp_path / "log.parquet")
     text = YAML.format(folder=tmp_path).replace("epochs: 2", "epochs: 1")
