@@ -3,6 +3,7 @@
 import resource
 import subprocess
 import sys
+import tempfile
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -305,9 +306,15 @@ def test_a_long_history_is_sorted_on_disk_with_the_same_result(
     options = {"history": str(tmp_path / "past.parquet"), "device": "cpu"}
     score_files(bundle, str(inputs), tmp_path / "memory", **options)
     monkeypatch.setattr("fulcrum.serving.scoring.history.EVENTS_IN_MEMORY", 150)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    score_files(bundle, str(inputs), tmp_path / "disk", **options)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    during = []
+    score_files(
+        *(bundle, str(inputs), tmp_path / "disk"),
+        progress=lambda *_: during.append(len(list(tmp_path.glob("fulcrum-history-*/*")))),
+        **options,
+    )
     assert contents(tmp_path / "disk") == contents(tmp_path / "memory")
+    assert min(during) > 0
     assert not list(tmp_path.glob("fulcrum-history-*"))
 
 
