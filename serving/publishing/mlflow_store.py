@@ -1,12 +1,11 @@
 """A client of a store of MLflow, for runs as for models, and the errors of both."""
 
-import fcntl
 import logging
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -21,7 +20,7 @@ from fulcrum.serving.publishing.store import SQLITE, address, database
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 HEADER = b"SQLite format 3\0"
-"""How every SQLite file begins."""
+"""How every SQLite file begins that is not empty."""
 
 
 def client(uri: str, *, make: bool = False) -> MlflowClient:
@@ -35,12 +34,12 @@ def client(uri: str, *, make: bool = False) -> MlflowClient:
     file = database(uri)
     if file is not None:
         with answering(uri):
-            if make:
+            if make and not file.exists():
                 _make(file)
-            elif not _begun(file):
+            elif not file.exists():
                 raise ResourceError(f"there is no store {uri} (see --tracking)")
             with file.open("rb") as stream:
-                if stream.read(len(HEADER)) != HEADER:
+                if stream.read(len(HEADER)) not in (b"", HEADER):
                     raise ResourceError(f"{uri}: the file is no SQLite database")
     try:
         with answering(uri):
@@ -50,39 +49,20 @@ def client(uri: str, *, make: bool = False) -> MlflowClient:
 
 
 def _make(file: Path) -> None:
-    """A new store where there is none, whole or not at all: MLflow makes its tables in many steps,
-    and can go on neither after a kill between them nor beside another process that takes them."""
+    """A new store, whole or not at all: MLflow makes its tables in many steps, and can go on
+    neither after a kill between them nor beside another process that takes them. Of several
+    processes the first to finish wins."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _alone_in(file.parent):
-        if _begun(file):
-            return
-        folder = file.with_name(f".{file.name}.partial")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+    with TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as folder:
+        made = Path(folder, "store.db")
+        uri = address(f"{SQLITE}{made}")
+        SqlAlchemyStore(uri, DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
         try:
-            made = folder / "store.db"
-            store = SqlAlchemyStore(
-                address(f"{SQLITE}{made}"), DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
-            )
-            store.engine.dispose()
+            os.link(made, file)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links
             made.replace(file)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _begun(file: Path) -> bool:
-    return file.exists() and file.stat().st_size > 0
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """One process at a time; the lock dies with it, and leaves no file."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager

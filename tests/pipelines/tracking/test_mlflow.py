@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partialmethod
@@ -17,6 +18,7 @@ from fulcrum.pipelines.tracking.mlflow import (
     flatten,
     start_run,
 )
+from fulcrum.serving.publishing import mlflow_store
 from tests.mlflow_server import free_port, mlflow_server
 
 
@@ -79,14 +81,23 @@ def test_files_of_a_sqlite_store_lie_beside_it(store, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_store_of_which_a_kill_left_half_is_made_anew(tmp_path):
-    half = tmp_path / ".store.db.partial"
-    half.mkdir()
-    (half / "store.db").write_bytes(b"SQLite format 3\0")
-    (tmp_path / "store.db").touch()
-    uri = f"sqlite:///{tmp_path / 'store.db'}"
-    run = start_run(uri, "e", "r")
-    assert client(uri).get_run(run).info.run_name == "r"
+@pytest.mark.parametrize("links", [True, False])
+def test_a_store_is_made_whole_by_the_first_to_finish(tmp_path, monkeypatch, links):
+    """The other one begins when the first is about to put its store in place."""
+    uri, runs = f"sqlite:///{tmp_path / 'store.db'}", []
+
+    def link(made, file):
+        monkeypatch.undo()
+        runs.append(start_run(uri, "e", "other"))
+        os.link(made, file)
+
+    def no_link(made, file):
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(mlflow_store.os, "link", link if links else no_link)
+    runs.append(start_run(uri, "e", "one"))
+    assert all(client(uri).get_run(run).info.status == "SCHEDULED" for run in runs)
+    assert len(runs) == 1 + links
     assert [path.name for path in tmp_path.iterdir()] == ["store.db"]
 
 
