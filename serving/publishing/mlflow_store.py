@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from alembic.util.exc import CommandError
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
@@ -71,6 +72,6 @@ def answering(uri: str, kind: type[FulcrumError] = ResourceError) -> Iterator[No
     store."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, CommandError, OSError) as error:
         message = str(getattr(error, "message", error)).partition("\n")[0]
         raise kind(f"MLflow at {uri} does not work: {message}") from error

@@ -1,8 +1,10 @@
 import json
 import math
 import os
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partialmethod
 
 import pytest
@@ -203,6 +205,14 @@ def test_an_unknown_run_names_the_nearest(store, tmp_path):
 def test_a_store_that_does_not_work_is_named(uri):
     with pytest.raises(ResourceError, match="MLflow at "):
         start_run(uri, "e", "r")
+
+
+def test_a_store_that_another_mlflow_left_half_made_is_named(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as store:
+        store.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        store.execute("INSERT INTO alembic_version VALUES ('later')")
+    with pytest.raises(ResourceError, match=r"MLflow at .*: Can't locate revision .*'later'$"):
+        client(f"sqlite:///{tmp_path / 'x.db'}")
 
 
 def test_flatten():
