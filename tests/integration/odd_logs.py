@@ -89,12 +89,14 @@ class Log:
     """What the message says of a log that is not taken."""
 
 
-def plain(file: str = "events.csv", **text: Any) -> Callable[[], pl.DataFrame]:
-    """One text file; `text` is how Polars writes it, and its encoding."""
+def text(
+    file: str = "events.csv", encoding: str = "utf-8", **form: Any
+) -> Callable[[], pl.DataFrame]:
+    """One text file; `form` is how Polars writes it."""
 
     def make() -> pl.DataFrame:
-        rows, encoding = make_rows(), text.pop("encoding", "utf-8")
-        write_text(rows.write_csv(**text), Path(file), encoding)
+        rows = make_rows()
+        write_text(rows.write_csv(**form), Path(file), encoding)
         return rows
 
     return make
@@ -174,7 +176,6 @@ def column(values: Sequence[Any]) -> Callable[[], pl.DataFrame]:
 
 PARQUET, ODD = "data.events=events.parquet", "features.odd=categorical"
 LOGS = (
-    Log("plain", plain()),
     Log(
         "names that look like patterns",
         patterns,
@@ -208,18 +209,21 @@ LOGS = (
         ),
         {"nothing": 3, "whole": 2, "enum": 2, "category": 2, "list": 3, "later": 5},
     ),
+    Log(".tsv in single quotes", text("events.tsv", separator="\t", quote_char="'"),
+        ("data.events=events.tsv", "data.csv={quote: \"'\"}")),
     Log(
-        "types: text of a number",
-        lambda: plain()().cast({"shop": pl.String}),
-        ("data.types={shop: String}", "features.shop=categorical"),
+        ".csv.gz, and types: text of a number",
+        lambda: text("events.csv.gz")().cast({"shop": pl.String}),
+        (
+            "data.events=events.csv.gz",
+            "data.types={shop: String}",
+            "features.shop=categorical",
+        ),
         {"shop": 4},
     ),
-    Log(".tsv in single quotes", plain("events.tsv", separator="\t", quote_char="'"),
-        ("data.events=events.tsv", "data.csv={quote: \"'\"}")),
-    Log(".csv.gz", plain("events.csv.gz"), ("data.events=events.csv.gz",)),
     Log(
         ".txt; latin-1, no header, NA",
-        plain("events.txt", separator=";", include_header=False, null_value="NA",
+        text("events.txt", separator=";", include_header=False, null_value="NA",
               encoding="latin-1"),
         (
             "data.events=events.txt",
@@ -232,10 +236,10 @@ LOGS = (
         ("data.events=logs",), refused="column `zip` is String in logs/0.parquet but Int64 in"),
     Log("a column less", lambda: two(make_rows(), make_rows().drop("note")),
         ("data.events=logs",), refused="logs/1.parquet has no column `note`"),
-    Log("latin-1 that is not said", plain(encoding="latin-1"),
+    Log("latin-1 that is not said", text(encoding="latin-1"),
         refused="events.csv is no UTF-8 text"),
-    Log("semicolons that are not said", plain(separator=";"), refused="separator: ';'"),
-    Log("no header", plain(include_header=False), refused="looks like data"),
+    Log("semicolons that are not said", text(separator=";"), refused="separator: ';'"),
+    Log("no header", text(include_header=False), refused="looks like data"),
     Log("a header twice", lambda: make_twice(), refused="names 2 columns `zip`; rename one"),
     Log("Duration", column([timedelta(1), timedelta(2)]), (PARQUET, ODD),
         refused="`odd` is Duration"),
