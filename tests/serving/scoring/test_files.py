@@ -1,5 +1,6 @@
 """Files to files: complete or absent, resumed, bounded, and equal to scoring in one go."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -86,7 +87,9 @@ def test_a_killed_run_goes_on_where_it_stopped(bundle, log, inputs, tmp_path):
 
     def run(output, die_after):
         arguments = [bundle.folder, inputs, tmp_path / output, past, die_after]
-        return subprocess.run([sys.executable, "-c", SCORE, *map(str, arguments)]).returncode
+        command = [sys.executable, "-c", SCORE, *map(str, arguments)]
+        # What a kill leaves there goes with the test.
+        return subprocess.run(command, env={**os.environ, "TMPDIR": str(tmp_path)}).returncode
 
     assert run("unbroken", 0) == 0
     assert run("killed", 5) == -9
@@ -106,7 +109,9 @@ def test_ten_kills_anywhere_leave_nothing_but_whole_files(bundle, log, inputs, t
 
     def run(output, die_after):
         arguments = [bundle.folder, inputs, tmp_path / output, past, die_after]
-        return subprocess.run([sys.executable, "-c", SCORE, *map(str, arguments)]).returncode
+        command = [sys.executable, "-c", SCORE, *map(str, arguments)]
+        # What a kill leaves there goes with the test.
+        return subprocess.run(command, env={**os.environ, "TMPDIR": str(tmp_path)}).returncode
 
     assert run("unbroken", 0) == 0
     whole = contents(tmp_path / "unbroken")
