@@ -26,12 +26,14 @@ class Figure:
     spread: str = ""
 
     @property
+    def missed(self) -> bool:
+        return self.ratio is not None and self.aim is not None and self.ratio < self.aim
+
+    @property
     def cells(self) -> tuple[str, ...]:
         """In the order of `COLUMNS`."""
         ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
-        aim = "" if self.aim is None else f"{self.aim:.2f}"
-        if self.ratio is not None and self.aim is not None and self.ratio < self.aim:
-            aim += " (missed)"
+        aim = "" if self.aim is None else f"{self.aim:.2f}" + " (missed)" * self.missed
         return self.what, ratio, self.to, aim, self.measured, self.spread
 
 

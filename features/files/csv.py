@@ -4,10 +4,12 @@ import csv as text_rows
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import dropwhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 import polars as pl
 from polars.exceptions import ComputeError
@@ -35,9 +37,9 @@ def scan_csv(
     return _scan(file, csv, **options)
 
 
-def dialect(file: Path, csv: CsvConfig) -> CsvConfig:
+def dialect(file: Path, csv: CsvConfig, what: str) -> CsvConfig:
     """The dialect of a file whose first line may name the columns although others' do not."""
-    if csv.header is not None and set(_first_line(file, csv)) <= set(csv.header):
+    if csv.header is not None and set(_first_line(file, csv, what)) <= set(csv.header):
         return csv.model_copy(update={"header": None})
     return csv
 
@@ -50,41 +52,64 @@ def csv_schema(
     `names` are the columns that somebody reads. Raises DataError for text of another encoding or
     separator, a first line that is no header, and a line with more or fewer values than others.
     """
-    try:
-        row = _first_line(file, csv)
-        _check_separator(file, row, csv, what)
-        if csv.header is None:
-            _check_header(file, row, csv, names, what)
-        elif len(row) != len(csv.header):
-            raise DataError(
-                f"{what}: {file} has {len(row)} columns; expected {len(csv.header)}, as "
-                f"`csv: {{header: [...]}}` names"
-            )
-        schema = dict(scan_csv(file, csv).collect_schema())
-        may_be = _may_be_ragged(file, csv, len(row))
-        ragged = _ragged(file, csv, len(row), what) if may_be else None
-    except (ComputeError, UnicodeError) as error:
-        raise _undecodable(file, csv, what) or _ragged(file, csv, len(row), what) or error from None
+    with _readable(file, what):
+        try:
+            row = _first_line(file, csv, what)
+            _check_separator(file, row, csv, what)
+            if csv.header is None:
+                _check_header(file, row, csv, names, what)
+            elif len(row) != len(csv.header):
+                raise DataError(
+                    f"{what}: {file} has {len(row)} columns; expected {len(csv.header)}, as "
+                    f"`csv: {{header: [...]}}` names"
+                )
+            schema = dict(scan_csv(file, csv).collect_schema())
+            may_be = _may_be_ragged(file, csv, len(row))
+            ragged = _ragged(file, csv, len(row), what) if may_be else None
+        except (ComputeError, UnicodeError) as error:
+            raise (
+                _undecodable(file, csv, what) or _ragged(file, csv, len(row), what) or error
+            ) from None
     if ragged is not None:
         raise ragged
     return schema
 
 
-def _first_line(file: Path, csv: CsvConfig) -> list[str]:
-    return next((values for _, values in _lines(file, csv)), [])
+def _first_line(file: Path, csv: CsvConfig, what: str) -> list[str]:
+    """By itself: with another separator than the file's, the lines below need not make sense."""
+    with _readable(file, what):
+        try:
+            return next((values for _, values in _lines(file, csv)), [])
+        except UnicodeError as error:
+            raise _undecodable(file, csv, what) or error from None
+
+
+@contextmanager
+def _readable(file: Path, what: str) -> Iterator[None]:
+    """Raises DataError for what is cut off or damaged."""
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error, text_rows.Error) as error:
+        raise DataError(f"{what}: {file} cannot be read: {error}") from error
 
 
 def _lines(file: Path, csv: CsvConfig) -> Iterator[tuple[int, list[str]]]:
     """Values of each line from the first that is not empty, and its number, from 1."""
     quoting: Literal[0, 3] = text_rows.QUOTE_MINIMAL if csv.quote else text_rows.QUOTE_NONE
     between = csv.separator or separator(file)
-    unpack = gzip.open if file.suffix.lower() == ".gz" else open
-    with unpack(file, "rt", encoding=csv.encoding, newline="") as text:
+    with io.TextIOWrapper(_open(file), csv.encoding, newline="") as text:
         if text.read(1) != "\ufeff":
             text.seek(0)
         lines = text_rows.reader(text, delimiter=between, quotechar=csv.quote, quoting=quoting)
         for values in dropwhile(lambda values: not values, lines):
             yield lines.line_num, values
+
+
+def _open(file: Path) -> BinaryIO:
+    """The text, unpacked where it is gzipped, whatever the file is called."""
+    with file.open("rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    return cast(BinaryIO, gzip.open(file) if packed else file.open("rb"))
 
 
 def _scan(file: Path, csv: CsvConfig, **options: Any) -> pl.LazyFrame:
@@ -106,7 +131,8 @@ def _source(file: Path, csv: CsvConfig) -> Path | io.BytesIO:
 
 
 def _content(file: Path) -> bytes:
-    return gzip.open(file).read() if file.suffix.lower() == ".gz" else file.read_bytes()
+    with _open(file) as stream:
+        return stream.read()
 
 
 def _check_separator(file: Path, row: Sequence[str], csv: CsvConfig, what: str) -> None:

@@ -37,7 +37,7 @@ class RawFile:
         """Raises DataError for a file that cannot be read."""
         try:
             if is_csv(path):
-                csv = dialect(path, csv)
+                csv = dialect(path, csv, what)
                 own = csv_schema(path, csv, reads.names, what)
             else:
                 own = dict(scan_parquet([path]).collect_schema())

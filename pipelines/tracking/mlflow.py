@@ -1,8 +1,7 @@
 """Runs in MLflow. No other file speaks to MLflow about runs; `publishing.registry` does about
 models.
 
-Rank 0 alone holds an `MlflowTracker`, made before any worker starts: MLflow creates its SQLite
-schema on first use, and processes that race to do so fail.
+Rank 0 alone holds an `MlflowTracker`, made before any worker starts.
 """
 
 import difflib

@@ -69,6 +69,8 @@ class ArmModels:
         self._uris: dict[tuple[str, int], str] = {}
         self._by_uri: dict[str, ArmModel] = {}
         self._refused: dict[str, Refusal] = {}
+        self.unread: set[str] = set()
+        """Aliases of which the registry did not say at the last look what they mean."""
         self._said: dict[str, str] = {}
         for arm, config in experiment.arms.items():
             if not config.models:
@@ -119,6 +121,7 @@ class ArmModels:
             version = model.version
             try:
                 version = self._registry.version(uri)
+                self.unread.discard(uri)
                 refusal = self._refused.get(uri)
                 if refusal is not None and refusal.version != version:
                     del self._refused[uri]
@@ -131,6 +134,8 @@ class ArmModels:
             except Exception as error:
                 if version != model.version:
                     self._refuse(uri, version, error)
+                else:
+                    self.unread.add(uri)
                 # The same words once, not with every look.
                 if self._said.get(uri) != str(error):
                     self._said[uri] = str(error)

@@ -55,7 +55,7 @@ class ExperimentService(Service):
         self.experiment = experiment
         self.unit = experiment.unit
         self.models = ArmModels(experiment, registry, device, ROWS_PER_CALL)
-        self.metrics = ExperimentMetrics(self.unknown, self._refused)
+        self.metrics = ExperimentMetrics(self.unknown, self._refused, self._unread)
         limits = self.models.control.scorer.bundle.serving
         super().__init__(experiment.name, experiment.name, limits, store)
         self.log = ExposureLog(log, experiment, self._logged_columns())
@@ -141,6 +141,9 @@ class ExperimentService(Service):
 
     def _refused(self) -> list[tuple[str, str, str]]:
         return [(one.uri, one.version, one.reason) for one in self.models.refused]
+
+    def _unread(self) -> list[tuple[str]]:
+        return [(alias,) for alias in sorted(self.models.unread)]
 
     def _count_assigned(self, assigned: pl.DataFrame) -> None:
         for arm in assigned["arm"]:

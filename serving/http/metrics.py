@@ -1,7 +1,7 @@
 """What the service counts, for Prometheus."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPMethod
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -45,11 +45,27 @@ class ExperimentMetrics(Metrics):
     def __init__(
         self,
         unknown: Callable[[], Mapping[str, int]],
-        refused: Callable[[], Iterable[tuple[str, str, str]]],
+        refused: Callable[[], Iterable[Sequence[str]]],
+        unread: Callable[[], Iterable[Sequence[str]]],
     ) -> None:
-        """`refused` gives alias, version and reason of every version that is not taken over."""
+        """`refused` gives alias, version and reason of every version that is not taken over,
+        `unread` every alias that the registry does not explain."""
         super().__init__(unknown)
-        self._registry.register(_Refused(refused))
+        for collector in (
+            _Ones(
+                "fulcrum_refused_version",
+                "1 while an alias means a version that does not fit or, so far, cannot be loaded.",
+                ("alias", "version", "reason"),
+                refused,
+            ),
+            _Ones(
+                "fulcrum_unread_alias",
+                "1 while the registry does not say which version an alias means.",
+                ("alias",),
+                unread,
+            ),
+        ):
+            self._registry.register(collector)
         self.assignments = Counter(
             "fulcrum_assignments",
             "Units assigned for the first time.",
@@ -88,18 +104,22 @@ class _Unknown(Collector):
         return [family]
 
 
-class _Refused(Collector):
-    def __init__(self, refused: Callable[[], Iterable[tuple[str, str, str]]]) -> None:
-        self._refused = refused
+class _Ones(Collector):
+    """1 for whatever there is at present."""
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        labels: Sequence[str],
+        present: Callable[[], Iterable[Sequence[str]]],
+    ) -> None:
+        self._name, self._text, self._labels, self._present = name, text, labels, present
 
     def collect(self) -> list[Metric]:
-        family = GaugeMetricFamily(
-            "fulcrum_refused_version",
-            "1 while an alias means a version that does not fit or, so far, cannot be loaded.",
-            labels=["alias", "version", "reason"],
-        )
-        for labels in self._refused():
-            family.add_metric(labels, 1)
+        family = GaugeMetricFamily(self._name, self._text, labels=self._labels)
+        for values in self._present():
+            family.add_metric(values, 1)
         return [family]
 
 

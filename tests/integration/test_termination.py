@@ -5,18 +5,23 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import polars as pl
 import pytest
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-from fulcrum.features.errors import ResourceError
+from fulcrum.features.errors import DataError, ResourceError
+from fulcrum.pipelines.ab.analysis.analyse import analyse
 from fulcrum.pipelines.console.termination import terminable
 from fulcrum.pipelines.tracking.mlflow import MlflowTracker, client, start_run
+from fulcrum.serving.scoring.history import History
+from fulcrum.testing.specs import learn
 from tests.pipelines.runs.test_run import YAML, write_log
 
 STORE = "sqlite:///store.db"
@@ -152,6 +157,45 @@ def test_an_interrupt_while_a_run_begins_leaves_it_killed(
     with pytest.raises(SystemExit), terminable(), MlflowTracker(STORE, run):
         raise AssertionError("never begins")
     assert states() == {"r": "KILLED"}
+
+
+ENDS: dict[str, Callable[[], object]] = {
+    **{
+        number.name: partial(os.kill, os.getpid(), number)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    },
+    "error": lambda: (_ for _ in ()).throw(DataError("no such day")),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_no_folder_of_the_moment_is_left(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill leaves `fulcrum-*` in the folder for temporary files, all other ends nothing."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    rows = pl.DataFrame({"user": range(9), "at": range(9)})
+    rows.write_parquet(tmp_path / "log.parquet")
+    seen = {"kind": "window", "key": "user", "statistic": "count"}
+    data = {"time": {"column": "at", "unit": "s", "earliest": "1970-01-01"}}
+    history = History(str(tmp_path / "log.parquet"), learn(rows, {"seen": seen}, data=data))
+    during = []
+
+    def stop(*_: object) -> None:
+        during.append({path.name[:11] for path in tmp_path.glob("fulcrum-*")})
+        ENDS[end]()
+
+    monkeypatch.setattr("fulcrum.pipelines.ab.analysis.analyse._analyse", stop)
+    for work in (lambda: gathering(history, stop), lambda: analyse(["log"], None)):
+        with pytest.raises((SystemExit, KeyboardInterrupt, DataError)), terminable():
+            work()
+    assert during == [{"fulcrum-his"}, {"fulcrum-ab-"}]
+    assert [path.name for path in tmp_path.iterdir()] == ["log.parquet"]
+
+
+def gathering(history: History, then: Callable[[], None]) -> None:
+    with history.gathered():
+        then()
 
 
 @pytest.mark.slow

@@ -1,42 +1,27 @@
-"""A disk that is really full: a file system of a megabyte, where one can be mounted."""
+"""A disk that is really full: a small file system, where one can be mounted."""
 
-import subprocess
 from contextlib import closing
 
 import polars as pl
 import pytest
 
-from fulcrum.features.errors import ResourceError
+from fulcrum.features.errors import ModelError, ResourceError
+from fulcrum.pipelines.tracking.mlflow import start_run
 from fulcrum.serving.experiments.exposure_log import read_assignments, read_log
 from fulcrum.serving.experiments.service import ExperimentService
 from fulcrum.serving.http.app import app
+from fulcrum.serving.publishing.registry import Registry
 from fulcrum.serving.scoring.files import score_files
 from tests.serving.conftest import make_log
 from tests.serving.small_experiments import Shelf, Visitor, experiment
 from tests.serving.test_service import as_events, as_rows
+from tests.small_disk import fill, small_disk
 
 
 @pytest.fixture
 def disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("no file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(folder):
-    """All that is left of the disk, to the last byte."""
-    with pytest.raises(OSError), (folder / "ballast").open("wb", buffering=0) as file:
-        while True:
-            file.write(b"x" * 4096)
-    return folder / "ballast"
+    with small_disk(tmp_path / "disk", 8) as folder:
+        yield folder
 
 
 def test_a_service_refuses_while_its_disk_is_full_and_goes_on_after(disk, bundle):
@@ -77,3 +62,28 @@ def test_score_files_are_whole_or_not_there_on_a_full_disk(disk, bundle, tmp_pat
     ballast.unlink()
     score_files(bundle, str(tmp_path / "log.parquet"), disk / "scores", device="cpu")
     assert pl.read_parquet(disk / "scores" / "log.parquet").height == 100
+
+
+def test_a_version_is_registered_once_there_is_space(disk, bundle):
+    uri = f"sqlite:///{disk}/mlruns.db"
+    said = r"^MLflow at .*: .*(disk is full|disk I/O error|No space left)"
+    ballast = fill(disk)
+    with pytest.raises(ResourceError, match=said):
+        start_run(uri, "tests", "run")
+    assert list(disk.iterdir()) == [ballast]
+    ballast.unlink()
+    run, registry = start_run(uri, "tests", "run"), Registry(uri)
+    for work, right in (
+        (lambda: registry.log(bundle, run), "models:/m-"),
+        (lambda: registry.register(f"runs:/{run}/model", "ranker"), "1"),
+        (lambda: registry.set_alias("ranker", "champion", 1), "None"),
+    ):
+        ballast = fill(disk)
+        with pytest.raises(ModelError, match=said) as error:
+            work()
+        assert len(str(error.value).splitlines()) == 1
+        with pytest.raises(ModelError):
+            registry.resolve("models:/ranker@champion")
+        ballast.unlink()
+        assert str(work()).startswith(right)
+    assert registry.resolve("models:/ranker@champion").version == "1"

@@ -102,6 +102,8 @@ def running(script, *arguments, port):
                 time.sleep(0.05)
         assert process.poll() is None, process.stderr.read()
         yield client
+        process.kill()
+        assert "Traceback" not in process.stderr.read()
     finally:
         process.kill()
         process.wait()

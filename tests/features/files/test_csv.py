@@ -49,6 +49,17 @@ def test_dialects(tmp_path: Path, name: str, content: str, encoding: str, option
     assert source.schema == {"id": pl.Int64(), "name": pl.String(), "x": pl.Float64()}
 
 
+def test_what_is_packed_is_seen_in_the_content(tmp_path: Path) -> None:
+    packed = write_text(text(), tmp_path / "a.csv.gz").rename(tmp_path / "packed.csv")
+    plain = write_text(text(), tmp_path / "a.csv").rename(tmp_path / "plain.csv.gz")
+    for file in (packed, plain):
+        assert scan(str(file), reads=READS).frame.collect().rows() == ROWS
+    cut = tmp_path / "cut.csv.gz"
+    cut.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"data.events: .*cut\.csv\.gz cannot be read"):
+        scan(str(cut), reads=READS)
+
+
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "csv.gz"])
 def test_a_folder_is_read_whatever_its_files_are_called(tmp_path: Path, suffix: str) -> None:
     write_text(text("\t" if suffix == "tsv" else ","), tmp_path / f"a.{suffix}")
@@ -78,6 +89,12 @@ def test_quotes_that_mean_themselves(tmp_path: Path) -> None:
         (text(), "latin-1", {"encoding": "ascii"}, r"no ASCII text: byte 0xe9 in line 2"),
         (text(";"), "utf-8", {}, r"expected commas .*not ';' \(or say `csv: \{separator: ';'\}`\)"),
         (text(), "utf-8", {"separator": ";"}, "expected ';' between columns, not ','"),
+        (
+            'id;name\n1;"a, ""b"""\n1;"a"\n',
+            "utf-8",
+            {},
+            r"has one column, 'id;name'; expected commas",
+        ),
         (text(header=""), "utf-8", {}, r"first line .*looks like data \('1', 'é', '0\.5'\)"),
         ("anna,red\nanna,blue\n", "utf-8", {}, r"looks like data \('anna', 'red'\).*header: \["),
         ("2024-01-02 03:04,a\n", "utf-8", {}, "looks like data"),

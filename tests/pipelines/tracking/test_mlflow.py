@@ -1,12 +1,10 @@
 import json
 import math
 import os
-import socket
-import subprocess
-import sys
+import sqlite3
 import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partialmethod
 
 import pytest
@@ -22,17 +20,13 @@ from fulcrum.pipelines.tracking.mlflow import (
     flatten,
     start_run,
 )
+from fulcrum.serving.publishing import mlflow_store
+from tests.mlflow_server import free_port, mlflow_server
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlruns.db'}"
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def check_a_whole_run(uri, tmp_path):
@@ -76,27 +70,9 @@ def test_a_whole_run_in_sqlite(store, tmp_path):
 
 @pytest.mark.slow
 def test_a_whole_run_on_a_server(tmp_path):
-    port = free_port()
-    files = tmp_path / "files"
-    command = f"server --host 127.0.0.1 --port {port} --workers 1 --artifacts-destination {files}"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", *command.split()],
-        env={**os.environ, "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{tmp_path}/s.db"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health")
-                break
-            except OSError:
-                time.sleep(0.5)
-        check_a_whole_run(f"http://127.0.0.1:{port}", tmp_path)
-        assert list(files.rglob("note.txt"))
-    finally:
-        server.terminate()
-        server.wait(30)
+    with mlflow_server(tmp_path, free_port()) as address:
+        check_a_whole_run(address, tmp_path)
+    assert list((tmp_path / "server").rglob("note.txt"))
 
 
 def test_files_of_a_sqlite_store_lie_beside_it(store, tmp_path, monkeypatch):
@@ -105,6 +81,26 @@ def test_files_of_a_sqlite_store_lie_beside_it(store, tmp_path, monkeypatch):
     with MlflowTracker(store, run_id) as tracker:
         tracker.log_text("x", "x.txt")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_store_is_made_whole_by_the_first_to_finish(tmp_path, monkeypatch, links):
+    """The other one begins when the first is about to put its store in place."""
+    uri, runs = f"sqlite:///{tmp_path / 'store.db'}", []
+
+    def link(made, file):
+        monkeypatch.undo()
+        runs.append(start_run(uri, "e", "other"))
+        os.link(made, file)
+
+    def no_link(made, file):
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(mlflow_store.os, "link", link if links else no_link)
+    runs.append(start_run(uri, "e", "one"))
+    assert all(client(uri).get_run(run).info.status == "SCHEDULED" for run in runs)
+    assert len(runs) == 1 + links
+    assert [path.name for path in tmp_path.iterdir()] == ["store.db"]
 
 
 def test_many_processes_may_start_runs_once_the_store_is_made(store):
@@ -209,6 +205,14 @@ def test_an_unknown_run_names_the_nearest(store, tmp_path):
 def test_a_store_that_does_not_work_is_named(uri):
     with pytest.raises(ResourceError, match="MLflow at "):
         start_run(uri, "e", "r")
+
+
+def test_a_store_that_another_mlflow_left_half_made_is_named(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as store:
+        store.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        store.execute("INSERT INTO alembic_version VALUES ('later')")
+    with pytest.raises(ResourceError, match=r"MLflow at .*: Can't locate revision .*'later'$"):
+        client(f"sqlite:///{tmp_path / 'x.db'}")
 
 
 def test_flatten():

@@ -3,12 +3,14 @@
 import json
 import shutil
 import zipfile
+from datetime import datetime
 
 import polars as pl
 import pytest
 
 from fulcrum.features.errors import ModelError, ResourceError, StateError
 from fulcrum.serving.bundle.bundle import Bundle, sha256, write_bundle
+from fulcrum.testing.specs import learn
 from tests.serving.conftest import OUTCOMES
 
 
@@ -32,6 +34,25 @@ def test_a_bundle_says_what_it_holds(bundle, state, log):
     assert facts["past"].keys() == state.past_columns.keys()
     assert facts["versions"]["polars"] == pl.__version__
     assert max(facts["parity"].values()) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [pl.Datetime("us"), pl.Datetime("ns", "UTC"), pl.Datetime("ms", "Asia/Tokyo"), pl.Date()],
+)
+def test_what_a_bundle_says_of_times_is_what_it_reads_there(tmp_path, dtype):
+    rows = pl.DataFrame({"user": range(9), "at": [datetime(2024, 1, 1)] * 9}).cast({"at": dtype})
+    seen = {"kind": "window", "key": "user", "statistic": "count"}
+    state = learn(rows, {"seen": seen}, data={"time": {"column": "at"}})
+    written = write_bundle(
+        tmp_path / "model",
+        state=state,
+        config={"name": "times"},
+        config_fingerprint="times",
+        example=rows,
+        write_graph=lambda path: path.touch() or {"parity": {}},
+    )
+    assert written.state.row_columns["at"] == dtype
 
 
 def test_nothing_in_a_bundle_can_run(bundle):

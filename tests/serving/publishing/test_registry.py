@@ -1,13 +1,5 @@
 """Models in a real MLflow: logged whole, registered, aliased with a history, resolved."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-
 import mlflow
 import numpy as np
 import polars as pl
@@ -19,6 +11,7 @@ from fulcrum.pipelines.tracking.mlflow import FOLDER, MlflowTracker, find_run, s
 from fulcrum.serving.bundle.bundle import FACTS, Bundle
 from fulcrum.serving.publishing.registry import Registry
 from fulcrum.serving.scoring.scorer import Scorer, example_arrays
+from tests.mlflow_server import free_port, mlflow_server
 
 
 @pytest.fixture(scope="module")
@@ -254,61 +247,22 @@ def test_large_tables_stay_beside_the_graph(registry, store, make_bundle, monkey
     np.testing.assert_allclose(plain["click"], expected["click"].to_numpy(), atol=1e-5)
 
 
-@pytest.fixture
-def server(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--backend-store-uri",
-            f"sqlite:///{tmp_path}/server.db",
-            "--artifacts-destination",
-            str(tmp_path / "server"),
-            "--workers",
-            "1",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=tmp_path,
-        start_new_session=True,
-    )
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-                break
-            except OSError:
-                assert process.poll() is None
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
-
-
 @pytest.mark.slow
-def test_the_same_over_a_server(server, bundle, tmp_path):
-    client = mlflow.MlflowClient(server)
-    client.create_experiment("tests")
-    registry = Registry(server)
-    run = new_run(server)
-    model = registry.log(bundle, run)
-    version = registry.register(f"runs:/{run}/model", "ranker")
-    registry.set_alias("ranker", "champion", version)
-    cache = tmp_path / "cache"
-    found = registry.resolve("models:/ranker@champion", cache)
-    assert found.bundle.fingerprint == bundle.fingerprint
-    assert found.bundle.folder.parent == cache
-    assert (found.bundle.folder / FACTS).is_file()
-    assert registry.resolve(model, cache).bundle.folder == found.bundle.folder
-    assert Bundle.load(found.bundle.folder).name == "small"
-    with pytest.raises(ModelError, match="did you mean `ranker`"):
-        registry.resolve("models:/rankers@champion", cache)
+def test_the_same_over_a_server(bundle, tmp_path):
+    with mlflow_server(tmp_path, free_port()) as server:
+        client = mlflow.MlflowClient(server)
+        client.create_experiment("tests")
+        registry = Registry(server)
+        run = new_run(server)
+        model = registry.log(bundle, run)
+        version = registry.register(f"runs:/{run}/model", "ranker")
+        registry.set_alias("ranker", "champion", version)
+        cache = tmp_path / "cache"
+        found = registry.resolve("models:/ranker@champion", cache)
+        assert found.bundle.fingerprint == bundle.fingerprint
+        assert found.bundle.folder.parent == cache
+        assert (found.bundle.folder / FACTS).is_file()
+        assert registry.resolve(model, cache).bundle.folder == found.bundle.folder
+        assert Bundle.load(found.bundle.folder).name == "small"
+        with pytest.raises(ModelError, match="did you mean `ranker`"):
+            registry.resolve("models:/rankers@champion", cache)

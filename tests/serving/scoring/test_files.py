@@ -1,8 +1,10 @@
 """Files to files: complete or absent, resumed, bounded, and equal to scoring in one go."""
 
+import os
 import resource
 import subprocess
 import sys
+import tempfile
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -71,7 +73,9 @@ def score_until(bundle, inputs, past, tmp_path):
 
     def score(die_after):
         arguments = [bundle.folder, inputs, tmp_path / "killed", past, die_after]
-        return subprocess.run([sys.executable, "-c", SCORE, *map(str, arguments)]).returncode
+        command = [sys.executable, "-c", SCORE, *map(str, arguments)]
+        # What a kill leaves there goes with the test.
+        return subprocess.run(command, env={**os.environ, "TMPDIR": str(tmp_path)}).returncode
 
     return score
 
@@ -309,9 +313,15 @@ def test_a_long_history_is_sorted_on_disk_with_the_same_result(
     options = {"history": str(past), "device": "cpu"}
     score_files(bundle, str(inputs), tmp_path / "memory", **options)
     monkeypatch.setattr("fulcrum.serving.scoring.history.EVENTS_IN_MEMORY", 150)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    score_files(bundle, str(inputs), tmp_path / "disk", **options)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    during = []
+    score_files(
+        *(bundle, str(inputs), tmp_path / "disk"),
+        progress=lambda *_: during.append(len(list(tmp_path.glob("fulcrum-history-*/*")))),
+        **options,
+    )
     assert contents(tmp_path / "disk") == contents(tmp_path / "memory")
+    assert min(during) > 0
     assert not list(tmp_path.glob("fulcrum-history-*"))
 
 
