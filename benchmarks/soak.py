@@ -211,7 +211,7 @@ def main(minutes: Annotated[float, typer.Argument(min=0)] = 5) -> None:
         run = make_run(folder, SMALL, looking_back=True)
         dataset = prepare(run, Path(run.workspace))
         bundle = make_bundle(folder / "model", run, dataset, make_weights(run, dataset))
-        rows = pl.read_parquet(folder / "logs.parquet").tail(ROWS * 50)
+        rows = pl.read_parquet(folder / "logs.parquet", glob=False).tail(ROWS * 50)
         figures = soak(bundle, json.loads(rows.write_json()), folder, 60 * minutes)
     Console().print(to_rich(f"{minutes:g} minutes", figures))
     if any(figure.missed for figure in figures):
