@@ -3,9 +3,10 @@
 A new kind is a file with a subclass and a line in the dictionary of `fulcrum.features.kinds`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from fulcrum.features.config import Config
@@ -15,6 +16,9 @@ from fulcrum.features.values import sql
 
 Schema = Mapping[str, pl.DataType]
 """Types of the columns of a frame."""
+Column = np.ndarray | pl.Series
+Columns = Mapping[str, Column]
+"""By name, one value per row."""
 Features = Mapping[str, "FeatureKind"]
 """All features of a config by name."""
 
@@ -39,6 +43,21 @@ class Read(NamedTuple):
     def column(self) -> str:
         """Name of the column that holds the value."""
         return sql.value(self.text) if self.is_sql else self.text
+
+
+class Arithmetic(NamedTuple):
+    """An input computed from one number per row."""
+
+    input: str
+    """Its name."""
+    column: str
+    """Name of the column that holds the number."""
+    compute: Callable[[np.ndarray], np.ndarray]
+    """From float64 `[B]`, in which what is not finite stands for null, to the input `[B]`."""
+
+
+Step = pl.Expr | Arithmetic
+"""What makes one input of the network: an expression with its name, or arithmetic."""
 
 
 class Learned(Config):
@@ -92,10 +111,10 @@ class FeatureKind(Config):
         """The inputs of the network that the feature becomes."""
         raise NotImplementedError
 
-    def expressions(
+    def steps(
         self, name: str, learned: Learned, lookups: Mapping[str, Lookup], schema: Schema
-    ) -> Sequence[pl.Expr]:
-        """One expression per input, in the order of `inputs`, named as they are."""
+    ) -> Sequence[Step]:
+        """One per input, in the order of `inputs`, named as they are; each looks at one row."""
         raise NotImplementedError
 
     def missing(self, name: str, schema: Schema) -> pl.Expr:

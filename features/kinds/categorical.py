@@ -26,7 +26,7 @@ class CategoricalConfig(SharingKind):
     def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[IdInput]:
         return [IdInput(name=name, table=self.table(name))]
 
-    def expressions(
+    def steps(
         self, name: str, learned: Learned, lookups: Mapping[str, Lookup], schema: Schema
     ) -> Sequence[pl.Expr]:
         return [lookups[self.table(name)].ids(self._text(name, schema)).alias(name)]

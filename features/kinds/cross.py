@@ -41,7 +41,7 @@ class CrossConfig(FeatureKind):
     def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[IdInput]:
         return [IdInput(name=name, table=name)]
 
-    def expressions(
+    def steps(
         self, name: str, learned: Learned, lookups: Mapping[str, Lookup], schema: Schema
     ) -> Sequence[pl.Expr]:
         return [lookups[name].ids(self._text(schema)).alias(name)]

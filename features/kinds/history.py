@@ -101,7 +101,7 @@ class HistoryConfig(RecallKind):
             for attribute, query in queries.items()
         ]
 
-    def expressions(
+    def steps(
         self, name: str, learned: Learned, lookups: Mapping[str, Lookup], schema: Schema
     ) -> Sequence[pl.Expr]:
         ids = [pl.col(f"{PREFIX}{name}.{a}").alias(f"{name}.{a}") for a in self.attributes]

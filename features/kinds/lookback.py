@@ -3,7 +3,7 @@
 Preparation, batch scoring and the service make the same two calls:
 
     past = gather_past(events, features, attributes, time)     once for a log
-    rows = look_back(rows, past, features, time, bases)        for any number of frames of rows
+    rows = look_back(rows, past, Recall(features, time, bases))    for any number of frames of rows
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import polars as pl
 
+from fulcrum.features.kinds.base import Column, Columns
 from fulcrum.features.kinds.recall import PREFIX, RecallKind
 from fulcrum.features.past.events import KEY, TIME, Past, Standing
 from fulcrum.features.values import sql
@@ -69,34 +70,53 @@ def gather_past(
     return past
 
 
-def look_back(
-    rows: pl.LazyFrame,
-    past: Mapping[Source, Past],
-    features: Mapping[str, RecallKind],
-    time: str,
-    bases: Mapping[str, float] | None = None,
-    clocks: Clocks = MappingProxyType({}),
-) -> pl.LazyFrame:
-    """Add what every feature sees of the past strictly before each row.
+class Recall:
+    """The question that features ask of their past, put together once."""
 
-    Rows keep their order and number; the plan streams. Windows add `past.<feature>` (Int64 for
-    `count`, else Float64), histories `past.<feature>.<attribute>` and, with `age`,
-    `past.<feature>.age` (lists, see `kinds.window.compute` and `kinds.history.compute`).
+    def __init__(
+        self,
+        features: Mapping[str, RecallKind],
+        time: str,
+        bases: Mapping[str, float] = MappingProxyType({}),
+        clocks: Clocks = MappingProxyType({}),
+    ) -> None:
+        """`features`, `time` and `clocks` as of `gather_past`; `bases` is `kinds.window.base` by
+        feature, for windows with smoothing."""
+        self.time = time
+        self._bases = bases
+        self.members: dict[Source, dict[str, RecallKind]] = {}
+        """The features by what they share."""
+        for name, config in features.items():
+            self.members.setdefault(_source(config, clocks.get(name, time)), {})[name] = config
+
+    def ask(self, source: Source, past: Past, keys: pl.Series, times: pl.Series) -> Columns:
+        """What the features of one source see of their past strictly before each row: windows
+        `past.<feature>` (int64 for `count`, else float64), histories `past.<feature>.<attribute>`
+        and, with `age`, `past.<feature>.age` (lists, see `kinds.window.compute` and
+        `kinds.history.compute`).
+
+        `times` are Int64 microseconds; a row without key or time has no past."""
+
+        def answer(standing: Standing) -> Columns:
+            columns: dict[str, Column] = {}
+            for name, config in self.members[source].items():
+                columns |= config.answer(name, standing, self._bases.get(name, 0.0))
+            return columns
+
+        return past.ask(keys, times, answer)
+
+
+def look_back(rows: pl.LazyFrame, past: Mapping[Source, Past], recall: Recall) -> pl.LazyFrame:
+    """Add what every feature sees of the past strictly before each row (`Recall.ask`).
+
+    Rows keep their order and number; the plan streams.
 
     Args:
-        rows: rows with the features' key columns and `time` (Int64 microseconds); a row without
-            key or time has no past.
+        rows: rows with the features' key columns and the recall's time (Int64 microseconds).
         past: from `gather_past` with these features, or more, and these clocks.
-        bases: `kinds.window.base` by feature, for windows with smoothing.
     """
-    for source, source_past in past.items():
-        members = {
-            name: config
-            for name, config in features.items()
-            if _source(config, clocks.get(name, time)) == source
-        }
-        if members:
-            rows = _add(rows, source_past, members, time, bases or {})
+    for source in recall.members:
+        rows = _add(rows, source, past[source], recall)
     return rows
 
 
@@ -105,23 +125,13 @@ def _source(config: RecallKind, clock: str) -> Source:
     return config.key, None if condition is None else str(condition), clock
 
 
-def _add(
-    rows: pl.LazyFrame,
-    past: Past,
-    features: Mapping[str, RecallKind],
-    time: str,
-    bases: Mapping[str, float],
-) -> pl.LazyFrame:
-    def answer(standing: Standing) -> pl.DataFrame:
-        columns: dict[str, pl.Series] = {}
-        for name, config in features.items():
-            columns |= config.answer(name, standing, bases.get(name, 0.0))
-        return pl.DataFrame(columns)
-
+def _add(rows: pl.LazyFrame, source: Source, past: Past, recall: Recall) -> pl.LazyFrame:
     def ask(batch: pl.Series) -> pl.Series:
-        return past.ask(batch.struct.field(KEY), batch.struct.field(TIME), answer).to_struct()
+        keys, times = batch.struct.field(KEY), batch.struct.field(TIME)
+        answers = recall.ask(source, past, keys, times)
+        return pl.DataFrame(dict(answers), nan_to_null=True).to_struct()
 
-    question = pl.struct(pl.col(past.key).alias(KEY), pl.col(time).alias(TIME))
+    question = pl.struct(pl.col(past.key).alias(KEY), pl.col(recall.time).alias(TIME))
     nobody = pl.Series(dtype=pl.Struct({KEY: pl.String, TIME: pl.Int64}))
     answers = question.map_batches(ask, return_dtype=ask(nobody).dtype, is_elementwise=True)
     return rows.with_columns(answers.alias(PREFIX)).unnest(PREFIX)

@@ -33,7 +33,7 @@ class MultiConfig(SharingKind):
     def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[BagInput]:
         return [BagInput(name=name, table=self.table(name), max_length=self.max_length)]
 
-    def expressions(
+    def steps(
         self, name: str, learned: Learned, lookups: Mapping[str, Lookup], schema: Schema
     ) -> Sequence[pl.Expr]:
         ids = lookups[self.table(name)].ids(pl.element())

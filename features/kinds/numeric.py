@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -9,7 +10,14 @@ import polars as pl
 from pydantic import Field
 
 from fulcrum.features.errors import DataError
-from fulcrum.features.kinds.base import FeatureKind, Features, Learned, Read, Schema
+from fulcrum.features.kinds.base import (
+    Arithmetic,
+    FeatureKind,
+    Features,
+    Learned,
+    Read,
+    Schema,
+)
 from fulcrum.features.kinds.vocabulary import Lookup
 from fulcrum.features.layout import NULL, UNKNOWN, DenseInput, IdInput, TableSpec
 
@@ -95,25 +103,17 @@ class NumericConfig(FeatureKind):
         flag = [DenseInput(name=f"{name}.null")] if learned.nulls else []
         return [DenseInput(name=name), *flag]
 
-    def expressions(
+    def steps(
         self, name: str, learned: Learned, lookups: Mapping[str, Lookup], schema: Schema
-    ) -> Sequence[pl.Expr]:
+    ) -> Sequence[Arithmetic]:
         assert isinstance(learned, Number)
-        value = self._value(name, schema)
+        self._value(name, schema)
+        column = self.column or name
         if self.transform == "quantile":
-            steps = [(value >= edge).cast(pl.Int32) for edge in learned.edges]
-            bucket = pl.sum_horizontal(pl.lit(UNKNOWN + 1, pl.Int32), *steps)
-            return [
-                pl.when(value.is_null())
-                .then(pl.lit(NULL, pl.Int32))
-                .otherwise(bucket)
-                .cast(pl.Int32)
-                .alias(name)
-            ]
-        score = ((value - learned.mean) / learned.std).fill_null(0.0)
-        dense = score.clip(-_LARGEST, _LARGEST).cast(pl.Float32).alias(name)
-        flag = value.is_null().cast(pl.Float32).alias(f"{name}.null")
-        return [dense, flag] if learned.nulls else [dense]
+            return [Arithmetic(name, column, partial(_bucket, np.array(learned.edges)))]
+        dense = partial(_dense, self.transform == "log1p", learned.mean, learned.std)
+        steps = [Arithmetic(name, column, dense), Arithmetic(f"{name}.null", column, _null)]
+        return steps if learned.nulls else steps[:1]
 
     def missing(self, name: str, schema: Schema) -> pl.Expr:
         return self._value(name, schema).is_null()
@@ -139,3 +139,20 @@ class NumericConfig(FeatureKind):
         numbers = values.collect().to_series().drop_nulls().sort().to_numpy()
         ranks = np.arange(1, self.buckets) * len(numbers) // self.buckets
         return tuple(np.unique(numbers[ranks]).tolist())
+
+
+def _bucket(edges: np.ndarray, values: np.ndarray) -> np.ndarray:
+    place = UNKNOWN + 1 + np.searchsorted(edges, values, side="right")
+    return np.where(np.isfinite(values), place, NULL).astype(np.int32)
+
+
+def _dense(log1p: bool, mean: float, std: float, values: np.ndarray) -> np.ndarray:
+    if log1p:
+        values = np.copysign(np.log1p(np.abs(values)), values)
+    with np.errstate(invalid="ignore", over="ignore"):
+        score = np.where(np.isfinite(values), (values - mean) / std, 0.0)
+    return np.maximum(np.minimum(score, _LARGEST), -_LARGEST).astype(np.float32)
+
+
+def _null(values: np.ndarray) -> np.ndarray:
+    return (~np.isfinite(values)).astype(np.float32)

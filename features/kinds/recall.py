@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from fulcrum.features.kinds.base import FeatureKind
+from fulcrum.features.kinds.base import Columns, FeatureKind
 from fulcrum.features.past.events import Standing
 
 PREFIX = "past."
@@ -43,6 +43,7 @@ class RecallKind(FeatureKind):
         """What running sums are kept of."""
         return {}
 
-    def answer(self, name: str, standing: Standing, base: float) -> Mapping[str, pl.Series]:
-        """Columns `past.<name>...` for a batch of rows; `base` is 0 without one."""
+    def answer(self, name: str, standing: Standing, base: float) -> Columns:
+        """Columns `past.<name>...` for a batch of rows, in numbers with NaN for null; `base` is 0
+        without one."""
         raise NotImplementedError

@@ -90,7 +90,7 @@ class WindowConfig(RecallKind, EncodedKind):
     def totals(self) -> Mapping[str, pl.Expr]:
         return totals(self)
 
-    def answer(self, name: str, standing: Standing, base: float) -> Mapping[str, pl.Series]:
+    def answer(self, name: str, standing: Standing, base: float) -> Mapping[str, np.ndarray]:
         return {PREFIX + name: compute(self, standing, base)}
 
 
@@ -117,8 +117,9 @@ def totals(config: WindowConfig) -> dict[str, pl.Expr]:
     return {}
 
 
-def compute(config: WindowConfig, standing: Standing, base: float = 0.0) -> pl.Series:
-    """The statistic for each row of a batch: Int64 for `count` (exact), Float64 for the others.
+def compute(config: WindowConfig, standing: Standing, base: float = 0.0) -> np.ndarray:
+    """The statistic for each row of a batch, `[B]`: int64 for `count` (exact), float64 for the
+    others, in which NaN stands for null.
 
     `count` and `sum` are 0 without a past. `mean` is (sum + s·base) / (n + s) over the n events
     that have a value, `rate` (k + s·base) / (n + s) for k of n events, with s = `smoothing`; null
@@ -126,9 +127,10 @@ def compute(config: WindowConfig, standing: Standing, base: float = 0.0) -> pl.S
     """
     start = standing.since(config.microseconds)
     everything = standing.end - start
-    count = standing.total(_name(config, "count"), start) if totals(config) else everything
+    every = config.where is None and config.value is None
+    count = everything if every else standing.total(_name(config, "count"), start)
     if config.statistic == "count":
-        return pl.Series(count)
+        return count
     if config.statistic == "rate":
         return _ratio(count, everything, config.smoothing, base)
     total = standing.total(_name(config, "sum"), start)
@@ -137,14 +139,13 @@ def compute(config: WindowConfig, standing: Standing, base: float = 0.0) -> pl.S
     return _ratio(total, count, config.smoothing, base)
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray, smoothing: float, base: float) -> pl.Series:
+def _ratio(part: np.ndarray, whole: np.ndarray, smoothing: float, base: float) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return _finite((part + smoothing * base) / (whole + smoothing))
 
 
-def _finite(values: np.ndarray) -> pl.Series:
-    series = pl.Series(values, dtype=pl.Float64)
-    return series.set(~series.is_finite(), None)
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _match(config: WindowConfig) -> pl.Expr:

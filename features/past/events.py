@@ -6,10 +6,10 @@ row's timestamp, the row itself among them, are never part of its past.
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,8 @@ import polars as pl
 from fulcrum.features.values.hashing import bucket
 
 Number = TypeVar("Number", np.ndarray, pl.Expr)
+Columns = Mapping[str, Any]
+"""By name, an array or a Series of one value per row."""
 
 KEY, TIME = "past.key", "past.time"
 """Columns of the sorted events, beside those that features asked for."""
@@ -155,8 +157,8 @@ class Past:
         )
 
     def ask(
-        self, keys: pl.Series, times: pl.Series, answer: Callable[[Standing], pl.DataFrame]
-    ) -> pl.DataFrame:
+        self, keys: pl.Series, times: pl.Series, answer: Callable[[Standing], Columns]
+    ) -> Columns:
         """`answer` for rows in any order, partition by partition; the result has their order."""
         keys = keys.cast(self.partitions[0].keys.schema[KEY], strict=False)
         if len(self.partitions) == 1:
@@ -165,11 +167,16 @@ class Past:
         numbers = parts.to_series().fill_null(0).to_numpy()
         order = np.argsort(numbers, kind="stable")
         ends = np.searchsorted(numbers[order], np.arange(len(self.partitions) + 1))
-        frames = [
+        answers = [
             answer(partition.find(keys.gather(order[a:b]), times.gather(order[a:b])))
             for partition, a, b in zip(self.partitions, ends, ends[1:], strict=False)
         ]
-        return pl.concat(frames)[np.argsort(order)]
+        place = np.argsort(order)
+        return {name: _concat([part[name] for part in answers])[place] for name in answers[0]}
+
+
+def _concat(parts: Sequence[Any]) -> Any:
+    return pl.concat(parts) if isinstance(parts[0], pl.Series) else np.concatenate(parts)
 
 
 def _select(

@@ -25,8 +25,9 @@ from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.staging import staged
 from fulcrum.features.tasks import TaskConfig
 from fulcrum.features.transform.fit import fit_ids, fit_numbers
+from fulcrum.features.transform.past import Gathered, gather_rows
 from fulcrum.features.transform.state import FeatureState
-from fulcrum.features.transform.transform import Gathered, encode, gather_rows
+from fulcrum.features.transform.transform import Transform
 from fulcrum.features.values.schema import dump_type
 
 __all__ = ["PreparedDataset", "prepare"]
@@ -132,10 +133,15 @@ def _write(
 ) -> dict[str, SplitFacts]:
     keep = [c for c in rows.collect_schema() if c.startswith(("label.", "observed.", "row."))]
     keep = [c for c in keep if c not in (SPLIT, INDEX, FILE) and not c.startswith(split_column(""))]
-    missing = [
-        encoder.missing(name, state.schema(name)).alias(MISSING + name)
+    missing = {
+        MISSING + name: encoder.missing(name, state.schema(name))
         for name, encoder in state.spec.encoders.items()
-    ]
+    }
+    encode = Transform(state, missing)
+
+    def encoded(block: pl.DataFrame) -> pl.DataFrame:
+        return pl.DataFrame(dict(encode(block, past))).hstack(block.select(keep))
+
     total = sum(facts[split]["rows"] for split in SPLITS if split in facts)
     position = 0
 
@@ -147,8 +153,7 @@ def _write(
     splits = {}
     for split in (s for s in SPLITS if s in facts):
         subset = rows.filter(pl.col(SPLIT) == split)
-        plan = encode(subset, state, past, keep, missing)
-        shards, nulls = write_shards(plan, folder, split, advance)
+        shards, nulls = write_shards(subset, encoded, folder, split, advance)
         counts = facts[split]
         splits[split] = SplitFacts(
             rows=counts["rows"],

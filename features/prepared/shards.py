@@ -15,9 +15,13 @@ MISSING = "missing."
 
 
 def write_shards(
-    rows: pl.LazyFrame, folder: Path, split: str, advance: Callable[[int], None]
+    rows: pl.LazyFrame,
+    encode: Callable[[pl.DataFrame], pl.DataFrame],
+    folder: Path,
+    split: str,
+    advance: Callable[[int], None],
 ) -> tuple[list[Shard], dict[str, int]]:
-    """Stream rows, in their order, into `<split>/00000.parquet` and so on.
+    """Stream rows, in their order and encoded, into `<split>/00000.parquet` and so on.
 
     Returns the shards and, by feature, the rows without a value. `done` hears of rows written.
     """
@@ -25,6 +29,7 @@ def write_shards(
     shards: list[Shard] = []
     missing: Counter[str] = Counter()
     for block in rows.collect_batches(chunk_size=SHARD_ROWS, maintain_order=True):
+        block = encode(block)
         flags = [name for name in block.columns if name.startswith(MISSING)]
         missing.update(_count(block, flags))
         name = f"{split}/{len(shards):05}.parquet"

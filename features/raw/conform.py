@@ -51,6 +51,16 @@ def conform(
     return rows.with_columns(cast.alias(name) for name, cast in casts.items())
 
 
+def conform_frame(
+    rows: pl.DataFrame, columns: Schema, what: str = "the rows", time: TimeConfig | None = None
+) -> pl.DataFrame:
+    """`conform` for rows in memory."""
+    schema = rows.schema
+    if all(schema.get(name) == dtype for name, dtype in columns.items()):
+        return rows
+    return conform(rows.lazy(), columns, what, time).collect()
+
+
 def _cast(
     name: str, dtype: pl.DataType, target: pl.DataType, what: str, time: TimeConfig | None
 ) -> pl.Expr:

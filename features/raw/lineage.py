@@ -46,6 +46,12 @@ class Lineage:
         self._follow(name)
         return self.dtypes[name]
 
+    def table(self, names: Iterable[str]) -> str | None:
+        """The side table that all of these columns come from; None when there is no such one."""
+        homes = {tuple(self._tables_with(name)) for name in names}
+        [home] = homes if len(homes) == 1 else [()]
+        return home[0] if len(home) == 1 else None
+
     def needs(self, names: Iterable[str]) -> Needs:
         """Everything behind the names. Raises DataError for a name that leads nowhere."""
         names = tuple(dict.fromkeys(names))

@@ -3,25 +3,26 @@
 import numpy as np
 import polars as pl
 
+from fulcrum.features.kinds.base import Column, Columns
 from fulcrum.features.layout import PADDING, DenseInput, IdInput, Layout
 
 
-def to_arrays(frame: pl.DataFrame, layout: Layout) -> dict[str, np.ndarray]:
+def to_arrays(columns: Columns | pl.DataFrame, layout: Layout) -> dict[str, np.ndarray]:
     """One array per input: ids int64 `(batch,)`; bags and sequences int64 `(batch, max_length)`,
     padded behind with -1; dense float32 `(batch,)`."""
     arrays = {}
     for source in layout.inputs:
-        column = frame[source.name]
+        column = columns[source.name]
         if isinstance(source, DenseInput):
-            arrays[source.name] = column.to_numpy().astype(np.float32)
+            arrays[source.name] = np.asarray(column, np.float32)
         elif isinstance(source, IdInput):
-            arrays[source.name] = column.to_numpy().astype(np.int64)
+            arrays[source.name] = np.asarray(column, np.int64)
         else:
             arrays[source.name] = pad(column, source.max_length)
     return arrays
 
 
-def pad(lists: pl.Series, length: int) -> np.ndarray:
+def pad(lists: Column, length: int) -> np.ndarray:
     """Lists of ids, none longer than `length`, as int64 `(batch, length)`."""
     lengths = lists.list.len().to_numpy()
     padded = np.full((len(lists), length), PADDING, np.int64)

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from fulcrum.features.kinds.base import Learned
-from fulcrum.features.kinds.lookback import look_back
+from fulcrum.features.kinds.lookback import Recall, look_back
 from fulcrum.features.kinds.vocabulary import Lookup
 from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.raw.complete import complete, prune
@@ -16,8 +16,8 @@ from fulcrum.features.raw.label import check_labels, describe, label_columns, la
 from fulcrum.features.raw.lineage import Lineage
 from fulcrum.features.raw.pivot import pivot
 from fulcrum.features.spec import FeatureSpec
+from fulcrum.features.transform.past import TIME, Gathered, clocks_of, gather, with_time
 from fulcrum.features.transform.state import FeatureState, past_names, row_names, schema_of
-from fulcrum.features.transform.transform import TIME, Gathered, clocks_of, gather, with_time
 from fulcrum.features.transform.uses import open_tables, reads
 
 
@@ -82,7 +82,8 @@ def fit_numbers(
     recalls = {n: f for n, f in spec.looking_back.items() if encoders[n].learned is not Learned}
     if recalls:
         timed = with_time(rows, draft, "the training rows")
-        answers = look_back(timed, past, recalls, TIME, draft.bases, clocks_of(draft))
+        recall = Recall(recalls, TIME, draft.bases, clocks_of(draft))
+        answers = look_back(timed, past, recall)
         answers = answers.drop(timed.collect_schema().names())
         if folder is None:
             answers = answers.collect().lazy()

@@ -18,7 +18,7 @@ from fulcrum.features.config import Config
 from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import StateError
 from fulcrum.features.kinds import KINDS, FeatureKind
-from fulcrum.features.kinds.base import Learned
+from fulcrum.features.kinds.base import Arithmetic, Learned, Step
 from fulcrum.features.kinds.vocabulary import Buckets, Lookup, Vocabulary
 from fulcrum.features.layout import (
     BagInput,
@@ -130,29 +130,26 @@ class FeatureState:
         return self.lineage.needs(past_names(self.spec))
 
     @cached_property
-    def inputs(self) -> list[pl.Expr]:
-        """One expression per input of the layout, over complete rows that have looked back."""
-        expressions = {
-            expression.meta.output_name(): expression
-            for name, encoder in self.spec.encoders.items()
-            for expression in encoder.expressions(
-                name, self.learned[name], self.lookups, self.schema(name)
-            )
+    def steps(self) -> dict[str, Step]:
+        """What makes each input of the layout, over complete rows that have looked back."""
+        steps = {
+            step.input if isinstance(step, Arithmetic) else step.meta.output_name(): step
+            for name in self.spec.features
+            for step in self._steps(name)
         }
-        return [expressions[source.name] for source in self.layout.inputs]
+        return {source.name: steps[source.name] for source in self.layout.inputs}
 
     @cached_property
     def remembered(self) -> dict[str, pl.Expr]:
         """Id of each feature that histories read, over complete past events."""
-        encoders = self.spec.encoders
         recalls = self.spec.looking_back.values()
         names = dict.fromkeys(name for feature in recalls for name in feature.remembers())
-        return {
-            name: encoders[name].expressions(
-                name, self.learned[name], self.lookups, self.schema(name)
-            )[0]
-            for name in names
-        }
+        steps = {name: self._steps(name)[0] for name in names}
+        return {name: step for name, step in steps.items() if isinstance(step, pl.Expr)}
+
+    def _steps(self, name: str) -> Sequence[Step]:
+        encoder = self.spec.encoders[name]
+        return encoder.steps(name, self.learned[name], self.lookups, self.schema(name))
 
     def schema(self, name: str) -> Schema:
         """Types of the columns that a feature reads."""

@@ -1,168 +1,158 @@
 """Raw rows to the inputs of the network: the one implementation behind preparation and scoring."""
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
+import numpy as np
 import polars as pl
 
-from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import DataError
-from fulcrum.features.kinds.lookback import Source, gather_past, look_back
-from fulcrum.features.past.events import Past
-from fulcrum.features.raw.complete import complete
-from fulcrum.features.raw.conform import conform
-from fulcrum.features.raw.instant import check_times, microseconds
-from fulcrum.features.raw.known import known, known_times
-from fulcrum.features.raw.pivot import pivot, relevant
-from fulcrum.features.spec import Clock
+from fulcrum.features.kinds.base import Arithmetic, Column, Columns, Step
+from fulcrum.features.kinds.lookback import Recall
+from fulcrum.features.kinds.recall import PREFIX
+from fulcrum.features.raw.conform import conform_frame
+from fulcrum.features.raw.lineage import Needs
+from fulcrum.features.raw.side_table import SideTable
+from fulcrum.features.transform.past import TIME, Gathered, clocks_of, gather, times_of
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.values import sql
 
-TIME = "past.time"
-"""Column of a row's time in Int64 microseconds, while the plan runs."""
-KEPT = "kept."
-"""Before the names of columns that are only carried through, while the plan runs."""
-
-Gathered = Mapping[Source, Past]
-
 
 def transform(
-    rows: pl.LazyFrame,
+    rows: pl.DataFrame,
     state: FeatureState,
     past: pl.LazyFrame | None = None,
     keep: Sequence[str] = (),
-) -> pl.LazyFrame:
+) -> pl.DataFrame:
     """One column per input of `state.layout`, then the columns to keep; rows keep their order.
 
     Args:
         rows: raw rows with `state.row_columns` and `keep`; further columns are ignored.
         past: raw past events with `state.past_columns`, in any order. They may be later than some
             rows or be the rows themselves: only what lies strictly before a row counts for it.
-            Without, histories are empty and windows see nothing. Read when this is called.
+            Without, histories are empty and windows see nothing.
         keep: columns of `rows` to carry through; they must not be called like an input.
 
     Raises DataError for a missing column or a value that its column's type cannot hold.
     """
-    gathered = None if past is None or not state.past_columns else gather(past, state)
-    return encode(rows, state, gathered, keep)
-
-
-def gather(
-    past: pl.LazyFrame, state: FeatureState, folder: Path | None = None, partitions: int = 1
-) -> Gathered:
-    """Sort past events, once for any number of `encode`; on disk when given a folder."""
-    if not state.spec.looking_back:
-        return {}
-    return _sort(complete_past(past, state, "the past events"), state, folder, partitions)
-
-
-def gather_rows(
-    rows: pl.LazyFrame, state: FeatureState, folder: Path | None = None, partitions: int = 1
-) -> Gathered:
-    """`gather` for the rows of a preparation, of which `data.pivot` has made what they are."""
-    if not state.spec.looking_back:
-        return {}
-    return _sort(_complete(rows, state, "the past events"), state, folder, partitions)
-
-
-def _sort(
-    past: pl.LazyFrame, state: FeatureState, folder: Path | None, partitions: int
-) -> Gathered:
-    clocks = {
-        _clock(clock): known(clock, state.spec.data, state.lineage.dtype)
-        for clock in state.spec.clocks.values()
-    }
-    return gather_past(
-        past.with_columns(**clocks),
-        state.spec.looking_back,
-        state.remembered,
-        TIME,
-        clocks=clocks_of(state),
-        partitions=partitions,
-        folder=folder,
-    )
-
-
-def encode(
-    rows: pl.LazyFrame,
-    state: FeatureState,
-    past: Gathered | None = None,
-    keep: Sequence[str] = (),
-    extra: Sequence[pl.Expr] = (),
-) -> pl.LazyFrame:
-    """`transform` with events already gathered, and expressions over complete rows to add."""
     clash = sorted({source.name for source in state.layout.inputs} & set(keep))
     if clash:
         raise DataError(f"columns to keep are called like inputs of the network: {clash}")
-    rows = conform(rows, state.row_columns, time=state.time)
-    columns = [pl.col(name).alias(KEPT + name) for name in keep]
-    rows = complete(
-        rows.select(*state.row_columns, *columns), state.row_needs, state.spec.data, state.tables
-    )
-    if state.spec.looking_back:
-        past = _no_past(state) if past is None else past
-        rows = look_back(
-            with_time(rows, state, "the rows"),
-            past,
-            state.spec.looking_back,
-            TIME,
-            state.bases,
-            clocks_of(state),
-        )
-    return rows.select(*state.inputs, *(pl.col(KEPT + name).alias(name) for name in keep), *extra)
+    gathered = None if past is None or not state.past_columns else gather(past, state)
+    return pl.DataFrame(dict(Transform(state)(rows, gathered))).hstack(rows.select(keep))
 
 
-def complete_past(past: pl.LazyFrame, state: FeatureState, what: str) -> pl.LazyFrame:
-    """Past events that meet `data.where`, with their time and all that looking back reads of them;
-    of a long log its impressions.
+class Transform:
+    """`transform` put together once: steps over columns, for a million rows as for one.
 
-    Raises DataError when they are not what training saw: columns, types, times."""
-    past = conform(past, state.past_columns, what, state.time).select(*state.past_columns)
-    data = state.spec.data
-    if data.pivot is not None and state.past_columns:
-        with_time(relevant(past, data.pivot), state, what)
-        past = pivot(past, data, state.past_needs.columns).rows
-    return _complete(past, state, what)
+    What an input makes of a side table alone is computed here, once for each row of the table.
+    """
+
+    def __init__(
+        self, state: FeatureState, more: Mapping[str, pl.Expr] = MappingProxyType({})
+    ) -> None:
+        """`more` are expressions over complete rows that have looked back, for columns to add."""
+        self.state = state
+        steps = {**state.steps, **more}
+        homes = {name: state.lineage.table(_reads(step)) for name, step in steps.items()}
+        tables = {n: SideTable(t, state.spec.data.tables[n].key) for n, t in state.tables.items()}
+        self._order = tuple(steps)
+        self._tables = {name: tables[name] for name in state.row_needs.tables}
+        self._there = {
+            name: Steps({n: step for n, step in steps.items() if homes[n] == name})(table.rows)
+            for name, table in self._tables.items()
+        }
+        self._here = Steps({n: step for n, step in steps.items() if homes[n] is None})
+        self._recall = Recall(state.spec.looking_back, TIME, state.bases, clocks_of(state))
+        self._needs = self._needed()
+        self._derivations = list(self._derive())
+        self._nothing = gather(pl.LazyFrame(schema=state.past_columns), state)
+
+    def __call__(self, rows: pl.DataFrame, past: Gathered | None = None) -> Columns:
+        """By name, the inputs of raw rows with `state.row_columns`, after events already gathered:
+        ids int32 `[B]`, dense numbers float32 `[B]`, bags and sequences List(Int32).
+
+        Raises DataError for a missing column or a value that its column's type cannot hold."""
+        rows = conform_frame(rows, self.state.row_columns, time=self.state.time)
+        rows = rows.select(*self.state.row_columns)
+        columns: dict[str, Column] = {}
+        for name, table in self._tables.items():
+            places = table.places(rows[table.key])
+            rows = rows.hstack(table.columns(self._needs.tables.get(name, ()), places))
+            columns |= {n: values[places] for n, values in self._there[name].items()}
+        for derive in self._derivations:
+            rows = derive(rows)
+        answers = self._look_back(rows, self._nothing if past is None else past)
+        columns |= self._here(rows, answers)
+        return {name: columns[name] for name in self._order}
+
+    def _look_back(self, rows: pl.DataFrame, past: Gathered) -> Columns:
+        answers: dict[str, Column] = {}
+        if self._recall.members:
+            times = times_of(rows, self.state, "the rows")
+            for source in self._recall.members:
+                keys = rows[past[source].key]
+                answers |= self._recall.ask(source, past[source], keys, times)
+        return answers
+
+    def _needed(self) -> Needs:
+        """What must be joined and computed for each row: keys, and all that steps read here."""
+        state = self.state
+        keys = [table.key for table in self._tables.values()]
+        keys += [feature.key for feature in state.spec.looking_back.values()]
+        time = [state.time.column] if state.time is not None and state.spec.looking_back else []
+        reads = [name for name in self._here.reads if not name.startswith(PREFIX)]
+        return state.lineage.needs([*keys, *time, *reads])
+
+    def _derive(self) -> Iterator[Callable[[pl.DataFrame], pl.DataFrame]]:
+        """Derived columns and expressions, all at once where none reads another."""
+        data, needs = self.state.spec.data, self._needs
+        waiting = {name: data.derive[name] for name in needs.derived}
+        waiting |= {sql.value(text): text for text in needs.expressions}
+        schema = dict(self.state.row_columns)
+        for name, columns in needs.tables.items():
+            schema |= {column: self.state.tables[name].schema[column] for column in columns}
+        while waiting:
+            ready = {n: t for n, t in waiting.items() if not {*sql.mentions(t)} & waiting.keys()}
+            yield sql.compiled(ready, schema)
+            schema |= {name: self.state.lineage.dtype(name) for name in ready}
+            waiting = {name: text for name, text in waiting.items() if name not in ready}
 
 
-def _complete(past: pl.LazyFrame, state: FeatureState, what: str) -> pl.LazyFrame:
-    past = past.select(*state.past_needs.columns)
-    past = complete(past, state.past_needs, state.spec.data, state.tables)
-    if state.spec.data.where is not None:
-        past = past.filter(pl.col(sql.value(state.spec.data.where)).cast(pl.Boolean))
-    late = dict.fromkeys(n for clock in state.spec.clocks.values() for n in clock.outcomes)
-    # The times of behaviours are those of rows, and were looked at before.
-    stated = [name for name in late if name in state.spec.data.outcomes]
-    for time in known_times(stated, state.spec.data):
-        _timed(past, time, state, what)
-    return with_time(past, state, what)
+class Steps:
+    """Steps that share a frame."""
+
+    def __init__(self, steps: Mapping[str, Step]) -> None:
+        self._arithmetic = {n: step for n, step in steps.items() if isinstance(step, Arithmetic)}
+        self._expressions = [
+            step.alias(name) for name, step in steps.items() if isinstance(step, pl.Expr)
+        ]
+        self._words = {name for step in self._expressions for name in _reads(step)}
+        self.reads = self._words | {step.column for step in self._arithmetic.values()}
+        """The columns that the steps read."""
+
+    def __call__(
+        self, rows: pl.DataFrame, answers: Columns = MappingProxyType({})
+    ) -> dict[str, Column]:
+        """One column per step, of rows and of what looking back adds to them."""
+        words = {n: values for n, values in answers.items() if n in self._words}
+        if words:
+            rows = rows.hstack(pl.DataFrame(words, nan_to_null=True))
+        columns: dict[str, Column] = {
+            column.name: column if column.dtype.is_nested() else column.to_numpy()
+            for column in rows.select(self._expressions)
+        }
+        for name, step in self._arithmetic.items():
+            values = answers[step.column] if step.column in answers else rows[step.column]
+            columns[name] = step.compute(_numbers(values))
+        return columns
 
 
-@lru_cache(maxsize=8)
-def _no_past(state: FeatureState) -> Gathered:
-    return gather(pl.LazyFrame(schema=state.past_columns), state)
+def _reads(step: Step) -> list[str]:
+    return [step.column] if isinstance(step, Arithmetic) else step.meta.root_names()
 
 
-def clocks_of(state: FeatureState) -> dict[str, str]:
-    """By feature that reads late outcomes, the column of the time from which an event counts."""
-    return {name: _clock(clock) for name, clock in state.spec.clocks.items()}
-
-
-def _clock(clock: Clock) -> str:
-    return f"past.{'settled' if clock.settled else 'known'}.{','.join(clock.outcomes)}"
-
-
-def with_time(frame: pl.LazyFrame, state: FeatureState, what: str) -> pl.LazyFrame:
-    """Complete rows or events with their time.
-
-    Raises DataError for a value that is no time, or no plausible one."""
-    assert state.time is not None
-    return _timed(frame, state.time, state, what)
-
-
-def _timed(frame: pl.LazyFrame, time: TimeConfig, state: FeatureState, what: str) -> pl.LazyFrame:
-    dtype = state.lineage.dtype(time.column)
-    timed = frame.with_columns(microseconds(time, dtype).alias(TIME))
-    check_times(timed, TIME, time, dtype, what)
-    return timed
+def _numbers(values: Column) -> np.ndarray:
+    if isinstance(values, np.ndarray):
+        return values.astype(np.float64, copy=False)
+    return values.cast(pl.Float64).to_numpy()

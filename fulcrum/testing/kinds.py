@@ -20,9 +20,9 @@ from fulcrum.features.kinds.recall import RecallKind
 from fulcrum.features.layout import NULL, DenseInput, IdInput
 from fulcrum.features.prepared.prepare import prepare
 from fulcrum.features.transform.fit import fit
+from fulcrum.features.transform.past import gather
 from fulcrum.features.transform.state import FeatureState
-from fulcrum.features.transform.transform import encode as encode_plan
-from fulcrum.features.transform.transform import gather
+from fulcrum.features.transform.transform import Transform
 from fulcrum.serving.bundle.config import ServingConfig
 from fulcrum.serving.http.event_store import keys_of, open_store
 from fulcrum.testing import logs
@@ -152,9 +152,9 @@ class KindContract:
     def test_what_is_missing_is_null_empty_or_0(self, train: Log, log: Log) -> None:
         state = self.fit(train)
         encoder = self.config().encoder(self.name)
-        missing = encoder.missing(self.name, state.schema(self.name)).alias("missing")
+        missing = {"missing": encoder.missing(self.name, state.schema(self.name))}
         past = gather(frame(log).lazy(), state)
-        encoded = encode_plan(frame(log).lazy(), state, past, extra=[missing]).collect()
+        encoded = pl.DataFrame(dict(Transform(state, missing)(frame(log), past)))
         assert encoded["missing"].to_list() == [self.absent(row, log) for row in log]
         gone = encoded.filter("missing")
         names = self.inputs(state)

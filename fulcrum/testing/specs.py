@@ -37,7 +37,7 @@ def learn(train: pl.DataFrame, features: dict[str, Any], **rest: Any) -> Feature
 def encode(
     rows: pl.DataFrame, state: FeatureState, past: pl.DataFrame | None = None
 ) -> pl.DataFrame:
-    return transform(rows.lazy(), state, None if past is None else past.lazy()).collect()
+    return transform(rows, state, None if past is None else past.lazy())
 
 
 def ids(train: pl.DataFrame, rows: pl.DataFrame, feature: dict[str, Any]) -> list[Any]:

@@ -12,8 +12,8 @@ import polars as pl
 
 from fulcrum.features.errors import ResourceError, StateError
 from fulcrum.features.raw.conform import conform
+from fulcrum.features.transform.past import complete_past
 from fulcrum.features.transform.state import FeatureState
-from fulcrum.features.transform.transform import complete_past
 from fulcrum.serving.bundle.config import ServingConfig
 from fulcrum.serving.http.sqlite_values import Columns, decode, encode
 

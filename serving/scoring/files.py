@@ -20,7 +20,7 @@ from fulcrum.features.files.paths import stem
 from fulcrum.features.files.source import scan
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.staging import full_disk
-from fulcrum.features.transform.transform import Gathered
+from fulcrum.features.transform.past import Gathered
 from fulcrum.features.transform.uses import row_reads
 from fulcrum.serving.bundle.bundle import Bundle, sha256
 from fulcrum.serving.scoring.history import History

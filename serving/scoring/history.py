@@ -13,8 +13,8 @@ from fulcrum.features.errors import DataError
 from fulcrum.features.files.source import scan
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.staging import full_disk
+from fulcrum.features.transform.past import Gathered, gather
 from fulcrum.features.transform.state import FeatureState
-from fulcrum.features.transform.transform import Gathered, gather
 from fulcrum.features.transform.uses import past_reads
 from fulcrum.serving.bundle.bundle import sha256
 from fulcrum.serving.scoring.slices import slices

@@ -2,20 +2,23 @@
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import polars as pl
 
 from fulcrum.features.cause import cause, first_line
 from fulcrum.features.errors import DataError, StateError, nearest
-from fulcrum.features.layout import UNKNOWN, DenseInput, IdInput
+from fulcrum.features.kinds.base import Columns
+from fulcrum.features.layout import UNKNOWN, DenseInput
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.misfit import misfit
 from fulcrum.features.reading.arrays import to_arrays
 from fulcrum.features.spec import places
+from fulcrum.features.transform.past import Gathered, gather
 from fulcrum.features.transform.state import FeatureState, row_names
-from fulcrum.features.transform.transform import Gathered, encode, gather
+from fulcrum.features.transform.transform import Transform
 from fulcrum.serving.bundle.bundle import EXAMPLE, Bundle
 from fulcrum.serving.scoring.json_rows import parse_rows
 from fulcrum.serving.scoring.onnx_session import Device, Session
@@ -42,7 +45,9 @@ class Scorer:
         )
         if self._session.facts.get("state") != self.state.fingerprint:
             raise StateError(f"{bundle.graph}: not exported for the feature state beside it")
-        example_arrays(bundle)
+        with _readable(bundle):
+            self._transform = Transform(self.state)
+        example_arrays(bundle, self._transform)
 
     @property
     def device(self) -> str:
@@ -51,7 +56,7 @@ class Scorer:
 
     def warm_up(self) -> None:
         """Score the bundle's example once."""
-        self._session.run(example_arrays(self.bundle))
+        self._session.run(example_arrays(self.bundle, self._transform))
 
     def score(
         self, rows: pl.DataFrame, past: pl.LazyFrame | Gathered | None = None, first: int = 0
@@ -79,16 +84,22 @@ class Scorer:
         try:
             if isinstance(past, pl.LazyFrame):
                 past = gather(past, self.state) if self.state.past_columns else None
-            encoded = encode(rows.lazy(), self.state, past).collect()
+            inputs = self._transform(rows, past)
         except OSError as error:  # of the files of the past
             raise DataError(f"the past events cannot be read: {cause(error)}") from error
         except pl.exceptions.PolarsError as error:
             raise explain(error, rows, self.state, first) from error
-        self._count_unknown(encoded)
-        # Arrays are padded to the longest list, so they are made for one batch at a time.
+        self._count_unknown(inputs)
+        # Lists are padded to their longest, so arrays are made for one batch at a time.
+        starts = range(0, max(rows.height, 1), self._batch_size)
         parts = [
-            self._session.run(to_arrays(part, self.state.layout))
-            for part in (encoded.iter_slices(self._batch_size) if encoded.height else [encoded])
+            self._session.run(
+                to_arrays(
+                    {n: v[start : start + self._batch_size] for n, v in inputs.items()},
+                    self.state.layout,
+                )
+            )
+            for start in starts
         ]
         return pl.DataFrame(
             {
@@ -97,15 +108,15 @@ class Scorer:
             }
         )
 
-    def _count_unknown(self, encoded: pl.DataFrame) -> None:
+    def _count_unknown(self, inputs: Columns) -> None:
         counts = {}
         for source in self.state.layout.inputs:
             if isinstance(source, DenseInput):
                 continue
-            ids = encoded[source.name]
-            if not isinstance(source, IdInput):
-                ids = ids.explode()
-            counts[source.name] = int((ids == UNKNOWN).sum())
+            ids = inputs[source.name]
+            if isinstance(ids, pl.Series):
+                ids = ids.explode(empty_as_null=False).to_numpy()
+            counts[source.name] = int(np.count_nonzero(ids == UNKNOWN))
         with self._lock:
             self.unknown.update(counts)
 
@@ -122,15 +133,22 @@ def explain(
     return DataError(f"the rows do not fit the features: {first_line(error)}")
 
 
-def example_arrays(bundle: Bundle) -> dict[str, np.ndarray]:
+def example_arrays(bundle: Bundle, transform: Transform | None = None) -> dict[str, np.ndarray]:
     """The bundle's example as the graph takes it. Raises StateError that says whether the example
     or the state is at fault."""
     try:
         rows = parse_rows(bundle.example, bundle.state.row_columns)
     except DataError as error:
         raise StateError(f"{bundle.folder / EXAMPLE}: {error}") from error
+    with _readable(bundle):
+        transform = transform or Transform(bundle.state)
+        return to_arrays(transform(rows), bundle.state.layout)
+
+
+@contextmanager
+def _readable(bundle: Bundle) -> Iterator[None]:
     try:
-        return to_arrays(encode(rows.lazy(), bundle.state).collect(), bundle.state.layout)
+        yield
     except Exception as error:  # a stranger's state may break anything
         place = bundle.folder / "state"
         raise StateError(f"{place}: cannot read {EXAMPLE}: {cause(error)}") from error

@@ -61,7 +61,7 @@ def test_a_page_that_is_logged_at_once_does_not_see_itself(feedback: PreparedDat
     spec, state = feedback.state.spec, feedback.state
     assert isinstance(spec, FeatureSpec)
     sample = raw.sort("time_ms", "user_id", "video_id").gather_every(500, offset=9)
-    encoded = transform(sample.lazy(), state, raw.lazy()).collect()
+    encoded = transform(sample, state, raw.lazy())
     seen, clicked = state.learned["user_seen"], state.learned["user_click"]
     base = state.bases["user_click"]
     for place, row in enumerate(sample.iter_rows(named=True)):

@@ -38,7 +38,7 @@ class RootConfig(FeatureKind):
     def inputs(self, name, learned, features):
         return [DenseInput(name=name)]
 
-    def expressions(self, name, learned, lookups, schema):
+    def steps(self, name, learned, lookups, schema):
         root = pl.col(name).abs() ** self.power
         return [root.fill_null(0.0).cast(pl.Float32).alias(name)]
 

@@ -120,7 +120,7 @@ def make_bundle(tmp_path_factory, state, log):
             weights=random_weights(state.layout, MODEL, seed),
             config={"name": "small", "serving": serving},
             config_fingerprint="c0ffee",
-            held_out=transform(log.lazy(), state, log.lazy()).collect(),
+            held_out=transform(log, state, log.lazy()),
             example=log.head(3),
         )
 
@@ -163,7 +163,7 @@ def torch_scores(bundle, rows, past):
     layout = bundle.state.layout
     network = Network(layout, MODEL, tables_device=torch.device("cpu"))
     network.load_state_dict(random_weights(layout, MODEL))
-    encoded = transform(rows.lazy(), bundle.state, past.lazy()).collect()
+    encoded = transform(rows, bundle.state, past.lazy())
     with torch.no_grad():
         scores = network.eval()(from_arrays(layout, to_arrays(encoded, layout)))[1]["scores"]
     return pl.DataFrame(scores.numpy(), schema=list(layout.score_columns))

@@ -15,7 +15,7 @@ import pytest
 from fulcrum.features.errors import DataError
 from fulcrum.features.files.source import scan
 from fulcrum.features.transform.state import FeatureState
-from fulcrum.features.transform.transform import encode, gather
+from fulcrum.features.transform.transform import transform
 from fulcrum.features.transform.uses import past_reads, row_reads
 from fulcrum.serving.bundle.config import ServingConfig
 from fulcrum.serving.http.event_store import keys_of, open_store
@@ -85,7 +85,7 @@ def trained(name: str, **time: Any) -> FeatureState:
 
 
 def counts(state: FeatureState, rows: pl.DataFrame, past: pl.DataFrame) -> list[float]:
-    encoded = encode(rows.lazy(), state, gather(past.lazy(), state)).collect()
+    encoded = transform(rows, state, past.lazy())
     return encoded["events"].to_list()
 
 

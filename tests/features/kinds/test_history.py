@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fulcrum.features.kinds.history import HistoryConfig
-from fulcrum.features.kinds.lookback import gather_past, look_back
+from fulcrum.features.kinds.lookback import Recall, gather_past, look_back
 from fulcrum.testing import plain
 from fulcrum.testing.kinds import Log, LookBackContract
 from fulcrum.testing.logs import SECOND, Event, frame, logs, past_of
@@ -46,7 +46,7 @@ class TestHistory(LookBackContract):
 def look(rows: list[Event], log: list[Event], config: HistoryConfig) -> pl.DataFrame:
     features = {"viewed": config}
     past = gather_past(frame(log), features, ATTRIBUTES, "time")
-    seen = look_back(frame(rows), past, features, "time")
+    seen = look_back(frame(rows), past, Recall(features, "time"))
     return seen.select(pl.col(r"^past\..*$").name.replace("past.viewed.", "")).collect()
 
 
@@ -115,7 +115,7 @@ def test_attributes_may_be_ids_of_an_encoder() -> None:
     encoded = {"item": pl.col("item").replace_strict({"a": 2}, default=0, return_dtype=pl.Int32)}
     past = gather_past(log, features, encoded, "time")
     row = pl.LazyFrame({"user": ["ann"], "time": [9]})
-    seen = look_back(row, past, features, "time").collect()["past.viewed.item"]
+    seen = look_back(row, past, Recall(features, "time")).collect()["past.viewed.item"]
     assert seen.dtype == pl.List(pl.Int32)
     assert seen.to_list() == [[2, 0]]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from fulcrum.features.kinds.history import HistoryConfig
-from fulcrum.features.kinds.lookback import gather_past, look_back
+from fulcrum.features.kinds.lookback import Recall, gather_past, look_back
 from fulcrum.features.kinds.window import WindowConfig
 from fulcrum.testing.logs import SCHEMA, SECOND, Event, events, frame, logs
 
@@ -32,7 +32,7 @@ def look(
     past = gather_past(
         frame(log), FEATURES, ATTRIBUTES, "time", partitions=partitions, folder=folder
     )
-    return look_back(frame(rows), past, FEATURES, "time", {"mean": 0.5}).collect()
+    return look_back(frame(rows), past, Recall(FEATURES, "time", {"mean": 0.5})).collect()
 
 
 @settings(max_examples=20)
@@ -96,7 +96,7 @@ def test_many_rows_stream_in_order_out_of_core(tmp_path: Path) -> None:
     log.write_parquet(tmp_path / "log.parquet", row_group_size=50_000)
     scan = pl.scan_parquet(tmp_path / "log.parquet")
     past = gather_past(scan, FEATURES, ATTRIBUTES, "time", partitions=5, folder=tmp_path / "past")
-    plan = look_back(scan, past, FEATURES, "time")
+    plan = look_back(scan, past, Recall(FEATURES, "time"))
     graph = plan.show_graph(engine="streaming", plan_stage="physical", raw_output=True)
     assert graph is not None
     assert "columnar-function" not in graph

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fulcrum.features.kinds.lookback import gather_past, look_back
+from fulcrum.features.kinds.lookback import Recall, gather_past, look_back
 from fulcrum.features.kinds.window import WindowConfig, base
 from fulcrum.features.values import sql
 from fulcrum.testing import plain
@@ -57,7 +57,7 @@ def _mean(row: Event, log: Log) -> float | None:
 def look(rows: list[Event], log: list[Event], config: WindowConfig, mean: float = 0.0) -> pl.Series:
     features = {"feature": config}
     past = gather_past(frame(log), features, {}, "time")
-    seen = look_back(frame(rows), past, features, "time", {"feature": mean})
+    seen = look_back(frame(rows), past, Recall(features, "time", {"feature": mean}))
     return seen.collect()["past.feature"]
 
 

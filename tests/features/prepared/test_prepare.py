@@ -85,7 +85,7 @@ def test_nobody_is_in_no_group_and_in_sessions_of_its_own(nobody: Any, tmp_path:
 def test_shards_hold_what_transform_gives_and_the_labels(tmp_path: Path) -> None:
     frame = log()
     dataset = prepare(spec_for(tmp_path, frame), tmp_path)
-    whole = transform(frame.lazy(), dataset.state, frame.lazy()).collect()
+    whole = transform(frame, dataset.state, frame.lazy())
     whole = whole.with_columns(
         frame["click"].cast(pl.Float32).alias("label.click"),
         frame["user"].alias("row.key.user"),

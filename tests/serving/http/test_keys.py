@@ -53,7 +53,7 @@ def test_score_and_infer_agree_with_the_batch_scorer(log: pl.DataFrame, tmp_path
         weights=random_weights(state.layout, MODEL),
         config={"name": "keys", "serving": {}},
         config_fingerprint="c0ffee",
-        held_out=transform(log.lazy(), state, log.lazy()).collect(),
+        held_out=transform(log, state, log.lazy()),
         example=log.head(1),
     )
     service = ModelService(bundle, "keys", "1", "cpu")

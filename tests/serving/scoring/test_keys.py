@@ -41,7 +41,7 @@ def bundle(tmp_path_factory) -> Bundle:
         weights=random_weights(state.layout, MODEL),
         config={"name": "zips", "serving": {"batch_size": 16}},
         config_fingerprint="c0ffee",
-        held_out=transform(log.lazy(), state).collect(),
+        held_out=transform(log, state),
         example=log.head(3),
     )
 

@@ -65,7 +65,7 @@ def test_features_and_tasks_may_be_called_like_operators(tmp_path, task):
     state = learn(log, features, tasks=tasks, data={"outcomes": ["click"]})
     network = PlainNetwork(state.layout, MODEL).load(random_weights(state.layout, MODEL))
     export_graph(network, tmp_path / "model.onnx", {})
-    rows = transform(log.lazy(), state).collect()
+    rows = transform(log, state)
     check_parity(network, tmp_path / "model.onnx", to_arrays(rows, state.layout))
 
 

@@ -29,7 +29,7 @@ class CyclicConfig(FeatureKind):
     def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[DenseInput]:
         return [DenseInput(name=f"{name}.sin"), DenseInput(name=f"{name}.cos")]
 
-    def expressions(
+    def steps(
         self, name: str, learned: Learned, lookups: Mapping[str, Lookup], schema: Schema
     ) -> Sequence[pl.Expr]:
         angle = self._number(name, schema) * (math.tau / self.period)
