@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fulcrum.features.past.events import Past, Standing, count_before
+from fulcrum.features.past.events import Columns, Past, Standing, count_before
 from fulcrum.testing.logs import Event, frame, logs, past_of
 
 groups = st.lists(st.lists(st.integers(-5, 5).map(lambda t: t * 10**15), max_size=9), max_size=6)
 
 
-def counts(standing: Standing) -> pl.DataFrame:
-    return pl.DataFrame({"events": standing.end - standing.first})
+def counts(standing: Standing) -> dict[str, np.ndarray]:
+    return {"events": standing.end - standing.first}
 
 
 def ask(past: Past, rows: pl.LazyFrame, key: str = "user") -> list[int]:
     frame = rows.collect()
-    return past.ask(frame[key], frame["time"], counts)["events"].to_list()
+    return past.ask(frame[key], frame["time"], counts)["events"].tolist()
 
 
 @given(groups, st.data())
@@ -55,10 +55,10 @@ def test_a_tie_is_no_past_where_shifting_would_leak() -> None:
     seen = past.ask(
         rows["user"],
         rows["time"],
-        lambda standing: pl.DataFrame({"click": standing.total("click", standing.since(None))}),
+        lambda standing: {"click": standing.total("click", standing.since(None))},
     )["click"]
     assert leaking.to_list() == [0, 1, 1 + 1]
-    assert seen.to_list() == [0, 0, 1 + 1]
+    assert seen.tolist() == [0, 0, 1 + 1]
 
 
 def test_no_key_no_time_and_unknown_keys_have_no_past() -> None:
@@ -102,10 +102,10 @@ def test_sums_are_exact_beside_huge_values_of_the_same_key() -> None:
     total = past.ask(
         pl.Series(["a"]),
         pl.Series([3]),
-        lambda standing: pl.DataFrame({"x": standing.total("x", standing.since(2))}),
+        lambda standing: {"x": standing.total("x", standing.since(2))},
     )["x"]
     assert 1e16 + 0.1 + 0.2 - 1e16 != 0.1 + 0.2
-    assert total.to_list() == [0.1 + 0.2]
+    assert total.tolist() == [0.1 + 0.2]
 
 
 def test_a_folder_gives_the_same_from_memory_maps(tmp_path: Path) -> None:
@@ -118,9 +118,9 @@ def test_a_folder_gives_the_same_from_memory_maps(tmp_path: Path) -> None:
         }
     )
 
-    def answer(standing: Standing) -> pl.DataFrame:
+    def answer(standing: Standing) -> Columns:
         newest = np.maximum(standing.end - 1, 0)
-        return counts(standing).with_columns(standing.events["item"].gather(newest))
+        return {**counts(standing), "item": standing.events["item"].gather(newest)}
 
     rows = log.collect()
     plain, stored = (
@@ -129,5 +129,6 @@ def test_a_folder_gives_the_same_from_memory_maps(tmp_path: Path) -> None:
         ).ask(rows["user"], rows["time"], answer)
         for parts, folder in ((4, None), (4, tmp_path / "past"))
     )
-    assert stored.equals(plain)
+    assert stored["item"].equals(plain["item"])
+    assert stored["events"].tolist() == plain["events"].tolist()
     assert not list((tmp_path / "past").rglob("*.parquet"))
