@@ -24,6 +24,9 @@ _VALUE = re.compile(r"[-+]?\d+([.,]\d+)?([eE][-+]?\d+)?|\d{4}-\d\d-\d\d.*")
 _START = 1000
 """Bytes in which UTF-16 has zeros, which other text has not."""
 
+# Polars reads values of any length; the default is 128 KiB.
+text_rows.field_size_limit(2**31 - 1)
+
 
 def scan_csv(
     file: Path, csv: CsvConfig, types: Mapping[str, pl.DataType] | None = None

@@ -79,6 +79,10 @@ def check_times(
     value = column.fill_nan(None) if dtype.is_float() else column
     wrong = rows.filter(value.is_not_null() & pl.col(instant).is_null())
     for example in wrong.select(shown(column, dtype)).head(1).collect().to_series():
+        if isinstance(dtype, pl.String) and time.unit is not None:
+            # One word makes text of a column of numbers: it is what is wrong, not they.
+            words = wrong.filter(column.cast(pl.Float64, strict=False).is_null())
+            example = next(iter(words.select(column).head(1).collect().to_series()), example)
         raise DataError(f"{what}: column `{time.column}` holds {explain(example, time)}")
 
 
@@ -97,10 +101,14 @@ def explain(value: Any, time: TimeConfig) -> str:
         return f"{value!r}, {no_hour(time.zone)}"
     if pl.select(_from_text(pl.lit(value), "UTC").is_not_null()).item():
         return f"{value!r}; expected a time from {days} (`data.time` declares earliest and latest)"
-    return (
-        f"{value!r}; expected a time in ISO 8601 from {days} (`data.derive` makes one of other "
-        "text, for example by STRPTIME(..., '%d.%m.%Y %H:%M'))"
-    )
+    how = "`data.derive` makes one of other text, for example by STRPTIME(..., '%d.%m.%Y %H:%M')"
+    if time.unit is not None:
+        days += f", or numbers in `{time.unit}`"
+        how = (
+            f"`types: {{{time.column}: Int64}}` reads numbers, `csv: {{null_values: [...]}}` names "
+            "words for none"
+        )
+    return f"{value!r}; expected a time in ISO 8601 from {days} ({how})"
 
 
 def is_no_hour(value: str, zone: str) -> bool:

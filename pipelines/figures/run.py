@@ -154,30 +154,28 @@ def gain(metric: str, tasks: Sequence[str], models: Mapping[str, Sequence[float]
     return figure
 
 
-@matplotlib.rc_context(STYLE)
+@matplotlib.rc_context({**STYLE, "font.size": 8, "axes.titlesize": 9})
 def seesaw(tasks: Sequence[str], networks: Mapping[str, Mapping[str, Interval]]) -> Figure:
-    """A panel a network, a bar a task: its gain over single-task in per cent, with the interval.
-    Blue rises, red falls, grey may be either."""
-    figure, panels = _grid(len(networks), width=3.6, height=1.0 + 0.3 * len(tasks))
-    known = [v for bars in networks.values() for bar in bars.values() for v in bar if v is not None]
-    reach = 1.1 * max(map(abs, known), default=0.0) or 1.0
-    for panel, (network, bars) in zip(panels, networks.items(), strict=True):
+    """A panel a task with a scale of its own, a bar a network: its gain over single-task in per
+    cent, with the interval. Blue rises, red falls, grey may be either."""
+    figure, panels = _grid(len(tasks), width=3.0, height=0.6 + 0.125 * max(len(networks), 3))
+    for panel, task in zip(panels, tasks, strict=True):
         panel.grid(axis="y", visible=False)
-        for place, task in enumerate(tasks):
+        for place, bars in enumerate(networks.values()):
             if task not in bars:
-                panel.text(0, place, "not defined", ha="center", va="center", fontsize=8)
+                panel.text(0, place, "not defined", ha="center", va="center", fontsize=7)
                 continue
             value, low, high = bars[task]
             up, down = low is not None and low > 0, high is not None and high < 0
             color = PALETTE[0] if up else PALETTE[3] if down else "#a9b0b7"
-            panel.barh(place, value, color=color, height=0.62)
+            panel.barh(place, value, color=color, height=0.7)
             if low is not None and high is not None:
-                panel.hlines(place, low, high, color=INK, linewidth=1.2)
-        panel.axvline(0, color=INK, linewidth=1)
-        panel.set_yticks(range(len(tasks)), tasks)
-        panel.set(title=network, xlim=(-reach, reach), ylim=(len(tasks) - 0.5, -0.5))
-        panel.label_outer(remove_inner_ticks=True)
-    figure.supxlabel("gain over single-task, % of its value", fontsize=10)
+                panel.hlines(place, low, high, color=INK, linewidth=0.9)
+        panel.axvline(0, color=INK, linewidth=0.9)
+        panel.set_yticks(range(len(networks)), list(networks))
+        panel.tick_params(labelleft=panel.get_subplotspec().is_first_col(), length=0)
+        panel.set(title=task, ylim=(len(networks) - 0.5, -0.5))
+    figure.supxlabel("gain over single-task, % of its value", fontsize=8)
     return figure
 
 

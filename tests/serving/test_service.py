@@ -28,6 +28,7 @@ from fulcrum.serving.scoring.scorer import Scorer
 from fulcrum.serving.service import serve
 from tests.serving.conftest import OUTCOMES, make_log
 from tests.serving.http.small_service import listening
+from tests.serving.json_values import json_values, near
 from tests.serving.scoring.test_scorer import SCORES, difference
 
 SERVE = """
@@ -290,26 +291,10 @@ def test_a_null_in_every_field_is_scored(client):
     )
 
 
-NAMES = st.sampled_from([*ROW, "name", "shape", "data", "datatype", "inputs", "rows"])
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.floats()
-    | st.text(st.characters(exclude_categories=()), max_size=5)
-    | st.sampled_from(["v1", "2024-02-29", "1e999", "INT64", "BYTES"]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4),
-    max_leaves=8,
-)
-NEAR = st.fixed_dictionaries({name: st.just(value) | JSON for name, value in ROW.items()})
-EVENT = as_events(make_log(1, seed=9))[0]
-NEAR_EVENT = st.fixed_dictionaries({name: st.just(value) | JSON for name, value in EVENT.items()})
-TENSOR = st.one_of(
-    [
-        st.fixed_dictionaries({key: st.just(value) | JSON for key, value in tensor.items()})
-        for tensor in as_tensors(make_log(1, seed=9))
-    ]
-)
+JSON = json_values([*ROW, "name", "shape", "data", "datatype", "inputs", "rows"])
+NEAR = near(ROW, JSON)
+NEAR_EVENT = near(as_events(make_log(1, seed=9))[0], JSON)
+TENSOR = st.one_of([near(tensor, JSON) for tensor in as_tensors(make_log(1, seed=9))])
 BODY = st.one_of(
     st.binary(max_size=50),
     JSON.map(json.dumps),

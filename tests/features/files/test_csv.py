@@ -74,6 +74,18 @@ def test_a_value_may_have_lines_and_separators(tmp_path: Path) -> None:
     assert rows == [(1, "a\n\n,b", 0.5), (2, "", None)]
 
 
+@pytest.mark.parametrize("options", [{}, {"header": ["id", "name", "x"]}])
+def test_a_value_may_be_long(tmp_path: Path, options: dict) -> None:
+    long = "long " * 2**16 + "\n"
+    content = ("" if options else "id,name,x\n") + f'1,"{long}",0.5\n'
+    file = write_text(content, tmp_path / "a.csv")
+    rows = scan(str(file), reads=READS, csv=CsvConfig(**options)).frame.collect().rows()
+    assert rows == [(1, long, 0.5)]
+    file.write_text(content + "2,b\n")
+    with pytest.raises(DataError, match="has 2 values; expected 3"):
+        scan(str(file), reads=READS, csv=CsvConfig(**options))
+
+
 def test_quotes_that_mean_themselves(tmp_path: Path) -> None:
     file = write_text('name,x\n5" screen,1\n', tmp_path / "a.csv")
     rows = scan(str(file), csv=CsvConfig(quote=None)).frame.collect().rows()

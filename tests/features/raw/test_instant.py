@@ -152,6 +152,19 @@ def test_says_what_no_time_is(value: str, reason: str) -> None:
         check(pl.Series([value]), zone="Europe/Berlin")
 
 
+@pytest.mark.parametrize(
+    ("values", "example"),
+    [
+        (["1649376000", "n/a", "1649376001"], "'n/a'"),
+        (["1649376000", None, ""], "''"),
+        (["1649376000"], "'1649376000'"),
+    ],
+)
+def test_a_word_among_numbers_is_what_is_wrong(values: list[str | None], example: str) -> None:
+    with pytest.raises(DataError, match=rf"holds {example}; .*numbers in `s`.*types.*null_values"):
+        check(pl.Series(values), unit="s")
+
+
 @pytest.mark.parametrize("dtype", [pl.Datetime("ms"), pl.Datetime("ns"), pl.Date()])
 def test_says_what_no_date_time_is(dtype: pl.DataType) -> None:
     moments = pl.Series([datetime.datetime(2024, 3, 31, 2, 30), datetime.datetime(1980, 1, 1)])

@@ -377,6 +377,16 @@ def test_a_behaviour_without_a_time_is_refused(tmp_path: Path, time: int | None)
         prepare(spec, tmp_path)
 
 
+@pytest.mark.parametrize("dtype", [pl.Duration, pl.Boolean, pl.Float32])
+def test_a_column_of_another_type_than_times_is_refused(
+    tmp_path: Path, dtype: type[pl.DataType]
+) -> None:
+    log = frame(COMPLETE).with_columns(pl.lit(1).cast(dtype).alias("time"))
+    log.write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(DataError, match=r"data\.time: column `time` is .*expected whole numbers"):
+        prepare(spec_of(events=str(tmp_path / "log.parquet")), tmp_path)
+
+
 def test_actions_may_be_numbers() -> None:
     pivoted = {"impression": 1, "behaviours": {"liked": 2, "kept": [2, 3]}}
     numbers = {"view": 1, "autoplay": 7, "like": 2, "follow": 3, "rate": 4, "scroll": None}

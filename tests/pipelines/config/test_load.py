@@ -1,5 +1,6 @@
+"""A config file becomes a config, or one line for each thing that is wrong in it."""
+
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,35 +18,7 @@ from fulcrum.pipelines.config.load import fingerprint, load, merge, read, schema
 from fulcrum.pipelines.config.rules import problems as problems_of_run
 from fulcrum.pipelines.config.run import RENAMED, RunConfig
 from fulcrum.pipelines.config.yaml_text import dump, parse
-
-SMALL = """\
-name: small
-data:
-  events: logs/*.parquet
-  time: {column: t}
-  outcomes: [click]
-features:
-  user_id: {kind: categorical, min_count: 2}
-  price: {kind: numeric, transform: log1p}
-  seen: {kind: window, key: user_id, statistic: count}
-tasks:
-  click: {kind: binary, label: click}
-"""
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(text: str, name: str = "run.yaml") -> Path:
-        (tmp_path / name).write_text(text)
-        return tmp_path / name
-
-    return write
-
-
-def problems(file: Path, *overrides: str) -> str:
-    with pytest.raises(ConfigError) as caught:
-        load(file, overrides)
-    return str(caught.value)
+from tests.pipelines.config.small_run import SMALL, problems
 
 
 def test_defaults_fill_in(write):
@@ -247,68 +220,6 @@ def test_a_wrong_key_is_refused_by_path(tmp_path_factory, holder, key):
     assert ".".join([*holder, key]) in str(caught.value)
 
 
-def test_child_merges_maps_and_replaces_lists(write):
-    write(SMALL, "base.yaml")
-    child = "extends: base.yaml\nname: child\ndata: {outcomes: [a, b]}\ntrain: {epochs: 2}\n"
-    config = load(write(child))
-    assert config.name == "child"
-    assert config.data.outcomes == ("a", "b")
-    assert config.data.events == "logs/*.parquet"
-    assert config.train.epochs == 2
-
-
-def test_grandparent(write):
-    write(SMALL, "a.yaml")
-    write("extends: a.yaml\ntrain: {epochs: 2, seed: 1}\n", "b.yaml")
-    config = load(write("extends: b.yaml\ntrain: {seed: 7}\n", "c.yaml"))
-    assert (config.train.epochs, config.train.seed) == (2, 7)
-
-
-def test_another_architecture_keeps_the_settings_both_have(write):
-    write(SMALL + "model: {architecture: mmoe, embedding_dim: 4, experts: 9}\n", "base.yaml")
-    file = write("extends: base.yaml\nmodel: {architecture: shared_bottom}\n")
-    for config in (
-        load(file),
-        load(file.with_name("base.yaml"), ["model.architecture=shared_bottom"]),
-    ):
-        assert config.model.architecture == "shared_bottom"
-        assert config.model.embedding_dim == 4
-
-
-def test_null_drops_an_entry_that_the_parent_named_and_nothing_else(write):
-    write(SMALL + "train: {early_stopping: {patience: 5}}\n", "base.yaml")
-    file = write("extends: base.yaml\nfeatures: {price: null}\ntrain: {early_stopping: null}\n")
-    config = load(file)
-    assert set(config.features) == {"user_id", "seen"}
-    assert config.train.early_stopping is None
-    empty = write("extends: base.yaml\nfeatures:\n  colour:\n", "empty.yaml")
-    assert "features.colour: is null; expected a map" in problems(empty)
-
-
-def test_cycle_is_refused(write):
-    write("extends: b.yaml\n", "a.yaml")
-    file = write("name: x\nextends: a.yaml\n", "b.yaml")
-    assert problems(file).endswith("a.yaml:1: extends itself: b.yaml -> a.yaml -> b.yaml")
-    assert "extends itself" in problems(write("extends: self.yaml\n", "self.yaml"))
-
-
-def test_a_problem_in_the_parent_is_placed_there(write):
-    base = write(SMALL + "train: {epochs: 0}\n", "base.yaml")
-    text = problems(write("extends: base.yaml\n"))
-    assert text == f"{base}:12: train.epochs: is 0; expected at least 1"
-
-
-def test_another_kind_keeps_what_means_the_same(write):
-    """`valid` is a share of one split and a list of values of the other; `test` is given anew."""
-    write(
-        SMALL.replace("data:", "data:\n  split: {kind: order, valid: 0.25, test: 0.5}"), "base.yaml"
-    )
-    column = "data: {split: {kind: column, column: part, train: [a], test: [b]}}\n"
-    assert load(write(f"extends: base.yaml\n{column}")).data.split.valid == ()
-    hashed = "data: {split: {kind: hash, key: user_id}}\n"
-    assert load(write(f"extends: base.yaml\n{hashed}")).data.split.valid == 0.25
-
-
 def test_overrides_are_yaml_and_the_last_one_wins(write):
     config = load(
         write(SMALL),
@@ -396,122 +307,3 @@ def test_every_shipped_config_loads(file, tmp_path):
     assert config.name
     (tmp_path / "again.yaml").write_text(to_yaml(config))
     assert read(kind, tmp_path / "again.yaml", wrong_in=wrong_in) == config
-
-
-SHORT = """\
-name: small
-data: {events: logs/*.parquet, time: {column: t}, outcomes: [click, like], split: order}
-features: {user_id: categorical, price: numeric}
-tasks:
-  click: {kind: binary, label: click}
-  like: {kind: binary, label: like}
-model: ple
-weighting: upgrad
-"""
-
-
-def test_a_name_alone_is_the_map_that_says_nothing_else(write):
-    long = SHORT.replace("categorical", "{kind: categorical}").replace("numeric", "{kind: numeric}")
-    long = long.replace("order", "{kind: order}").replace("ple\n", "{architecture: ple}\n")
-    long = long.replace("upgrad", "{method: upgrad}")
-    assert load(write(SHORT)) == load(write(long, "long.yaml"))
-
-
-@pytest.mark.parametrize(
-    ("child", "overrides"),
-    [
-        ("model: {levels: [[8]]}\nfeatures: {user_id: {min_count: 3}}\n", []),
-        ("", ["model.levels=[[8]]", "features.user_id.min_count=3"]),
-    ],
-)
-def test_settings_may_be_added_to_a_name(write, child, overrides):
-    write(SHORT, "parent.yaml")
-    config = load(write("extends: parent.yaml\n" + child), overrides)
-    assert (config.model.architecture, config.model.levels) == ("ple", ((8,),))
-    assert config.features["user_id"].min_count == 3
-
-
-def test_a_name_keeps_of_the_parent_what_its_map_would(write):
-    write(SHORT.replace("model: ple", "model: {architecture: mmoe, embedding_dim: 8, experts: 2}"))
-    by_name = load(write("extends: run.yaml\nmodel: ple\n", "name.yaml"))
-    by_map = load(write("extends: run.yaml\nmodel: {architecture: ple}\n", "map.yaml"))
-    assert by_name.model == by_map.model
-    assert by_name.model.embedding_dim == 8
-
-
-def test_a_wrong_name_is_told_as_in_its_map(write):
-    text = problems(write(SHORT.replace("model: ple", "model: plle").replace("numeric", "window")))
-    assert "model.architecture: is 'plle'" in text and "did you mean `ple`" in text
-    assert "features.price.key: missing" in text
-
-
-def test_the_schema_offers_the_names_that_need_nothing_else():
-    document = schema()
-
-    def names(node):
-        return {name for part in node["anyOf"] for name in part.get("enum", ())}
-
-    assert names(document["properties"]["model"]) == set(TRUNKS)
-    assert names(document["properties"]["weighting"]) == set(WEIGHTINGS)
-    features = document["properties"]["features"]["additionalProperties"]
-    assert names(features) >= {"categorical", "numeric", "multi"}
-    assert not names(features) & {"window", "expression", "history"}
-
-
-@pytest.fixture
-def trunk(write):
-    """A trunk in `<name>.py` beside the configs, a name for each test: modules stay loaded."""
-
-    def write_trunk(name: str) -> str:
-        text = "from fulcrum.models.trunks.mmoe import MMoEConfig\n\nclass Wide(MMoEConfig):\n"
-        write(f"{text}    width: int = 4\n", f"{name}.py")
-        return f"{name}:Wide"
-
-    return write_trunk
-
-
-def test_a_file_beside_the_parent_is_found_and_its_class_merged(write, trunk, tmp_path):
-    path = trunk("wide_parent")
-    write(f"{SMALL}model: {{architecture: {path}, experts: 2, width: 6}}\n", "parent.yaml")
-    (tmp_path / "child").mkdir()
-    child = write("extends: ../parent.yaml\nmodel: {embedding_dim: 8}\n", "child/child.yaml")
-    model = load(child, ["model.width=7"]).model
-    assert (model.architecture, model.experts, model.embedding_dim, model.width) == (path, 2, 8, 7)
-    plain = load(child, ["model.architecture=mmoe"]).model
-    assert (plain.architecture, plain.experts, plain.embedding_dim) == ("mmoe", 2, 8)
-
-
-def test_a_config_with_a_file_beside_it_round_trips(write, trunk):
-    config = load(write(f"{SMALL}model: {trunk('wide_again')}\n"))
-    again = load(write(to_yaml(config), "again.yaml"))
-    assert again == config
-    assert fingerprint(again) == fingerprint(config)
-
-
-def test_the_fingerprint_moves_with_the_file_beside(write, trunk, tmp_path, monkeypatch):
-    file = write(f"{SMALL}model: {trunk('wide_moved')}\n")
-    before = fingerprint(load(file))
-    monkeypatch.delitem(sys.modules, "wide_moved")  # as in a new process
-    (tmp_path / "wide_moved.py").write_text((tmp_path / "wide_moved.py").read_text() + "# new\n")
-    assert fingerprint(load(file)) != before
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("widht: 3", "run.yaml:14: model.widht: unknown key; did you mean `width`?"),
-        ("width: x", "run.yaml:14: model.width: is 'x'; expected a whole number"),
-        ("bottom: {kind: dtrm}", "run.yaml:14: model.bottom.kind: is 'dtrm'; expected one of"),
-    ],
-)
-def test_a_wrong_setting_of_a_class_beside_is_placed_as_of_ours(write, trunk, change, message):
-    assert message in problems(
-        write(f"{SMALL}model:\n  architecture: {trunk('wide_set')}\n  {change}\n")
-    )
-
-
-def test_a_path_that_leads_nowhere_is_placed(write, trunk):
-    path = trunk("wide_lost").replace("Wide", "Wid")
-    text = problems(write(f"{SMALL}model: {path}\n"))
-    assert "run.yaml:12: model: there is no `Wid` in " in text
-    assert text.endswith("wide_lost.py; did you mean `Wide`?")

@@ -94,12 +94,28 @@ def test_health_writes_weights_beside_contributions_and_reddens_alarms():
 
 
 def test_bars_tell_rises_from_falls():
-    bars = {"up": (2.0, 1.0, 3.0), "down": (-2.0, -3.0, -1.0), "either": (1.0, -1.0, 3.0)}
-    axes = run_figures.seesaw(list(bars), {"mmoe": bars}).axes[0]
+    networks = {"up": (2.0, 1.0, 3.0), "down": (-2.0, -3.0, -1.0), "either": (1.0, -1.0, 3.0)}
+    figure = run_figures.seesaw(["click"], {name: {"click": bar} for name, bar in networks.items()})
+    axes = figure.axes[0]
     assert [bar.get_width() for bar in axes.patches] == [2.0, -2.0, 1.0]
     up, down, either = (bar.get_facecolor() for bar in axes.patches)
     assert len({up, down, either}) == 3
-    assert axes.get_title("left") == "mmoe"
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(networks)
+    assert axes.get_title("left") == "click"
+
+
+def test_a_task_whose_gains_are_large_does_not_flatten_the_others():
+    small, large = run_figures.seesaw(
+        TASKS, {"mmoe": {"click": (0.1, 0.0, 0.2), "like": (20.0, -40.0, 60.0)}}
+    ).axes
+    assert small.get_xlim()[1] < 0.5 < 60.0 < large.get_xlim()[1]
+
+
+def test_many_networks_and_tasks_fit_on_a_page():
+    tasks, bar = [f"task {i}" for i in range(9)], (1.0, 0.0, 2.0)
+    figure = run_figures.seesaw(tasks, {str(i): dict.fromkeys(tasks, bar) for i in range(20)})
+    width, height = figure.get_size_inches()
+    assert width <= 10 and height <= 10
 
 
 def test_names_of_near_points_lie_apart():

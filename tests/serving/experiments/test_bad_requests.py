@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fulcrum.serving.experiments.exposure_log import read_assignments, read_log
 from tests.serving.experiments.conftest import EVENT, ROW, visiting
+from tests.serving.json_values import json_values, near
 from tests.serving.small_experiments import CHALLENGER, CHAMPION, Shelf, experiment
 
 
@@ -78,36 +79,19 @@ def test_bad_bodies_are_refused_with_the_field_and_nothing_is_logged(untouched, 
     assert read_assignments(untouched.folder).collect().height == 0
 
 
-VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.floats()
-    | st.text(st.characters(exclude_categories=()), max_size=5)
-    | st.sampled_from(["a", "v1", "2024-02-29", "1e999"]),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from([*ROW, "request", "row", "click"]), inner, max_size=4)
-    ),
-    max_leaves=8,
-)
-
-
-def near(example):
-    """Objects like the example, with some other values."""
-    return st.fixed_dictionaries({name: st.just(v) | VALUES for name, v in example.items()})
+VALUES = json_values([*ROW, "request", "row", "click"])
 
 
 @pytest.mark.slow
 def test_no_body_breaks_the_service(client):
     client.post("/score", json={"request": "a", "rows": [ROW]})
     bodies = {
-        "/score": {"rows": st.lists(near(ROW), max_size=3), "request": st.just("a")},
+        "/score": {"rows": st.lists(near(ROW, VALUES), max_size=3), "request": st.just("a")},
         "/assign": {"units": st.lists(VALUES, max_size=3)},
         "/outcomes": {
-            "outcomes": st.lists(near({"request": "a", "row": 0, "click": 1}), max_size=3)
+            "outcomes": st.lists(near({"request": "a", "row": 0, "click": 1}, VALUES), max_size=3)
         },
-        "/events": {"events": st.lists(near(EVENT), max_size=3)},
+        "/events": {"events": st.lists(near(EVENT, VALUES), max_size=3)},
     }
     requests = st.sampled_from(list(bodies)).flatmap(
         lambda path: st.tuples(
