@@ -1,9 +1,11 @@
 """The window and history features of a config, computed for rows from a log of past events.
 
-Preparation, batch scoring and the service make the same two calls:
+Preparation and batch scoring make the same two calls:
 
     past = gather_past(events, features, attributes, time)     once for a log
     rows = look_back(rows, past, features, time, bases)        for any number of frames of rows
+
+The service, whose log goes on, has a `GrowingPast` for each of `select_past` instead.
 """
 
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ from types import MappingProxyType
 import polars as pl
 
 from fulcrum.features.kinds.recall import PREFIX, RecallKind
-from fulcrum.features.past.events import KEY, TIME, Past, Standing
+from fulcrum.features.past.events import KEY, TIME, AnyPast, Past, Selection, Standing
 from fulcrum.features.values import sql
 
 Source = tuple[str, str | None, str]
@@ -49,29 +51,49 @@ def gather_past(
             maps. It must outlive every use of the past; removing it is the caller's. With None
             everything stays in memory.
     """
+    events = evaluate_events(events, features)
+    return {
+        source: Past.of(
+            selection, events, partitions, None if folder is None else folder / str(number)
+        )
+        for number, (source, selection) in enumerate(
+            select_past(features, attributes, time, clocks).items()
+        )
+    }
+
+
+def evaluate_events(events: pl.LazyFrame, features: Mapping[str, RecallKind]) -> pl.LazyFrame:
+    """Events with the values of the SQL that features read of them, each computed once."""
     schema = events.collect_schema()
     values = {sql.value(t): t for f in features.values() for t in f.event_sql().values()}
-    events = sql.evaluate(events, {name: t for name, t in values.items() if name not in schema})
-    past = {}
-    sources = {name: _source(c, clocks.get(name, time)) for name, c in features.items()}
-    for number, source in enumerate(dict.fromkeys(sources.values())):
-        configs = [config for name, config in features.items() if sources[name] == source]
-        past[source] = Past.build(
-            events,
+    return sql.evaluate(events, {name: t for name, t in values.items() if name not in schema})
+
+
+def select_past(
+    features: Mapping[str, RecallKind],
+    attributes: Mapping[str, pl.Expr],
+    time: str,
+    clocks: Clocks = MappingProxyType({}),
+) -> dict[Source, Selection]:
+    """What the past of each source keeps of `evaluate_events`; arguments as of `gather_past`."""
+    sources: dict[Source, dict[str, RecallKind]] = {}
+    for name, config in features.items():
+        sources.setdefault(_source(config, clocks.get(name, time)), {})[name] = config
+    return {
+        source: Selection(
             key=source[0],
             time=source[2],
-            columns={name: attributes[name] for c in configs for name in c.remembers()},
-            totals={name: total for c in configs for name, total in c.totals().items()},
-            where=configs[0].condition(),
-            partitions=partitions,
-            folder=None if folder is None else folder / str(number),
+            columns={name: attributes[name] for c in members.values() for name in c.remembers()},
+            totals={name: total for c in members.values() for name, total in c.totals().items()},
+            where=next(iter(members.values())).condition(),
         )
-    return past
+        for source, members in sources.items()
+    }
 
 
 def look_back(
     rows: pl.LazyFrame,
-    past: Mapping[Source, Past],
+    past: Mapping[Source, AnyPast],
     features: Mapping[str, RecallKind],
     time: str,
     bases: Mapping[str, float] | None = None,
@@ -107,7 +129,7 @@ def _source(config: RecallKind, clock: str) -> Source:
 
 def _add(
     rows: pl.LazyFrame,
-    past: Past,
+    past: AnyPast,
     features: Mapping[str, RecallKind],
     time: str,
     bases: Mapping[str, float],

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
@@ -15,10 +14,10 @@ class Arena:
     """Numbers lie in NumPy arrays, in memory or mapped from files; values of other types, and
     numbers among which there is a null, are Python objects in memory."""
 
-    def __init__(self, schema: Mapping[str, pl.DataType], folder: Path | None = None) -> None:
-        """Without a place yet; the files lie in `folder`, without a name, until nobody needs them."""
+    def __init__(self, schema: Mapping[str, pl.DataType], mapped: bool = False) -> None:
+        """Without a place yet; the files are temporary ones that have no name."""
         self._schema = dict(schema)
-        self._folder = folder
+        self._mapped = mapped
         self._size, self._used = 0, 0
         self._given: dict[int, list[int]] = {}
         self.columns = {name: np.empty(0, _dtype(dtype)) for name, dtype in schema.items()}
@@ -67,10 +66,10 @@ class Arena:
 
     def _larger(self, column: np.ndarray, used: int) -> np.ndarray:
         """Pages of it that are never touched take no memory."""
-        if self._folder is None or column.dtype == object:
+        if not self._mapped or column.dtype == object:
             larger = np.empty(self._size, column.dtype)
         else:
-            with TemporaryFile(dir=self._folder) as file:
+            with TemporaryFile() as file:
                 # A full disk is said here, not by a signal when a page is written.
                 os.posix_fallocate(file.fileno(), 0, self._size * column.itemsize)
                 larger = np.memmap(file, column.dtype, "r+", shape=(self._size,))

@@ -47,8 +47,8 @@ class GrowingPast:
         partitions: int = 1,
         folder: Path | None = None,
     ) -> None:
-        """Sort the events there are. With a `folder` one partition at a time is in memory, and the
-        sorted events stay in files there, which have no name and need no care."""
+        """Sort the events there are. With a `folder`, which may go then, one partition at a time is
+        in memory, and all sorted events are in temporary files that need no care."""
         self.key = selection.key
         self._selection = selection
         self._lock = SharedLock()
@@ -56,7 +56,7 @@ class GrowingPast:
         arena, keys = None, []
         for part in parts:
             if arena is None:
-                arena = Arena(part.events.schema, folder)
+                arena = Arena(part.events.schema, mapped=folder is not None)
             keys.append(_moved(part, arena))
         assert arena is not None
         self._arena = arena

@@ -9,7 +9,7 @@ import polars as pl
 from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import DataError
 from fulcrum.features.kinds.lookback import Source, gather_past, look_back
-from fulcrum.features.past.events import Past
+from fulcrum.features.past.events import AnyPast
 from fulcrum.features.raw.complete import complete
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.instant import check_times, microseconds
@@ -24,7 +24,7 @@ TIME = "past.time"
 KEPT = "kept."
 """Before the names of columns that are only carried through, while the plan runs."""
 
-Gathered = Mapping[Source, Past]
+Gathered = Mapping[Source, AnyPast]
 
 
 def transform(
@@ -69,12 +69,8 @@ def gather_rows(
 def _sort(
     past: pl.LazyFrame, state: FeatureState, folder: Path | None, partitions: int
 ) -> Gathered:
-    clocks = {
-        _clock(clock): known(clock, state.spec.data, state.lineage.dtype)
-        for clock in state.spec.clocks.values()
-    }
     return gather_past(
-        past.with_columns(**clocks),
+        with_clocks(past, state),
         state.spec.looking_back,
         state.remembered,
         TIME,
@@ -142,6 +138,16 @@ def _complete(past: pl.LazyFrame, state: FeatureState, what: str) -> pl.LazyFram
 @lru_cache(maxsize=8)
 def _no_past(state: FeatureState) -> Gathered:
     return gather(pl.LazyFrame(schema=state.past_columns), state)
+
+
+def with_clocks(past: pl.LazyFrame, state: FeatureState) -> pl.LazyFrame:
+    """Complete past events with the times from which they count, where outcomes come late."""
+    return past.with_columns(
+        **{
+            _clock(clock): known(clock, state.spec.data, state.lineage.dtype)
+            for clock in state.spec.clocks.values()
+        }
+    )
 
 
 def clocks_of(state: FeatureState) -> dict[str, str]:
