@@ -1,9 +1,11 @@
 """The window and history features of a config, computed for rows from a log of past events.
 
-Preparation, batch scoring and the service make the same two calls:
+Preparation and batch scoring make the same two calls:
 
     past = gather_past(events, features, attributes, time)     once for a log
     rows = look_back(rows, past, Recall(features, time, bases))    for any number of frames of rows
+
+The service, whose log goes on, has a `GrowingPast` for each of `select_past` instead.
 """
 
 from collections.abc import Mapping
@@ -14,7 +16,7 @@ import polars as pl
 
 from fulcrum.features.kinds.base import Column, Columns
 from fulcrum.features.kinds.recall import PREFIX, RecallKind
-from fulcrum.features.past.events import KEY, TIME, Past, Standing
+from fulcrum.features.past.events import KEY, TIME, AnyPast, Past, Selection, Standing
 from fulcrum.features.values import sql
 
 Source = tuple[str, str | None, str]
@@ -50,24 +52,44 @@ def gather_past(
             maps. It must outlive every use of the past; removing it is the caller's. With None
             everything stays in memory.
     """
+    events = evaluate_events(events, features)
+    return {
+        source: Past.of(
+            selection, events, partitions, None if folder is None else folder / str(number)
+        )
+        for number, (source, selection) in enumerate(
+            select_past(features, attributes, time, clocks).items()
+        )
+    }
+
+
+def evaluate_events(events: pl.LazyFrame, features: Mapping[str, RecallKind]) -> pl.LazyFrame:
+    """Events with the values of the SQL that features read of them, each computed once."""
     schema = events.collect_schema()
     values = {sql.value(t): t for f in features.values() for t in f.event_sql().values()}
-    events = sql.evaluate(events, {name: t for name, t in values.items() if name not in schema})
-    past = {}
-    sources = {name: _source(c, clocks.get(name, time)) for name, c in features.items()}
-    for number, source in enumerate(dict.fromkeys(sources.values())):
-        configs = [config for name, config in features.items() if sources[name] == source]
-        past[source] = Past.build(
-            events,
+    return sql.evaluate(events, {name: t for name, t in values.items() if name not in schema})
+
+
+def select_past(
+    features: Mapping[str, RecallKind],
+    attributes: Mapping[str, pl.Expr],
+    time: str,
+    clocks: Clocks = MappingProxyType({}),
+) -> dict[Source, Selection]:
+    """What the past of each source keeps of `evaluate_events`; arguments as of `gather_past`."""
+    sources: dict[Source, dict[str, RecallKind]] = {}
+    for name, config in features.items():
+        sources.setdefault(_source(config, clocks.get(name, time)), {})[name] = config
+    return {
+        source: Selection(
             key=source[0],
             time=source[2],
-            columns={name: attributes[name] for c in configs for name in c.remembers()},
-            totals={name: total for c in configs for name, total in c.totals().items()},
-            where=configs[0].condition(),
-            partitions=partitions,
-            folder=None if folder is None else folder / str(number),
+            columns={name: attributes[name] for c in members.values() for name in c.remembers()},
+            totals={name: total for c in members.values() for name, total in c.totals().items()},
+            where=next(iter(members.values())).condition(),
         )
-    return past
+        for source, members in sources.items()
+    }
 
 
 class Recall:
@@ -89,7 +111,7 @@ class Recall:
         for name, config in features.items():
             self.members.setdefault(_source(config, clocks.get(name, time)), {})[name] = config
 
-    def ask(self, source: Source, past: Past, keys: pl.Series, times: pl.Series) -> Columns:
+    def ask(self, source: Source, past: AnyPast, keys: pl.Series, times: pl.Series) -> Columns:
         """What the features of one source see of their past strictly before each row: windows
         `past.<feature>` (int64 for `count`, else float64), histories `past.<feature>.<attribute>`
         and, with `age`, `past.<feature>.age` (lists, see `kinds.window.compute` and
@@ -106,7 +128,7 @@ class Recall:
         return past.ask(keys, times, answer)
 
 
-def look_back(rows: pl.LazyFrame, past: Mapping[Source, Past], recall: Recall) -> pl.LazyFrame:
+def look_back(rows: pl.LazyFrame, past: Mapping[Source, AnyPast], recall: Recall) -> pl.LazyFrame:
     """Add what every feature sees of the past strictly before each row (`Recall.ask`).
 
     Rows keep their order and number; the plan streams.
@@ -125,7 +147,7 @@ def _source(config: RecallKind, clock: str) -> Source:
     return config.key, None if condition is None else str(condition), clock
 
 
-def _add(rows: pl.LazyFrame, source: Source, past: Past, recall: Recall) -> pl.LazyFrame:
+def _add(rows: pl.LazyFrame, source: Source, past: AnyPast, recall: Recall) -> pl.LazyFrame:
     def ask(batch: pl.Series) -> pl.Series:
         keys, times = batch.struct.field(KEY), batch.struct.field(TIME)
         answers = recall.ask(source, past, keys, times)

@@ -6,10 +6,11 @@ row's timestamp, the row itself among them, are never part of its past.
 """
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
@@ -22,7 +23,11 @@ Columns = Mapping[str, Any]
 
 KEY, TIME = "past.key", "past.time"
 """Columns of the sorted events, beside those that features asked for."""
-_BUCKET, _FIRST, _LAST, _ERROR = "past.bucket", "past.first", "past.last", ".error"
+FIRST, LAST = "past.first", "past.last"
+"""Columns of the keys: the places of their events, the last exclusive."""
+ERROR, VALUE = ".error", ".value"
+"""After the name of a running sum of Float64: what its rounding lost, and what was summed."""
+_BUCKET = "past.bucket"
 
 
 def count_before(
@@ -71,11 +76,11 @@ class Standing:
     def total(self, column: str, start: np.ndarray) -> np.ndarray:
         """Sum of a running column over the events from `start` to `end` (exclusive)."""
         upper, lower = self._until(column, self.end), self._until(column, start)
-        error = column + _ERROR
+        error = column + ERROR
         if error not in self.events.columns:
             return upper - lower
         with np.errstate(invalid="ignore"):
-            correction = _rounding(upper, -lower, upper - lower)
+            correction = rounding(upper, -lower, upper - lower)
             correction += self._until(error, self.end) - self._until(error, start)
             return upper - lower + correction
 
@@ -98,14 +103,72 @@ class Partition:
         """Place rows among the events; without a known key and a time, a row has no past."""
         at = self.keys[KEY].search_sorted(keys)
         match = self.keys[KEY].gather(at, null_on_oob=True) == keys
-        hit = (match & times.is_not_null()).fill_null(False).to_numpy()
-        place = at.to_numpy()[hit]
-        moments = times.fill_null(0).to_numpy()
-        first, last = np.zeros(len(keys), np.int64), np.zeros(len(keys), np.int64)
-        first[hit] = self.keys[_FIRST].to_numpy()[place]
-        last[hit] = self.keys[_LAST].to_numpy()[place]
-        end = count_before(self.events[TIME].to_numpy(), first, last, moments)
-        return Standing(self.events, moments, first, end)
+        number = np.where(match.fill_null(False).to_numpy(), at.cast(pl.Int64).to_numpy(), -1)
+        first, last = self.keys[FIRST].to_numpy(), self.keys[LAST].to_numpy()
+        return stand(self.events, number, first, last, times)
+
+
+def stand(
+    events: pl.DataFrame, number: np.ndarray, first: np.ndarray, last: np.ndarray, times: pl.Series
+) -> Standing:
+    """Place rows by `number` [B] of their key, -1 for one that is not known; `first` and `last` are
+    by key."""
+    hit = (number >= 0) & times.is_not_null().to_numpy()
+    moments = times.fill_null(0).to_numpy()
+    start, end = np.zeros(len(number), np.int64), np.zeros(len(number), np.int64)
+    start[hit], end[hit] = first[number[hit]], last[number[hit]]
+    end = count_before(events[TIME].to_numpy(), start, end, moments)
+    return Standing(events, moments, start, end)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a past keeps of each event."""
+
+    key: str
+    time: str
+    """Int64 microseconds. Events without key or time are left out."""
+    columns: Mapping[str, pl.Expr] = field(default_factory=dict)
+    """Kept for each event."""
+    totals: Mapping[str, pl.Expr] = field(default_factory=dict)
+    """Int64, or finite Float64: running sums within the key are kept."""
+    where: pl.Expr | None = None
+    """The events that count; all of them for None."""
+
+    @cached_property
+    def content(self) -> tuple[str, ...]:
+        """What orders tied events: columns by name, then totals by name, nulls first."""
+        return (*sorted(self.columns), *sorted(self.totals))
+
+    def of(self, events: pl.LazyFrame) -> pl.LazyFrame:
+        """Key, time and content. Whole-number keys keep their type, others become text, so that
+        order and hash never depend on how a frame encodes them; an empty text and NaN name
+        nobody."""
+        dtype, name = events.collect_schema()[self.key], pl.col(self.key)
+        if not dtype.is_integer():
+            words = (name.fill_nan(None) if dtype.is_float() else name).cast(pl.String)
+            name = pl.when(words != "").then(words)
+        if self.where is not None:
+            events = events.filter(self.where)
+        content = {**self.columns, **self.totals}
+        return events.select(
+            name.alias(KEY),
+            pl.col(self.time).alias(TIME),
+            **{name: content[name] for name in self.content},
+        ).filter(pl.col(KEY).is_not_null() & pl.col(TIME).is_not_null())
+
+
+class AnyPast(Protocol):
+    """The events of a log by one key column."""
+
+    @property
+    def key(self) -> str:
+        """Name of that column."""
+
+    def ask(
+        self, keys: pl.Series, times: pl.Series, answer: Callable[[Standing], Columns]
+    ) -> Columns:
+        """`answer` for rows in any order; the result has their order."""
 
 
 @dataclass(frozen=True)
@@ -138,23 +201,22 @@ class Past:
         With a `folder`, events go through it and stay there: one partition at a time is in memory,
         and rows read the sorted ones through memory maps. Without, all stay in memory.
         """
-        columns, totals = dict(columns or {}), dict(totals or {})
-        selection = _select(events, key, time, {**columns, **totals}, where, partitions)
-        if folder is None:
-            frame = selection.collect()
-            parts = [frame.filter(pl.col(_BUCKET) == i) for i in range(partitions)]
-            return cls(key, tuple(_sort(part, totals) for part in parts))
-        folder.mkdir(parents=True, exist_ok=True)
-        buckets = folder / "dealt"
-        buckets.mkdir()
-        selection.sink_parquet(pl.PartitionBy(buckets, key=_BUCKET, include_key=False), mkdir=True)
-        return cls(
-            key,
-            tuple(
-                _store(_sort(_read(buckets, i, selection), totals), folder / str(i))
-                for i in range(partitions)
-            ),
-        )
+        selection = Selection(key, time, columns or {}, totals or {}, where)
+        return cls.of(selection, events, partitions, folder)
+
+    @classmethod
+    def of(
+        cls,
+        selection: Selection,
+        events: pl.LazyFrame,
+        partitions: int = 1,
+        folder: Path | None = None,
+    ) -> "Past":
+        """`build` for what is declared already."""
+        parts = sorted_parts(selection, events, partitions, folder)
+        if folder is not None:
+            parts = (_store(part, folder / str(i)) for i, part in enumerate(parts))
+        return cls(selection.key, tuple(parts))
 
     def ask(
         self, keys: pl.Series, times: pl.Series, answer: Callable[[Standing], Columns]
@@ -179,42 +241,42 @@ def _concat(parts: Sequence[Any]) -> Any:
     return pl.concat(parts) if isinstance(parts[0], pl.Series) else np.concatenate(parts)
 
 
-def _select(
+def sorted_parts(
+    selection: Selection,
     events: pl.LazyFrame,
-    key: str,
-    time: str,
-    columns: Mapping[str, pl.Expr],
-    where: pl.Expr | None,
-    partitions: int,
-) -> pl.LazyFrame:
-    """What is kept of each event, and its partition. Whole-number keys keep their type, others
-    become text, so that order and hash never depend on how a frame encodes them; an empty text and
-    NaN name nobody."""
-    dtype, name = events.collect_schema()[key], pl.col(key)
-    if not dtype.is_integer():
-        words = (name.fill_nan(None) if dtype.is_float() else name).cast(pl.String)
-        name = pl.when(words != "").then(words)
-    if where is not None:
-        events = events.filter(where)
-    return (
-        events.select(name.alias(KEY), pl.col(time).alias(TIME), **columns)
-        .filter(pl.col(KEY).is_not_null() & pl.col(TIME).is_not_null())
-        .with_columns(_bucket(pl.col(KEY), partitions).alias(_BUCKET))
-    )
+    partitions: int = 1,
+    folder: Path | None = None,
+    values: bool = False,
+) -> Iterator[Partition]:
+    """The events of each partition in order; with a `folder` one at a time is in memory. With
+    `values` what was summed to Float64 is kept beside the running sum."""
+    selected = selection.of(events).with_columns(_bucket(pl.col(KEY), partitions).alias(_BUCKET))
+    if folder is None:
+        frame = selected.collect()
+        for i in range(partitions):
+            yield _sort(frame.filter(pl.col(_BUCKET) == i), selection, values)
+        return
+    buckets = folder / "dealt"
+    buckets.mkdir(parents=True)
+    selected.sink_parquet(pl.PartitionBy(buckets, key=_BUCKET, include_key=False), mkdir=True)
+    for i in range(partitions):
+        yield _sort(_read(buckets, i, selected), selection, values)
 
 
 def _bucket(key: pl.Expr, partitions: int) -> pl.Expr:
     return bucket(key.cast(pl.String), partitions, salt="past")
 
 
-def _sort(events: pl.DataFrame, totals: Mapping[str, pl.Expr]) -> Partition:
-    content = sorted(set(events.columns) - {KEY, TIME, _BUCKET}, key=lambda c: (c in totals, c))
-    events = events.select(KEY, TIME, *content).sort(KEY, TIME, *content)
+def _sort(events: pl.DataFrame, selection: Selection, values: bool) -> Partition:
+    events = events.select(KEY, TIME, *selection.content).sort(KEY, TIME, *selection.content)
     first = np.flatnonzero(events[KEY].ne_missing(events[KEY].shift()).to_numpy())
     keys = events.select(pl.col(KEY).gather(first)).with_columns(
-        pl.Series(_FIRST, first), pl.Series(_LAST, np.append(first[1:], len(events))[: len(first)])
+        pl.Series(FIRST, first), pl.Series(LAST, np.append(first[1:], len(events))[: len(first)])
     )
-    running = [expr for name in totals for expr in _running(name, events.schema[name])]
+    types = {name: events.schema[name] for name in selection.totals}
+    running = [expr for name, dtype in types.items() for expr in _running(name, dtype)]
+    if values:
+        running += [pl.col(n).alias(n + VALUE) for n, dtype in types.items() if dtype.is_float()]
     events = events.with_columns(running)
     return Partition(keys, events.drop(KEY).rechunk())
 
@@ -227,11 +289,11 @@ def _running(name: str, dtype: pl.DataType) -> list[pl.Expr]:
     running = value.cum_sum()
     if not dtype.is_float():
         return [running.over(KEY)]
-    error = _rounding(running.shift(1, fill_value=0.0), value, running).cum_sum()
-    return [running.over(KEY), error.over(KEY).alias(name + _ERROR)]
+    error = rounding(running.shift(1, fill_value=0.0), value, running).cum_sum()
+    return [running.over(KEY), error.over(KEY).alias(name + ERROR)]
 
 
-def _rounding(a: Number, b: Number, total: Number) -> Number:
+def rounding(a: Number, b: Number, total: Number) -> Number:
     """What rounding took from `total = a + b`, exactly (Knuth's two-sum)."""
     part = total - a
     return (a - (total - part)) + (b - part)

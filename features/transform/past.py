@@ -9,7 +9,7 @@ import polars as pl
 
 from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.kinds.lookback import Source, gather_past
-from fulcrum.features.past.events import Past
+from fulcrum.features.past.events import AnyPast
 from fulcrum.features.raw.complete import complete
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.instant import check_times, microseconds
@@ -22,7 +22,7 @@ from fulcrum.features.values import sql
 TIME = "past.time"
 """Column of a row's or event's time in Int64 microseconds, while it is worked on."""
 
-Gathered = Mapping[Source, Past]
+Gathered = Mapping[Source, AnyPast]
 
 
 def gather(
@@ -46,12 +46,8 @@ def gather_rows(
 def _sort(
     past: pl.LazyFrame, state: FeatureState, folder: Path | None, partitions: int
 ) -> Gathered:
-    clocks = {
-        _clock(clock): known(clock, state.spec.data, state.lineage.dtype)
-        for clock in state.spec.clocks.values()
-    }
     return gather_past(
-        past.with_columns(**clocks),
+        with_clocks(past, state),
         state.spec.looking_back,
         state.remembered,
         TIME,
@@ -85,6 +81,16 @@ def _complete(past: pl.LazyFrame, state: FeatureState, what: str) -> pl.LazyFram
     for time in known_times(stated, state.spec.data):
         _timed(past, time, state, what)
     return with_time(past, state, what)
+
+
+def with_clocks(past: pl.LazyFrame, state: FeatureState) -> pl.LazyFrame:
+    """Complete past events with the times from which they count, where outcomes come late."""
+    return past.with_columns(
+        **{
+            _clock(clock): known(clock, state.spec.data, state.lineage.dtype)
+            for clock in state.spec.clocks.values()
+        }
+    )
 
 
 def clocks_of(state: FeatureState) -> dict[str, str]:

@@ -21,7 +21,7 @@ from fulcrum.features.values import sql
 def transform(
     rows: pl.DataFrame,
     state: FeatureState,
-    past: pl.LazyFrame | None = None,
+    past: pl.LazyFrame | Gathered | None = None,
     keep: Sequence[str] = (),
 ) -> pl.DataFrame:
     """One column per input of `state.layout`, then the columns to keep; rows keep their order.
@@ -30,7 +30,7 @@ def transform(
         rows: raw rows with `state.row_columns` and `keep`; further columns are ignored.
         past: raw past events with `state.past_columns`, in any order. They may be later than some
             rows or be the rows themselves: only what lies strictly before a row counts for it.
-            Without, histories are empty and windows see nothing.
+            They may be gathered already. Without, histories are empty and windows see nothing.
         keep: columns of `rows` to carry through; they must not be called like an input.
 
     Raises DataError for a missing column or a value that its column's type cannot hold.
@@ -38,8 +38,9 @@ def transform(
     clash = sorted({source.name for source in state.layout.inputs} & set(keep))
     if clash:
         raise DataError(f"columns to keep are called like inputs of the network: {clash}")
-    gathered = None if past is None or not state.past_columns else gather(past, state)
-    return pl.DataFrame(dict(Transform(state)(rows, gathered))).hstack(rows.select(keep))
+    if isinstance(past, pl.LazyFrame):
+        past = gather(past, state) if state.past_columns else None
+    return pl.DataFrame(dict(Transform(state)(rows, past))).hstack(rows.select(keep))
 
 
 class Transform:

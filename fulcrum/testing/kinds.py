@@ -24,7 +24,8 @@ from fulcrum.features.transform.past import gather
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.transform.transform import Transform
 from fulcrum.serving.bundle.config import ServingConfig
-from fulcrum.serving.http.event_store import keys_of, open_store
+from fulcrum.serving.http.event_store import open_store
+from fulcrum.serving.http.live_past import LivePast
 from fulcrum.testing import logs
 from fulcrum.testing.logs import Event
 from fulcrum.testing.specs import encode, make_spec
@@ -71,17 +72,17 @@ def examples(count: int) -> settings:
 
 
 def encode_online(log: pl.DataFrame, state: FeatureState, outcomes: Sequence[str]) -> pl.DataFrame:
-    """Each row of a log by itself and without its outcomes, looking back as the service does: in
-    the service's own store, loaded from the log as `--history` is."""
+    """Each row of a log by itself and without its outcomes, looking back as the service does: on
+    the service's own store, to which the log is added as `--history` is."""
     store = open_store([state], ServingConfig(), None)
     assert store is not None
     with closing(store), tempfile.TemporaryDirectory() as folder:
+        past = LivePast(store, state)
         file = Path(folder) / "log.parquet"
         log.write_parquet(file)
         store.load(file, [log])
         rows = [log[[place]].drop(outcomes) for place in range(len(log))]
-        pasts = [store.past_of(row, keys_of(state)).collect() for row in rows]
-    return pl.concat(encode(row, state, past) for row, past in zip(rows, pasts, strict=True))
+        return pl.concat(encode(row, state, past.gathered()) for row in rows)
 
 
 class KindContract:

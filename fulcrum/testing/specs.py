@@ -6,6 +6,7 @@ import polars as pl
 
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.transform.fit import fit
+from fulcrum.features.transform.past import Gathered
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.transform.transform import transform
 
@@ -35,9 +36,9 @@ def learn(train: pl.DataFrame, features: dict[str, Any], **rest: Any) -> Feature
 
 
 def encode(
-    rows: pl.DataFrame, state: FeatureState, past: pl.DataFrame | None = None
+    rows: pl.DataFrame, state: FeatureState, past: pl.DataFrame | Gathered | None = None
 ) -> pl.DataFrame:
-    return transform(rows, state, None if past is None else past.lazy())
+    return transform(rows, state, past.lazy() if isinstance(past, pl.DataFrame) else past)
 
 
 def ids(train: pl.DataFrame, rows: pl.DataFrame, feature: dict[str, Any]) -> list[Any]:

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -112,9 +112,10 @@ class ArmModels:
         """Versions that the service should have and has not."""
         return list(self._refused.values())
 
-    def follow(self) -> None:
-        """Load what the aliases mean by now. A version that needs other columns than the service
-        asks for is not taken; one that cannot be loaded is tried again after a while."""
+    def follow(self, prepare: Callable[[Scorer], object] = Scorer.warm_up) -> None:
+        """Load what the aliases mean by now, and `prepare` it before it answers. A version that
+        needs other columns than the service asks for is not taken; one that cannot be loaded or
+        prepared is tried again after a while."""
         for uri, model in list(self._by_uri.items()):
             if "@" not in uri:
                 continue
@@ -128,7 +129,7 @@ class ArmModels:
                 elif refusal is not None and time.monotonic() < refusal.due:
                     continue
                 if version != model.version:
-                    self._take(uri)
+                    self._take(uri, prepare)
                 self._said.pop(uri, None)
             # Networks, disks and the graph's runtime raise what they like.
             except Exception as error:
@@ -141,10 +142,10 @@ class ArmModels:
                     self._said[uri] = str(error)
                     logger.warning("%s stays at version %s: %s", uri, model.version, error)
 
-    def _take(self, uri: str) -> None:
+    def _take(self, uri: str, prepare: Callable[[Scorer], object]) -> None:
         old, new = self._by_uri[uri], self._load(uri)
         self._check(new)
-        new.scorer.warm_up()
+        prepare(new.scorer)
         # A new dictionary: whoever answers a request keeps to the one it began with.
         self._by_uri = {**self._by_uri, uri: new}
         self._refused.pop(uri, None)

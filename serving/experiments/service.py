@@ -17,7 +17,6 @@ from fulcrum.serving.experiments.columns import EXPOSURE, SCORE, TIME, Schema, l
 from fulcrum.serving.experiments.experiment import ExperimentConfig
 from fulcrum.serving.experiments.exposure_log import ExposureLog
 from fulcrum.serving.http.body import decode_object
-from fulcrum.serving.http.event_store import keys_of
 from fulcrum.serving.http.metrics import ExperimentMetrics
 from fulcrum.serving.http.service import ROWS_PER_CALL, Service, Work, with_keys
 from fulcrum.serving.scoring.json_rows import parse_rows
@@ -69,9 +68,7 @@ class ExperimentService(Service):
         return {**super().posts, "/assign": self.assign, "/outcomes": self.add_outcomes}
 
     def follow(self) -> None:
-        self.models.follow()
-        if self.store is not None:
-            self.store.index(key for scorer in self.scorers for key in keys_of(scorer.state))
+        self.models.follow(self.prepare)
 
     def close(self) -> None:
         self.log.close()

@@ -1,4 +1,4 @@
-"""Past events of the online scorer, in SQLite: `POST /events` appends, scoring looks them up."""
+"""Past events of the online scorer, in SQLite: `POST /events` appends, a `LivePast` follows."""
 
 import hashlib
 import json
@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -21,10 +22,35 @@ OPEN_SECONDS = 30
 """For which a store that another process is writing is waited for at the start."""
 WRITE_SECONDS = 1
 """For which a request waits while another one, or another process, writes."""
+EVENTS_PER_READ = 50_000
+"""Of a long answer."""
+CHANGE, UNTIL = "past.change", "past.until"
+"""Columns of the number of the transaction that made an event what it is, and of the one that ended
+that. The numbers grow; no column of a log is called like these."""
+
+
+class Held(NamedTuple):
+    """All events of one moment."""
+
+    number: int
+    """Of the last change among them."""
+    count: int
+    frames: Iterator[pl.DataFrame]
+
+
+class Changes(NamedTuple):
+    """What the store gained since a moment."""
+
+    number: int
+    """Of the last change."""
+    gone: pl.DataFrame
+    """Events as they were then and are no more."""
+    new: pl.DataFrame
+    """Events as they are now and were not."""
 
 
 class EventStore:
-    """Events by the keys under which features look them up.
+    """Events, and in what order they came and changed.
 
     Safe to call from several threads, and to open from several processes. Writers take turns;
     readers of a file have connections of their own, which wait for no writer.
@@ -40,12 +66,11 @@ class EventStore:
         self,
         path: Path | None,
         columns: Columns,
-        keys: Sequence[str],
         event_key: Sequence[str] = (),
         states: Sequence[FeatureState] = (),
     ) -> None:
-        """Open or make the store, indexed by `keys`; in memory when `path` is None. Events are kept
-        when each of the models with `states` can read them.
+        """Open or make the store; in memory when `path` is None. Events are kept when each of the
+        models with `states` can read them.
 
         Raises StateError, and changes nothing, when the file holds something else; ResourceError
         when it cannot be opened."""
@@ -66,16 +91,49 @@ class EventStore:
             self._writer = self._connect(OPEN_SECONDS)
         try:
             self._create()
-            self.index([*keys, *(by[0] for by in self._ties(keys))])
+            self._number_changes()
         except BaseException:
             self.close()
             raise
         self._writer.execute(f"PRAGMA busy_timeout = {1000 * WRITE_SECONDS}")
 
-    def count(self) -> int:
-        """Number of events."""
+    def count(self, since: int = -1) -> int:
+        """Number of events that came or changed after the change of this number."""
+        query = f"SELECT count(*) FROM events WHERE {_quoted(CHANGE)} > ?"
         with self._reading() as connection:
-            return int(connection.execute("SELECT count(*) FROM events").fetchone()[0])
+            return int(connection.execute(query, [since]).fetchone()[0])
+
+    @contextmanager
+    def held(self) -> Iterator[Held]:
+        """All events, read while the block lasts; of a file, whatever others write meanwhile."""
+        with self._reading() as connection, _moment(connection):
+            count, number = connection.execute(
+                f"SELECT count(*), coalesce(max({_quoted(CHANGE)}), 0) FROM events"
+            ).fetchone()
+            cursor = connection.execute(f"SELECT {self._read()} FROM events")
+            yield Held(number, count, self._frames(cursor))
+
+    def changes(self, since: int, by: Sequence[str] = ()) -> Changes:
+        """What happened after the change of this number. With `by`, also what agrees in these
+        columns with an event that came or changed: as it was then, and as it is now."""
+        change = _quoted(CHANGE)
+        changed = f"{change} > :since"
+        there = f"SELECT {self._read()} FROM events WHERE "
+        was_there = f"{_quoted(UNTIL)} > :since AND {change} <= :since"
+        former = f"SELECT {self._read()} FROM former WHERE {was_there}"
+        if by:
+            tie = ", ".join(map(_quoted, by))
+            shared = f"({tie}) IN (SELECT {tie} FROM events WHERE {changed})"
+            former = f"{there} {shared} AND {change} <= :since UNION ALL {former}"
+            changed = f"rowid IN (SELECT rowid FROM events WHERE {changed} "
+            changed += f"UNION SELECT rowid FROM events WHERE {shared})"
+        with self._reading() as connection, _moment(connection):
+            [number] = connection.execute(f"SELECT max({change}) FROM events").fetchone()
+            gone, new = (
+                decode(connection.execute(query, {"since": since}).fetchall(), self.past_columns)
+                for query in (former, there + changed)
+            )
+        return Changes(number, gone, new)
 
     def close(self) -> None:
         """Close the file."""
@@ -89,10 +147,10 @@ class EventStore:
         self._writer.interrupt()
 
     def index(self, keys: Iterable[str]) -> None:
-        """Make these keys quick to look up, where they are columns of the events."""
+        """Make these columns of the events quick to look up."""
         with self._reading() as connection:
             there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        names = {f"by {key}": key for key in keys if key in self.past_columns}
+        names = {f"by {key}": key for key in keys}
         if missing := names.keys() - there:
             with self._transaction() as connection:
                 for name in sorted(missing):
@@ -105,7 +163,7 @@ class EventStore:
         """Add events that are not there yet, and what others lacked; gives the number of both.
         Raises ResourceError when others write for longer than `WRITE_SECONDS`."""
         with self._transaction():
-            return self._insert("events", self._records(events, ordinal=[0]))
+            return self._insert("events", self._records(events, [0], [self._next()]))
 
     def load(self, file: Path, batches: Iterable[pl.DataFrame]) -> int:
         """Add the events of a file in one transaction, unless this very file was loaded before;
@@ -125,48 +183,16 @@ class EventStore:
             connection.execute(f"CREATE TEMP TABLE staged (digest, {names})")
             for batch in batches:
                 self._go_on()
-                self._insert("staged", self._records(batch, ordinal=[]))
+                self._insert("staged", self._records(batch))
         ordinal = "0" if self.event_key else "row_number() OVER (PARTITION BY digest) - 1"
         with self._transaction(patient=True) as connection:
             count = connection.execute(
-                f"INSERT INTO events (digest, ordinal, {names}) "
-                f"SELECT digest, {ordinal}, {names} FROM staged WHERE true {self._again}"
+                f"INSERT INTO events (digest, ordinal, {names}, {_quoted(CHANGE)}) SELECT "
+                f"digest, {ordinal}, {names}, {self._next()} FROM staged WHERE true {self._again}"
             ).rowcount
             connection.execute("DROP TABLE staged")
             connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", identity)
             return count
-
-    def past_of(self, rows: pl.DataFrame, keys: Sequence[str]) -> pl.LazyFrame:
-        """Every event that shares one of the `keys` with one of the rows, and of a long log every
-        one that belongs together with such an event.
-
-        All events when a key is not a column of the events themselves but derived or joined."""
-        query = f"SELECT {', '.join(self._quoted(self.past_columns))} FROM events"
-        values: list[str] = []
-        if all(key in self.past_columns for key in keys):
-            matches = " UNION ".join(
-                f"SELECT rowid FROM events WHERE {name} IN (SELECT value FROM json_each(?))"
-                for name in map(_quoted, keys)
-            )
-            for by in self._ties(keys):
-                tie = ", ".join(map(_quoted, by))
-                matches = (
-                    f"WITH shared AS ({matches}) SELECT * FROM shared UNION "
-                    f"SELECT rowid FROM events WHERE ({tie}) IN "
-                    f"(SELECT {tie} FROM events WHERE rowid IN shared)"
-                )
-            query += f" WHERE rowid IN ({matches})"
-            texts = encode(rows.select(pl.col(k).cast(self.columns[k]) for k in keys))
-            values = [json.dumps(_somebody(texts[key])) for key in keys]
-        with self._reading() as connection:
-            found_rows = connection.execute(query, values).fetchall()
-        return decode(found_rows, self.past_columns).lazy()
-
-    def _ties(self, keys: Sequence[str]) -> set[tuple[str, ...]]:
-        """The `data.pivot.by` of models for which not all keys are in it: what belongs to an event
-        need not have the others."""
-        pivots = [state.spec.data.pivot for state in self._states]
-        return {pivot.by for pivot in pivots if pivot is not None and not {*keys} <= {*pivot.by}}
 
     def _connect(self, seconds: float) -> sqlite3.Connection:
         return sqlite3.connect(
@@ -213,7 +239,47 @@ class EventStore:
                 f"({there}, expected {made_for}); give a new file"
             )
 
-    def _records(self, events: pl.DataFrame, ordinal: list[int]) -> Iterator[tuple[object, ...]]:
+    def _number_changes(self) -> None:
+        """Number what happens from now on, in stores that were made before as in new ones: what is
+        there has the number 0."""
+        query = "SELECT 1 FROM sqlite_master WHERE name = 'former'"
+        with self._reading() as connection:
+            if connection.execute(query).fetchone():
+                return
+        names, change, until = self._quoted(), _quoted(CHANGE), _quoted(UNTIL)
+        with self._transaction() as connection:
+            if connection.execute(query).fetchone():
+                return
+            old = ", ".join(f"old.{name}" for name in names)
+            for statement in (
+                f"ALTER TABLE events ADD COLUMN {change} INTEGER NOT NULL DEFAULT 0",
+                f"CREATE INDEX {_quoted('by ' + CHANGE)} ON events ({change})",
+                f"CREATE TABLE former ({until} INTEGER, {change} INTEGER, {', '.join(names)})",
+                f"CREATE INDEX {_quoted('by ' + UNTIL)} ON former ({until})",
+                "CREATE TRIGGER changed AFTER UPDATE ON events BEGIN INSERT INTO former "
+                f"VALUES (new.{change}, old.{change}, {old}); END",
+            ):
+                connection.execute(statement)
+
+    def _next(self) -> int:
+        """Number of the change that this transaction makes."""
+        query = f"SELECT coalesce(max({_quoted(CHANGE)}), 0) + 1 FROM events"
+        return int(self._writer.execute(query).fetchone()[0])
+
+    def _read(self) -> str:
+        return ", ".join(self._quoted(self.past_columns))
+
+    def _frames(self, cursor: sqlite3.Cursor) -> Iterator[pl.DataFrame]:
+        while True:
+            rows = cursor.fetchmany(EVENTS_PER_READ)
+            yield decode(rows, self.past_columns)
+            if not rows:
+                return
+            self._go_on()
+
+    def _records(
+        self, events: pl.DataFrame, ordinal: Sequence[int] = (), number: Sequence[int] = ()
+    ) -> Iterator[tuple[object, ...]]:
         time = next((state.time for state in self._states), None)
         typed = conform(events.lazy(), self.columns, "the events", time).select(list(self.columns))
         kept = typed.collect()
@@ -224,10 +290,10 @@ class EventStore:
         for row in frame.iter_rows():
             content = [row[i] for i in identity] if identity else row
             digest = hashlib.blake2b(json.dumps(content).encode(), digest_size=16).digest()
-            yield (digest, *ordinal, *row)
+            yield (digest, *ordinal, *row, *number)
 
     def _insert(self, table: str, records: Iterator[tuple[object, ...]]) -> int:
-        width = len(self.columns) + (2 if table == "events" else 1)
+        width = len(self.columns) + (3 if table == "events" else 1)
         places = ", ".join("?" * width)
         again = self._again if table == "events" else ""
         cursor = self._writer.executemany(f"INSERT INTO {table} VALUES ({places}) {again}", records)
@@ -238,8 +304,9 @@ class EventStore:
         """What becomes of an event that is there."""
         if not self.event_key:
             return "ON CONFLICT DO NOTHING"
-        names = self._quoted()
+        names, change = self._quoted(), _quoted(CHANGE)
         fills = ", ".join(f"{name} = coalesce({name}, excluded.{name})" for name in names)
+        fills += f", {change} = excluded.{change}"
         lacks = " OR ".join(f"({name} IS NULL AND excluded.{name} NOT NULL)" for name in names)
         return f"ON CONFLICT (digest, ordinal) DO UPDATE SET {fills} WHERE {lacks}"
 
@@ -317,21 +384,21 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+@contextmanager
+def _moment(connection: sqlite3.Connection) -> Iterator[None]:
+    """All queries of the block see the same events."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+
+
 def _is_busy(error: sqlite3.OperationalError) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
     )
-
-
-def _somebody(keys: pl.Series) -> list[object]:
-    """Distinct keys; null, NaN and empty text have no past."""
-    return [key for key in keys.unique() if key not in (None, "") and key == key]
-
-
-def keys_of(state: FeatureState) -> list[str]:
-    """Columns by which a model looks back, each once."""
-    return list(dict.fromkeys(feature.key for feature in state.spec.looking_back.values()))
 
 
 def open_store(
@@ -340,5 +407,4 @@ def open_store(
     """A store of what the models remember, when one looks back."""
     states = [state for state in states if state.past_columns]
     columns = {name: dtype for state in states for name, dtype in state.past_columns.items()}
-    keys = [key for state in states for key in keys_of(state)]
-    return EventStore(path, columns, keys, limits.event_key, states) if columns else None
+    return EventStore(path, columns, limits.event_key, states) if columns else None

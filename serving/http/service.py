@@ -4,14 +4,18 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import polars as pl
 
 from fulcrum.features.raw.conform import conform
+from fulcrum.features.transform.past import Gathered
 from fulcrum.serving.bundle.config import ServingConfig
 from fulcrum.serving.http.body import RequestError, decode_object
-from fulcrum.serving.http.event_store import keys_of, open_store
+from fulcrum.serving.http.event_store import open_store
+from fulcrum.serving.http.live_past import LivePast
 from fulcrum.serving.http.metrics import Metrics
 from fulcrum.serving.scoring.json_rows import Columns, parse_rows
 from fulcrum.serving.scoring.scorer import Scorer
@@ -39,6 +43,8 @@ class Service(ABC):
         """How the models read times."""
         self.store = open_store(states, limits, store)
         """There exactly when a model looks back."""
+        self._pasts: WeakKeyDictionary[Scorer, LivePast] = WeakKeyDictionary()
+        self._starting = Lock()
         self.ready = False
 
     @property
@@ -57,11 +63,16 @@ class Service(ABC):
         return {"/score": self.score, "/events": self.add_events}
 
     def open(self) -> None:
-        """Warm up; answers are given from here on."""
+        """Warm up; answers are given from here on. Raises what `LivePast` does."""
         for scorer in self.scorers:
-            scorer.warm_up()
+            self.prepare(scorer)
         self.ready = True
         self.metrics.ready.set(1)
+
+    def prepare(self, scorer: Scorer) -> None:
+        """Let it answer its first row as fast as any."""
+        scorer.warm_up()
+        self.past(scorer)
 
     def follow(self) -> None:
         """Take over newer versions of the models, for a service that does."""
@@ -79,6 +90,8 @@ class Service(ABC):
             raise RequestError(422, f"events: {models} not look at past events")
         events = parse_rows(decode_object(body).get("events"), self.store.columns, "events")
         count = self.store.append(events)
+        for scorer in self.scorers:
+            self.past(scorer)  # so that the next request need not wait for it
         self.metrics.events.inc(count)
         return {"added": count, "ignored": events.height - count}
 
@@ -116,10 +129,18 @@ class Service(ABC):
     ) -> pl.DataFrame:
         """Scores after `past`, or after the stored events without it; null where a number is not
         finite."""
-        if past is None and self.store is not None and scorer.state.past_columns:
-            past = self.store.past_of(rows, keys_of(scorer.state))
-        scores = scorer.predict(rows, past)
+        scores = scorer.predict(rows, self.past(scorer) if past is None else past)
         return scores.select(pl.when(pl.col(n).is_finite()).then(n) for n in scores.columns)
+
+    def past(self, scorer: Scorer) -> Gathered | None:
+        """What a model sees of the stored events by now; None for one that does not look back."""
+        if self.store is None or not scorer.state.past_columns:
+            return None
+        if scorer not in self._pasts:
+            with self._starting:
+                if scorer not in self._pasts:
+                    self._pasts[scorer] = LivePast(self.store, scorer.state)
+        return self._pasts[scorer].gathered()
 
 
 def with_keys(

@@ -18,7 +18,8 @@ from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.transform.transform import transform
 from fulcrum.features.transform.uses import past_reads, row_reads
 from fulcrum.serving.bundle.config import ServingConfig
-from fulcrum.serving.http.event_store import keys_of, open_store
+from fulcrum.serving.http.event_store import EventStore, open_store
+from fulcrum.serving.http.live_past import LivePast
 from fulcrum.serving.scoring.json_rows import parse_rows
 from fulcrum.testing.specs import learn
 
@@ -89,6 +90,11 @@ def counts(state: FeatureState, rows: pl.DataFrame, past: pl.DataFrame) -> list[
     return encoded["events"].to_list()
 
 
+def live_counts(state: FeatureState, rows: pl.DataFrame, store: EventStore) -> list[float]:
+    past = LivePast(store, state).gathered()
+    return transform(rows, state, past)["events"].to_list()
+
+
 def read(file: Path, state: FeatureState) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows and past, as `fulcrum score` opens a file."""
     rows = scan(str(file), "--input", row_reads(state)).frame.collect()
@@ -118,7 +124,7 @@ def by_store(frame: pl.DataFrame, state: FeatureState, folder: Path) -> list[flo
     events = parse_rows(json_values(frame), store.columns, "events")
     assert store.append(events) == 6
     rows = parse_rows(json_values(frame), state.row_columns)
-    return counts(state, rows, store.past_of(rows, keys_of(state)).collect())
+    return live_counts(state, rows, store)
 
 
 def by_loaded_store(frame: pl.DataFrame, state: FeatureState, folder: Path) -> list[float]:
@@ -127,7 +133,7 @@ def by_loaded_store(frame: pl.DataFrame, state: FeatureState, folder: Path) -> l
     store = open_store([state], ServingConfig(), None)
     assert store is not None
     assert store.load(folder / "log.parquet", [frame]) == 6
-    return counts(state, frame, store.past_of(frame, keys_of(state)).collect())
+    return live_counts(state, frame, store)
 
 
 def json_values(frame: pl.DataFrame) -> list[dict[str, Any]]:

@@ -18,7 +18,8 @@ from fulcrum.features.spec import FeatureSpec, problems
 from fulcrum.features.transform.fit import fit
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.serving.bundle.config import ServingConfig
-from fulcrum.serving.http.event_store import keys_of, open_store
+from fulcrum.serving.http.event_store import open_store
+from fulcrum.serving.http.live_past import LivePast
 from fulcrum.testing.kinds import examples
 from fulcrum.testing.specs import encode, make_spec
 
@@ -233,14 +234,14 @@ def test_online_is_as_offline(log: Log) -> None:
     offline = encode(frame(impressions(log)), state(), frame(log))
     store = open_store([state()], ServingConfig(), None)
     assert store is not None
+    past = LivePast(store, state())
     places = list(enumerate(impressions(log)))
 
     def ask(now: int | None) -> None:
         for place, row in places:
             if now in (None, row["time"]):
                 asked = frame([row]).drop("event", "stars")
-                past = store.past_of(asked, keys_of(state())).collect()
-                answer = encode(asked, state(), past)
+                answer = encode(asked, state(), past.gathered())
                 assert_frame_equal(answer, offline[[place]], check_exact=True)
 
     for now in sorted({one["time"] for one in log}):

@@ -1,4 +1,4 @@
-"""The event store: kept once, found by key, there after a restart."""
+"""The event store: kept once, in the order of what happened, there after a restart."""
 
 import resource
 import sqlite3
@@ -18,7 +18,6 @@ from fulcrum.serving.http import event_store
 from fulcrum.serving.http.event_store import EventStore
 
 COLUMNS = {"user": pl.Int64(), "video": pl.String(), "time": pl.Int64(), "long": pl.Boolean()}
-KEYS = ("user", "video")
 
 
 def events(*rows, columns=COLUMNS):
@@ -28,9 +27,11 @@ def events(*rows, columns=COLUMNS):
 A, B, C = (1, "x", 10, True), (2, "x", 20, None), (1, "y", 30, False)
 
 
-def past(store, user, video):
-    rows = pl.DataFrame({"user": user, "video": video}, schema_overrides={"user": pl.Int64})
-    return store.past_of(rows, KEYS).collect().sort("time")
+def past(store):
+    with store.held() as held:
+        found = pl.concat(held.frames)
+    assert held.count == len(found)
+    return found.sort("time")
 
 
 @pytest.fixture(params=[None, "events.db"], ids=["memory", "file"])
@@ -38,55 +39,36 @@ def path(request, tmp_path):
     return tmp_path / request.param if request.param else None
 
 
-def test_events_are_found_by_any_of_their_keys(path):
-    store = EventStore(path, COLUMNS, KEYS)
-    assert store.append(events(A, B, C)) == 3
-    assert past(store, [1], ["z"]).equals(events(A, C))
-    assert past(store, [9], ["x"]).equals(events(A, B))
-    assert past(store, [1, 2], ["y", None]).equals(events(A, B, C))
-    assert past(store, [None], [None]).equals(events())
-    assert past(store, [], []).equals(events())
-
-
-@pytest.mark.parametrize(("dtype", "nobody"), [(pl.String, ""), (pl.Float64, float("nan"))])
-def test_nobody_has_no_events(dtype, nobody):
-    columns = {**COLUMNS, "user": dtype()}
-    store = EventStore(None, columns, ("user",))
-    store.append(events((nobody, *A[1:]), (None, *A[1:]), columns=columns))
-    rows = pl.DataFrame({"user": [nobody, None]}, schema={"user": dtype})
-    assert store.past_of(rows, ["user"]).collect().is_empty()
-
-
 def test_repeated_events_are_ignored(path):
-    store = EventStore(path, COLUMNS, KEYS)
+    store = EventStore(path, COLUMNS)
     assert store.append(events(A, B)) == 2
     assert store.append(events(B, C, C)) == 1
     assert store.count() == 3
 
 
 def test_an_event_key_decides_what_the_same_event_is():
-    store = EventStore(None, COLUMNS, KEYS, event_key=("id",))
+    store = EventStore(None, COLUMNS, event_key=("id",))
     columns = {**COLUMNS, "id": pl.String()}
     assert store.columns == columns
     assert store.append(events((*A, "1"), (*A, "2"), (*B, "2"), columns=columns)) == 2
-    assert past(store, [1], [None]).equals(events(A, A))
+    assert past(store).equals(events(A, A))
 
 
 def test_what_is_known_later_fills_in_the_event():
-    store = EventStore(None, COLUMNS, KEYS, event_key=("user", "time"))
+    store = EventStore(None, COLUMNS, event_key=("user", "time"))
     early, late = (1, "x", 10, None), (1, None, 10, True)
     assert store.append(events(early)) == 1
     assert store.append(events(late, A, (1, "y", 10, False))) == 1
-    assert past(store, [1], [None]).equals(events(A))
+    assert past(store).equals(events(A))
 
 
 def test_a_file_keeps_its_repeats_and_loads_once(tmp_path):
-    store = EventStore(tmp_path / "events.db", COLUMNS, KEYS)
+    store = EventStore(tmp_path / "events.db", COLUMNS)
     store.append(events(A))
     log = tmp_path / "log.parquet"
     events(A, A, B).write_parquet(log)
     assert store.load(log, [events(A), events(A, B)]) == 2
-    assert past(store, [1, 2], [None, None]).equals(events(A, A, B))
+    assert past(store).equals(events(A, A, B))
     assert store.load(log, iter(())) == 0
     log.touch()
     assert store.load(log, [events(A, A), events(B)]) == 0
@@ -94,7 +76,7 @@ def test_a_file_keeps_its_repeats_and_loads_once(tmp_path):
 
 
 def test_a_file_that_breaks_off_leaves_nothing(tmp_path):
-    store = EventStore(tmp_path / "events.db", COLUMNS, KEYS)
+    store = EventStore(tmp_path / "events.db", COLUMNS)
     log = tmp_path / "log.parquet"
     events(A).write_parquet(log)
 
@@ -113,34 +95,27 @@ def test_events_survive_a_kill(tmp_path):
     code = (
         "import os, polars as pl, sys\n"
         "from pathlib import Path\n"
-        "from tests.serving.http.test_event_store import A, B, COLUMNS, KEYS, events\n"
+        "from tests.serving.http.test_event_store import A, B, COLUMNS, events\n"
         "from fulcrum.serving.http.event_store import EventStore\n"
-        "EventStore(Path(sys.argv[1]), COLUMNS, KEYS).append(events(A, B))\n"
+        "EventStore(Path(sys.argv[1]), COLUMNS).append(events(A, B))\n"
         "os.kill(os.getpid(), 9)\n"
     )
     assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -9
-    store = EventStore(path, COLUMNS, KEYS)
-    assert past(store, [1, 2], [None, None]).equals(events(A, B))
+    store = EventStore(path, COLUMNS)
+    assert past(store).equals(events(A, B))
     assert store.append(events(B, C)) == 1
 
 
 def test_other_columns_or_another_kind_of_file_are_refused(tmp_path):
     path = tmp_path / "events.db"
-    EventStore(path, COLUMNS, KEYS).close()
+    EventStore(path, COLUMNS).close()
     with pytest.raises(StateError, match="other columns"):
-        EventStore(path, {**COLUMNS, "more": pl.Int8()}, KEYS)
+        EventStore(path, {**COLUMNS, "more": pl.Int8()})
     path.with_name("text").write_text("not a database, but longer than its header would be" * 9)
     with pytest.raises(StateError, match="not an event store"):
-        EventStore(path.with_name("text"), COLUMNS, KEYS)
+        EventStore(path.with_name("text"), COLUMNS)
     with pytest.raises(ResourceError, match="unable to open"):
-        EventStore(tmp_path, COLUMNS, KEYS)
-
-
-def test_without_a_key_among_the_columns_every_event_is_given():
-    store = EventStore(None, COLUMNS, ("author",))
-    store.append(events(A, B))
-    found = store.past_of(pl.DataFrame({"author": ["q"]}), ["author"]).collect()
-    assert found.sort("time").equals(events(A, B))
+        EventStore(tmp_path, COLUMNS)
 
 
 @contextmanager
@@ -155,7 +130,7 @@ def writing(path):
 def test_a_write_that_has_to_wait_stops_neither_readers_nor_itself_for_long(tmp_path, monkeypatch):
     monkeypatch.setattr(event_store, "WRITE_SECONDS", 1)
     path = tmp_path / "events.db"
-    store = EventStore(path, COLUMNS, KEYS)
+    store = EventStore(path, COLUMNS)
     store.append(events(A))
     refused = []
 
@@ -169,21 +144,21 @@ def test_a_write_that_has_to_wait_stops_neither_readers_nor_itself_for_long(tmp_
         for writer in writers:
             writer.start()
         for _ in range(5):
-            assert past(store, [1], ["x"]).equals(events(A))
+            assert past(store).equals(events(A))
         assert not refused
         for writer in writers:
             writer.join(20)
         assert refused == [True, True]
-        second = EventStore(path, COLUMNS, KEYS)
+        second = EventStore(path, COLUMNS)
         assert second.count() == 1
     assert store.append(events(B)) == 1
-    assert past(second, [2], [None]).equals(events(B))
+    assert past(second).equals(events(A, B))
 
 
 def test_others_may_write_while_a_file_is_read_and_a_load_waits_for_them(tmp_path, monkeypatch):
     monkeypatch.setattr(event_store, "WRITE_SECONDS", 0.1)
     path = tmp_path / "events.db"
-    store, other = EventStore(path, COLUMNS, KEYS), EventStore(path, COLUMNS, KEYS)
+    store, other = EventStore(path, COLUMNS), EventStore(path, COLUMNS)
     log = tmp_path / "log.parquet"
     events(A, B).write_parquet(log)
 
@@ -193,7 +168,7 @@ def test_others_may_write_while_a_file_is_read_and_a_load_waits_for_them(tmp_pat
         yield events(B)
 
     assert store.load(log, batches()) == 2
-    assert past(other, [1, 2], [None, None]).equals(events(A, B, C))
+    assert past(other).equals(events(A, B, C))
     log.touch()
     with writing(path):
         loading = threading.Thread(target=store.load, args=(log, [events(A), events(B)]))
@@ -208,7 +183,7 @@ def test_others_may_write_while_a_file_is_read_and_a_load_waits_for_them(tmp_pat
 def test_a_load_that_is_interrupted_ends_and_keeps_nothing(tmp_path, monkeypatch, while_waiting):
     monkeypatch.setattr(event_store, "WRITE_SECONDS", 0.1)
     path = tmp_path / "events.db"
-    store = EventStore(path, COLUMNS, KEYS)
+    store = EventStore(path, COLUMNS)
     log = tmp_path / "log.parquet"
     events(A).write_parquet(log)
     begun, ends = threading.Event(), []
@@ -232,7 +207,7 @@ def test_a_load_that_is_interrupted_ends_and_keeps_nothing(tmp_path, monkeypatch
         loading.join(10)
     assert ends == [True]
     store.close()
-    assert EventStore(path, COLUMNS, KEYS).load(log, [events(A)]) == 1
+    assert EventStore(path, COLUMNS).load(log, [events(A)]) == 1
 
 
 def test_two_stores_of_one_file_keep_an_event_once(tmp_path):
@@ -243,7 +218,7 @@ def test_two_stores_of_one_file_keep_an_event_once(tmp_path):
 
     def share():
         together.wait()
-        with closing(EventStore(path, COLUMNS, KEYS)) as store:
+        with closing(EventStore(path, COLUMNS)) as store:
             count = store.load(log, [events(*rows)])
             for row in [(9, "y", time, True) for time in range(20)]:
                 count += store.append(events(row))
@@ -254,7 +229,7 @@ def test_two_stores_of_one_file_keep_an_event_once(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(counts) == EventStore(path, COLUMNS, KEYS).count() == 5 * 40 + 20
+    assert sum(counts) == EventStore(path, COLUMNS).count() == 5 * 40 + 20
 
 
 @pytest.mark.parametrize("tables", [["orders (id)"], ["store (id)"], ["store (made_for, id)"]])
@@ -265,13 +240,13 @@ def test_the_database_of_another_program_is_refused_as_it_was(tmp_path, tables):
             other.execute(f"CREATE TABLE {table}")
     before = path.read_bytes()
     with pytest.raises(StateError, match="database of another program, not an event store"):
-        EventStore(path, COLUMNS, KEYS)
+        EventStore(path, COLUMNS)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_full_disk_keeps_what_was_there(tmp_path):
-    store = EventStore(tmp_path / "events.db", COLUMNS, KEYS)
+    store = EventStore(tmp_path / "events.db", COLUMNS)
     store.append(events(A))
     many = events(*((user, "x" * 100, user, None) for user in range(5_000)))
     log = tmp_path / "log.parquet"
@@ -283,26 +258,11 @@ def test_a_full_disk_keeps_what_was_there(tmp_path):
             store.append(many)
         with pytest.raises(ResourceError, match="event store"):
             store.load(log, [many])
-        assert past(store, [1], ["x"]).equals(events(A))
+        assert past(store).equals(events(A))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert store.append(events(B)) == 1
     assert store.load(log, [many]) == 5_000
-
-
-def test_a_key_that_comes_later_is_indexed(path):
-    store = EventStore(path, COLUMNS, ["user"])
-    store.append(events(A, B, C))
-    rows = pl.DataFrame({"user": [9], "video": ["x"]})
-    for _ in range(2):
-        found = store.past_of(rows, ["video"]).collect().sort("time")
-        assert found.equals(events(A, B))
-        store.index(["video", "author"])
-    with store._reading() as connection:
-        [plan] = connection.execute(
-            "EXPLAIN QUERY PLAN SELECT rowid FROM events WHERE video = 1"
-        ).fetchall()
-    assert "by video" in plan[-1]
 
 
 WIDE = {
@@ -341,14 +301,9 @@ WIDE = {
 )
 def test_every_type_comes_back_as_it_went_in(rows):
     frame = pl.DataFrame(rows, schema=WIDE)
-    store = EventStore(None, WIDE, ("author",))
+    store = EventStore(None, WIDE)
     assert store.append(frame) == frame.unique().height
-    rows = pl.DataFrame({"author": [0]})
-    found = store.past_of(rows, ["author"]).collect()
+    with store.held() as held:
+        found = pl.concat(held.frames)
     assert found.schema == frame.schema
     assert found.sort(pl.all()).equals(frame.unique().sort(pl.all()))
-    by_user = EventStore(None, WIDE, ("user",))
-    by_user.append(frame)
-    users = frame.select("user").drop_nulls()
-    expected = frame.unique().join(users, on="user", how="semi")
-    assert by_user.past_of(users, ["user"]).collect().sort(pl.all()).equals(expected.sort(pl.all()))

@@ -1,0 +1,170 @@
+"""A past that grows answers with the bits of one that is built of the same events at once."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fulcrum.features.kinds.history import HistoryConfig
+from fulcrum.features.kinds.history import compute as history
+from fulcrum.features.kinds.window import WindowConfig, totals
+from fulcrum.features.kinds.window import compute as window
+from fulcrum.features.past.events import KEY, TIME, Columns, Past, Selection, Standing
+from fulcrum.features.past.growing import GrowingPast
+from fulcrum.features.values import sql
+from fulcrum.testing.logs import Event, events, frame, repeated
+
+WINDOWS = [
+    WindowConfig(key="user", statistic=statistic, over=over, **more)
+    for statistic, more in (
+        ("count", {}),
+        ("rate", {"where": "click = 1"}),
+        ("sum", {"value": "play"}),
+        ("mean", {"value": "play", "where": "click = 1"}),
+    )
+    for over in (None, "3s")
+]
+HISTORY = HistoryConfig(key="user", length=4, attributes=("item", "code", "author", "play"))
+TEXTS = {sql.value(t): t for w in WINDOWS for t in w.event_sql().values()}
+SELECTION = Selection(
+    "user",
+    "time",
+    # Ids without a null, numbers and texts with some, and NaN.
+    {"code": pl.col("item").fill_null(7).cast(pl.Int32)}
+    | {name: pl.col(name) for name in ("item", "author", "play")},
+    {name: total for w in WINDOWS for name, total in totals(w).items()},
+    pl.col("click").is_null() | (pl.col("click") >= 0),
+)
+
+
+def selected(log: list[Event]) -> pl.LazyFrame:
+    """What the selection reads, in a log of any length."""
+    return sql.evaluate(frame(log), TEXTS)
+
+
+def rows(log: list[Event]) -> pl.DataFrame:
+    return SELECTION.of(selected(log)).collect()
+
+
+def answer(standing: Standing) -> Columns:
+    columns = {str(n): window(config, standing, 0.5) for n, config in enumerate(WINDOWS)}
+    return {**columns, **history(HISTORY, standing)}
+
+
+ASKED = frame(
+    [
+        {"user": user, "time": time}
+        for user in ("ann", "bob", "eve", "", None)
+        for time in (*range(-500_000, 9_000_000, 500_000), None)
+    ]
+).collect()
+
+
+def bits(past: Past | GrowingPast, asked: pl.DataFrame = ASKED) -> list[Any]:
+    answers = past.ask(asked["user"], asked["time"], answer)
+    return [repr(pl.Series(column).to_list()) for column in answers.values()]
+
+
+def check(past: GrowingPast, log: list[Event]) -> None:
+    assert bits(past) == bits(Past.of(SELECTION, selected(log)))
+
+
+changes = st.lists(
+    st.tuples(st.lists(events(), max_size=6).flatmap(repeated), st.integers(0, 4)), max_size=8
+)
+
+
+@settings(deadline=None)
+@given(
+    log=st.lists(events(), max_size=12).flatmap(repeated),
+    changes=changes,
+    partitions=st.integers(1, 3),
+    mapped=st.booleans(),
+)
+def test_answers_are_those_of_all_events_sorted_at_once(
+    log: list[Event],
+    changes: list[tuple[list[Event], int]],
+    partitions: int,
+    mapped: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("past") if mapped else None
+    past = GrowingPast(SELECTION, selected(log), partitions, folder)
+    check(past, log)
+    for new, goes in changes:
+        # Every third of what is there, in no order of time.
+        gone, log = log[:: max(1, len(log) // goes)][:goes] if goes else [], list(log)
+        for event in gone:
+            log.remove(event)
+        log += new
+        past.change(rows(gone), rows(new))
+        check(past, log)
+
+
+def test_keys_that_are_numbers() -> None:
+    selection = Selection("user", "time", totals={"n": pl.lit(1, pl.Int64)})
+    log = pl.LazyFrame({"user": [3, 1], "time": [1, 1]})
+    past = GrowingPast(selection, log)
+    more = pl.LazyFrame({"user": [2, 3, None], "time": [0, 0, 0]})
+    past.change(selection.of(more).head(0).collect(), selection.of(more).collect())
+    expected = Past.of(selection, pl.concat([log, more]))
+    asked = pl.Series([1, 2, 3, 4, None, "3"], strict=False, dtype=pl.String)
+    for time in (0, 1, 2):
+        one, other = (
+            p.ask(asked, pl.Series([time] * 6), lambda s: {"n": s.end - s.first})["n"]
+            for p in (past, expected)
+        )
+        assert one.tolist() == other.tolist()
+
+
+def test_a_popular_key_grows_in_place() -> None:
+    """Room is doubled, so that events are moved ever more rarely, and blocks are used again."""
+    selection = Selection("user", "time")
+    nothing = pl.DataFrame(schema={KEY: pl.String, TIME: pl.Int64})
+    past = GrowingPast(selection, nothing.lazy().rename({KEY: "user", TIME: "time"}))
+    for time in range(200):
+        past.change(nothing, pl.DataFrame({KEY: ["a", "b"], TIME: [time, time]}))
+    [taken] = {len(column) for column in past._arena.columns.values()}
+    assert past._arena._used <= 2 * (4 + 8 + 16 + 32 + 64 + 128 + 256) <= taken
+    asked = pl.Series(["a", "b"]), pl.Series([150, 200])
+    counts = past.ask(*asked, lambda s: {"n": s.end - s.first})
+    assert counts["n"].tolist() == [150, 200]
+
+
+def test_who_asks_meanwhile_sees_a_change_whole() -> None:
+    """One event is always there, first at one time, then at the other."""
+    one, other = ([{"user": "ann", "time": time, "click": 1}] for time in (1, 2))
+    past = GrowingPast(SELECTION, selected(one))
+    ends, wrong = threading.Event(), []
+
+    def ask() -> None:
+        while not ends.is_set():
+            answers = past.ask(pl.Series(["ann"]), pl.Series([9]), answer)
+            wrong.extend(count for count in answers["0"] if count != 1)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(100):
+        past.change(rows(one), rows(other))
+        one, other = other, one
+    ends.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    check(past, one)
+
+
+def test_files_of_a_past_leave_nothing(tmp_path: Path) -> None:
+    log = [
+        {"user": f"{n % 9}", "time": n, "item": n, "author": None, "click": 1, "play": n / 3}
+        for n in range(3_000)
+    ]
+    past = GrowingPast(SELECTION, selected(log[:2_000]), 3, tmp_path / "past")
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+    past.change(rows([]), rows(log[2_000:]))
+    check(past, log)
