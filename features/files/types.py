@@ -50,7 +50,8 @@ class Types:
         whole = [n for n, t in targets.items() if t.is_integer() and values[n] == pl.String()]
         rows = rows.with_columns(pl.col(name).str.strip_suffix(".0") for name in whole)
         place = f"{file.what}: {file.path}"
-        return conform(rows, targets, place, reads.time).select(*self.schema)
+        stated = dict.fromkeys(reads.types, "as `data.types` says")
+        return conform(rows, targets, place, reads.time, stated).select(*self.schema)
 
     def holds(self, file: RawFile) -> bool:
         """Whether a Parquet file has all of these columns in these types."""

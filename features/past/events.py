@@ -28,6 +28,8 @@ FIRST, LAST = "past.first", "past.last"
 ERROR, VALUE = ".error", ".value"
 """After the name of a running sum of Float64: what its rounding lost, and what was summed."""
 _BUCKET = "past.bucket"
+_FEW = 8
+"""Rows that are faster searched for one by one."""
 
 
 def count_before(
@@ -38,15 +40,17 @@ def count_before(
     Events `first` [B] to `last` [B] (exclusive) are the row's own, in ascending time; those before
     the place returned are strictly earlier than `moments` [B]. A binary search of all rows at once.
     """
-    low, high = first, last
-    while np.any(active := low < high):
-        middle = (low + high) // 2
-        earlier = times[np.minimum(middle, len(times) - 1)] < moments
-        low, high = (
-            np.where(active & earlier, middle + 1, low),
-            np.where(active & ~earlier, middle, high),
-        )
-    return low
+    if len(moments) <= _FEW:
+        rows = zip(first.tolist(), last.tolist(), moments.tolist(), strict=True)
+        return np.array([f + np.searchsorted(times[f:z], now) for f, z, now in rows], np.int64)
+    place = first.copy()
+    longest = int((last - first).max())
+    for power in reversed(range(longest.bit_length())):
+        after = place + (1 << power)
+        inside = after <= last
+        earlier = times[np.where(inside, after - 1, 0)] < moments
+        place = np.where(inside & earlier, after, place)
+    return place
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Standing:
     """Place behind the last event strictly before the row, int64 [B]; `first` without a past."""
     _since: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
     """Answers of `since`: many windows ask for the same length."""
+    _totals: dict[tuple[str, int], np.ndarray] = field(default_factory=dict, repr=False)
+    """Answers of `_until`: many ask for the same sum up to the same place."""
 
     def since(self, over: int | None) -> np.ndarray:
         """Place of the first event at or after `moments - over` (microseconds); the key's oldest
@@ -85,11 +91,15 @@ class Standing:
             return upper - lower + correction
 
     def _until(self, column: str, place: np.ndarray) -> np.ndarray:
-        running = self.events[column].to_numpy()
-        total = np.zeros(len(place), running.dtype)
-        inside = place > self.first
-        total[inside] = running[place[inside] - 1]
-        return total
+        key = column, id(place)
+        if key not in self._totals:
+            running = self.events[column].to_numpy()
+            if place is self.first or not len(running):
+                total = np.zeros(len(place), running.dtype)
+            else:
+                total = np.where(place > self.first, running[np.maximum(place - 1, 0)], 0)
+            self._totals[key] = total
+        return self._totals[key]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ def prune(name: str, table: pl.LazyFrame, needs: Needs, lineage: Lineage) -> pl.
     Raises DataError when the key is not unique. Rows without a key are left out.
     """
     key = lineage.data.tables[name].key
-    keyed = conform(table, {key: lineage.dtype(key)}, f"data.tables.{name}", lineage.data.time)
+    types, origins = {key: lineage.dtype(key)}, {key: "as in the events"}
+    keyed = conform(table, types, f"data.tables.{name}", lineage.data.time, origins)
     frame = keyed.select(key, *needs.tables[name]).filter(pl.col(key).is_not_null()).collect()
     repeats = frame.filter(pl.col(key).is_duplicated())[key]
     if len(repeats):

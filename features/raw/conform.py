@@ -1,6 +1,7 @@
 """Rows in the types that training saw, or a clear error."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import polars as pl
 
@@ -18,22 +19,33 @@ def conform(
     columns: Schema,
     what: str = "the rows",
     time: TimeConfig | None = None,
+    origins: Mapping[str, str] = MappingProxyType({}),
 ) -> pl.LazyFrame:
     """Cast the named columns; others stay as they are.
 
     Only columns of another type are looked at (whole numbers sent as text, say), and the frame is
-    read once for them. `time` says in which unit and zone times are counted. Raises DataError for a
-    missing column, with the nearest name, and for a column with a value that is none of its type.
+    read once for them. `time` says in which unit and zone times are counted, and `origins`,
+    by column, where a type is from that is not from training. Raises DataError for a missing
+    column, with the nearest name, and for a column with a value that is none of its type.
     """
     schema = rows.collect_schema()
     for name in columns:
         if name not in schema:
             raise DataError(f"{what} have no column `{name}`{nearest(name, schema)}")
-    casts = {
-        name: _cast(name, schema[name], dtype, what, time)
-        for name, dtype in columns.items()
-        if schema[name] != dtype
-    }
+
+    def unfit(name: str, value: object) -> DataError:
+        origin = origins.get(name, "as in training")
+        return _unfit(what, name, schema[name], columns[name], value, time, origin)
+
+    casts: dict[str, pl.Expr] = {}
+    zone = "UTC" if time is None else time.zone
+    for name, dtype in columns.items():
+        if schema[name] != dtype:
+            unit = time.unit if time is not None and time.column == name else None
+            cast = exact_cast(pl.col(name), schema[name], dtype, unit, zone)
+            if cast is None:
+                raise unfit(name, None)
+            casts[name] = cast
     risky = {
         name: cast for name, cast in casts.items() if not _always_fits(schema[name], columns[name])
     }
@@ -46,8 +58,7 @@ def conform(
             raise DataError(f"{what}: {first_line(error)}") from None
         for misfit in misfits:
             if misfit[0] is not None:
-                name = misfit.name
-                raise _unfit(what, name, schema[name], columns[name], misfit.to_list()[0], time)
+                raise unfit(misfit.name, misfit.to_list()[0])
     return rows.with_columns(cast.alias(name) for name, cast in casts.items())
 
 
@@ -61,17 +72,6 @@ def conform_frame(
     return conform(rows.lazy(), columns, what, time).collect()
 
 
-def _cast(
-    name: str, dtype: pl.DataType, target: pl.DataType, what: str, time: TimeConfig | None
-) -> pl.Expr:
-    zone = "UTC" if time is None else time.zone
-    unit = time.unit if time is not None and time.column == name else None
-    cast = exact_cast(pl.col(name), dtype, target, unit, zone)
-    if cast is None:
-        raise _unfit(what, name, dtype, target, None, time)
-    return cast
-
-
 def _unfit(
     what: str,
     name: str,
@@ -79,6 +79,7 @@ def _unfit(
     target: pl.DataType,
     value: object,
     time: TimeConfig | None,
+    origin: str,
 ) -> DataError:
     zone = "UTC" if time is None else time.zone
     if isinstance(target, pl.Datetime) and isinstance(value, str) and is_no_hour(value, zone):
@@ -90,7 +91,7 @@ def _unfit(
             expected = "expected text in ISO 8601"
         elif target.is_numeric() and time.unit is not None:
             expected += f", times in `{time.unit}` since 1970"
-    return DataError(f"{what}: column `{name}` {fact}; {expected}, as in training")
+    return DataError(f"{what}: column `{name}` {fact}; {expected}, {origin}")
 
 
 def _always_fits(dtype: pl.DataType, target: pl.DataType) -> bool:

@@ -37,6 +37,8 @@ STYLE = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
+COLUMNS = 3
+"""Panels side by side."""
 MODERATE, STRONG = 0.1, 0.25
 """Usual reading of the population stability index: below 0.1 stable, above 0.25 a shift."""
 
@@ -159,7 +161,7 @@ def seesaw(tasks: Sequence[str], networks: Mapping[str, Mapping[str, Interval]])
     """A panel a task with a scale of its own, a bar a network: its gain over single-task in per
     cent, with the interval. Blue rises, red falls, grey may be either."""
     figure, panels = _grid(len(tasks), width=3.0, height=0.6 + 0.125 * max(len(networks), 3))
-    for panel, task in zip(panels, tasks, strict=True):
+    for number, (panel, task) in enumerate(zip(panels, tasks, strict=True)):
         panel.grid(axis="y", visible=False)
         for place, bars in enumerate(networks.values()):
             if task not in bars:
@@ -173,7 +175,7 @@ def seesaw(tasks: Sequence[str], networks: Mapping[str, Mapping[str, Interval]])
                 panel.hlines(place, low, high, color=INK, linewidth=0.9)
         panel.axvline(0, color=INK, linewidth=0.9)
         panel.set_yticks(range(len(networks)), list(networks))
-        panel.tick_params(labelleft=panel.get_subplotspec().is_first_col(), length=0)
+        panel.tick_params(labelleft=number % COLUMNS == 0, length=0)
         panel.set(title=task, ylim=(len(networks) - 0.5, -0.5))
     figure.supxlabel("gain over single-task, % of its value", fontsize=8)
     return figure
@@ -342,7 +344,7 @@ def _expert_ticks(axes: Axes, level: LevelHealth) -> None:
 
 
 def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    columns = min(count, 3)
+    columns = min(count, COLUMNS)
     rows = -(-count // columns)
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)

@@ -174,7 +174,9 @@ def test_a_stated_type_tells_text_from_numbers_over_all_files(tmp_path: Path) ->
 def test_a_value_that_is_not_of_its_stated_type_is_named(tmp_path: Path) -> None:
     write_text("x\n1\n", tmp_path / "a.csv")
     write_text("x\nanna\n", tmp_path / "b.csv")
-    with pytest.raises(DataError, match=r"b\.csv: column `x` holds 'anna'.* of type Int64"):
+    with pytest.raises(
+        DataError, match=r"b\.csv: column `x` holds 'anna'.* Int64, as `data.types`"
+    ):
         scan(str(tmp_path), reads=Reads(types={"x": pl.Int64()}))
 
 

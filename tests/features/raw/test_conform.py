@@ -132,6 +132,15 @@ def test_tells_an_hour_that_clocks_do_not_show_once(hour: str) -> None:
         conform(rows, {"x": pl.Datetime("us")}, time=time)
 
 
+@pytest.mark.parametrize("value", ["a", datetime.timedelta(1)])
+def test_says_where_a_type_is_from(value: object) -> None:
+    rows, types = pl.LazyFrame({"x": [value]}), {"x": pl.Int64()}
+    with pytest.raises(DataError, match=r"type Int64, as in training$"):
+        conform(rows, types)
+    with pytest.raises(DataError, match=r"type Int64, as in the events$"):
+        conform(rows, types, origins={"x": "as in the events"})
+
+
 def test_names_the_nearest_column() -> None:
     with pytest.raises(DataError, match="no column `user_id`; did you mean `userid`"):
         conform(pl.LazyFrame({"userid": [1]}), {"user_id": pl.Int64()})
