@@ -66,8 +66,6 @@ class Standing:
     """Place behind the last event strictly before the row, int64 [B]; `first` without a past."""
     _since: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
     """Answers of `since`: many windows ask for the same length."""
-    _totals: dict[tuple[str, int], np.ndarray] = field(default_factory=dict, repr=False)
-    """Answers of `_until`: many ask for the same sum up to the same place."""
 
     def since(self, over: int | None) -> np.ndarray:
         """Place of the first event at or after `moments - over` (microseconds); the key's oldest
@@ -91,15 +89,10 @@ class Standing:
             return upper - lower + correction
 
     def _until(self, column: str, place: np.ndarray) -> np.ndarray:
-        key = column, id(place)
-        if key not in self._totals:
-            running = self.events[column].to_numpy()
-            if place is self.first or not len(running):
-                total = np.zeros(len(place), running.dtype)
-            else:
-                total = np.where(place > self.first, running[np.maximum(place - 1, 0)], 0)
-            self._totals[key] = total
-        return self._totals[key]
+        running = self.events[column].to_numpy()
+        if place is self.first or not len(running):
+            return np.zeros(len(place), running.dtype)
+        return np.where(place > self.first, running[np.maximum(place - 1, 0)], 0)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 from collections.abc import Callable
+from datetime import date, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from fulcrum.features.errors import ConfigError, DataError
 from fulcrum.features.values import sql
@@ -73,3 +75,44 @@ def test_no_text_reaches_polars_unchecked(read: Callable[[str], object], tmp_pat
 def test_a_name_that_looks_like_a_message_ends_the_search() -> None:
     with pytest.raises(ConfigError):
         sql.check('"a""; valid columns"')
+
+
+TIMES = {"n": pl.Int64, "x": pl.Float64, "word": pl.String, "day": pl.Date, "at": pl.Datetime("us")}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "n + 1",
+        "(n // 3 + 8) % 24",
+        "CASE WHEN n > 0 THEN x END",
+        "word || '/' || n",
+        "word IN ('a', 'b')",
+        "n BETWEEN 1 AND 2",
+        "LEAST(x / NULLIF(n, 0), 3.0)",
+        "TRY_CAST(word AS DOUBLE)",
+        "1",
+        "day > '2024-01-01'",
+        "day IN ('2024-02-29')",
+        "at BETWEEN '2024-01-01' AND '2024-12-31'",
+        "EXTRACT(hour FROM at)",
+        "CAST(word AS DATE) = '2024-02-29'",
+    ],
+)
+def test_what_is_parsed_once_is_what_is_parsed_each_time(text: str) -> None:
+    """Text beside a time is a time, for which the columns' types must be known."""
+    rows = pl.DataFrame(
+        {
+            "n": [0, 1, None],
+            "x": [0.5, None, 1e300],
+            "word": ["a", None, "c"] if "DATE" not in text else ["2024-02-29", None, "2024-03-01"],
+            "day": [date(2024, 2, 29), None, date(2023, 1, 1)],
+            "at": [datetime(2024, 2, 29, 5), None, datetime(2023, 1, 1)],
+        },
+        schema=TIMES,
+    )
+    expressions = {"value": text, "twice": f"({text})"}
+    compute = sql.compiled(expressions, TIMES)
+    expected = sql.evaluate(rows.lazy(), expressions).collect()
+    for first in range(len(rows) + 1):
+        assert_frame_equal(compute(rows[first:]), expected[first:])
