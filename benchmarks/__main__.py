@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.apart import apart
-from benchmarks.figure import RESULTS, Figure, save, to_rich
+from benchmarks.figure import RESULTS, Figure, save, show
 
 BENCHMARKS = (
     "starting:measure",
@@ -34,7 +34,7 @@ def main() -> None:
         for name in BENCHMARKS:
             with console.status(name):
                 measured = apart(name, Path(folder))
-            console.print(to_rich(name, measured))
+            show(name, measured)
             figures += measured
     save(RESULTS / "cpu.md", f"{os.cpu_count()} cores, {platform.machine()}", figures)
     console.print(f"written to {RESULTS / 'cpu.md'}")

@@ -1,15 +1,20 @@
 """One figure of the table, and the table."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 
 from benchmarks.rounds import Rates
 
 RESULTS = Path(__file__).parent / "results"
-COLUMNS = ("what", "ratio", "to", "aim", "measured", "slowest to fastest round")
+COLUMNS = ("what", "measured", "ratio", "to", "aim", "slowest to fastest round")
+WIDTH = 160
+"""Characters of a line where the output is no terminal."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Figure:
         """In the order of `COLUMNS`."""
         ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
         aim = "" if self.aim is None else f"{self.aim:.2f}" + " (missed)" * self.missed
-        return self.what, ratio, self.to, aim, self.measured, self.spread
+        return self.what, self.measured, ratio, self.to, aim, self.spread
 
 
 def per_second(
@@ -60,12 +65,12 @@ def _number(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 100 else f"{rate:.2f}"
 
 
-def to_rich(title: str, figures: Sequence[Figure]) -> Table:
-    """For the terminal."""
-    table = Table(*COLUMNS, title=title)
+def show(title: str, figures: Sequence[Figure]) -> None:
+    """On the terminal."""
+    table = Table(*COLUMNS, title=title, title_justify="left", box=SIMPLE_HEAD)
     for figure in figures:
         table.add_row(*figure.cells)
-    return table
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
 def save(path: Path, machine: str, figures: Sequence[Figure]) -> None:

@@ -1,0 +1,193 @@
+"""`python -m benchmarks.serving`: how long requests wait for `fulcrum serve`, on a shipped model
+that looks at the past, under an open loop."""
+
+import json
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import psutil
+import typer
+
+from benchmarks.figure import Figure, show
+from benchmarks.load import CLIENTS, Answers, Load
+from benchmarks.logs import Size
+from benchmarks.service import fetch, serving
+from benchmarks.shipped import FEEDBACK, KUAIRAND, ROOT, train
+from fulcrum.features.files.source import scan
+from fulcrum.pipelines.config.load import load as load_config
+from fulcrum.pipelines.config.run import RunConfig
+
+ROWS = (1, 50, 200, 500)
+"""In a request."""
+MEDIANS = {1: 5, 200: 12, 500: 25}
+"""Aims for the median of a request with so many rows, in milliseconds."""
+TAIL = 3
+"""Aim for the 99th percentile, in medians."""
+PER_CORE = {200: 60}
+"""Aims for the requests of so many rows that a second of one core answers."""
+SHARE = 0.7
+"""Of what the service can answer, that the open loop asks for."""
+STAGES = ("parse", "past", "encode", "graph", "answer")
+BODIES = 64
+"""Different requests of one size."""
+CANDIDATES = 20_000
+"""The last rows of the log, from which requests are made."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Of one size."""
+
+    rows: int
+    alone: Answers
+    """One request after the other: nothing waits."""
+    most: Answers
+    """As much as the service can do."""
+    open: Answers
+    most_cpu: float
+    """Seconds of CPU of the service for each request, at its most."""
+    open_cpu: float
+    stages: dict[str, float]
+    """Shares of the time inside the service; empty where it does not count them."""
+
+
+def measure(folder: Path, size: Size) -> list[Figure]:
+    """Of the model of the largest shipped log, trained in `folder` where none is yet."""
+    return figures(KUAIRAND, folder, 20)
+
+
+def figures(config: str, folder: Path, seconds: float, more: Sequence[str] = ()) -> list[Figure]:
+    """Of a shipped config's model; the open loop of each size takes `seconds`. `more` are arguments
+    of `fulcrum serve`."""
+    model = train(config, folder).model
+    run = load_config(ROOT / config)
+    history = str(ROOT / run.data.events)
+    with serving(folder, "--model", model, "--history", history, *more) as (process, port):
+        name = model.split("/")[1]
+        columns = [c["name"] for c in json.loads(fetch(port, f"/v2/models/{name}"))["inputs"]]
+        runs = [
+            measure_rows(process, port, requests(run, columns, rows), rows, seconds)
+            for rows in ROWS
+        ]
+    return [figure for each in runs for figure in tell(each)]
+
+
+def requests(run: RunConfig, columns: Sequence[str], rows: int) -> list[bytes]:
+    """What a ranker asks: one user at one instant, and as many different candidates as `rows`."""
+    random = np.random.default_rng(0)
+    log = scan(str(ROOT / run.data.events)).frame.select(columns).tail(CANDIDATES).collect()
+    assert run.data.group is not None and run.data.time is not None
+    context = [run.data.group, run.data.time.column]
+    messages = []
+    for user in random.integers(0, len(log), BODIES).tolist():
+        chosen = log[random.choice(len(log), rows, replace=False).tolist()]
+        same = log[[user] * rows].select(context)
+        body = b'{"rows": %b}' % chosen.with_columns(same).write_json().encode()
+        head = b"POST /score HTTP/1.1\r\nhost: load\r\ncontent-type: application/json\r\n"
+        messages.append(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+    return messages
+
+
+def measure_rows(
+    process: psutil.Process, port: int, messages: Sequence[bytes], rows: int, seconds: float
+) -> Run:
+    """Warm up with single requests, see how much the service can do, ask for less than that."""
+    load = Load(port, messages)
+    load.closed(CLIENTS, seconds / 10)
+    alone = load.closed(1, seconds / 4)
+    before = cpu_seconds(process)
+    most = load.closed(CLIENTS, seconds / 4)
+    between, stages = cpu_seconds(process), stage_seconds(port)
+    answers = load.open(SHARE * most.rate, seconds)
+    spent = {stage: s - stages[stage] for stage, s in stage_seconds(port).items()}
+    return Run(
+        rows,
+        alone,
+        most,
+        answers,
+        (between - before) / len(most.latencies),
+        (cpu_seconds(process) - between) / len(answers.latencies),
+        {stage: s / sum(spent.values()) for stage, s in spent.items()},
+    )
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Of the service and its workers so far."""
+    family = [process, *process.children(recursive=True)]
+    times = [member.cpu_times() for member in family]
+    return sum(time.user + time.system for time in times)
+
+
+def stage_seconds(port: int) -> dict[str, float]:
+    """What the service spent so far, by stage; empty where it does not count that."""
+    counter = r'^fulcrum_stage_seconds_total\{.*?stage="(\w+)".*?\} (\S+)$'
+    lines = re.findall(counter, fetch(port, "/metrics").decode(), re.MULTILINE)
+    seconds = dict.fromkeys(STAGES, 0.0) if lines else {}
+    for stage, value in lines:
+        seconds[stage] += float(value)
+    return seconds
+
+
+def tell(run: Run) -> list[Figure]:
+    """The figures of one size."""
+    what = f"{run.rows} {'row' if run.rows == 1 else 'rows'} over HTTP"
+    p50, p99, p999 = (1000 * run.open.quantile(share) for share in (0.5, 0.99, 0.999))
+    aim, cores = MEDIANS.get(run.rows), PER_CORE.get(run.rows)
+    shares = ", ".join(f"{s} {share:.0%}" for s, share in run.stages.items()) or "n/a"
+    per_core = 1 / run.most_cpu
+    alone = f"alone: p50 {1000 * run.alone.quantile(0.5):.1f} ms"
+    tail = f"p99.9 {p999:.1f} ms of {len(run.open.latencies):,} requests"
+    return [
+        limited(f"{what}, p50", f"{p50:.1f} ms", aim and aim / p50, f"{aim} ms", alone),
+        limited(f"{what}, p99", f"{p99:.1f} ms", TAIL * p50 / p99, f"{TAIL} x p50", tail),
+        limited(
+            f"{what}, by a second of a core",
+            f"{per_core:.1f} requests",
+            cores and per_core / cores,
+            f"{cores} requests",
+            f"at most {run.most.rate:.1f} requests/s",
+        ),
+        Figure(
+            f"{what}, asked at {SHARE:.0%} of the most",
+            f"{run.open.rate:.1f} requests/s, {run.rows * run.open.rate:,.0f} rows/s",
+            spread=f"{1000 * run.open_cpu:.1f} CPU ms each, {errors(run)} errors",
+        ),
+        Figure(f"{what}, shares", shares),
+    ]
+
+
+def limited(what: str, measured: str, ratio: float | None, limit: str, spread: str) -> Figure:
+    """A figure beside its aim, where it has one: a ratio of 1 meets it."""
+    if ratio is None:
+        return Figure(what, measured, spread=spread)
+    return Figure(what, measured, ratio, limit, 1.0, spread)
+
+
+def errors(run: Run) -> int:
+    return run.alone.errors + run.most.errors + run.open.errors
+
+
+def main(
+    more: Annotated[list[str] | None, typer.Argument(metavar="-- ARGUMENTS")] = None,
+    quick: Annotated[
+        bool, typer.Option(help="A smaller log, a few seconds for each size.")
+    ] = False,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the model is, or is trained and stays.")
+    ] = None,
+) -> None:
+    """ARGUMENTS go to `fulcrum serve`, for example `-- --workers 2`."""
+    config, seconds = (FEEDBACK, 4) if quick else (KUAIRAND, 20)
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name) if folder is None else folder.absolute()
+        measured = figures(config, place, seconds, more or ())
+    show(f"the model of {config}", measured)
+
+
+if __name__ == "__main__":
+    typer.run(main)
