@@ -1,7 +1,7 @@
 """One figure of the table, and the table."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from benchmarks.rounds import Rates
 
 RESULTS = Path(__file__).parent / "results"
-COLUMNS = ("what", "measured", "ratio", "to", "aim", "slowest to fastest round")
+COLUMNS = ("what", "measured", "ratio", "to", "aim", "spread")
 WIDTH = 160
 """Characters of a line where the output is no terminal."""
 
@@ -29,6 +29,7 @@ class Figure:
     aim: float | None = None
     """The ratio should be no less."""
     spread: str = ""
+    """From the slowest round to the fastest, or what else explains the figure."""
 
     @property
     def missed(self) -> bool:
@@ -61,6 +62,13 @@ def per_second(
     )
 
 
+def limited(what: str, measured: str, ratio: float | None, limit: str, spread: str = "") -> Figure:
+    """A figure that has its own aim: at a ratio of 1 it is met. Without a ratio it has none."""
+    if ratio is None:
+        return Figure(what, measured, spread=spread)
+    return Figure(what, measured, ratio, limit, 1.0, spread)
+
+
 def _number(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 100 else f"{rate:.2f}"
 
@@ -73,9 +81,12 @@ def show(title: str, figures: Sequence[Figure]) -> None:
     Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
-def save(path: Path, machine: str, figures: Sequence[Figure]) -> None:
-    """Write the table as Markdown, what has a ratio first."""
-    ordered = sorted(figures, key=lambda figure: figure.ratio is None)
-    rows = [COLUMNS, ["---"] * len(COLUMNS), *(figure.cells for figure in ordered)]
+def save(path: Path, machine: str, parts: Mapping[str, Sequence[Figure]]) -> None:
+    """Write the tables as Markdown, each under its title, what has a ratio first."""
+    text = f"{machine}\n"
+    for title, figures in parts.items():
+        ordered = sorted(figures, key=lambda figure: figure.ratio is None)
+        rows = [COLUMNS, ["---"] * len(COLUMNS), *(figure.cells for figure in ordered)]
+        text += f"\n## {title}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
     path.parent.mkdir(exist_ok=True)
-    path.write_text(machine + "\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows))
+    path.write_text(text)

@@ -46,7 +46,7 @@ def main() -> None:
             measured = measure()
             show("", measured)
             figures += measured
-    save(RESULTS / "gpu.md", torch.cuda.get_device_name(), figures)
+    save(RESULTS / "gpu.md", torch.cuda.get_device_name(), {"python -m benchmarks.gpu": figures})
 
 
 def trunks(device: torch.device, size: Size, side: int, names: Sequence[str]) -> list[Figure]:

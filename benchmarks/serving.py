@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import typer
 
-from benchmarks.figure import Figure, show
+from benchmarks.figure import Figure, limited, show
 from benchmarks.load import CLIENTS, Answers, Load
 from benchmarks.logs import Size
 from benchmarks.service import fetch, serving
@@ -32,6 +32,8 @@ PER_CORE = {200: 60}
 """Aims for the requests of so many rows that a second of one core answers."""
 SHARE = 0.7
 """Of what the service can answer, that the open loop asks for."""
+SECONDS = 20
+"""Of the open loop of each size."""
 STAGES = ("parse", "past", "encode", "graph", "answer")
 BODIES = 64
 """Different requests of one size."""
@@ -57,30 +59,31 @@ class Run:
 
 
 def measure(folder: Path, size: Size) -> list[Figure]:
-    """Of the model of the largest shipped log, trained in `folder` where none is yet."""
-    return figures(KUAIRAND, folder, 20)
+    """Of both shipped logs' models, each trained in `folder` where it is not yet."""
+    place = folder / "shipped"
+    return [each for config in (KUAIRAND, FEEDBACK) for each in figures(config, place, SECONDS / 2)]
 
 
 def figures(config: str, folder: Path, seconds: float, more: Sequence[str] = ()) -> list[Figure]:
     """Of a shipped config's model; the open loop of each size takes `seconds`. `more` are arguments
     of `fulcrum serve`."""
     model = train(config, folder).model
-    run = load_config(ROOT / config)
-    history = str(ROOT / run.data.events)
+    run, title = load_config(ROOT / config), Path(config).parent.name
+    history = str(ROOT / str(run.data.events))
     with serving(folder, "--model", model, "--history", history, *more) as (process, port):
         name = model.split("/")[1]
         columns = [c["name"] for c in json.loads(fetch(port, f"/v2/models/{name}"))["inputs"]]
-        runs = [
+        measured = [
             measure_rows(process, port, requests(run, columns, rows), rows, seconds)
             for rows in ROWS
         ]
-    return [figure for each in runs for figure in tell(each)]
+    return [figure for each in measured for figure in tell(title, each)]
 
 
 def requests(run: RunConfig, columns: Sequence[str], rows: int) -> list[bytes]:
     """What a ranker asks: one user at one instant, and as many different candidates as `rows`."""
     random = np.random.default_rng(0)
-    log = scan(str(ROOT / run.data.events)).frame.select(columns).tail(CANDIDATES).collect()
+    log = scan(str(ROOT / str(run.data.events))).frame.select(columns).tail(CANDIDATES).collect()
     assert run.data.group is not None and run.data.time is not None
     context = [run.data.group, run.data.time.column]
     messages = []
@@ -133,9 +136,9 @@ def stage_seconds(port: int) -> dict[str, float]:
     return seconds
 
 
-def tell(run: Run) -> list[Figure]:
+def tell(title: str, run: Run) -> list[Figure]:
     """The figures of one size."""
-    what = f"{run.rows} {'row' if run.rows == 1 else 'rows'} over HTTP"
+    what = f"{title}, {run.rows} {'row' if run.rows == 1 else 'rows'}"
     p50, p99, p999 = (1000 * run.open.quantile(share) for share in (0.5, 0.99, 0.999))
     aim, cores = MEDIANS.get(run.rows), PER_CORE.get(run.rows)
     shares = ", ".join(f"{s} {share:.0%}" for s, share in run.stages.items()) or "n/a"
@@ -161,13 +164,6 @@ def tell(run: Run) -> list[Figure]:
     ]
 
 
-def limited(what: str, measured: str, ratio: float | None, limit: str, spread: str) -> Figure:
-    """A figure beside its aim, where it has one: a ratio of 1 meets it."""
-    if ratio is None:
-        return Figure(what, measured, spread=spread)
-    return Figure(what, measured, ratio, limit, 1.0, spread)
-
-
 def errors(run: Run) -> int:
     return run.alone.errors + run.most.errors + run.open.errors
 
@@ -182,11 +178,11 @@ def main(
     ] = None,
 ) -> None:
     """ARGUMENTS go to `fulcrum serve`, for example `-- --workers 2`."""
-    config, seconds = (FEEDBACK, 4) if quick else (KUAIRAND, 20)
+    config, seconds = (FEEDBACK, 4) if quick else (KUAIRAND, SECONDS)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name) if folder is None else folder.absolute()
         measured = figures(config, place, seconds, more or ())
-    show(f"the model of {config}", measured)
+    show("over HTTP", measured)
 
 
 if __name__ == "__main__":

@@ -1,36 +1,75 @@
-"""`fulcrum train` on the shipped logs, as a user types it."""
+"""`fulcrum train` on the shipped logs, as a user types it, and where its time goes."""
 
+import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+import tempfile
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 KUAIRAND = "configs/kuairand/mmoe.yaml"
 FEEDBACK = "configs/kuairand-feedback/mmoe.yaml"
 REGISTERED = re.compile(r"registered as (models:/\S+)")
+PREPARED, BUILT, EVALUATED = (
+    re.compile(r"prepared data set"),
+    re.compile(r"sharding plan of"),
+    re.compile(r"step \d+, valid:"),
+)
+"""What the command logs before and after its steps."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run took and left."""
+    """What a run took, in seconds of the clock, and left."""
 
     model: str
     """Its URI, from the folder of the run."""
+    whole: float
+    prepared: float
+    """Until the data set was."""
+    stepping: float
+    """Of that the steps, and the evaluations in between."""
+    after: float
+    """From the last of them to the end."""
+
+    @property
+    def fixed(self) -> float:
+        """Beyond steps and evaluations."""
+        return self.whole - self.stepping
 
 
 def train(config: str, folder: Path) -> Trained:
     """One epoch of a shipped config in `folder`, unless it was trained there before."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for shared in ("configs", "data"):
-        if not (folder / shared).exists():
+    record = folder / f"{Path(config).parent.name}.json"
+    if not record.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for shared in ("configs", "data"):
+            (folder / shared).unlink(missing_ok=True)
             (folder / shared).symlink_to(ROOT / shared)
-    output = folder / f"{config.replace('/', '-')}.txt"
-    if not output.exists():
-        command = [sys.executable, "-m", "fulcrum", "train", config, "--set", "train.epochs=1"]
-        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
-        output.write_text(done.stdout)
-    found = REGISTERED.search(output.read_text())
-    assert found is not None
-    return Trained(found[1])
+        record.write_text(json.dumps(asdict(_train(config, folder))))
+    return Trained(**json.loads(record.read_text()))
+
+
+def _train(config: str, folder: Path) -> Trained:
+    command = [sys.executable, "-m", "fulcrum", "train", config, "--set", "train.epochs=1"]
+    start, at = time.monotonic(), dict.fromkeys((PREPARED, BUILT, EVALUATED), 0.0)
+    with (
+        tempfile.TemporaryFile("w+") as output,
+        subprocess.Popen(
+            command, cwd=folder, stdout=output, stderr=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        assert process.stderr is not None
+        for line in process.stderr:
+            print(line, end="", file=sys.stderr, flush=True)
+            at |= {mark: time.monotonic() - start for mark in at if mark.search(line)}
+        process.wait()
+        whole = time.monotonic() - start
+        output.seek(0)
+        registered = REGISTERED.search(output.read())
+    assert process.returncode == 0 and registered is not None and all(at.values())
+    stepping = at[EVALUATED] - at[BUILT]
+    return Trained(registered[1], whole, at[PREPARED], stepping, whole - at[EVALUATED])

@@ -26,7 +26,8 @@ def test_each_figure_stands_beside_its_aim():
         open_cpu=0.012,
         stages={"parse": 0.25, "graph": 0.75},
     )
-    p50, p99, per_core, asked, shares = tell(run)
+    p50, p99, per_core, asked, shares = tell("shop", run)
+    assert p50.what == "shop, 200 rows, p50"
     assert (p50.ratio, p50.missed) == (pytest.approx(12 / 6), False)
     assert (p99.ratio, p99.missed) == (pytest.approx(3 * 6 / 48), True)
     assert per_core.ratio == pytest.approx(90 / 60)
@@ -38,7 +39,7 @@ def test_each_figure_stands_beside_its_aim():
 
 def test_a_size_without_aims_has_figures_all_the_same():
     good = answers([0.1])
-    p50, p99, per_core, *_, shares = tell(Run(50, good, good, good, 0.1, 0.1, {}))
+    p50, p99, per_core, *_, shares = tell("shop", Run(50, good, good, good, 0.1, 0.1, {}))
     assert p50.ratio is per_core.ratio is None
     assert p99.ratio == 3
     assert shares.measured == "n/a"
