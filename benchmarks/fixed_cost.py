@@ -23,5 +23,9 @@ def measure(folder: Path, size: Size) -> list[Figure]:
             f"{MOST} s",
             parts,
         ),
-        Figure(f"{what}: whole", f"{run.whole:.1f} s", spread=f"{run.stepping:.1f} s of steps"),
+        Figure(
+            f"{what}: whole",
+            f"{run.whole:.1f} s",
+            spread=f"{run.stepping:.1f} s of steps; {run.cpu:.1f} CPU s in all",
+        ),
     ]

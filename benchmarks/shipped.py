@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -23,10 +24,12 @@ PREPARED, BUILT, EVALUATED = (
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run took, in seconds of the clock, and left."""
+    """What a run took, in seconds of the clock unless it says otherwise, and left."""
 
     model: str
     """Its URI, from the folder of the run."""
+    cpu: float
+    """Seconds of CPU."""
     whole: float
     prepared: float
     """Until the data set was."""
@@ -55,7 +58,8 @@ def train(config: str, folder: Path) -> Trained:
 
 def _train(config: str, folder: Path) -> Trained:
     command = [sys.executable, "-m", "fulcrum", "train", config, "--set", "train.epochs=1"]
-    start, at = time.monotonic(), dict.fromkeys((PREPARED, BUILT, EVALUATED), 0.0)
+    at = dict.fromkeys((PREPARED, BUILT, EVALUATED), 0.0)
+    before, start = cpu_of_children(), time.monotonic()
     with (
         tempfile.TemporaryFile("w+") as output,
         subprocess.Popen(
@@ -72,4 +76,11 @@ def _train(config: str, folder: Path) -> Trained:
         registered = REGISTERED.search(output.read())
     assert process.returncode == 0 and registered is not None and all(at.values())
     stepping = at[EVALUATED] - at[BUILT]
-    return Trained(registered[1], whole, at[PREPARED], stepping, whole - at[EVALUATED])
+    cpu = cpu_of_children() - before
+    return Trained(registered[1], cpu, whole, at[PREPARED], stepping, whole - at[EVALUATED])
+
+
+def cpu_of_children() -> float:
+    """Seconds of those that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
