@@ -149,14 +149,14 @@ def tell(title: str, run: Run) -> list[Figure]:
         limited(f"{what}, p50", f"{p50:.1f} ms", aim and aim / p50, f"{aim} ms", alone),
         limited(f"{what}, p99", f"{p99:.1f} ms", TAIL * p50 / p99, f"{TAIL} x p50", tail),
         limited(
-            f"{what}, by a second of a core",
-            f"{per_core:.1f} requests",
+            f"{what}, per core",
+            f"{per_core:.1f} requests/s",
             cores and per_core / cores,
-            f"{cores} requests",
+            f"{cores} requests/s",
             f"at most {run.most.rate:.1f} requests/s",
         ),
         Figure(
-            f"{what}, asked at {SHARE:.0%} of the most",
+            f"{what}, load",
             f"{run.open.rate:.1f} requests/s, {run.rows * run.open.rate:,.0f} rows/s",
             spread=f"{1000 * run.open_cpu:.1f} CPU ms each, {errors(run)} errors",
         ),
