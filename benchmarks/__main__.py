@@ -20,10 +20,7 @@ PARTS = {
     "preparation": ("preparation:plain", "preparation:looking_back"),
     "training": ("logs:ready", "training:measure"),
     "scoring": ("logs:ready", "scoring:measure", "scoring_files:measure"),
-    "peers": (
-        "logs:ready",
-        *(f"peers.ratios:of_{what}" for what in ("preparation", "wide", "census")),
-    ),
+    "peers": ("logs:ready", "peers.ratios:of_wide", "peers.ratios:of_census"),
     "weightings": ("logs:ready", "weightings:rates", "weightings:memory"),
     "trunks": ("trunks:fusion", "trunks:memory"),
 }

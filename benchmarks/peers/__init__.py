@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / ".peers"
-RECHUB, DEEPCTR, PANDAS = "torch-rechub", "DeepCTR-Torch", "pandas + LabelEncoder"
-PACKAGES = {RECHUB: "torch_rechub", DEEPCTR: "deepctr_torch", PANDAS: "pandas"}
+RECHUB, DEEPCTR = "torch-rechub", "DeepCTR-Torch"
+PACKAGES = {RECHUB: "torch_rechub", DEEPCTR: "deepctr_torch"}
 """Library to package."""
 
 

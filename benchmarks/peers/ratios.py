@@ -1,6 +1,5 @@
 """Our rates as ratios to the peers', each timed in the same rounds."""
 
-import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -12,7 +11,7 @@ import torch
 
 from benchmarks.figure import Figure, per_second
 from benchmarks.logs import Size
-from benchmarks.peers import DEEPCTR, PANDAS, RECHUB, installed
+from benchmarks.peers import DEEPCTR, RECHUB, installed
 from benchmarks.peers.work import Encoded, census, encode, wide
 from benchmarks.rounds import Action, interleave
 from benchmarks.scoring import make_bundle, make_weights
@@ -29,22 +28,6 @@ INSTALL = "not installed: `make bench-peers`"
 
 Peers = Mapping[str, Callable[[], Action]]
 """What gets a library ready, by its name."""
-
-
-def of_preparation(folder: Path, size: Size) -> list[Figure]:
-    """Raw rows to shards of files by us, to arrays in memory by pandas."""
-    run, workspace = wide(folder, size), folder / "beside_pandas"
-
-    def ours() -> float:
-        shutil.rmtree(workspace, ignore_errors=True)
-        prepare(run, workspace)
-        return size.rows
-
-    def theirs() -> float:
-        encode(run).arrays()
-        return size.rows
-
-    return beside("preparation", ours, {PANDAS: lambda: theirs}, size, 2.0)
 
 
 def of_wide(folder: Path, size: Size) -> list[Figure]:

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import peers
 from benchmarks.logs import IDS, NUMBERS, Size, write_logs
-from benchmarks.peers import DEEPCTR, PACKAGES, PANDAS, RECHUB, ratios
+from benchmarks.peers import DEEPCTR, PACKAGES, RECHUB, ratios
 from benchmarks.peers.work import census, encode, wide
 
 SMALL = Size(rows=2048, values=200, batch_size=128, repeats=1)
@@ -41,12 +41,6 @@ def test_ids_count_from_nought_and_numbers_lie_between_nought_and_one(folder):
         numbers = encoded.frame[name]
         assert (numbers.min(), numbers.max()) == pytest.approx((0, 1))
     assert np.array_equal(encoded.frame["click"], raw["click"].cast(pl.Int64))
-
-
-def test_preparation(folder):
-    ours, pandas = ratios.of_preparation(folder, SMALL)
-    assert ours.to == pandas.what
-    assert ours.what.startswith("preparation") and PANDAS in pandas.what
 
 
 def test_a_library_that_is_missing_says_how_to_install_it_and_the_rest_goes_on(folder, monkeypatch):
