@@ -4,6 +4,7 @@ that looks at the past, under an open loop."""
 import json
 import re
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ MEDIANS = {1: 5, 200: 12, 500: 25}
 """Aims for the median of a request with so many rows, in milliseconds."""
 TAIL = 3
 """Aim for the 99th percentile, in medians."""
+FEW = 100
+"""Requests, of which fewer have no 99th percentile to hold to that."""
 PER_CORE = {200: 60}
 """Aims for the requests of so many rows that a second of one core answers."""
 SHARE = 0.7
@@ -54,6 +57,8 @@ class Run:
     most_cpu: float
     """Seconds of CPU of the service for each request, at its most."""
     open_cpu: float
+    elsewhere: float
+    """Cores that other programs kept busy during the open loop: they take it from the service."""
     stages: dict[str, float]
     """Shares of the time inside the service; empty where it does not count them."""
 
@@ -99,14 +104,19 @@ def requests(run: RunConfig, columns: Sequence[str], rows: int) -> list[bytes]:
 def measure_rows(
     process: psutil.Process, port: int, messages: Sequence[bytes], rows: int, seconds: float
 ) -> Run:
-    """Warm up with single requests, see how much the service can do, ask for less than that."""
+    """Warm up, see how much the service can do, ask for less than that.
+
+    Raises AssertionError when it answers no request well."""
     load = Load(port, messages)
     load.closed(CLIENTS, seconds / 10)
     alone = load.closed(1, seconds / 4)
     before = cpu_seconds(process)
     most = load.closed(CLIENTS, seconds / 4)
+    assert most.rate > 0, f"no request of {rows} rows is answered well"
     between, stages = cpu_seconds(process), stage_seconds(port)
+    others = cpu_seconds_elsewhere(process)
     answers = load.open(SHARE * most.rate, seconds)
+    others = cpu_seconds_elsewhere(process) - others
     spent = {stage: s - stages[stage] for stage, s in stage_seconds(port).items()}
     return Run(
         rows,
@@ -115,6 +125,7 @@ def measure_rows(
         answers,
         (between - before) / len(most.latencies),
         (cpu_seconds(process) - between) / len(answers.latencies),
+        others / answers.seconds,
         {stage: s / sum(spent.values()) for stage, s in spent.items()},
     )
 
@@ -123,7 +134,13 @@ def cpu_seconds(process: psutil.Process) -> float:
     """Of the service and its workers so far."""
     family = [process, *process.children(recursive=True)]
     times = [member.cpu_times() for member in family]
-    return sum(time.user + time.system for time in times)
+    return sum(spent.user + spent.system for spent in times)
+
+
+def cpu_seconds_elsewhere(process: psutil.Process) -> float:
+    """Of all programs but the service and this client, since the machine was started."""
+    whole = psutil.cpu_times()
+    return whole.user + whole.nice + whole.system - cpu_seconds(process) - time.process_time()
 
 
 def stage_seconds(port: int) -> dict[str, float]:
@@ -143,11 +160,14 @@ def tell(title: str, run: Run) -> list[Figure]:
     aim, cores = MEDIANS.get(run.rows), PER_CORE.get(run.rows)
     shares = ", ".join(f"{s} {share:.0%}" for s, share in run.stages.items()) or "n/a"
     per_core = 1 / run.most_cpu
+    each = f"{1000 * run.open_cpu:.1f} CPU ms each, {errors(run)} errors"
     alone = f"alone: p50 {1000 * run.alone.quantile(0.5):.1f} ms"
-    tail = f"p99.9 {p999:.1f} ms of {len(run.open.latencies):,} requests"
+    count = len(run.open.latencies)
+    steady = TAIL * p50 / p99 if count >= FEW else None
+    tail = f"p99.9 {p999:.1f} ms of {count:,} requests"
     return [
         limited(f"{what}, p50", f"{p50:.1f} ms", aim and aim / p50, f"{aim} ms", alone),
-        limited(f"{what}, p99", f"{p99:.1f} ms", TAIL * p50 / p99, f"{TAIL} x p50", tail),
+        limited(f"{what}, p99", f"{p99:.1f} ms", steady, f"{TAIL} x p50", tail),
         limited(
             f"{what}, per core",
             f"{per_core:.1f} requests/s",
@@ -158,7 +178,7 @@ def tell(title: str, run: Run) -> list[Figure]:
         Figure(
             f"{what}, load",
             f"{run.open.rate:.1f} requests/s, {run.rows * run.open.rate:,.0f} rows/s",
-            spread=f"{1000 * run.open_cpu:.1f} CPU ms each, {errors(run)} errors",
+            spread=f"{each}, {run.elsewhere:.1f} cores busy elsewhere",
         ),
         Figure(f"{what}, shares", shares),
     ]
@@ -177,7 +197,7 @@ def main(
         Path | None, typer.Option(help="Where the model is, or is trained and stays.")
     ] = None,
 ) -> None:
-    """ARGUMENTS go to `fulcrum serve`, for example `-- --workers 2`."""
+    """ARGUMENTS go to `fulcrum serve`, for example `-- --store events.db`."""
     config, seconds = (FEEDBACK, 4) if quick else (KUAIRAND, SECONDS)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name) if folder is None else folder.absolute()
