@@ -27,9 +27,9 @@ class Size:
     steps: int = 32
     """Of training in each round."""
     rounds: int = 3
-    """Of training and of scoring; each runs everything that is compared, side by side."""
+    """Each runs everything that is compared, side by side."""
     repeats: int = 2
-    """Of what takes long and is compared with nothing: preparation, scoring of files."""
+    """Rounds of what takes long: preparation, scoring of files."""
 
 
 def ready(folder: Path, size: Size) -> list[Figure]:

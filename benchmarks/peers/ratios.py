@@ -97,7 +97,7 @@ def beside(title: str, ours: Action, peers: Peers, size: Size, aim: float) -> li
     mine, names = f"{title}: Fulcrum", {library: f"{title}: {library}" for library in peers}
     there = [library for library in peers if installed(library)]
     actions = {mine: ours} | {names[library]: peers[library]() for library in there}
-    rates = interleave(size.repeats, actions)
+    rates = interleave(size.rounds, actions)
     ratios = [per_second(rates, mine, limit=names[library], aim=aim) for library in there]
     return [
         *(ratios or [per_second(rates, mine)]),

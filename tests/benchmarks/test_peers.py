@@ -9,7 +9,7 @@ from benchmarks.logs import IDS, NUMBERS, Size, write_logs
 from benchmarks.peers import DEEPCTR, PACKAGES, RECHUB, ratios
 from benchmarks.peers.work import census, encode, wide
 
-SMALL = Size(rows=2048, values=200, batch_size=128, repeats=1)
+SMALL = Size(rows=2048, values=200, batch_size=128, rounds=1)
 
 
 @pytest.fixture(scope="module")
