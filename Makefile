@@ -14,10 +14,10 @@ BY_FILE := --dist loadfile --no-loadscope-reorder
 INSTALLED := .venv/.installed-$(PLATFORM)-$(shell cat $(PINS) pyproject.toml | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: .typing help setup train compare test test-slow lint bench ab score serve ui docs gpu-check sbom audit doctor clean
+.PHONY: .typing help setup train compare test test-slow lint bench bench-peers ab score serve ui docs gpu-check sbom audit doctor clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: $(INSTALLED) ## install the pinned set for this machine into .venv (again only when it changed)
 
@@ -37,8 +37,11 @@ lint: setup .typing ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## time preparation, training and scoring, and write the table
+bench: setup ## time the line from raw rows to answers, and write the table
 	$(BIN)/python -m benchmarks
+
+bench-peers: setup .peers/.installed ## time the same work of other libraries beside it
+	$(BIN)/python -m benchmarks peers
 
 ab: setup ## try designs of A/B tests where models learn from each other (FULL=1: long enough to compare spreads)
 	$(BIN)/fulcrum ab simulate configs/worlds/$(if $(FULL),loop_full,loop).yaml
@@ -69,7 +72,7 @@ doctor: setup ## check this machine and print the fix for what is wrong
 	$(BIN)/fulcrum doctor
 
 clean: ## remove caches; runs, models and .venv stay
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .typing .hypothesis .audit site build
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .typing .hypothesis .audit .peers site build
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 .typing: # the rooms below their import name, for tools that read files and import none
@@ -80,6 +83,10 @@ $(INSTALLED):
 	$(BIN)/python -m pip install --quiet -r requirements/$(PLATFORM).txt -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements/torchrec.txt --editable .
 	rm -f .venv/.installed-* && touch $@
+
+.peers/.installed: requirements/peers.txt
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .peers -r requirements/peers.txt
+	touch $@
 
 .audit/.installed: requirements/audit.txt
 	$(PYTHON) -m venv .audit

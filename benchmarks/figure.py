@@ -1,15 +1,20 @@
 """One figure of the table, and the table."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 
 from benchmarks.rounds import Rates
 
 RESULTS = Path(__file__).parent / "results"
-COLUMNS = ("what", "ratio", "to", "aim", "measured", "slowest to fastest round")
+COLUMNS = ("what", "measured", "ratio", "to", "aim", "spread")
+WIDTH = 160
+"""Characters of a line where the output is no terminal."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class Figure:
     aim: float | None = None
     """The ratio should be no less."""
     spread: str = ""
+    """From the slowest round to the fastest, or what else explains the figure."""
 
     @property
     def missed(self) -> bool:
@@ -34,7 +40,7 @@ class Figure:
         """In the order of `COLUMNS`."""
         ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
         aim = "" if self.aim is None else f"{self.aim:.2f}" + " (missed)" * self.missed
-        return self.what, ratio, self.to, aim, self.measured, self.spread
+        return self.what, self.measured, ratio, self.to, aim, self.spread
 
 
 def per_second(
@@ -56,21 +62,31 @@ def per_second(
     )
 
 
+def limited(what: str, measured: str, ratio: float | None, limit: str, spread: str = "") -> Figure:
+    """A figure that has its own aim: at a ratio of 1 it is met. Without a ratio it has none."""
+    if ratio is None:
+        return Figure(what, measured, spread=spread)
+    return Figure(what, measured, ratio, limit, 1.0, spread)
+
+
 def _number(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 100 else f"{rate:.2f}"
 
 
-def to_rich(title: str, figures: Sequence[Figure]) -> Table:
-    """For the terminal."""
-    table = Table(*COLUMNS, title=title)
+def show(title: str, figures: Sequence[Figure]) -> None:
+    """On the terminal."""
+    table = Table(*COLUMNS, title=title, title_justify="left", box=SIMPLE_HEAD)
     for figure in figures:
         table.add_row(*figure.cells)
-    return table
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
-def save(path: Path, machine: str, figures: Sequence[Figure]) -> None:
-    """Write the table as Markdown, what has a ratio first."""
-    ordered = sorted(figures, key=lambda figure: figure.ratio is None)
-    rows = [COLUMNS, ["---"] * len(COLUMNS), *(figure.cells for figure in ordered)]
+def save(path: Path, machine: str, parts: Mapping[str, Sequence[Figure]]) -> None:
+    """Write the tables as Markdown, each under its title, what has a ratio first."""
+    text = f"{machine}\n"
+    for title, figures in parts.items():
+        ordered = sorted(figures, key=lambda figure: figure.ratio is None)
+        rows = [COLUMNS, ["---"] * len(COLUMNS), *(figure.cells for figure in ordered)]
+        text += f"\n## {title}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
     path.parent.mkdir(exist_ok=True)
-    path.write_text(machine + "\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows))
+    path.write_text(text)

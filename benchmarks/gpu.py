@@ -8,9 +8,8 @@ from pathlib import Path
 
 import polars as pl
 import torch
-from rich.console import Console
 
-from benchmarks.figure import RESULTS, Figure, per_second, save, to_rich
+from benchmarks.figure import RESULTS, Figure, per_second, save, show
 from benchmarks.logs import Size, make_run, write_logs
 from benchmarks.rounds import interleave
 from benchmarks.scoring import make_bundle, make_weights
@@ -35,7 +34,6 @@ def main() -> None:
     if not torch.cuda.is_available():
         sys.exit("no NVIDIA GPU that torch can use; `fulcrum doctor` says what is missing")
     warnings.simplefilter("ignore")
-    console = Console()
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -46,9 +44,9 @@ def main() -> None:
             lambda: scoring(folder, CARD, "cuda"),
         ):
             measured = measure()
-            console.print(to_rich("", measured))
+            show("", measured)
             figures += measured
-    save(RESULTS / "gpu.md", torch.cuda.get_device_name(), figures)
+    save(RESULTS / "gpu.md", torch.cuda.get_device_name(), {"python -m benchmarks.gpu": figures})
 
 
 def trunks(device: torch.device, size: Size, side: int, names: Sequence[str]) -> list[Figure]:

@@ -3,15 +3,13 @@ and what of memory, descriptors and threads it does not give back."""
 
 import json
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -20,11 +18,11 @@ from typing import Annotated, Any
 import polars as pl
 import psutil
 import typer
-from rich.console import Console
 
-from benchmarks.figure import Figure, to_rich
+from benchmarks.figure import Figure, show
 from benchmarks.logs import Size, make_run, write_logs
 from benchmarks.scoring import make_bundle, make_weights
+from benchmarks.service import ready, serving
 from fulcrum.features.prepared.prepare import prepare
 from fulcrum.serving.bundle.bundle import Bundle
 
@@ -62,12 +60,13 @@ def soak(bundle: Bundle, rows: Sequence[Row], folder: Path, seconds: float) -> l
     Raises AssertionError when an answer is not the one that a request should get."""
     calls = make_calls(bundle, rows)
     answers: Counter[int] = Counter()
-    with serving(bundle, folder / "events.db") as (process, port):
+    model, store = str(bundle.folder), str(folder / "events.db")
+    with serving(folder, "--model", model, "--store", store) as (process, port):
         answers += traffic(port, calls, WARM * seconds)
         before = at_rest(process)
         answers += traffic(port, calls, (1 - WARM) * seconds)
         after = at_rest(process)
-        assert ask(port, get(b"/v2/health/ready")) == 200
+        assert ready(port)
     told = ", ".join(f"{count:,} of {status}" for status, count in sorted(answers.items()))
     mebibytes = f"{before.memory >> 20} MiB, then {after.memory >> 20}"
     return [
@@ -177,32 +176,6 @@ def at_rest(process: psutil.Process) -> Held:
     return Held(process.memory_info().rss, *last)
 
 
-@contextmanager
-def serving(bundle: Bundle, store: Path) -> Iterator[tuple[psutil.Process, int]]:
-    """`fulcrum serve` as a process, and its port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    arguments = ("--model", str(bundle.folder), "--store", str(store), "--port", str(port))
-    command = [sys.executable, "-m", "fulcrum", "serve", "--device", "cpu", *arguments]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        while not ready(port):
-            assert process.poll() is None
-            time.sleep(0.1)
-        yield psutil.Process(process.pid), port
-    finally:
-        process.terminate()
-        errors = process.communicate(timeout=60)[1]
-    assert process.returncode == 0 and "Traceback" not in errors, errors
-
-
-def ready(port: int) -> bool:
-    try:
-        return ask(port, get(b"/v2/health/ready")) == 200
-    except OSError:
-        return False
-
-
 def main(minutes: Annotated[float, typer.Argument(min=0)] = 5) -> None:
     """Exit code 1 where the service holds more at the end."""
     with tempfile.TemporaryDirectory() as name:
@@ -213,7 +186,7 @@ def main(minutes: Annotated[float, typer.Argument(min=0)] = 5) -> None:
         bundle = make_bundle(folder / "model", run, dataset, make_weights(run, dataset))
         rows = pl.read_parquet(folder / "logs.parquet", glob=False).tail(ROWS * 50)
         figures = soak(bundle, json.loads(rows.write_json()), folder, 60 * minutes)
-    Console().print(to_rich(f"{minutes:g} minutes", figures))
+    show(f"{minutes:g} minutes", figures)
     if any(figure.missed for figure in figures):
         raise typer.Exit(1)
 

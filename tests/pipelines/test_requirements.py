@@ -10,7 +10,8 @@ import pytest
 from fulcrum.pipelines.doctor import TRIPLE
 
 ROOT = Path(__file__).parents[2]
-VERBS = ["help", "setup", "train", "compare", "test", "test-slow", "lint", "bench", "ab"]
+VERBS = ["help", "setup", "train", "compare", "test", "test-slow", "lint", "bench"]
+VERBS += ["bench-peers", "ab"]
 VERBS += ["score", "serve", "ui", "docs", "gpu-check", "sbom", "audit", "doctor", "clean"]
 
 
