@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fulcrum.features.layout import PADDING, BagInput, IdInput, Layout, SequenceInput
-from fulcrum.models.embedding.tables import table_name
-from fulcrum.models.embedding.vectors import Vectors, mean_of_present
+from fulcrum.models.embedding.vectors import Vectors, mean_of_present, table_name
 from fulcrum.models.predictor import Predictor
 from fulcrum.models.trunks import TrunkConfig
 

@@ -108,8 +108,11 @@ def export_graph(network: PlainNetwork, path: Path, facts: Mapping[str, str]) ->
 
 
 def _tidy(model: onnx_ir.Model) -> None:
-    """Fold what is constant and leave out what is there twice. Fusing nodes is left to ONNX Runtime,
-    which does it for its processor anyway: as the exporter does it, it takes a third of its time."""
+    """Fold what is constant and leave out what is there twice.
+
+    Fusing nodes is left to ONNX Runtime, which does it for its processor anyway: as the exporter
+    does it, it takes a third of the exporter's time.
+    """
     fold_constants(model)
     for tidy in (
         passes.RemoveUnusedNodesPass(),
