@@ -12,6 +12,7 @@ from benchmarks.figure import RESULTS, Figure, save, to_rich
 
 BENCHMARKS = (
     "starting:measure",
+    "fixed_costs:measure",
     "preparation:plain",
     "preparation:looking_back",
     "training:measure",

@@ -14,15 +14,21 @@ from fulcrum.pipelines.config.load import to_yaml
 TORCH = "`import torch`"
 HELP = "`fulcrum --help`"
 SHOW = "`fulcrum show CONFIG`"
+SCORE = "imports of `fulcrum score`"
+SERVE = "imports of `fulcrum serve`"
+RESOLVE = "import fulcrum.serving.publishing.resolve"
+"""What finds a model in a folder; MLflow is imported only for one of a store."""
 
 
 def measure(folder: Path, size: Size) -> list[Figure]:
-    """Both commands against the import of torch, which a config needs and the help does not."""
+    """Commands against the import of torch, which a config needs and the others do not."""
     config = folder / "start.yaml"
     config.write_text(to_yaml(make_run(folder, size)))
     commands = {
         HELP: ["-m", "fulcrum", "--help"],
         SHOW: ["-m", "fulcrum", "show", str(config)],
+        SCORE: ["-c", f"{RESOLVE}, fulcrum.serving.scoring.files"],
+        SERVE: ["-c", f"{RESOLVE}, fulcrum.serving.http.model_service, fulcrum.serving.service"],
         TORCH: ["-c", "import torch"],
     }
     rounds = [
@@ -30,7 +36,7 @@ def measure(folder: Path, size: Size) -> list[Figure]:
         for _ in range(size.rounds + 1)
     ]
     rates = Rates(rounds[1:])
-    aims = {HELP: 4.0, SHOW: 0.5}
+    aims = {HELP: 4.0, SHOW: 0.5, SCORE: 1.2, SERVE: 1.0}
     figures = [per_second(rates, name, "/CPU s", TORCH, aim) for name, aim in aims.items()]
     return [*figures, per_second(rates, TORCH, "/CPU s")]
 
