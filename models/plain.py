@@ -1,13 +1,13 @@
 """The network that is served: the trained one's mathematics on padded arrays, with Gather only."""
 
 from collections.abc import Mapping
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
 from fulcrum.features.layout import PADDING, BagInput, IdInput, Layout, SequenceInput
-from fulcrum.models.embedding.tables import table_name
-from fulcrum.models.embedding.vectors import Vectors, mean_of_present
+from fulcrum.models.embedding.vectors import Vectors, mean_of_present, table_name
 from fulcrum.models.predictor import Predictor
 from fulcrum.models.trunks import TrunkConfig
 
@@ -19,6 +19,9 @@ class PlainNetwork(nn.Module):
     bags, sequences   int64 `(batch, max_length)`, padded with `PADDING` behind the last id
     dense        float32 `(batch,)`
 
+    Its tables lie one below the other in one table: exporting a graph, loading it and running it on
+    a few rows all take their time by the node, and so one node looks up all single ids.
+
     Made without weights, in eval mode: `load` brings them.
     """
 
@@ -26,13 +29,11 @@ class PlainNetwork(nn.Module):
         super().__init__()
         self.layout, self.copies = layout, model.copies(len(layout.tasks))
         rows = {table.name: table.rows for table in layout.tables}
-        self.tables = nn.ModuleDict(
-            {
-                name: nn.Embedding(rows[table], model.embedding_dim, device="meta")
-                for table in dict.fromkeys(i.table for i in (*layout.pooled, *layout.unpooled))
-                for name in self._names(table)
-            }
-        )
+        names = dict.fromkeys(i.table for i in (*layout.pooled, *layout.unpooled))
+        copies = [(table, copy) for table in names for copy in range(self.copies)]
+        *starts, end = accumulate((rows[table] for table, _ in copies), initial=0)
+        self.starts = dict(zip(copies, starts, strict=True))
+        self.tables = nn.Embedding(end, model.embedding_dim, device="meta")
         self.predictor = Predictor(layout, model)
         self.eval()
 
@@ -43,12 +44,13 @@ class PlainNetwork(nn.Module):
             for key, value in state.items()
             if key.startswith("objective.predictor.")
         }
-        for kind, inputs in (
-            ("pooled.embedding_bags", self.layout.pooled),
-            ("unpooled.embeddings", self.layout.unpooled),
-        ):
-            for name in {name for i in inputs for name in self._names(i.table)}:
-                weights[f"tables.{name}.weight"] = state[f"tables.{kind}.{name}.weight"]
+        kinds = {False: "pooled.embedding_bags", True: "unpooled.embeddings"}
+        tables = [
+            state[f"tables.{kind}.{table_name(table, copy, self.copies)}.weight"]
+            for table, copy in self.starts
+            for kind in [kinds[table in self.layout.sequence_tables]]
+        ]
+        weights["tables.weight"] = torch.cat([torch.empty(0, self.tables.embedding_dim), *tables])
         self.load_state_dict(weights, assign=True)
         return self
 
@@ -57,24 +59,28 @@ class PlainNetwork(nn.Module):
         arrays = {s.name: x for s, x in zip(layout.inputs, inputs, strict=True)}
         lists: tuple[BagInput | SequenceInput, ...] = (*layout.bags, *layout.sequences)
         present = {i.name: arrays[i.name] != PADDING for i in lists}
+        single = [i for i in layout.pooled if isinstance(i, IdInput)]
+        bags = [i for i in layout.pooled if isinstance(i, BagInput)]
         pooled = [
-            vectors if isinstance(i, IdInput) else mean_of_present(vectors, present[i.name])
-            for i in layout.pooled
-            for vectors in [self._look_up(i, arrays[i.name])]
+            mean_of_present(self._look_up(arrays[i.name], i), present[i.name])[:, :, None]
+            for i in bags
         ]
-        vectors = Vectors(
-            pooled=torch.stack(pooled, 2) if pooled else None,
-            unpooled={i.name: self._look_up(i, arrays[i.name]) for i in layout.unpooled},
-            present=present,
-        )
+        if single:
+            ids = torch.stack([arrays[i.name] for i in single], 1)
+            pooled.insert(0, self._look_up(ids, *single))
+        unpooled = {
+            i.name: self._look_up(ids[:, None], i)[:, :, 0]
+            if isinstance(i, IdInput)
+            else self._look_up(ids, i)
+            for i in layout.unpooled
+            for ids in [arrays[i.name]]
+        }
+        vectors = Vectors(torch.cat(pooled, 2) if pooled else None, unpooled, present)
         dense = [arrays[i.name] for i in layout.dense]
         numbers = torch.stack(dense, 1) if dense else torch.empty(0)
         return self.predictor(vectors, numbers).unbind(1)
 
-    def _look_up(self, source: IdInput | BagInput | SequenceInput, ids: Tensor) -> Tensor:
-        """Ids of any shape to vectors, copies behind the batch dimension."""
-        ids = ids.clamp(min=0)
-        return torch.stack([self.tables[name](ids) for name in self._names(source.table)], 1)
-
-    def _names(self, table: str) -> list[str]:
-        return [table_name(table, copy, self.copies) for copy in range(self.copies)]
+    def _look_up(self, ids: Tensor, *sources: IdInput | BagInput | SequenceInput) -> Tensor:
+        """`(batch, n) -> (batch, copies, n, dim)`, of n inputs or of the n places of one list."""
+        starts = [[self.starts[i.table, copy] for i in sources] for copy in range(self.copies)]
+        return self.tables(ids.clamp(min=0)[:, None] + torch.tensor(starts, device=ids.device))

@@ -26,6 +26,7 @@ FILES = 16
 FAMILIES = {"models/weightings"}
 SPEAKERS = {
     "mlflow": {
+        "serving/publishing/mlflow_model.py",
         "serving/publishing/mlflow_store.py",
         "serving/publishing/registry.py",
         "pipelines/tracking/mlflow.py",

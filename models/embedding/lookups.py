@@ -14,7 +14,8 @@ from torchrec import JaggedTensor, KeyedTensor
 
 from fulcrum.features.layout import BagInput, Layout
 from fulcrum.features.reading.batch import Batch
-from fulcrum.models.embedding.tables import input_keys, table_name
+from fulcrum.models.embedding.tables import input_keys
+from fulcrum.models.embedding.vectors import table_name
 
 
 @dataclass(frozen=True)

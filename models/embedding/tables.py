@@ -22,13 +22,7 @@ from torchrec import (
 )
 
 from fulcrum.features.layout import BagInput, IdInput, Layout, SequenceInput
-from fulcrum.models.embedding.vectors import INITIAL, Vectors
-
-
-def table_name(table: str, copy: int, copies: int) -> str:
-    """Name of a copy of a table. TorchRec keeps tables in a ModuleDict, whose keys hold no dots."""
-    plain = table.replace(".", ":")
-    return f"{plain}@{copy}" if copies > 1 else plain
+from fulcrum.models.embedding.vectors import INITIAL, Vectors, table_name
 
 
 class Tables(nn.Module):

@@ -34,6 +34,12 @@ class Vectors(NamedTuple):
         return torch.cat([*parts, dense], 1)
 
 
+def table_name(table: str, copy: int, copies: int) -> str:
+    """Name of a copy of a table. TorchRec keeps tables in a ModuleDict, whose keys hold no dots."""
+    plain = table.replace(".", ":")
+    return f"{plain}@{copy}" if copies > 1 else plain
+
+
 def state_width(layout: Layout, dim: int, copies: int) -> int:
     """Width of `Vectors.state`."""
     inputs = len(layout.pooled) + len(layout.unpooled)

@@ -28,10 +28,10 @@ def score(
     skipped, so a killed run goes on where it stopped.
     """
     from fulcrum.pipelines.console.terminal import messages, results
-    from fulcrum.serving.publishing.registry import Registry
+    from fulcrum.serving.publishing.resolve import resolve
     from fulcrum.serving.scoring.files import score_files
 
-    bundle = Registry(tracking).resolve(model).bundle
+    bundle = resolve(model, tracking).bundle
     with messages.status("scoring") as status:
         report = score_files(
             bundle,

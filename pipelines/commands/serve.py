@@ -77,9 +77,9 @@ def _of_model(
 ) -> "Callable[[], Service]":
     """What loads one model."""
     from fulcrum.serving.http.model_service import ModelService
-    from fulcrum.serving.publishing.registry import Registry
+    from fulcrum.serving.publishing.resolve import resolve
 
-    target = Registry(tracking).resolve(uri)
+    target = resolve(uri, tracking)
     return partial(ModelService, target.bundle, target.name, target.version, device, store)
 
 

@@ -2,55 +2,34 @@
 
 import json
 import re
-import shutil
 import tempfile
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256 as new_hash
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import mlflow.artifacts
-import mlflow.onnx
-import numpy as np
-import onnx
 from mlflow.entities import LoggedModelOutput, Metric
 from mlflow.entities.logged_model import LoggedModel
 from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, ModelSignature
-from mlflow.types import Schema, TensorSpec
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
 from fulcrum.features.errors import FulcrumError, ModelError, nearest
-from fulcrum.features.layout import DenseInput, IdInput, Input
 from fulcrum.features.staging import full_disk
 from fulcrum.serving.bundle.bundle import FACTS, Bundle
 from fulcrum.serving.publishing.mlflow_store import answering, client
+from fulcrum.serving.publishing.resolve import ResolvedModel, described, holds_bundle
 from fulcrum.serving.publishing.store import address
-from fulcrum.serving.scoring.scorer import example_arrays
 
 MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """What MLflow says of an id that it does not know, and of one that is none."""
 CACHE = Path(".fulcrum", "models")
 """Where files of a remote server are kept."""
-REQUIREMENTS = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu")
-"""What `mlflow.pyfunc` needs to run the graph on tensors."""
-
-
-@dataclass(frozen=True)
-class ResolvedModel:
-    """A model URI turned into a bundle on this machine."""
-
-    bundle: Bundle
-    name: str
-    """Registered name; the bundle's own name for other URIs."""
-    version: str
-    """Registered version; the first part of the bundle's fingerprint for other URIs."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +68,8 @@ class Registry:
         load it for tensors, and holds the bundle's files unchanged beside `MLmodel`. `metrics`
         become the model's own, by which MLflow ranks models.
         """
+        from fulcrum.serving.publishing.mlflow_model import save
+
         with self._answering():
             run = self._client.get_run(run_id)
             model = self._client.create_logged_model(
@@ -99,7 +80,7 @@ class Registry:
             )
             with tempfile.TemporaryDirectory() as temporary:
                 folder = Path(temporary, "model")
-                _save(bundle, folder, model, run_id)
+                save(bundle, folder, model, run_id)
                 self._client.log_model_artifacts(model.model_id, str(folder))
             self._client.finalize_logged_model(model.model_id, "READY")
             self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=step)])
@@ -155,9 +136,9 @@ class Registry:
         when there is none.
         """
         if not uri.startswith(("models:", "runs:")):
-            return _described(self._local(uri))
+            return described(self._local(uri))
         if uri.startswith("runs:") or MODEL_ID.fullmatch(uri.removeprefix("models:/")):
-            return _described(self._download(self._logged_model(uri).artifact_location, cache))
+            return described(self._download(self._logged_model(uri).artifact_location, cache))
         name, version = self._version(uri)
         with self._answering():
             location = self._client.get_model_version_download_uri(name, version)
@@ -170,7 +151,7 @@ class Registry:
     def _local(self, uri: str) -> Path:
         folder = Path(uri)
         try:
-            if (folder / FACTS).is_file():
+            if holds_bundle(folder):
                 return folder
         except OSError as error:  # a name that is too long, a folder that is another user's
             raise ModelError(f"{uri}: {error.strerror}") from None
@@ -256,7 +237,7 @@ class Registry:
         return folder
 
     def _checked(self, folder: Path, location: str) -> Path:
-        if not (folder / FACTS).is_file():
+        if not holds_bundle(folder):
             raise ModelError(f"{location}: not logged by Fulcrum ({FACTS} is missing)")
         return folder
 
@@ -275,52 +256,3 @@ class Registry:
 
     def _answering(self) -> AbstractContextManager[None]:
         return answering(self.uri, ModelError)
-
-
-def _save(bundle: Bundle, folder: Path, model: LoggedModel, run_id: str) -> None:
-    """Write the MLflow model: the flavour's own files, then the bundle's over them, byte for byte.
-
-    The large tables stay outside: the graph is saved with references to its data file."""
-    layout = bundle.state.layout
-    mlflow.onnx.save_model(
-        onnx.load(str(bundle.graph), load_external_data=False),
-        str(folder),
-        mlflow_model=Model(
-            artifact_path=model.artifact_location,
-            run_id=run_id,
-            model_uuid=model.model_id,
-            model_id=model.model_id,
-        ),
-        signature=ModelSignature(
-            Schema([_tensor(source) for source in layout.inputs]),
-            Schema([TensorSpec(np.dtype("float32"), (-1,), n) for n in layout.score_columns]),
-        ),
-        input_example=example_arrays(bundle),
-        pip_requirements=_requirements(),
-        onnx_execution_providers=["CPUExecutionProvider"],
-        save_as_external_data=False,
-        metadata={key: bundle.facts[key] for key in ("config", "state", "keys", "scores")},
-    )
-    shutil.copytree(bundle.folder, folder, dirs_exist_ok=True)
-
-
-def _tensor(source: Input) -> TensorSpec:
-    if isinstance(source, DenseInput):
-        return TensorSpec(np.dtype("float32"), (-1,), source.name)
-    shape = (-1,) if isinstance(source, IdInput) else (-1, source.max_length)
-    return TensorSpec(np.dtype("int64"), shape, source.name)
-
-
-def _requirements() -> list[str]:
-    pins = []
-    for package in REQUIREMENTS:
-        try:
-            pins.append(f"{package}=={version(package)}")
-        except PackageNotFoundError:
-            continue
-    return pins
-
-
-def _described(folder: Path) -> ResolvedModel:
-    bundle = Bundle.load(folder)
-    return ResolvedModel(bundle, bundle.name, bundle.fingerprint[:12])

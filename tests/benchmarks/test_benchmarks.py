@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 import torch
 
-from benchmarks import preparation, scoring, scoring_files, starting, training
+from benchmarks import fixed_costs, preparation, scoring, scoring_files, starting, training
 from benchmarks.__main__ import ASKED_FOR, PARTS
 from benchmarks.figure import Figure, save
 from benchmarks.logs import IDS, NUMBERS, Size, make_run
@@ -49,10 +49,27 @@ def test_the_network_is_the_one_that_was_agreed_on(dataset):
 
 
 def test_starting(tmp_path):
-    helped, shown, torch_alone = starting.measure(tmp_path, dataclasses.replace(SMALL, rounds=1))
-    assert helped.to == torch_alone.what
-    assert helped.ratio > 1
+    *commands, shown, torch_alone = starting.measure(tmp_path, dataclasses.replace(SMALL, rounds=1))
+    assert {figure.to for figure in commands} == {torch_alone.what}
+    ratios = {figure.what: figure.ratio for figure in commands}
+    assert ratios[starting.HELP] > ratios[starting.SCORE]
+    assert ratios[starting.HELP] > 1
     assert shown.ratio == pytest.approx(1.5 / float(shown.measured.split()[0]), rel=0.01)
+
+
+@pytest.mark.slow
+def test_fixed_costs(tmp_path):
+    total, *parts = fixed_costs.measure(tmp_path, dataclasses.replace(SMALL, batch_size=256))
+    assert (total.what, total.aim) == (fixed_costs.TRAIN, 1.0)
+    seconds = {part.what.removeprefix("of it: "): float(part.measured[:-2]) for part in parts}
+    assert seconds.keys() == {
+        *(fixed_costs.IMPORTS, fixed_costs.REST),
+        *fixed_costs.PARTS.values(),
+    }
+    assert all(value >= 0 for value in seconds.values())
+    besides = sum(seconds.values()) - seconds[fixed_costs.WORK]
+    # Each part is told to a tenth of a second, and medians do not add up to the median.
+    assert fixed_costs.AIM / total.ratio == pytest.approx(besides, abs=0.1 * len(seconds))
 
 
 def test_features_of_the_past(folder):

@@ -1,5 +1,8 @@
 """Models in a real MLflow: logged whole, registered, aliased with a history, resolved."""
 
+import subprocess
+import sys
+
 import mlflow
 import numpy as np
 import polars as pl
@@ -10,6 +13,7 @@ from fulcrum.features.errors import FulcrumError, ModelError, StateError
 from fulcrum.pipelines.tracking.mlflow import FOLDER, MlflowTracker, find_run, start_run
 from fulcrum.serving.bundle.bundle import FACTS, Bundle
 from fulcrum.serving.publishing.registry import Registry
+from fulcrum.serving.publishing.resolve import resolve
 from fulcrum.serving.scoring.scorer import Scorer, example_arrays
 from tests.mlflow_server import free_port, mlflow_server
 
@@ -112,6 +116,33 @@ def test_a_local_folder_needs_no_store(bundle, tmp_path):
     registry = Registry(f"sqlite:///{tmp_path}/never.db")
     assert registry.resolve(str(bundle.folder)).bundle.fingerprint == bundle.fingerprint
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_local_folder_is_found_without_what_serving_does_not_need(bundle):
+    """Every start of a worker would wait for it."""
+    code = (
+        "import sys; from fulcrum.serving.publishing.resolve import resolve;"
+        f"print(resolve({str(bundle.folder)!r}, 'sqlite:///never.db').version);"
+        "import fulcrum.serving.scoring.files, fulcrum.serving.http.model_service;"
+        "import fulcrum.serving.service; print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    version, *modules = done.stdout.split()
+    assert version == bundle.fingerprint[:12]
+    heavy = {"torch", "torchrec", "mlflow", "onnx", "pandas", "scipy", "sklearn", "sqlalchemy"}
+    assert {"onnxruntime", "polars"} <= set(modules)
+    assert heavy & set(modules) == set()
+
+
+@pytest.mark.parametrize("uri", ["nowhere", "x" * 5000])
+def test_no_folder_and_no_store_are_told_as_the_registry_tells_it(tmp_path, uri):
+    store = f"sqlite:///{tmp_path}/never.db"
+    with pytest.raises(ModelError) as expected:
+        Registry(store).resolve(uri)
+    with pytest.raises(ModelError) as told:
+        resolve(uri, store)
+    assert str(told.value) == str(expected.value)
 
 
 @pytest.mark.parametrize(

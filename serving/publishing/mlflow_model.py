@@ -1,0 +1,64 @@
+"""A bundle as an MLflow model with the `onnx` flavour. Apart from the registry: finding a model
+needs none of what is imported to write one."""
+
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import mlflow.onnx
+import numpy as np
+import onnx
+from mlflow.entities.logged_model import LoggedModel
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+from fulcrum.features.layout import DenseInput, IdInput, Input
+from fulcrum.serving.bundle.bundle import Bundle
+from fulcrum.serving.scoring.scorer import example_arrays
+
+REQUIREMENTS = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu")
+"""What `mlflow.pyfunc` needs to run the graph on tensors."""
+
+
+def save(bundle: Bundle, folder: Path, model: LoggedModel, run_id: str) -> None:
+    """Write the MLflow model: the flavour's own files, then the bundle's over them, byte for byte.
+
+    The large tables stay outside: the graph is saved with references to its data file."""
+    layout = bundle.state.layout
+    mlflow.onnx.save_model(
+        onnx.load(str(bundle.graph), load_external_data=False),
+        str(folder),
+        mlflow_model=Model(
+            artifact_path=model.artifact_location,
+            run_id=run_id,
+            model_uuid=model.model_id,
+            model_id=model.model_id,
+        ),
+        signature=ModelSignature(
+            Schema([_tensor(source) for source in layout.inputs]),
+            Schema([TensorSpec(np.dtype("float32"), (-1,), n) for n in layout.score_columns]),
+        ),
+        input_example=example_arrays(bundle),
+        pip_requirements=_requirements(),
+        onnx_execution_providers=["CPUExecutionProvider"],
+        save_as_external_data=False,
+        metadata={key: bundle.facts[key] for key in ("config", "state", "keys", "scores")},
+    )
+    shutil.copytree(bundle.folder, folder, dirs_exist_ok=True)
+
+
+def _tensor(source: Input) -> TensorSpec:
+    if isinstance(source, DenseInput):
+        return TensorSpec(np.dtype("float32"), (-1,), source.name)
+    shape = (-1,) if isinstance(source, IdInput) else (-1, source.max_length)
+    return TensorSpec(np.dtype("int64"), shape, source.name)
+
+
+def _requirements() -> list[str]:
+    pins = []
+    for package in REQUIREMENTS:
+        try:
+            pins.append(f"{package}=={version(package)}")
+        except PackageNotFoundError:
+            continue
+    return pins
