@@ -111,8 +111,11 @@ def stand(
 ) -> Standing:
     """Place rows by `number` [B] of their key, -1 for one that is not known; `first` and `last` are
     by key."""
-    hit = (number >= 0) & times.is_not_null().to_numpy()
-    moments = times.fill_null(0).to_numpy()
+    hit = number >= 0
+    if times.null_count():
+        hit &= times.is_not_null().to_numpy()
+        times = times.fill_null(0)
+    moments = times.to_numpy()
     start, end = np.zeros(len(number), np.int64), np.zeros(len(number), np.int64)
     start[hit], end[hit] = first[number[hit]], last[number[hit]]
     end = count_before(events[TIME].to_numpy(), start, end, moments)

@@ -64,7 +64,9 @@ class LivePast:
             self._start()
         elif new:
             changes = self._store.changes(self._number, self._by)
-            gone, there = (self._select(frame) for frame in (changes.gone, changes.new))
+            there = self._select(changes.new)
+            empty = changes.gone.is_empty()
+            gone = [one.clear() for one in there] if empty else self._select(changes.gone)
             # What breaks off in between is begun anew.
             self._number = _NEVER
             for past, *frames in zip(self._pasts.values(), gone, there, strict=True):
