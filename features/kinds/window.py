@@ -126,7 +126,8 @@ def compute(config: WindowConfig, standing: Standing, base: float = 0.0) -> pl.S
     """
     start = standing.since(config.microseconds)
     everything = standing.end - start
-    count = standing.total(_name(config, "count"), start) if totals(config) else everything
+    counts_all = config.where is None and config.value is None
+    count = everything if counts_all else standing.total(_name(config, "count"), start)
     if config.statistic == "count":
         return pl.Series(count)
     if config.statistic == "rate":
@@ -143,8 +144,12 @@ def _ratio(part: np.ndarray, whole: np.ndarray, smoothing: float, base: float) -
 
 
 def _finite(values: np.ndarray) -> pl.Series:
-    series = pl.Series(values, dtype=pl.Float64)
-    return series.set(~series.is_finite(), None)
+    finite = np.isfinite(values)
+    if finite.all():
+        return pl.Series(values)
+    import pyarrow as pa
+
+    return pl.Series(pl.from_arrow(pa.array(values, mask=~finite)))
 
 
 def _match(config: WindowConfig) -> pl.Expr:

@@ -7,6 +7,8 @@ from tempfile import TemporaryFile
 import numpy as np
 import polars as pl
 
+from fulcrum.features.past.events import Arrays
+
 FIRST_SIZE = 1024
 
 
@@ -32,7 +34,7 @@ class Arena:
             kinds[kind] = kinds.get(kind, 0) + 1
         self._tables = {kind: np.empty((rows, 0), kind) for kind, rows in kinds.items()}
         """All columns of a type are the rows of one array."""
-        self._frame: pl.DataFrame | None = None
+        self._view: tuple[pl.DataFrame, Arrays] | None = None
 
     def __getitem__(self, name: str) -> np.ndarray:
         """A column, places behind those taken included."""
@@ -67,7 +69,7 @@ class Arena:
         if name not in self._objects and values.dtype == object:
             self._objects[name] = self[name].astype(object)
         if name in self._objects:
-            self._frame = None
+            self._view = None
         self[name][first : first + len(values)] = values
 
     def copy(self, first: int, last: int, to: int) -> None:
@@ -75,12 +77,12 @@ class Arena:
         for table in (*self._tables.values(), *self._objects.values()):
             table[..., to : to + last - first] = table[..., first:last]
 
-    def frame(self) -> pl.DataFrame:
+    def view(self) -> tuple[pl.DataFrame, Arrays]:
         """All places; numbers are seen in it as they change."""
         import pyarrow as pa
 
-        if self._frame is None:
-            self._frame = pl.DataFrame(
+        if self._view is None:
+            frame = pl.DataFrame(
                 [
                     pl.Series(name, self[name].tolist(), dtype)
                     if name in self._objects
@@ -88,7 +90,8 @@ class Arena:
                     for name, dtype in self._schema.items()
                 ]
             )
-        return self._frame
+            self._view = frame, Arrays(frame)
+        return self._view
 
     def _grow(self, used: int) -> None:
         """Pages that are never touched take no memory."""
@@ -99,7 +102,7 @@ class Arena:
         for name, column in self._objects.items():
             self._objects[name] = np.empty(self._size, object)
             self._objects[name][:used] = column[:used]
-        self._frame = None
+        self._view = None
 
     def _larger(self, table: np.ndarray) -> np.ndarray:
         shape = len(table), self._size

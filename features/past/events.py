@@ -36,15 +36,28 @@ def count_before(
     Events `first` [B] to `last` [B] (exclusive) are the row's own, in ascending time; those before
     the place returned are strictly earlier than `moments` [B]. A binary search of all rows at once.
     """
-    low, high = first, last
-    while np.any(active := low < high):
-        middle = (low + high) // 2
-        earlier = times[np.minimum(middle, len(times) - 1)] < moments
-        low, high = (
-            np.where(active & earlier, middle + 1, low),
-            np.where(active & ~earlier, middle, high),
-        )
-    return low
+    place, longest = first, int((last - first).max(initial=0))
+    for bit in reversed(range(longest.bit_length())):
+        probe = place + (1 << bit)
+        earlier = (probe <= last) & (times.take(probe - 1, mode="clip") < moments)
+        place = np.where(earlier, probe, place)
+    return place
+
+
+class Arrays:
+    """The columns of a frame as arrays, each made once."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self._frame, self._names = frame, frozenset(frame.columns)
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._arrays:
+            self._arrays[name] = self._frame[name].to_numpy()
+        return self._arrays[name]
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,8 @@ class Standing:
     """Where each of B rows stands among the sorted events of one partition."""
 
     events: pl.DataFrame
+    arrays: Arrays
+    """Columns of the events."""
     moments: np.ndarray
     """Time of each row, microseconds, int64 [B]."""
     first: np.ndarray
@@ -60,6 +75,10 @@ class Standing:
     """Place behind the last event strictly before the row, int64 [B]; `first` without a past."""
     _since: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
     """Answers of `since`: many windows ask for the same length."""
+    _sums: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = field(
+        default_factory=dict, repr=False
+    )
+    """Answers of `_until`, with the places, by column and identity of these."""
 
     def since(self, over: int | None) -> np.ndarray:
         """Place of the first event at or after `moments - over` (microseconds); the key's oldest
@@ -67,7 +86,7 @@ class Standing:
         if over is None:
             return self.first
         if over not in self._since:
-            times = self.events[TIME].to_numpy()
+            times = self.arrays[TIME]
             self._since[over] = count_before(times, self.first, self.end, self.moments - over)
         return self._since[over]
 
@@ -75,7 +94,7 @@ class Standing:
         """Sum of a running column over the events from `start` to `end` (exclusive)."""
         upper, lower = self._until(column, self.end), self._until(column, start)
         error = column + ERROR
-        if error not in self.events.columns:
+        if error not in self.arrays:
             return upper - lower
         with np.errstate(invalid="ignore"):
             correction = rounding(upper, -lower, upper - lower)
@@ -83,11 +102,14 @@ class Standing:
             return upper - lower + correction
 
     def _until(self, column: str, place: np.ndarray) -> np.ndarray:
-        running = self.events[column].to_numpy()
-        total = np.zeros(len(place), running.dtype)
-        inside = place > self.first
-        total[inside] = running[place[inside] - 1]
-        return total
+        key = column, id(place)
+        if key not in self._sums:
+            running = self.arrays[column]
+            total = np.zeros(len(place), running.dtype)
+            inside = place > self.first
+            total[inside] = running[place[inside] - 1]
+            self._sums[key] = place, total
+        return self._sums[key][1]
 
 
 @dataclass(frozen=True)
@@ -97,17 +119,27 @@ class Partition:
     keys: pl.DataFrame
     events: pl.DataFrame
 
+    @cached_property
+    def arrays(self) -> Arrays:
+        """Columns of the events."""
+        return Arrays(self.events)
+
     def find(self, keys: pl.Series, times: pl.Series) -> Standing:
         """Place rows among the events; without a known key and a time, a row has no past."""
         at = self.keys[KEY].search_sorted(keys)
         match = self.keys[KEY].gather(at, null_on_oob=True) == keys
         number = np.where(match.fill_null(False).to_numpy(), at.cast(pl.Int64).to_numpy(), -1)
         first, last = self.keys[FIRST].to_numpy(), self.keys[LAST].to_numpy()
-        return stand(self.events, number, first, last, times)
+        return stand(self.events, self.arrays, number, first, last, times)
 
 
 def stand(
-    events: pl.DataFrame, number: np.ndarray, first: np.ndarray, last: np.ndarray, times: pl.Series
+    events: pl.DataFrame,
+    arrays: Arrays,
+    number: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+    times: pl.Series,
 ) -> Standing:
     """Place rows by `number` [B] of their key, -1 for one that is not known; `first` and `last` are
     by key."""
@@ -118,8 +150,8 @@ def stand(
     moments = times.to_numpy()
     start, end = np.zeros(len(number), np.int64), np.zeros(len(number), np.int64)
     start[hit], end[hit] = first[number[hit]], last[number[hit]]
-    end = count_before(events[TIME].to_numpy(), start, end, moments)
-    return Standing(events, moments, start, end)
+    end = count_before(arrays[TIME], start, end, moments)
+    return Standing(events, arrays, moments, start, end)
 
 
 @dataclass(frozen=True)

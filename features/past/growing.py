@@ -71,7 +71,7 @@ class GrowingPast:
         with self._lock.reading():
             number = np.fromiter((self._numbers.get(key, -1) for key in wanted), np.int64)
             first, last, _ = self._blocks
-            return answer(stand(self._arena.frame(), number, first, last, times))
+            return answer(stand(*self._arena.view(), number, first, last, times))
 
     def change(self, gone: pl.DataFrame, new: pl.DataFrame) -> None:
         """Take events out, each of which must be there, and add others.

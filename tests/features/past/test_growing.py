@@ -149,7 +149,7 @@ def test_who_asks_meanwhile_sees_a_change_whole() -> None:
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for _ in range(100):
+    for _ in range(30):
         past.change(rows(one), rows(other))
         one, other = other, one
     ends.set()
