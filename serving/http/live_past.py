@@ -78,7 +78,8 @@ class LivePast:
         with TemporaryDirectory(prefix="fulcrum-events-") as name:
             with self._store.held() as held:
                 folder = Path(name) if held.count > EVENTS_IN_MEMORY else None
-                events = self._complete(_read(held.frames, folder))
+                read = _read(held.frames, folder)
+            events = self._complete(read)
             parts = math.ceil(held.count / EVENTS_IN_MEMORY) or 1
             self._pasts = {
                 source: GrowingPast(
