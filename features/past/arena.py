@@ -1,11 +1,13 @@
 """Columns that grow in place, in which blocks of places are taken and given back."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from tempfile import TemporaryFile
 
 import numpy as np
 import polars as pl
+
+from fulcrum.features.past.events import Arrays
 
 FIRST_SIZE = 1024
 
@@ -20,9 +22,34 @@ class Arena:
         self._mapped = mapped
         self._size, self._used = 0, 0
         self._given: dict[int, list[int]] = {}
-        self.columns = {name: np.empty(0, _dtype(dtype)) for name, dtype in schema.items()}
-        """By name, places behind those taken among them."""
-        self._frame: pl.DataFrame | None = None
+        self._objects: dict[str, np.ndarray] = {}
+        self._rows: dict[str, tuple[np.dtype, int]] = {}
+        kinds: dict[np.dtype, int] = {}
+        for name, dtype in schema.items():
+            if not is_number(dtype):
+                self._objects[name] = np.empty(0, object)
+                continue
+            kind = pl.Series(dtype=dtype).to_numpy().dtype
+            self._rows[name] = kind, kinds.get(kind, 0)
+            kinds[kind] = kinds.get(kind, 0) + 1
+        self._tables = {kind: np.empty((rows, 0), kind) for kind, rows in kinds.items()}
+        """All columns of a type are the rows of one array."""
+        self._view: tuple[pl.DataFrame, Arrays] | None = None
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """A column, places behind those taken included."""
+        if name in self._objects:
+            return self._objects[name]
+        kind, row = self._rows[name]
+        return self._tables[kind][row]
+
+    def part(self, names: Sequence[str]) -> np.ndarray:
+        """Columns of numbers [names, places] that have one type and follow each other among those
+        of this type."""
+        if not names:
+            return np.empty((0, self._size))
+        kind, row = self._rows[names[0]]
+        return self._tables[kind][row : row + len(names)]
 
     def take(self, count: int) -> int:
         """The first of `count` places in a row, whose values are anything."""
@@ -30,10 +57,7 @@ class Arena:
             return given.pop()
         first, self._used = self._used, self._used + count
         if self._used > self._size:
-            self._size = max(FIRST_SIZE, self._used + self._used // 2)
-            for name, column in self.columns.items():
-                self.columns[name] = self._larger(column, first)
-            self._frame = None
+            self._grow(first)
         return first
 
     def give(self, first: int, count: int) -> None:
@@ -42,41 +66,54 @@ class Arena:
 
     def write(self, name: str, first: int, values: np.ndarray) -> None:
         """Values from a place on; objects in a column of numbers make it one of objects."""
-        column = self.columns[name]
-        if values.dtype == object != column.dtype:
-            column = self.columns[name] = column.astype(object)
-        if column.dtype == object:
-            self._frame = None
-        column[first : first + len(values)] = values
+        if name not in self._objects and values.dtype == object:
+            self._objects[name] = self[name].astype(object)
+        if name in self._objects:
+            self._view = None
+        self[name][first : first + len(values)] = values
 
-    def frame(self) -> pl.DataFrame:
+    def copy(self, first: int, last: int, to: int) -> None:
+        """The values of some places to others."""
+        for table in (*self._tables.values(), *self._objects.values()):
+            table[..., to : to + last - first] = table[..., first:last]
+
+    def view(self) -> tuple[pl.DataFrame, Arrays]:
         """All places; numbers are seen in it as they change."""
         import pyarrow as pa
 
-        if self._frame is None:
-            columns = []
-            for name, column in self.columns.items():
-                if column.dtype == object:
-                    series = pl.Series(name, column.tolist(), self._schema[name])
-                else:
-                    series = pl.Series(name, pl.from_arrow(pa.array(column)))
-                columns.append(series)
-            self._frame = pl.DataFrame(columns)
-        return self._frame
+        if self._view is None:
+            frame = pl.DataFrame(
+                [
+                    pl.Series(name, self[name].tolist(), dtype)
+                    if name in self._objects
+                    else pl.Series(name, pl.from_arrow(pa.array(self[name])))
+                    for name, dtype in self._schema.items()
+                ]
+            )
+            self._view = frame, Arrays(frame)
+        return self._view
 
-    def _larger(self, column: np.ndarray, used: int) -> np.ndarray:
-        """Pages of it that are never touched take no memory."""
-        if not self._mapped or column.dtype == object:
-            larger = np.empty(self._size, column.dtype)
-        else:
-            with TemporaryFile() as file:
-                # A full disk is said here, not by a signal when a page is written.
-                os.posix_fallocate(file.fileno(), 0, self._size * column.itemsize)
-                larger = np.memmap(file, column.dtype, "r+", shape=(self._size,))
-        larger[:used] = column[:used]
-        return larger
+    def _grow(self, used: int) -> None:
+        """Pages that are never touched take no memory."""
+        self._size = max(FIRST_SIZE, self._used + self._used // 2)
+        for kind, table in self._tables.items():
+            self._tables[kind] = self._larger(table)
+            self._tables[kind][:, :used] = table[:, :used]
+        for name, column in self._objects.items():
+            self._objects[name] = np.empty(self._size, object)
+            self._objects[name][:used] = column[:used]
+        self._view = None
+
+    def _larger(self, table: np.ndarray) -> np.ndarray:
+        shape = len(table), self._size
+        if not self._mapped:
+            return np.empty(shape, table.dtype)
+        with TemporaryFile() as file:
+            # A full disk is said here, not by a signal when a page is written.
+            os.posix_fallocate(file.fileno(), 0, len(table) * self._size * table.itemsize)
+            return np.memmap(file, table.dtype, "r+", shape=shape)
 
 
-def _dtype(dtype: pl.DataType) -> np.dtype:
-    plain = dtype.is_integer() or dtype.is_float()
-    return pl.Series(dtype=dtype).to_numpy().dtype if plain else np.dtype(object)
+def is_number(dtype: pl.DataType) -> bool:
+    """Whether values that are no null lie in arrays of NumPy."""
+    return dtype.is_integer() or dtype.is_float()

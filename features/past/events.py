@@ -43,14 +43,28 @@ def count_before(
     if len(moments) <= _FEW:
         rows = zip(first.tolist(), last.tolist(), moments.tolist(), strict=True)
         return np.array([f + np.searchsorted(times[f:z], now) for f, z, now in rows], np.int64)
-    place = first.copy()
-    longest = int((last - first).max())
-    for power in reversed(range(longest.bit_length())):
-        after = place + (1 << power)
-        inside = after <= last
-        earlier = times[np.where(inside, after - 1, 0)] < moments
-        place = np.where(inside & earlier, after, place)
+    place, longest = first, int((last - first).max())
+    for bit in reversed(range(longest.bit_length())):
+        probe = place + (1 << bit)
+        earlier = (probe <= last) & (times.take(probe - 1, mode="clip") < moments)
+        place = np.where(earlier, probe, place)
     return place
+
+
+class Arrays:
+    """The columns of a frame as arrays, each made once."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self._frame, self._names = frame, frozenset(frame.columns)
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._arrays:
+            self._arrays[name] = self._frame[name].to_numpy()
+        return self._arrays[name]
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,8 @@ class Standing:
     """Where each of B rows stands among the sorted events of one partition."""
 
     events: pl.DataFrame
+    arrays: Arrays
+    """Columns of the events."""
     moments: np.ndarray
     """Time of each row, microseconds, int64 [B]."""
     first: np.ndarray
@@ -66,6 +82,10 @@ class Standing:
     """Place behind the last event strictly before the row, int64 [B]; `first` without a past."""
     _since: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
     """Answers of `since`: many windows ask for the same length."""
+    _sums: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = field(
+        default_factory=dict, repr=False
+    )
+    """Answers of `_until`, with the places, by column and identity of these."""
 
     def since(self, over: int | None) -> np.ndarray:
         """Place of the first event at or after `moments - over` (microseconds); the key's oldest
@@ -73,7 +93,7 @@ class Standing:
         if over is None:
             return self.first
         if over not in self._since:
-            times = self.events[TIME].to_numpy()
+            times = self.arrays[TIME]
             self._since[over] = count_before(times, self.first, self.end, self.moments - over)
         return self._since[over]
 
@@ -81,7 +101,7 @@ class Standing:
         """Sum of a running column over the events from `start` to `end` (exclusive)."""
         upper, lower = self._until(column, self.end), self._until(column, start)
         error = column + ERROR
-        if error not in self.events.columns:
+        if error not in self.arrays:
             return upper - lower
         with np.errstate(invalid="ignore"):
             correction = rounding(upper, -lower, upper - lower)
@@ -89,10 +109,15 @@ class Standing:
             return upper - lower + correction
 
     def _until(self, column: str, place: np.ndarray) -> np.ndarray:
-        running = self.events[column].to_numpy()
-        if place is self.first or not len(running):
-            return np.zeros(len(place), running.dtype)
-        return np.where(place > self.first, running[np.maximum(place - 1, 0)], 0)
+        key = column, id(place)
+        if key not in self._sums:
+            running = self.arrays[column]
+            if place is self.first or not len(running):
+                total = np.zeros(len(place), running.dtype)
+            else:
+                total = np.where(place > self.first, running[np.maximum(place - 1, 0)], 0)
+            self._sums[key] = place, total
+        return self._sums[key][1]
 
 
 @dataclass(frozen=True)
@@ -102,26 +127,39 @@ class Partition:
     keys: pl.DataFrame
     events: pl.DataFrame
 
+    @cached_property
+    def arrays(self) -> Arrays:
+        """Columns of the events."""
+        return Arrays(self.events)
+
     def find(self, keys: pl.Series, times: pl.Series) -> Standing:
         """Place rows among the events; without a known key and a time, a row has no past."""
         at = self.keys[KEY].search_sorted(keys)
         match = self.keys[KEY].gather(at, null_on_oob=True) == keys
         number = np.where(match.fill_null(False).to_numpy(), at.cast(pl.Int64).to_numpy(), -1)
         first, last = self.keys[FIRST].to_numpy(), self.keys[LAST].to_numpy()
-        return stand(self.events, number, first, last, times)
+        return stand(self.events, self.arrays, number, first, last, times)
 
 
 def stand(
-    events: pl.DataFrame, number: np.ndarray, first: np.ndarray, last: np.ndarray, times: pl.Series
+    events: pl.DataFrame,
+    arrays: Arrays,
+    number: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+    times: pl.Series,
 ) -> Standing:
     """Place rows by `number` [B] of their key, -1 for one that is not known; `first` and `last` are
     by key."""
-    hit = (number >= 0) & times.is_not_null().to_numpy()
-    moments = times.fill_null(0).to_numpy()
+    hit = number >= 0
+    if times.null_count():
+        hit &= times.is_not_null().to_numpy()
+        times = times.fill_null(0)
+    moments = times.to_numpy()
     start, end = np.zeros(len(number), np.int64), np.zeros(len(number), np.int64)
     start[hit], end[hit] = first[number[hit]], last[number[hit]]
-    end = count_before(events[TIME].to_numpy(), start, end, moments)
-    return Standing(events, moments, start, end)
+    end = count_before(arrays[TIME], start, end, moments)
+    return Standing(events, arrays, moments, start, end)
 
 
 @dataclass(frozen=True)

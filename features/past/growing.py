@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fulcrum.features.past.arena import Arena
+from fulcrum.features.past.arena import Arena, is_number
 from fulcrum.features.past.events import (
     ERROR,
     FIRST,
@@ -34,8 +34,9 @@ SMALLEST_BLOCK = 4
 """Places of a key that gets its first event here; a block that is full moves to one of twice as
 many."""
 
-Rows = dict[str, np.ndarray]
-"""Values by column."""
+Rows = list[np.ndarray]
+"""Of some events: times [N], each column [N], then what is counted [C, N] and what is summed
+[S, N]."""
 
 
 class GrowingPast:
@@ -53,91 +54,101 @@ class GrowingPast:
         self.key = selection.key
         self._selection = selection
         self._lock = SharedLock()
-        parts = sorted_parts(selection, events, partitions, folder, values=True)
-        arena, keys = None, []
-        for part in parts:
-            if arena is None:
-                arena = Arena(part.events.schema, mapped=folder is not None)
-            keys.append(_moved(part, arena))
-        assert arena is not None
-        self._arena = arena
-        known = pl.concat(keys).sort(KEY)
-        self._known = known[KEY]
-        """Keys of the events at the start."""
-        self._later: dict[Any, int] = {}
-        """Numbers of further keys, which go on where those end."""
-        first, last = known[FIRST].to_numpy(), known[LAST].to_numpy()
-        self._blocks = np.stack([first, last, last])
-        """First place of each key, those behind its last event and behind its room."""
+        self._numbers: dict[Any, int] = {}
+        """By key."""
+        self._arena: Arena | None = None
+        blocks = [
+            self._take_over(part, folder is not None)
+            for part in sorted_parts(selection, events, partitions, folder, values=True)
+        ]
+        self._blocks = np.concatenate(blocks, axis=1)
+        """By number of a key: its first place, those behind its last event and behind its room."""
 
     def ask(
         self, keys: pl.Series, times: pl.Series, answer: Callable[[Standing], Columns]
     ) -> Columns:
         """`answer` for rows in any order; the result has their order."""
-        keys = keys.cast(self._known.dtype, strict=False)
-        number = self._find(keys)
+        wanted = keys.cast(self._dtype, strict=False).to_list()
         with self._lock.reading():
-            self._find_later(keys, number)
+            number = np.fromiter((self._numbers.get(key, -1) for key in wanted), np.int64)
             first, last, _ = self._blocks
-            return answer(stand(self._arena.frame(), number, first, last, times))
+            return answer(stand(*self._arena.view(), number, first, last, times))
 
     def change(self, gone: pl.DataFrame, new: pl.DataFrame) -> None:
         """Take events out, each of which must be there, and add others.
 
         Both are collected from `Selection.of`; an event has no name but its content. Nobody sees
         the one without the other."""
-        events = pl.concat([gone, new])
-        keys = events[KEY].unique(maintain_order=True)
-        number = self._find(keys)
-        places: dict[Any, tuple[list[int], list[int]]] = {key: ([], []) for key in keys}
-        for place, key in enumerate(events[KEY]):
-            places[key][place >= len(gone)].append(place)
-        rows = {name: _values(events[name]) for name in (TIME, *self._selection.content)}
+        places: dict[Any, tuple[list[int], list[int]]] = {}
+        for which, events in enumerate((gone, new)):
+            for place, key in enumerate(events[KEY].to_list()):
+                places.setdefault(key, ([], []))[which].append(place)
+        rows, others = self._read(gone), self._read(new)
         with self._lock.writing():
-            self._find_later(keys, number)
-            for n, (key, (out, into)) in zip(number, places.items(), strict=True):
-                block = self._new_block(key) if n < 0 else int(n)
-                self._rewrite(block, _taken(rows, out), _taken(rows, into))
+            for key, (out, into) in places.items():
+                self._rewrite(self._block(key), _taken(rows, out), _taken(others, into))
 
-    def _find(self, keys: pl.Series) -> np.ndarray:
-        """Numbers of the keys that were there at the start, -1 for others."""
-        at = self._known.search_sorted(keys)
-        match = (self._known.gather(at, null_on_oob=True) == keys).fill_null(False)
-        return np.where(match.to_numpy(), at.cast(pl.Int64).to_numpy(), -1)
-
-    def _find_later(self, keys: pl.Series, number: np.ndarray) -> None:
-        if self._later:
-            missing = np.flatnonzero(number < 0)
-            number[missing] = [self._later.get(keys[int(place)], -1) for place in missing]
-
-    def _new_block(self, key: Any) -> int:
-        number = self._later[key] = len(self._known) + len(self._later)
+    def _block(self, key: Any) -> int:
+        number = self._numbers.setdefault(key, len(self._numbers))
         if number == self._blocks.shape[1]:
             more = np.zeros((3, max(1024, number)), np.int64)
             self._blocks = np.concatenate([self._blocks, more], axis=1)
         return number
 
+    def _take_over(self, part: Partition, mapped: bool) -> np.ndarray:
+        """Number the keys of a partition and put its events into the arena; gives their blocks."""
+        if self._arena is None:
+            schema, totals = part.events.schema, sorted(self._selection.totals)
+            self._columns = sorted(self._selection.columns)
+            self._counts = [name for name in totals if not schema[name].is_float()]
+            self._sums = [name for name in totals if schema[name].is_float()]
+            self._errors = [name + ERROR for name in self._sums]
+            self._summed = [name + VALUE for name in self._sums]
+            names = [TIME, *self._columns, *self._counts, *self._sums, *self._errors, *self._summed]
+            self._arena = Arena({name: schema[name] for name in names}, mapped)
+            self._dtype = part.keys.schema[KEY]
+        first = self._arena.take(len(part.events))
+        for name in part.events.columns:
+            self._arena.write(name, first, _values(part.events[name]))
+        for number, key in enumerate(part.keys[KEY].to_list(), len(self._numbers)):
+            self._numbers[key] = number
+        return part.keys.select(FIRST, LAST, pl.col(LAST).alias("end")).to_numpy().T + first
+
+    def _read(self, events: pl.DataFrame) -> Rows:
+        columns = [_values(events[name]) for name in (TIME, *self._columns)]
+        for names in (self._counts, self._sums):
+            totals = events.select(names).to_numpy().T if names else np.empty((0, len(events)))
+            columns.append(totals)
+        return columns
+
     def _rewrite(self, block: int, gone: Rows, new: Rows) -> None:
         """What a key has from the first of these events on."""
         first, last, end = self._blocks[:, block].tolist()
-        times = self._arena.columns[TIME]
-        oldest = min(rows[TIME].min() for rows in (gone, new) if len(rows[TIME]))
-        start = first + int(np.searchsorted(times[first:last], oldest))
-        tail = self._content(first, start, last)
-        if len(gone[TIME]):
-            tail = _taken(tail, self._rest(tail, gone))
-        rows = {name: _joined(tail[name], new[name]) for name in tail}
-        if len(rows[TIME]) > 1:
-            rows = _taken(rows, self._order(rows))
-        until = start + len(rows[TIME])
+        oldest = min(rows[0].min() for rows in (gone, new) if len(rows[0]))
+        start = first + int(np.searchsorted(self._arena[TIME][first:last], oldest))
+        rows = new
+        if start < last:
+            tail = self._content(first, start, last)
+            if len(gone[0]):
+                tail = _taken(tail, self._rest(tail, gone))
+            rows = [np.concatenate(both, axis=-1) for both in zip(tail, new, strict=True)]
+        if len(rows[0]) > 1:
+            rows = _taken(rows, np.lexsort([*map(_sortable, reversed(self._order(rows)))]))
+        until = start + len(rows[0])
         if until > end:
             moved = self._move(first, start, end, until - first)
             start, until, first = start + moved - first, until + moved - first, moved
             end = first + self._room(until - first)
-        for name in (TIME, *self._selection.columns):
-            self._arena.write(name, start, rows[name])
-        for name in self._selection.totals:
-            self._sum(name, first, start, rows[name])
+        *columns, counts, sums = rows
+        for name, values in zip((TIME, *self._columns), columns, strict=True):
+            self._arena.write(name, start, values)
+        self._go_on(self._counts, first, start, counts)
+        if self._sums:
+            with np.errstate(over="ignore", invalid="ignore"):
+                running = self._go_on(self._sums, first, start, sums)
+                error = rounding(running[:, :-1], sums, running[:, 1:])
+                self._go_on(self._errors, first, start, error)
+            self._arena.part(self._summed)[:, start:until] = sums
         self._blocks[:, block] = first, until, end
 
     def _room(self, count: int) -> int:
@@ -146,68 +157,52 @@ class GrowingPast:
     def _move(self, first: int, start: int, end: int, count: int) -> int:
         """Events up to `start` to a block with room for `count`; gives its first place."""
         moved = self._arena.take(self._room(count))
-        for column in self._arena.columns.values():
-            column[moved : moved + start - first] = column[first:start]
+        self._arena.copy(first, start, moved)
         if end > first:
             self._arena.give(first, end - first)
         return moved
 
     def _content(self, first: int, start: int, last: int) -> Rows:
-        """Time and content of a key's events from `start` on."""
-        columns = self._arena.columns
-        rows = {name: columns[name][start:last] for name in (TIME, *self._selection.columns)}
-        for name in self._selection.totals:
-            if name + VALUE in columns:
-                rows[name] = columns[name + VALUE][start:last]
-            else:
-                before = columns[name][start - 1] if start > first else 0
-                rows[name] = np.diff(columns[name][start:last], prepend=before)
-        return rows
+        """A key's events from `start` on."""
+        columns = [self._arena[name][start:last] for name in (TIME, *self._columns)]
+        running = self._arena.part(self._counts)
+        counts = np.diff(running[:, start:last], prepend=_before(running, first, start))
+        return [*columns, counts, self._arena.part(self._summed)[:, start:last]]
 
     def _rest(self, rows: Rows, gone: Rows) -> np.ndarray:
         """Places of the rows that are left when each of those gone has taken one like it."""
-        left = np.ones(len(rows[TIME]), bool)
-        for place in range(len(gone[TIME])):
+        content, wanted = self._order(rows), self._order(gone)
+        left = np.ones(len(rows[0]), bool)
+        for place in range(len(gone[0])):
             like = left.copy()
-            for name, values in rows.items():
-                like &= _equal(values, gone[name][place])
+            for values, other in zip(content, wanted, strict=True):
+                like &= _equal(values, other[place])
             left[np.flatnonzero(like)[0]] = False
         return np.flatnonzero(left)
 
-    def _order(self, rows: Rows) -> np.ndarray:
-        content = [_sortable(rows[name]) for name in reversed(self._selection.content)]
-        return np.lexsort([*content, rows[TIME]])
+    def _order(self, rows: Rows) -> list[np.ndarray]:
+        """What events are ordered by, the most important first."""
+        *columns, counts, sums = rows
+        totals = dict(zip((*self._counts, *self._sums), (*counts, *sums), strict=True))
+        return [*columns, *(totals[name] for name in sorted(totals))]
 
-    def _sum(self, name: str, first: int, start: int, values: np.ndarray) -> None:
-        """Go on with a running sum as `past.events` does."""
-        columns = self._arena.columns
-        until = start + len(values)
-
-        def go_on(column: np.ndarray, values: np.ndarray) -> np.ndarray:
-            before = column[start - 1] if start > first else 0
-            running = np.cumsum(np.append(before, values).astype(column.dtype))
-            column[start:until] = running[1:]
-            return running
-
-        with np.errstate(over="ignore", invalid="ignore"):
-            running = go_on(columns[name], values)
-            if name + VALUE in columns:
-                go_on(columns[name + ERROR], rounding(running[:-1], values, running[1:]))
-                columns[name + VALUE][start:until] = values
+    def _go_on(self, names: list[str], first: int, start: int, values: np.ndarray) -> np.ndarray:
+        """Go on with running sums, one addition after the other as `past.events` does; gives them
+        with those before."""
+        running = self._arena.part(names)
+        before = _before(running, first, start)
+        after = np.concatenate([before, values], axis=1, dtype=running.dtype).cumsum(axis=1)
+        running[:, start : start + values.shape[1]] = after[:, 1:]
+        return after
 
 
-def _moved(part: Partition, arena: Arena) -> pl.DataFrame:
-    """Put the events of a partition into the arena; gives its keys with their places there."""
-    count = len(part.events)
-    first = arena.take(count)
-    for name in part.events.columns:
-        arena.write(name, first, _values(part.events[name]))
-    return part.keys.with_columns(pl.col(FIRST, LAST) + first)
+def _before(running: np.ndarray, first: int, start: int) -> np.ndarray:
+    """Running sums [C, 1] of a key's events until `start`."""
+    return running[:, start - 1 : start] if start > first else np.zeros_like(running[:, :1])
 
 
 def _values(column: pl.Series) -> np.ndarray:
-    plain = column.dtype.is_integer() or column.dtype.is_float()
-    if plain and not column.null_count():
+    if is_number(column.dtype) and not column.null_count():
         return column.to_numpy()
     values = np.empty(len(column), object)
     values[:] = column.to_list()
@@ -215,11 +210,8 @@ def _values(column: pl.Series) -> np.ndarray:
 
 
 def _taken(rows: Rows, places: Sequence[int] | np.ndarray) -> Rows:
-    return {name: values[np.asarray(places, np.int64)] for name, values in rows.items()}
-
-
-def _joined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.concatenate([a, b]) if len(a) else b
+    at = np.asarray(places, np.int64)
+    return [values[..., at] for values in rows]
 
 
 def _equal(values: np.ndarray, value: Any) -> np.ndarray:

@@ -6,6 +6,7 @@ never depends on which other rows it is computed with. No text reaches Polars un
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
 
 import polars as pl
 from polars.exceptions import (
@@ -75,6 +76,7 @@ def check(sql: str) -> None:
     _discover(sql)
 
 
+@lru_cache(maxsize=4096)
 def mentions(sql: str) -> tuple[str, ...]:
     """Columns that an expression reads, as far as they can be told without knowing types."""
     return tuple(dict.fromkeys(name for names in _discover(sql) for name in names))

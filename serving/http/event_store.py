@@ -162,8 +162,9 @@ class EventStore:
     def append(self, events: pl.DataFrame) -> int:
         """Add events that are not there yet, and what others lacked; gives the number of both.
         Raises ResourceError when others write for longer than `WRITE_SECONDS`."""
+        records = list(self._records(events, ordinal=[0]))
         with self._transaction():
-            return self._insert("events", self._records(events, [0], [self._next()]))
+            return self._insert("events", records, [self._next()])
 
     def load(self, file: Path, batches: Iterable[pl.DataFrame]) -> int:
         """Add the events of a file in one transaction, unless this very file was loaded before;
@@ -183,7 +184,7 @@ class EventStore:
             connection.execute(f"CREATE TEMP TABLE staged (digest, {names})")
             for batch in batches:
                 self._go_on()
-                self._insert("staged", self._records(batch))
+                self._insert("staged", self._records(batch, ordinal=[]))
         ordinal = "0" if self.event_key else "row_number() OVER (PARTITION BY digest) - 1"
         with self._transaction(patient=True) as connection:
             count = connection.execute(
@@ -277,9 +278,7 @@ class EventStore:
                 return
             self._go_on()
 
-    def _records(
-        self, events: pl.DataFrame, ordinal: Sequence[int] = (), number: Sequence[int] = ()
-    ) -> Iterator[tuple[object, ...]]:
+    def _records(self, events: pl.DataFrame, ordinal: list[int]) -> Iterator[tuple[object, ...]]:
         time = next((state.time for state in self._states), None)
         typed = conform(events.lazy(), self.columns, "the events", time).select(list(self.columns))
         kept = typed.collect()
@@ -290,11 +289,13 @@ class EventStore:
         for row in frame.iter_rows():
             content = [row[i] for i in identity] if identity else row
             digest = hashlib.blake2b(json.dumps(content).encode(), digest_size=16).digest()
-            yield (digest, *ordinal, *row, *number)
+            yield (digest, *ordinal, *row)
 
-    def _insert(self, table: str, records: Iterator[tuple[object, ...]]) -> int:
-        width = len(self.columns) + (3 if table == "events" else 1)
-        places = ", ".join("?" * width)
+    def _insert(
+        self, table: str, records: Iterable[tuple[object, ...]], number: Sequence[int] = ()
+    ) -> int:
+        width = len(self.columns) + (2 if table == "events" else 1)
+        places = ", ".join([*"?" * width, *map(str, number)])
         again = self._again if table == "events" else ""
         cursor = self._writer.executemany(f"INSERT INTO {table} VALUES ({places}) {again}", records)
         return max(cursor.rowcount, 0)

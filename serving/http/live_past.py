@@ -58,7 +58,9 @@ class LivePast:
             self._start()
         elif new:
             changes = self._store.changes(self._number, self._by)
-            gone, there = (self._select(frame) for frame in (changes.gone, changes.new))
+            there = self._select(changes.new)
+            empty = changes.gone.is_empty()
+            gone = [one.clear() for one in there] if empty else self._select(changes.gone)
             # What breaks off in between is begun anew.
             self._number = _NEVER
             for past, *frames in zip(self._pasts.values(), gone, there, strict=True):
@@ -70,7 +72,8 @@ class LivePast:
         with TemporaryDirectory(prefix="fulcrum-events-") as name:
             with self._store.held() as held:
                 folder = Path(name) if held.count > EVENTS_IN_MEMORY else None
-                events = self._complete(_read(held.frames, folder))
+                read = _read(held.frames, folder)
+            events = self._complete(read)
             parts = math.ceil(held.count / EVENTS_IN_MEMORY) or 1
             self._pasts = {
                 source: GrowingPast(

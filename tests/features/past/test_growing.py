@@ -128,7 +128,7 @@ def test_a_popular_key_grows_in_place() -> None:
     past = GrowingPast(selection, nothing.lazy().rename({KEY: "user", TIME: "time"}))
     for time in range(200):
         past.change(nothing, pl.DataFrame({KEY: ["a", "b"], TIME: [time, time]}))
-    [taken] = {len(column) for column in past._arena.columns.values()}
+    taken = len(past._arena[TIME])
     assert past._arena._used <= 2 * (4 + 8 + 16 + 32 + 64 + 128 + 256) <= taken
     asked = pl.Series(["a", "b"]), pl.Series([150, 200])
     counts = past.ask(*asked, lambda s: {"n": s.end - s.first})
@@ -149,7 +149,7 @@ def test_who_asks_meanwhile_sees_a_change_whole() -> None:
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for _ in range(100):
+    for _ in range(30):
         past.change(rows(one), rows(other))
         one, other = other, one
     ends.set()
