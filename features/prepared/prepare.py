@@ -18,9 +18,11 @@ from fulcrum.features.prepared.advice import FILE as ADVICE
 from fulcrum.features.prepared.advice import advice
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.prepared.drift import drift
+from fulcrum.features.prepared.failure import explain
+from fulcrum.features.prepared.inputs import Inputs, open_inputs
 from fulcrum.features.prepared.manifest import Manifest, SplitFacts, fingerprint
 from fulcrum.features.prepared.shards import MISSING, write_shards
-from fulcrum.features.prepared.stage import Inputs, explain, open_inputs, stage
+from fulcrum.features.prepared.stage import stage
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.staging import staged
 from fulcrum.features.tasks import TaskConfig
