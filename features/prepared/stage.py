@@ -1,4 +1,4 @@
-"""The rows of a log in one Parquet file: cleaned, labelled, with every column that is read."""
+"""The rows of a log in Arrow files: cleaned, labelled, with every column that is read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +33,9 @@ NOBODY = 0
 JOINED, LONE = "joined to impressions", "without an impression"
 """What becomes of the behaviours of a long log."""
 ROW_GROUP = 16_384
-"""Polars reads about 15 row groups ahead of what is written, so small ones save memory."""
+"""Polars reads about 15 of them ahead of what is written, so small ones save memory."""
+FILE_ROWS = 262_144
+"""Staged rows in a file, which stays mapped into memory until it is read to its end."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Stage:
 
 
 def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
-    """Write `rows.parquet` into a folder, streaming, and check every value that training needs.
+    """Write `rows/*.ipc` into a folder, streaming, and check every value that training needs.
 
     Raises DataError for a missing column, and values that are no times, labels or weights;
     PolarsError, which `explain` explains, for what cannot be read or computed.
@@ -66,11 +68,12 @@ def stage(spec: FeatureSpec, inputs: Inputs, folder: Path) -> Stage:
     events, drops = (log, {}) if spec.data.pivot is None else _pivoted(log, total, spec.data)
     lineage = inputs.lineage(events, spec.data)
     check_columns(spec, lineage, [events, *tables.values()])
-    file = folder / "rows.parquet"
     end = log_end(log, lineage, tables)
     plan, raw = _plan(events, tables, spec, lineage, end)
-    plan.sink_parquet(file, row_group_size=ROW_GROUP, compression="lz4", maintain_order=True)
-    rows = pl.scan_parquet(file, glob=False)
+    # It is read many times and kept for minutes: Parquet would take longer than everything else.
+    files = pl.PartitionBy(folder / "rows", max_rows_per_file=FILE_ROWS)
+    plan.sink_ipc(files, record_batch_size=ROW_GROUP, maintain_order=True, mkdir=True)
+    rows = pl.scan_ipc(sorted((folder / "rows").iterdir()), glob=False)
     rest = total - sum(drops.values())
     drops["repeated"] = rest - rows.select(pl.len()).collect().item()
     if spec.data.where is not None:

@@ -1,6 +1,6 @@
 """What the training split teaches: vocabularies, moments, bucket edges, and the layout."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,13 +112,19 @@ def _bases(
     """Those of windows that wait for outcomes each over the rows where these are known."""
     bases = {n: e.alias(n) for n, f in spec.looking_back.items() if (e := f.base()) is not None}
     waiting = {} if end is None else {n: spec.clocks[n] for n in bases if n in spec.clocks}
-    at_once = [base for name, base in bases.items() if name not in waiting]
-    values = rows.select(at_once).collect().row(0, named=True) if at_once else {}
+    values = _over(rows, [base for name, base in bases.items() if name not in waiting])
     for name, clock in waiting.items():
         assert end is not None
         known_rows = rows.filter(ripe(clock.outcomes, spec.data, lineage.dtype, end))
-        values |= known_rows.select(bases[name]).collect().row(0, named=True)
+        values |= _over(known_rows, [bases[name]])
     return {name: values[name] for name in bases}
+
+
+def _over(rows: pl.LazyFrame, means: Sequence[pl.Expr]) -> dict[str, float]:
+    """Means of all rows in one chunk: how rows are split must not decide the last bit."""
+    columns = {column for mean in means for column in mean.meta.root_names()}
+    frame = rows.select(sorted(columns)).collect().rechunk()
+    return frame.select(means).row(0, named=True) if means else {}
 
 
 def _lookups(
