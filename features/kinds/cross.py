@@ -8,7 +8,8 @@ from pydantic import Field
 
 from fulcrum.features.errors import DataError
 from fulcrum.features.kinds.base import FeatureKind, Features, Learned, Read, Schema
-from fulcrum.features.kinds.vocabulary import Lookup, fit_lookup
+from fulcrum.features.kinds.counts import Counts, fit_lookup
+from fulcrum.features.kinds.vocabulary import Buckets, Lookup
 from fulcrum.features.layout import IdInput
 from fulcrum.features.values.text import is_id, text
 
@@ -35,8 +36,8 @@ class CrossConfig(FeatureKind):
     def table(self, name: str) -> str:
         return name
 
-    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Lookup:
-        return fit_lookup(self._text(schema), frame, self.min_count, self.hash_buckets)
+    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Counts | Buckets:
+        return fit_lookup(self._text(schema), pl.String(), frame, self.min_count, self.hash_buckets)
 
     def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[IdInput]:
         return [IdInput(name=name, table=name)]
