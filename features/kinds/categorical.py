@@ -11,7 +11,7 @@ from fulcrum.features.kinds.counts import Counts, fit_lookup
 from fulcrum.features.kinds.sharing import SharingKind
 from fulcrum.features.kinds.vocabulary import Buckets, Lookup
 from fulcrum.features.layout import IdInput
-from fulcrum.features.values.text import is_id, text
+from fulcrum.features.values.text import is_id, no_text, text
 
 
 class CategoricalConfig(SharingKind):
@@ -35,7 +35,8 @@ class CategoricalConfig(SharingKind):
         return [lookups[self.table(name)].ids(self._text(name, schema)).alias(name)]
 
     def missing(self, name: str, schema: Schema) -> pl.Expr:
-        return self._text(name, schema).is_null()
+        column = self._column(name, schema)
+        return no_text(pl.col(column), schema[column])
 
     def _text(self, name: str, schema: Schema) -> pl.Expr:
         column = self._column(name, schema)

@@ -11,7 +11,7 @@ from fulcrum.features.kinds.base import FeatureKind, Features, Learned, Read, Sc
 from fulcrum.features.kinds.counts import Counts, fit_lookup
 from fulcrum.features.kinds.vocabulary import Buckets, Lookup
 from fulcrum.features.layout import IdInput
-from fulcrum.features.values.text import is_id, text
+from fulcrum.features.values.text import is_id, no_text, text
 
 SEPARATOR = "\x1f"
 """Between the parts of a combination: the ASCII unit separator, which ids do not contain."""
@@ -48,13 +48,17 @@ class CrossConfig(FeatureKind):
         return [lookups[name].ids(self._text(schema)).alias(name)]
 
     def missing(self, name: str, schema: Schema) -> pl.Expr:
-        return self._text(schema).is_null()
+        self._check(schema)
+        return pl.any_horizontal(no_text(pl.col(column), schema[column]) for column in self.columns)
 
     def _text(self, schema: Schema) -> pl.Expr:
+        self._check(schema)
+        parts = [text(pl.col(column), schema[column]) for column in self.columns]
+        return pl.concat_str(parts, separator=SEPARATOR)
+
+    def _check(self, schema: Schema) -> None:
         lists = [column for column in self.columns if not is_id(schema[column])]
         if lists:
             raise DataError(
                 f"column `{lists[0]}` is {schema[lists[0]]}; expected one id for each row"
             )
-        parts = [text(pl.col(column), schema[column]) for column in self.columns]
-        return pl.concat_str(parts, separator=SEPARATOR)
