@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from fulcrum.features.config import Config
-from fulcrum.features.kinds.vocabulary import Lookup
+from fulcrum.features.kinds.counts import Counts
+from fulcrum.features.kinds.vocabulary import Buckets, Lookup
 from fulcrum.features.layout import Input, TableSpec
 from fulcrum.features.values import sql
 
@@ -90,8 +91,9 @@ class FeatureKind(Config):
         """Table of the vocabulary that the feature's ids come from: its own, or a shared one."""
         return None
 
-    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Lookup | None:
-        """Fit the feature's own vocabulary; None when it has none, or uses another feature's."""
+    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Counts | Buckets | None:
+        """The feature's own vocabulary, to be counted in training rows with the columns of `reads`;
+        None when it has none, or uses another feature's."""
         return None
 
     @property

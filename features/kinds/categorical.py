@@ -7,10 +7,11 @@ import polars as pl
 
 from fulcrum.features.errors import DataError
 from fulcrum.features.kinds.base import Features, Learned, Schema
+from fulcrum.features.kinds.counts import Counts, fit_lookup
 from fulcrum.features.kinds.sharing import SharingKind
-from fulcrum.features.kinds.vocabulary import Lookup, fit_lookup
+from fulcrum.features.kinds.vocabulary import Buckets, Lookup
 from fulcrum.features.layout import IdInput
-from fulcrum.features.values.text import is_id, text
+from fulcrum.features.values.text import is_id, no_text, text
 
 
 class CategoricalConfig(SharingKind):
@@ -18,10 +19,12 @@ class CategoricalConfig(SharingKind):
 
     kind: Literal["categorical"] = "categorical"
 
-    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Lookup | None:
+    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Counts | Buckets | None:
         if self.share is not None:
             return None
-        return fit_lookup(self._text(name, schema), frame, self.min_count, self.hash_buckets)
+        column = self._column(name, schema)
+        value, dtype = pl.col(column), schema[column]
+        return fit_lookup(value, dtype, frame, self.min_count, self.hash_buckets)
 
     def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[IdInput]:
         return [IdInput(name=name, table=self.table(name))]
@@ -32,13 +35,18 @@ class CategoricalConfig(SharingKind):
         return [lookups[self.table(name)].ids(self._text(name, schema)).alias(name)]
 
     def missing(self, name: str, schema: Schema) -> pl.Expr:
-        return self._text(name, schema).is_null()
+        column = self._column(name, schema)
+        return no_text(pl.col(column), schema[column])
 
     def _text(self, name: str, schema: Schema) -> pl.Expr:
+        column = self._column(name, schema)
+        return text(pl.col(column), schema[column])
+
+    def _column(self, name: str, schema: Schema) -> str:
         column = self.column or name
         if not is_id(schema[column]):
             raise DataError(
                 f"features.{name}: column `{column}` is {schema[column]}; expected one id for each "
                 "row (`kind: multi` takes lists)"
             )
-        return text(pl.col(column), schema[column])
+        return column

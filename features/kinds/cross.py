@@ -8,9 +8,10 @@ from pydantic import Field
 
 from fulcrum.features.errors import DataError
 from fulcrum.features.kinds.base import FeatureKind, Features, Learned, Read, Schema
-from fulcrum.features.kinds.vocabulary import Lookup, fit_lookup
+from fulcrum.features.kinds.counts import Counts, fit_lookup
+from fulcrum.features.kinds.vocabulary import Buckets, Lookup
 from fulcrum.features.layout import IdInput
-from fulcrum.features.values.text import is_id, text
+from fulcrum.features.values.text import is_id, no_text, text
 
 SEPARATOR = "\x1f"
 """Between the parts of a combination: the ASCII unit separator, which ids do not contain."""
@@ -35,8 +36,8 @@ class CrossConfig(FeatureKind):
     def table(self, name: str) -> str:
         return name
 
-    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Lookup:
-        return fit_lookup(self._text(schema), frame, self.min_count, self.hash_buckets)
+    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Counts | Buckets:
+        return fit_lookup(self._text(schema), pl.String(), frame, self.min_count, self.hash_buckets)
 
     def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[IdInput]:
         return [IdInput(name=name, table=name)]
@@ -47,13 +48,17 @@ class CrossConfig(FeatureKind):
         return [lookups[name].ids(self._text(schema)).alias(name)]
 
     def missing(self, name: str, schema: Schema) -> pl.Expr:
-        return self._text(schema).is_null()
+        self._check(schema)
+        return pl.any_horizontal(no_text(pl.col(column), schema[column]) for column in self.columns)
 
     def _text(self, schema: Schema) -> pl.Expr:
+        self._check(schema)
+        parts = [text(pl.col(column), schema[column]) for column in self.columns]
+        return pl.concat_str(parts, separator=SEPARATOR)
+
+    def _check(self, schema: Schema) -> None:
         lists = [column for column in self.columns if not is_id(schema[column])]
         if lists:
             raise DataError(
                 f"column `{lists[0]}` is {schema[lists[0]]}; expected one id for each row"
             )
-        parts = [text(pl.col(column), schema[column]) for column in self.columns]
-        return pl.concat_str(parts, separator=SEPARATOR)

@@ -8,8 +8,9 @@ from pydantic import Field
 
 from fulcrum.features.errors import DataError
 from fulcrum.features.kinds.base import Features, Learned, Schema
+from fulcrum.features.kinds.counts import Counts, fit_lookup
 from fulcrum.features.kinds.sharing import SharingKind
-from fulcrum.features.kinds.vocabulary import Lookup, fit_lookup
+from fulcrum.features.kinds.vocabulary import Buckets, Lookup
 from fulcrum.features.layout import BagInput
 from fulcrum.features.values.text import text
 
@@ -24,11 +25,11 @@ class MultiConfig(SharingKind):
     max_length: int = Field(20, ge=1)
     """Ids kept per row, the first ones."""
 
-    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Lookup | None:
+    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Counts | Buckets | None:
         if self.share is not None:
             return None
         values = self._texts(name, schema).explode()
-        return fit_lookup(values, frame, self.min_count, self.hash_buckets)
+        return fit_lookup(values, pl.String(), frame, self.min_count, self.hash_buckets)
 
     def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[BagInput]:
         return [BagInput(name=name, table=self.table(name), max_length=self.max_length)]

@@ -32,18 +32,6 @@ class Vocabulary:
     values: pl.DataFrame
     """`value` String, unique, never null; `count` Int64, descending, ties by value."""
 
-    @classmethod
-    def fit(cls, text: pl.Expr, frame: pl.LazyFrame, min_count: int) -> "Vocabulary":
-        """Count the values of a String expression (lists: exploded) and keep the frequent ones."""
-        counts = (
-            frame.select(text.alias("value"))
-            .drop_nulls()
-            .group_by("value")
-            .agg(pl.len().cast(pl.Int64).alias("count"))
-            .filter(pl.col("count") >= min_count)
-        )
-        return cls(counts.collect().sort("count", "value", descending=[True, False]))
-
     @property
     def rows(self) -> int:
         return _KNOWN + len(self.values)
@@ -71,12 +59,3 @@ class Buckets:
 
     def ids(self, text: pl.Expr) -> pl.Expr:
         return (bucket(text, self.buckets) + _KNOWN).cast(pl.Int32).fill_null(NULL)
-
-
-def fit_lookup(
-    text: pl.Expr, frame: pl.LazyFrame, min_count: int, hash_buckets: int | None
-) -> Lookup:
-    """The lookup of a feature: hashed, or fitted on the training rows in `frame`."""
-    if hash_buckets is not None:
-        return Buckets(hash_buckets)
-    return Vocabulary.fit(text, frame, min_count)

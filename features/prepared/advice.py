@@ -1,14 +1,14 @@
 """What to look at before training: a line for each thing that is rarely meant."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import polars as pl
 
 from fulcrum.features.kinds.multi import MultiConfig
 from fulcrum.features.layout import DenseInput, IdInput, Input
 from fulcrum.features.prepared.manifest import Manifest
-from fulcrum.features.prepared.stage import JOINED, LONE, NOBODY
+from fulcrum.features.prepared.stage import JOINED, LONE
+from fulcrum.features.prepared.tally import Tally
 from fulcrum.features.transform.state import FeatureState
 
 FILE = "advice.txt"
@@ -19,31 +19,28 @@ FEW = 0.1
 """Share of behaviours without an impression that logs may have."""
 TELLING = 0.99
 """AUC of a feature alone from which on it is taken for an outcome."""
-SAMPLE = 20_000
-"""Rows of a split that the AUC is taken from."""
 LEAST = 20
 """Rows of either class that an AUC needs."""
 
-Files = Mapping[str, list[Path]]
+Tallies = Mapping[str, Tally]
+"""By split."""
 
 
 def advice(
-    folder: Path, manifest: Manifest, state: FeatureState, drift: pl.DataFrame, repeated: int
+    manifest: Manifest, state: FeatureState, drift: pl.DataFrame, tallies: Tallies, repeated: int
 ) -> list[str]:
     """One line each. `repeated` rows say exactly what another one says."""
-    files = {
-        name: [folder / shard.name for shard in split.shards]
-        for name, split in manifest.splits.items()
-    }
     return [
-        *_rows(files, manifest, state, repeated),
+        *_rows(manifest, state, tallies, repeated),
         *_unknown_ids(drift),
-        *_values(files["train"], state),
-        *_outcomes(files, state),
+        *_values(tallies["train"], state),
+        *_outcomes(tallies, state),
     ]
 
 
-def _rows(files: Files, manifest: Manifest, state: FeatureState, repeated: int) -> Iterator[str]:
+def _rows(
+    manifest: Manifest, state: FeatureState, tallies: Tallies, repeated: int
+) -> Iterator[str]:
     total = sum(split.rows for split in manifest.splits.values())
     if repeated:
         yield (
@@ -58,8 +55,7 @@ def _rows(files: Files, manifest: Manifest, state: FeatureState, repeated: int) 
         )
     group = state.spec.data.group
     if group is not None:
-        rows = pl.scan_parquet([f for shards in files.values() for f in shards], glob=False)
-        nobody = rows.select((pl.col("row.group") == NOBODY).sum()).collect().item()
+        nobody = sum(tally.nobody for tally in tallies.values())
         if nobody:
             yield (
                 f"data.group: {nobody:,} of {total:,} rows name nobody in `{group}` (null, NaN or "
@@ -79,38 +75,29 @@ def _unknown_ids(drift: pl.DataFrame) -> Iterator[str]:
             )
 
 
-def _values(train: list[Path], state: FeatureState) -> Iterator[str]:
+def _values(train: Tally, state: FeatureState) -> Iterator[str]:
     """Numbers and ids that are all the same, and separators that never occur."""
-    single = _single(state)
-    bags = [source.name for source in state.layout.bags]
-    rows = pl.scan_parquet(train, glob=False)
-    constant = rows.select((pl.col(name).min() == pl.col(name).max()) for name in single)
-    longest = rows.select(pl.col(name).list.len().max() for name in bags)
-    facts, lengths = (
-        frame.collect().row(0, named=True) if names else {}
-        for frame, names in ((constant, single), (longest, bags))
-    )
     for name, encoder in state.spec.encoders.items():
         inputs = _inputs(name, state)
-        if all(facts.get(source.name) for source in inputs):
+        if all(_is_single(source) and train.is_constant(source.name) for source in inputs):
             yield f"features.{name}: it is the same in every training row; drop it"
         if not isinstance(encoder, MultiConfig) or encoder.separator is None:
             continue
-        if encoder.max_length > 1 and lengths[name] == 1:
+        if encoder.max_length > 1 and train.longest[name] == 1:
             yield (
                 f"features.{name}: no value holds the separator {encoder.separator!r}, so each "
                 "is one id; expected another separator, or `kind: categorical`"
             )
 
 
-def _outcomes(files: Files, state: FeatureState) -> Iterator[str]:
+def _outcomes(tallies: Tallies, state: FeatureState) -> Iterator[str]:
     """Features that alone tell a label of the last split. An id counts as its rate of the label in
     training; a label that is no yes or no is one above its mean."""
-    last = list(files)[-1]
+    last = list(tallies)[-1]
     tasks = list(state.spec.tasks)
     if last == "train" or not tasks:
         return
-    train, test = (_sample(files[split], state) for split in ("train", last))
+    train, test = (tallies[split].examples.frame for split in ("train", last))
     means = train.select(_label(task).mean() for task in tasks).row(0, named=True)
     train, test = (
         frame.with_columns((_label(task) > means[_name(task)]).alias(_name(task)) for task in tasks)
@@ -120,7 +107,7 @@ def _outcomes(files: Files, state: FeatureState) -> Iterator[str]:
         areas = [
             (area, task)
             for source in _inputs(feature, state)
-            if isinstance(source, IdInput | DenseInput)
+            if _is_single(source)
             for task, area in _areas(source, tasks, train, test)
         ]
         area, task = max(areas, key=lambda one: one[0], default=(0.0, ""))
@@ -152,15 +139,6 @@ def _areas(
             yield task, max(area, 1 - area)
 
 
-def _sample(files: list[Path], state: FeatureState) -> pl.DataFrame:
-    rows = pl.scan_parquet(files, glob=False).select(
-        *_single(state),
-        *(f"{what}.{task}" for task in state.spec.tasks for what in ("label", "observed")),
-    )
-    step = max(1, rows.select(pl.len()).collect().item() // SAMPLE)
-    return rows.gather_every(step).collect()
-
-
 def _label(task: str) -> pl.Expr:
     """Null where it is not observed."""
     return pl.when(pl.col(f"observed.{task}")).then(pl.col(_name(task)))
@@ -170,9 +148,9 @@ def _name(task: str) -> str:
     return f"label.{task}"
 
 
-def _single(state: FeatureState) -> list[str]:
-    """Inputs with one value a row."""
-    return [source.name for sources in (state.layout.ids, state.layout.dense) for source in sources]
+def _is_single(source: Input) -> bool:
+    """Whether it has one value a row."""
+    return isinstance(source, IdInput | DenseInput)
 
 
 def _inputs(feature: str, state: FeatureState) -> Sequence[Input]:

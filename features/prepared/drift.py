@@ -8,28 +8,28 @@ import polars as pl
 
 from fulcrum.features.layout import NULL, UNKNOWN, DenseInput, IdInput, Input
 from fulcrum.features.prepared.manifest import Manifest
+from fulcrum.features.prepared.tally import Tally
 from fulcrum.features.transform.state import FeatureState
 
 BINS = 10
 """Bins of a number: the deciles of the training split."""
 TOP = 20
 """Most frequent training ids with a bin each; the rest share one."""
-SAMPLE = 100_000
-"""Training rows that the deciles are taken from."""
 
 Histograms = dict[str, np.ndarray]
 
 
-def drift(folder: Path, manifest: Manifest, state: FeatureState) -> pl.DataFrame:
+def drift(
+    folder: Path, manifest: Manifest, state: FeatureState, tallies: Mapping[str, Tally]
+) -> pl.DataFrame:
     """One row per feature: `feature`, `kind`, `vocabulary` (values known; null for numbers), and by
     split `null.<split>` (share of rows without a value), `unknown.<split>` (share of ids) and,
     against train, `psi.<split>` (the largest of the feature's inputs)."""
-    files = {
-        name: [folder / shard.name for shard in split.shards]
+    edges = _edges(tallies["train"].numbers.frame)
+    counts = {
+        name: tallies[name].uses | _bins([folder / shard.name for shard in split.shards], edges)
         for name, split in manifest.splits.items()
     }
-    edges = _edges(files["train"], state)
-    counts = {name: _count(paths, state, edges) for name, paths in files.items()}
     rows = []
     encoders = state.spec.encoders
     for name, feature in state.spec.features.items():
@@ -45,7 +45,7 @@ def drift(folder: Path, manifest: Manifest, state: FeatureState) -> pl.DataFrame
             row[f"unknown.{split}"] = _unknown(inputs, counts[split])
             if split != "train":
                 row[f"psi.{split}"] = max(
-                    psi(counts["train"][i.name], counts[split][i.name], _bins(i)) for i in inputs
+                    psi(counts["train"][i.name], counts[split][i.name], _most(i)) for i in inputs
                 )
         rows.append(row)
     return pl.DataFrame(rows, schema_overrides={"vocabulary": pl.Int64}, infer_schema_length=None)
@@ -68,7 +68,7 @@ def psi(expected: np.ndarray, actual: np.ndarray, bins: int | None = None) -> fl
     return float(np.sum((a - e) * np.log(a / e)))
 
 
-def _bins(source: Input) -> int | None:
+def _most(source: Input) -> int | None:
     return None if isinstance(source, DenseInput) else TOP
 
 
@@ -81,32 +81,19 @@ def _unknown(inputs: Sequence[Input], counts: Mapping[str, np.ndarray]) -> float
     return float(ids[UNKNOWN] / max(ids[NULL + 1 :].sum(), 1))
 
 
-def _edges(files: Sequence[Path], state: FeatureState) -> dict[str, np.ndarray]:
-    names = [source.name for source in state.layout.dense]
-    if not names:
-        return {}
-    rows = pl.scan_parquet(list(files), glob=False).select(names)
-    step = max(1, rows.select(pl.len()).collect().item() // SAMPLE)
-    sample = rows.gather_every(step).collect()
+def _edges(numbers: pl.DataFrame) -> Histograms:
+    """Deciles of each number, each once."""
     ranks = np.arange(1, BINS) / BINS
-    return {name: np.unique(np.quantile(sample[name].to_numpy(), ranks)) for name in names}
+    return {n.name: np.unique(np.quantile(n.to_numpy(), ranks)) for n in numbers}
 
 
-def _count(files: Sequence[Path], state: FeatureState, edges: Histograms) -> Histograms:
-    """Per input: rows by bin for numbers, else uses by id; for lists, empty ones at the end."""
-    sizes = {table.name: table.rows for table in state.layout.tables}
+def _bins(files: Sequence[Path], edges: Histograms) -> Histograms:
+    """Per number, rows between its edges. These are known only once training rows are written, so
+    columns of numbers, which are few, are read once more."""
     totals: Histograms = {}
-    for file in files:
-        for source in state.layout.inputs:
-            column = pl.read_parquet(file, columns=[source.name], glob=False).to_series()
-            if isinstance(source, DenseInput):
-                place = np.searchsorted(edges[source.name], column.to_numpy(), side="right")
-                counts = np.bincount(place, minlength=len(edges[source.name]) + 1)
-            elif isinstance(source, IdInput):
-                counts = np.bincount(column.to_numpy(), minlength=sizes[source.table])
-            else:
-                ids = column.explode(empty_as_null=False).to_numpy()
-                counts = np.bincount(ids, minlength=sizes[source.table])
-                counts = np.append(counts, np.sum(column.list.len().to_numpy() == 0))
-            totals[source.name] = totals.get(source.name, 0) + counts
+    for file in files if edges else ():
+        for column in pl.read_parquet(file, columns=list(edges), glob=False):
+            values, bounds = column.to_numpy().astype(np.float64), edges[column.name]
+            above = [len(values), *(np.count_nonzero(values >= bound) for bound in bounds), 0]
+            totals[column.name] = totals.get(column.name, 0) - np.diff(above)
     return totals

@@ -4,7 +4,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -12,15 +12,18 @@ from polars.exceptions import PolarsError
 from fulcrum.features.declared.data import DataConfig
 from fulcrum.features.declared.session import in_session_order, number_sessions, with_sessions
 from fulcrum.features.declared.split import FILE, INDEX, SPLITS, split_column
-from fulcrum.features.errors import DataError
 from fulcrum.features.kinds import FeatureConfig
 from fulcrum.features.prepared.advice import FILE as ADVICE
 from fulcrum.features.prepared.advice import advice
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.prepared.drift import drift
+from fulcrum.features.prepared.failure import explain
+from fulcrum.features.prepared.inputs import Inputs, open_inputs
 from fulcrum.features.prepared.manifest import Manifest, SplitFacts, fingerprint
-from fulcrum.features.prepared.shards import MISSING, write_shards
-from fulcrum.features.prepared.stage import Inputs, explain, open_inputs, stage
+from fulcrum.features.prepared.shards import write_shards
+from fulcrum.features.prepared.splits import SPLIT, Facts, binary, check_chains, check_splits, count
+from fulcrum.features.prepared.stage import stage
+from fulcrum.features.prepared.tally import MISSING, Tally
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.staging import staged
 from fulcrum.features.tasks import TaskConfig
@@ -36,9 +39,6 @@ logger = logging.getLogger(__name__)
 
 EVENTS_PER_PART = 1_000_000
 """Past events sorted in memory at a time."""
-SPLIT = "row.split"
-Facts = dict[str | None, dict[str, Any]]
-
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how many rows of it are done, and of how many."""
 
@@ -86,9 +86,9 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
     log = stage(spec, inputs, scratch)
     deal = spec.data.split.deal(log.rows)
     rows = log.rows.with_columns(deal.split.alias(SPLIT))
-    facts = _count(rows, spec)
-    _check_splits(facts, spec)
-    _check_chains(facts, spec)
+    facts = count(rows, spec)
+    check_splits(facts, spec)
+    check_chains(facts, spec)
     progress("fitting", 0, 1)
     tables = {table: source.frame for table, source in inputs.tables.items()}
     train = rows.filter(pl.col(SPLIT) == "train").select(log.raw)
@@ -102,7 +102,7 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
             log.rows, spec.data.session.microseconds, scratch / "keys", parts
         )
         rows = in_session_order(with_sessions(rows, sessions), scratch / "sessions", parts)
-    splits = _write(rows, state, past, facts, folder, progress)
+    splits, tallies = _write(rows, state, past, facts, folder, progress)
     shutil.rmtree(scratch)
     state.save(folder / "state")
     manifest = Manifest(
@@ -116,9 +116,9 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
         splits=splits,
     )
     progress("measuring drift", 0, 1)
-    changes = drift(folder, manifest, state)
+    changes = drift(folder, manifest, state, tallies)
     changes.write_parquet(folder / "drift.parquet")
-    lines = advice(folder, manifest, state, changes, log.repeated)
+    lines = advice(manifest, state, changes, tallies, log.repeated)
     (folder / ADVICE).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     manifest.save(folder)
 
@@ -130,9 +130,10 @@ def _write(
     facts: Facts,
     folder: Path,
     progress: Progress,
-) -> dict[str, SplitFacts]:
+) -> tuple[dict[str, SplitFacts], dict[str, Tally]]:
     keep = [c for c in rows.collect_schema() if c.startswith(("label.", "observed.", "row."))]
     keep = [c for c in keep if c not in (SPLIT, INDEX, FILE) and not c.startswith(split_column(""))]
+    names = list(dict.fromkeys([*state.row_columns, *keep]))
     missing = {
         MISSING + name: encoder.missing(name, state.schema(name))
         for name, encoder in state.spec.encoders.items()
@@ -150,93 +151,20 @@ def _write(
         position += count
         progress("writing", position, total)
 
-    splits = {}
+    splits, tallies = {}, {}
     for split in (s for s in SPLITS if s in facts):
-        subset = rows.filter(pl.col(SPLIT) == split)
-        shards, nulls = write_shards(subset, encoded, folder, split, advance)
         counts = facts[split]
+        tallies[split] = tally = Tally(state.layout, counts["rows"])
+        subset = rows.filter(pl.col(SPLIT) == split).select(names)
+        shards = write_shards(subset, encoded, folder, split, tally, advance)
         splits[split] = SplitFacts(
             rows=counts["rows"],
             shards=tuple(shards),
-            positives={t: counts[f"positives.{t}"] for t in _binary(state.spec)},
+            positives={t: counts[f"positives.{t}"] for t in binary(state.spec)},
             observed={t: counts[f"observed.{t}"] for t in state.spec.tasks},
-            missing=nulls,
+            missing=dict(tally.missing),
         )
-    return splits
-
-
-def _count(rows: pl.LazyFrame, spec: FeatureSpec) -> Facts:
-    """By split (None for no split): rows, and per task what is observed and positive, and positive
-    where the task that it is given is not."""
-    counts = rows.group_by(SPLIT).agg(
-        pl.len().alias("rows"),
-        *(pl.col(f"observed.{task}").sum() for task in spec.tasks),
-        *((pl.col(f"label.{task}") > 0).sum().alias(f"positives.{task}") for task in _binary(spec)),
-        *(
-            (
-                (pl.col(f"label.{task}") > 0)
-                & pl.col(f"observed.{parent}")
-                & (pl.col(f"label.{parent}") == 0)
-            )
-            .sum()
-            .alias(f"broken.{task}")
-            for task, parent in _parents(spec).items()
-        ),
-    )
-    return {row.pop(SPLIT): row for row in counts.collect().iter_rows(named=True)}
-
-
-def _check_splits(facts: Facts, spec: FeatureSpec) -> None:
-    """Raises DataError for a split that nothing can be learned from or measured on."""
-    sizes = {split: counts["rows"] for split, counts in facts.items() if split is not None}
-    for split in spec.data.split.names:
-        if split not in facts:
-            raise DataError(f"data.split: no row falls into `{split}` (rows by split: {sizes})")
-        for task in spec.tasks:
-            if not facts[split][f"observed.{task}"]:
-                early = "; its outcomes were not known when the log ended"
-                why = early if task in spec.unripe else ""
-                _refuse(split, f"tasks.{task}: no label is observed in the {split} split{why}")
-        for task in _binary(spec):
-            positives, observed = (facts[split][f"{w}.{task}"] for w in ("positives", "observed"))
-            if positives in (0, observed):
-                only = "1" if positives else "0"
-                _refuse(
-                    split,
-                    f"tasks.{task}: every label in the {split} split is {only} ({observed} rows); "
-                    "both classes are needed",
-                )
-
-
-def _check_chains(facts: Facts, spec: FeatureSpec) -> None:
-    """Tells of labels that deny their own chain. Logs do so in a few rows, hence no error."""
-    for task, parent in _parents(spec).items():
-        broken, positives = (
-            sum(counts[f"{what}.{task}"] for counts in facts.values())
-            for what in ("broken", "positives")
-        )
-        if broken:
-            logger.warning(
-                "tasks.%s.given: in %d of the %d rows with `%s` there is no `%s`, as if the one "
-                "did not need the other",
-                *(task, broken, positives, task, parent),
-            )
-
-
-def _refuse(split: str, message: str) -> None:
-    """An error, except in the validation split, which only loses the metrics of that task."""
-    if split != "valid":
-        raise DataError(message)
-    logger.warning("%s", message)
-
-
-def _binary(spec: FeatureSpec) -> list[str]:
-    return [name for name, task in spec.tasks.items() if task.two_classes]
-
-
-def _parents(spec: FeatureSpec) -> dict[str, str]:
-    """By chained task, the one that must happen first."""
-    return {name: task.parent for name, task in spec.tasks.items() if task.parent is not None}
+    return splits, tallies
 
 
 def _columns(folder: Path, splits: Mapping[str, SplitFacts]) -> dict[str, str]:

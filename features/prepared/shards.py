@@ -1,17 +1,19 @@
 """Encoded rows to the Parquet shards of one split."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import polars as pl
 
 from fulcrum.features.prepared.manifest import Shard, checksum
+from fulcrum.features.prepared.tally import MISSING, Tally
 
-SHARD_ROWS = 262_144
 ROW_GROUP = 65_536
-MISSING = "missing."
-"""Before the names of the columns that say where a feature has no value; counted, not written."""
+"""Rows that are encoded at a time, and lie together in a shard."""
+GROUPS = 4
+"""In a shard."""
 
 
 def write_shards(
@@ -19,23 +21,33 @@ def write_shards(
     encode: Callable[[pl.DataFrame], pl.DataFrame],
     folder: Path,
     split: str,
+    tally: Tally,
     advance: Callable[[int], None],
-) -> tuple[list[Shard], dict[str, int]]:
-    """Stream rows, in their order and encoded, into `<split>/00000.parquet` and so on.
-
-    Returns the shards and, by feature, the rows without a value. `done` hears of rows written.
-    """
+) -> list[Shard]:
+    """Encode rows in their order and write them to `<split>/00000.parquet` and so on, a shard while
+    the next is encoded. The tally counts them; `advance` hears of rows written."""
     (folder / split).mkdir()
     shards: list[Shard] = []
-    missing: Counter[str] = Counter()
-    for block in rows.collect_batches(chunk_size=SHARD_ROWS, maintain_order=True):
-        block = encode(block)
-        flags = [name for name in block.columns if name.startswith(MISSING)]
-        missing.update(_count(block, flags))
-        name = f"{split}/{len(shards):05}.parquet"
-        shards.append(write_shard(block.drop(flags), folder, name))
-        advance(len(block))
-    return shards, dict(missing)
+
+    def write(groups: Sequence[pl.DataFrame], number: int) -> Shard:
+        for group in groups:
+            tally.add(group)
+        block = pl.concat(groups).select(pl.exclude(f"^{MISSING}.*$"))
+        return write_shard(block, folder, f"{split}/{number:05}.parquet")
+
+    def finish(unfinished: Sequence[Future[Shard]]) -> None:
+        for shard in unfinished:
+            shards.append(shard.result())
+            advance(shards[-1].rows)
+
+    groups = map(encode, rows.collect_batches(chunk_size=ROW_GROUP, maintain_order=True))
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        unfinished: list[Future[Shard]] = []
+        while block := list(islice(groups, GROUPS)):
+            finish(unfinished)
+            unfinished = [writer.submit(write, block, len(shards))]
+        finish(unfinished)
+    return shards
 
 
 def write_shard(block: pl.DataFrame, folder: Path, name: str) -> Shard:
@@ -44,8 +56,3 @@ def write_shard(block: pl.DataFrame, folder: Path, name: str) -> Shard:
     block.write_parquet(file, row_group_size=ROW_GROUP, compression="lz4")
     size = file.stat().st_size
     return Shard(name=name, rows=len(block), bytes=size, sha256=checksum(file))
-
-
-def _count(block: pl.DataFrame, flags: Sequence[str]) -> dict[str, int]:
-    counts = block.select(pl.col(name).sum() for name in flags).row(0)
-    return {name.removeprefix(MISSING): n for name, n in zip(flags, counts, strict=True)}

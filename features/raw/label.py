@@ -53,11 +53,16 @@ def check_labels(rows: pl.LazyFrame, tasks: Tasks, schema: Schema) -> None:
 
 def describe(rows: pl.LazyFrame, tasks: Tasks) -> tuple[TaskSpec, ...]:
     """The tasks with the facts of the training labels, over rows with `label_columns`."""
-    facts = rows.select(
-        fact.alias(f"{name}.{kind}")
-        for name, task in tasks.items()
-        for kind, fact in _facts(name, task).items()
-    ).collect()
+    # In one chunk: how rows are split must not decide the last bit.
+    facts = (
+        rows.collect()
+        .rechunk()
+        .select(
+            fact.alias(f"{name}.{kind}")
+            for name, task in tasks.items()
+            for kind, fact in _facts(name, task).items()
+        )
+    )
     return tuple(
         task.spec(name, {kind: facts[f"{name}.{kind}"][0] for kind in _facts(name, task)})
         for name, task in tasks.items()

@@ -1,14 +1,15 @@
 """What the training split teaches: vocabularies, moments, bucket edges, and the layout."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from fulcrum.features.kinds.base import Learned
+from fulcrum.features.kinds.counts import Counts
 from fulcrum.features.kinds.lookback import Recall, look_back
-from fulcrum.features.kinds.vocabulary import Lookup
+from fulcrum.features.kinds.vocabulary import Lookup, Vocabulary
 from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.raw.complete import complete, prune
 from fulcrum.features.raw.known import columns, log_end, ripe, ripe_labels
@@ -64,7 +65,7 @@ def fit_ids(
         row_columns=lineage.needs(row_names(spec)).columns,
         past_columns={name: t for name, t in past_columns.items() if name not in made},
         tables=side_tables,
-        lookups=dict(_lookups(rows, spec, lineage)),
+        lookups=_lookups(rows, spec, lineage),
         learned=dict.fromkeys(spec.features, Learned()),
         bases=_bases(rows, spec, lineage, end),
         fingerprint=fingerprint,
@@ -113,22 +114,31 @@ def _bases(
     """Those of windows that wait for outcomes each over the rows where these are known."""
     bases = {n: e.alias(n) for n, f in spec.looking_back.items() if (e := f.base()) is not None}
     waiting = {} if end is None else {n: spec.clocks[n] for n in bases if n in spec.clocks}
-    at_once = [base for name, base in bases.items() if name not in waiting]
-    values = rows.select(at_once).collect().row(0, named=True) if at_once else {}
+    values = _over(rows, [base for name, base in bases.items() if name not in waiting])
     for name, clock in waiting.items():
         assert end is not None
         known_rows = rows.filter(ripe(clock.outcomes, spec.data, lineage.dtype, end))
-        values |= known_rows.select(bases[name]).collect().row(0, named=True)
+        values |= _over(known_rows, [bases[name]])
     return {name: values[name] for name in bases}
 
 
-def _lookups(
-    rows: pl.LazyFrame, spec: FeatureSpec, lineage: Lineage
-) -> Iterable[tuple[str, Lookup]]:
-    for name, encoder in spec.encoders.items():
-        lookup = encoder.vocabulary(name, rows, schema_of(name, spec, lineage))
-        if lookup is not None:
-            yield name, lookup
+def _over(rows: pl.LazyFrame, means: Sequence[pl.Expr]) -> dict[str, float]:
+    """Means of all rows in one chunk: how rows are split must not decide the last bit."""
+    columns = {column for mean in means for column in mean.meta.root_names()}
+    frame = rows.select(sorted(columns)).collect().rechunk()
+    return frame.select(means).row(0, named=True) if means else {}
+
+
+def _lookups(rows: pl.LazyFrame, spec: FeatureSpec, lineage: Lineage) -> dict[str, Lookup]:
+    """The vocabularies of all features, in one pass over the training rows."""
+    parts = {
+        name: encoder.vocabulary(name, rows, schema_of(name, spec, lineage))
+        for name, encoder in spec.encoders.items()
+    }
+    counts = {name: part for name, part in parts.items() if isinstance(part, Counts)}
+    frames = dict(zip(counts, pl.collect_all(counts.values(), engine="streaming"), strict=True))
+    lookups = {n: Vocabulary(frames[n]) if n in frames else part for n, part in parts.items()}
+    return {name: lookup for name, lookup in lookups.items() if lookup is not None}
 
 
 def _tasks(

@@ -45,6 +45,11 @@ def text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return value.cast(pl.String)
 
 
+def no_text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Whether `text` is null, without writing it."""
+    return (value.fill_nan(None) if dtype.is_float() else value).is_null()
+
+
 def key_text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """Text of who or what a row is about; null for what names nobody: null, NaN and empty text.
     Raises as `text` does."""

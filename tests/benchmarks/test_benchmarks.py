@@ -29,7 +29,9 @@ def folder(tmp_path_factory):
     assert [figure.what for figure in figures] == [
         preparation.PLAIN,
         f"{preparation.PLAIN}: peak memory",
+        preparation.FRAMES,
     ]
+    assert (figures[0].to, figures[0].aim) == (preparation.FRAMES, 2.0)
     return folder
 
 
@@ -74,7 +76,8 @@ def test_fixed_costs(tmp_path):
 
 def test_features_of_the_past(folder):
     speed, memory = preparation.looking_back(folder, SMALL)
-    assert speed.what == preparation.LOOKING_BACK
+    assert (speed.what, speed.to) == (preparation.LOOKING_BACK, preparation.PLAIN)
+    assert speed.aim == 0.5
     assert memory.measured.endswith(" GiB")
 
 

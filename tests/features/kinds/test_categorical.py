@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from fulcrum.features.layout import NULL, UNKNOWN
 from fulcrum.features.values.hashing import hash_series
@@ -63,6 +64,15 @@ def test_a_vocabulary_knows_what_training_saw_often_enough(
 def test_an_id_is_the_same_whatever_its_type(other: pl.Series) -> None:
     train = pl.DataFrame({"f": pl.Series([42, 42, 7, None])})
     assert ids(train, pl.DataFrame({"f": other}), {"kind": "categorical"}) == [2, 3, NULL]
+
+
+@given(st.lists(st.none() | st.sampled_from([*range(-12, 120, 7), 2**62, -(2**62)]), min_size=1))
+def test_whole_numbers_get_the_vocabulary_of_their_texts(values: list[int | None]) -> None:
+    """Numbers are counted as they are, and ties are in the order of text: -9, 10, 100, 9."""
+    numbers = pl.DataFrame({"f": pl.Series(values, dtype=pl.Int64)})
+    texts = text([None if value is None else str(value) for value in values])
+    one, other = (learn(rows, {"f": {"kind": "categorical"}}) for rows in (numbers, texts))
+    assert_frame_equal(one.lookups["f"].values, other.lookups["f"].values)
 
 
 def test_booleans_are_ids() -> None:

@@ -244,10 +244,10 @@ def test_a_full_disk_leaves_earlier_results_alone(tmp_path: Path) -> None:
 
 
 def test_row_groups_and_shards_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "SHARD_ROWS", 100)
     monkeypatch.setattr(shards, "ROW_GROUP", 40)
+    monkeypatch.setattr(shards, "GROUPS", 3)
     whole = prepare(spec_for(tmp_path, log()), tmp_path / "small")
-    assert [pq.read_metadata(f).num_rows for f in whole.shards("train")] == [100, 100, 80]
+    assert [pq.read_metadata(f).num_rows for f in whole.shards("train")] == [120, 120, 40]
     sizes = [pq.read_metadata(f).row_group(0).num_rows for f in whole.shards("train")]
     assert sizes == [40, 40, 40]
     monkeypatch.undo()

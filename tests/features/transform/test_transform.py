@@ -1,9 +1,11 @@
 """One `transform`: for parts and wholes, before and after saving, with and without a past."""
 
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -323,3 +325,24 @@ def test_arrays_are_padded_behind() -> None:
         assert arrays[source.name].dtype == (
             "float32" if isinstance(source, DenseInput) else "int64"
         )
+
+
+def test_how_rows_are_split_into_chunks_teaches_nothing() -> None:
+    """To the last bit: a preparation that is repeated gives the same state."""
+    random = np.random.default_rng(0)
+    rows = pl.DataFrame(
+        {"user": random.integers(0, 9, 4000), "stay": random.lognormal(size=4000)}
+    ).with_row_index("t")
+    features = {
+        "stayed": {"kind": "window", "key": "user", "statistic": "mean", "value": "stay"}
+        | {"smoothing": 5}
+    }
+    tasks = {"stay": {"kind": "regression", "label": "stay"}}
+    cuts = [*np.sort(random.choice(4000, 30)).tolist(), 4000]
+    pieces = [rows[a:b] for a, b in pairwise([0, *cuts])]
+    states = [
+        learn(frame, features, data=DATA | {"outcomes": ["stay"], "keys": []}, tasks=tasks)
+        for frame in (rows, pl.concat(pieces, rechunk=False))
+    ]
+    one, other = ((state.bases, state.layout, state.learned) for state in states)
+    assert one == other
