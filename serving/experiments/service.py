@@ -55,7 +55,7 @@ class ExperimentService(Service):
         self.experiment = experiment
         self.unit = experiment.unit
         self.models = ArmModels(experiment, registry, device, ROWS_PER_CALL)
-        self.metrics = ExperimentMetrics(self.unknown, self._refused, self._unread)
+        self.metrics = ExperimentMetrics(self.unknown, self.seconds, self._refused, self._unread)
         limits = self.models.control.scorer.bundle.serving
         super().__init__(experiment.name, experiment.name, limits, store)
         self.log = ExposureLog(log, experiment, self._logged_columns())
@@ -81,9 +81,10 @@ class ExperimentService(Service):
         """Answer `POST /score`: `{"rows": [...], "request": "...", "events": [...]}`. The rows and
         their arms are in the log before the answer goes out; a request whose `request` is there
         already is answered and not logged again."""
-        request = decode_object(body)
-        name = _request_id(request)
-        rows, past = self.parse(request, self.models.row_columns)
+        with self.stages.stage("parse"):
+            request = decode_object(body)
+            name = _request_id(request)
+            rows, past = self.parse(request, self.models.row_columns)
         sent: list[dict[str, Any]] = request["rows"]
         answered = self._answer(rows, self._deal(self._units(sent)), past)
         content = hash(json.dumps(sent, sort_keys=True))
@@ -91,9 +92,10 @@ class ExperimentService(Service):
         new = self.log.expose(name, self._exposures(name, sent, rows, logged), content)
         if new is not None:
             self._count(new, answered)
-        answer = answered.select("arm", "model", "version", *self.models.scores)
-        scores = with_keys(answer, sent, self.models.keys)
-        return {"request": name, "experiment": self.experiment.name, "scores": scores}
+        with self.stages.stage("answer"):
+            answer = answered.select("arm", "model", "version", *self.models.scores)
+            scores = with_keys(answer, sent, self.models.keys)
+            return {"request": name, "experiment": self.experiment.name, "scores": scores}
 
     def assign(self, body: bytes) -> dict[str, Any]:
         """Answer `POST /assign`: `{"units": [...]}`. Logged as assigned, not as exposed; `arm` is

@@ -11,12 +11,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 METHODS = frozenset(HTTPMethod)
 
+Count = Callable[[], Mapping[str, float]]
+
 
 class Metrics:
     """Counters of one service, in a registry of their own."""
 
-    def __init__(self, unknown: Callable[[], Mapping[str, int]]) -> None:
-        """`unknown` counts the ids outside the vocabulary by feature."""
+    def __init__(self, unknown: Count, seconds: Count) -> None:
+        """`unknown` counts the ids outside the vocabulary by feature, `seconds` the time by stage
+        of an answer."""
         self._registry = CollectorRegistry()
         labels = ("route", "method", "status")
         self.requests = Counter(
@@ -32,7 +35,16 @@ class Metrics:
         self.rows = Counter("fulcrum_rows", "Rows scored.", registry=self._registry)
         self.events = Counter("fulcrum_events", "New events stored.", registry=self._registry)
         self.ready = Gauge("fulcrum_ready", "1 once warmed up.", registry=self._registry)
-        self._registry.register(_Unknown(unknown))
+        for collector in (
+            _Counts("fulcrum_unknown_ids", "Ids outside the vocabulary.", "feature", unknown),
+            _Counts(
+                "fulcrum_stage_seconds",
+                "Time of parsing, looking up the past, features, graph and answers.",
+                "stage",
+                seconds,
+            ),
+        ):
+            self._registry.register(collector)
 
     def text(self) -> bytes:
         """The exposition format."""
@@ -44,13 +56,14 @@ class ExperimentMetrics(Metrics):
 
     def __init__(
         self,
-        unknown: Callable[[], Mapping[str, int]],
+        unknown: Count,
+        seconds: Count,
         refused: Callable[[], Iterable[Sequence[str]]],
         unread: Callable[[], Iterable[Sequence[str]]],
     ) -> None:
         """`refused` gives alias, version and reason of every version that is not taken over,
         `unread` every alias that the registry does not explain."""
-        super().__init__(unknown)
+        super().__init__(unknown, seconds)
         for collector in (
             _Ones(
                 "fulcrum_refused_version",
@@ -91,16 +104,16 @@ class ExperimentMetrics(Metrics):
         )
 
 
-class _Unknown(Collector):
-    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
-        self._counts = counts
+class _Counts(Collector):
+    """What somebody else counts, by one label."""
+
+    def __init__(self, name: str, text: str, label: str, counts: Count) -> None:
+        self._name, self._text, self._label, self._counts = name, text, label, counts
 
     def collect(self) -> list[Metric]:
-        family = CounterMetricFamily(
-            "fulcrum_unknown_ids", "Ids outside the vocabulary.", labels=["feature"]
-        )
-        for feature, count in dict(self._counts()).items():
-            family.add_metric([feature], count)
+        family = CounterMetricFamily(self._name, self._text, labels=[self._label])
+        for value, count in dict(self._counts()).items():
+            family.add_metric([value], count)
         return [family]
 
 

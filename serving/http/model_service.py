@@ -30,7 +30,7 @@ class ModelService(Service):
         and `EventStore` do."""
         self.name = name
         self.scorer = Scorer(bundle, device, ROWS_PER_CALL)
-        self.metrics = Metrics(self.unknown)
+        self.metrics = Metrics(self.unknown, self.seconds)
         super().__init__(f"{name} {version}", version, bundle.serving, store)
 
     @property
@@ -38,21 +38,27 @@ class ModelService(Service):
         return [self.scorer]
 
     def score(self, body: bytes) -> dict[str, Any]:
-        request = decode_object(body)
-        rows, past = self.parse(request, self.scorer.state.row_columns)
-        scores = with_keys(self._score(rows, past), request["rows"], self.scorer.state.keys)
-        return {"model": self.name, "version": self.version, "scores": scores}
+        with self.stages.stage("parse"):
+            request = decode_object(body)
+            rows, past = self.parse(request, self.scorer.state.row_columns)
+        scores = self._score(rows, past)
+        with self.stages.stage("answer"):
+            answers = with_keys(scores, request["rows"], self.scorer.state.keys)
+            return {"model": self.name, "version": self.version, "scores": answers}
 
     def infer(self, body: bytes) -> dict[str, Any]:
         """Answer a request of the Open Inference Protocol."""
-        request = decode_object(body)
-        names = protocol.select_outputs(request, self.scorer.state.layout.score_columns)
-        columns = self.scorer.state.row_columns
-        rows = protocol.parse_inputs(request, columns)
-        self.limit("rows", rows.height)
-        scores = self._score(self.typed(rows, columns), None)
-        answers = {name: scores[name].to_list() for name in names}
-        return protocol.reply(request, self.name, self.version, answers)
+        with self.stages.stage("parse"):
+            request = decode_object(body)
+            names = protocol.select_outputs(request, self.scorer.state.layout.score_columns)
+            columns = self.scorer.state.row_columns
+            rows = protocol.parse_inputs(request, columns)
+            self.limit("rows", rows.height)
+            rows = self.typed(rows, columns)
+        scores = self._score(rows, None)
+        with self.stages.stage("answer"):
+            answers = {name: scores[name].to_list() for name in names}
+            return protocol.reply(request, self.name, self.version, answers)
 
     def metadata(self) -> dict[str, Any]:
         """What the model reads and answers."""

@@ -15,6 +15,7 @@ from fulcrum.serving.http.event_store import keys_of, open_store
 from fulcrum.serving.http.metrics import Metrics
 from fulcrum.serving.scoring.json_rows import Columns, parse_rows
 from fulcrum.serving.scoring.scorer import Scorer
+from fulcrum.serving.scoring.stages import Stages
 
 ROWS_PER_CALL = 64
 """Rows per call of the graph; a request of one row pays for so many."""
@@ -39,6 +40,8 @@ class Service(ABC):
         """How the models read times."""
         self.store = open_store(states, limits, store)
         """There exactly when a model looks back."""
+        self.stages = Stages()
+        """`parse`, `past` and `answer`; the rest is counted by the scorers."""
         self.ready = False
 
     @property
@@ -89,6 +92,13 @@ class Service(ABC):
             counts.update(dict(scorer.unknown))
         return counts
 
+    def seconds(self) -> Counter[str]:
+        """That answers took so far, by stage."""
+        total = Counter(self.stages.seconds)
+        for scorer in self.scorers:
+            total.update(scorer.stages.seconds)
+        return total
+
     def limit(self, what: str, count: int) -> None:
         """Raises RequestError 422 when one request has too many."""
         if count > self.limits.max_rows:
@@ -117,7 +127,8 @@ class Service(ABC):
         """Scores after `past`, or after the stored events without it; null where a number is not
         finite."""
         if past is None and self.store is not None and scorer.state.past_columns:
-            past = self.store.past_of(rows, keys_of(scorer.state))
+            with self.stages.stage("past"):
+                past = self.store.past_of(rows, keys_of(scorer.state))
         scores = scorer.predict(rows, past)
         return scores.select(pl.when(pl.col(n).is_finite()).then(n) for n in scores.columns)
 

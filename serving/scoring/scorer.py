@@ -19,6 +19,7 @@ from fulcrum.features.transform.transform import Gathered, encode, gather
 from fulcrum.serving.bundle.bundle import EXAMPLE, Bundle
 from fulcrum.serving.scoring.json_rows import parse_rows
 from fulcrum.serving.scoring.onnx_session import Device, Session
+from fulcrum.serving.scoring.stages import Stages
 
 
 class Scorer:
@@ -35,6 +36,8 @@ class Scorer:
         """Columns that `score` reads."""
         self.unknown: Counter[str] = Counter()
         """Ids that the vocabularies do not hold, by feature, over all rows scored so far."""
+        self.stages = Stages()
+        """`encode`, the features, and `graph`."""
         self._lock = threading.Lock()
         self._batch_size = batch_size or bundle.serving.batch_size
         self._session = Session(
@@ -77,19 +80,22 @@ class Scorer:
     ) -> pl.DataFrame:
         """`score` without the keys, which the rows then need not have."""
         try:
-            if isinstance(past, pl.LazyFrame):
-                past = gather(past, self.state) if self.state.past_columns else None
-            encoded = encode(rows.lazy(), self.state, past).collect()
+            with self.stages.stage("encode"):
+                if isinstance(past, pl.LazyFrame):
+                    past = gather(past, self.state) if self.state.past_columns else None
+                encoded = encode(rows.lazy(), self.state, past).collect()
         except OSError as error:  # of the files of the past
             raise DataError(f"the past events cannot be read: {cause(error)}") from error
         except pl.exceptions.PolarsError as error:
             raise explain(error, rows, self.state, first) from error
         self._count_unknown(encoded)
         # Arrays are padded to the longest list, so they are made for one batch at a time.
-        parts = [
-            self._session.run(to_arrays(part, self.state.layout))
-            for part in (encoded.iter_slices(self._batch_size) if encoded.height else [encoded])
-        ]
+        parts = []
+        for part in encoded.iter_slices(self._batch_size) if encoded.height else [encoded]:
+            with self.stages.stage("encode"):
+                arrays = to_arrays(part, self.state.layout)
+            with self.stages.stage("graph"):
+                parts.append(self._session.run(arrays))
         return pl.DataFrame(
             {
                 n: np.concatenate([part[n] for part in parts])

@@ -216,6 +216,8 @@ def test_metrics_count_what_happened(client, log):
     assert float(values['fulcrum_unknown_ids_total{feature="user"}']) >= 2
     assert float(values["fulcrum_rows_total"]) >= 2
     assert float(values["fulcrum_ready"]) == 1
+    for stage in ("parse", "past", "encode", "graph", "answer"):
+        assert float(values[f'fulcrum_stage_seconds_total{{stage="{stage}"}}']) > 0
     assert any('route="other"' in key for key in values)
 
 

@@ -16,7 +16,7 @@ class Echo(Service):
     factor = 1
 
     def __init__(self, store=None):
-        self.metrics = Metrics(dict)
+        self.metrics = Metrics(self.unknown, self.seconds)
         self.free, self.storing, self.begun = (threading.Event() for _ in range(3))
         self.free.set()
         self.storing.set()
