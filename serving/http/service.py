@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +134,10 @@ class Service(ABC):
 
 
 def with_keys(
-    answers: pl.DataFrame, rows: Iterable[Mapping[str, Any]], keys: Sequence[str]
+    answers: pl.DataFrame, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The answers as JSON, each with the keys of its row just as they were sent."""
-    return [
-        {key: row.get(key) for key in keys} | answer
-        for row, answer in zip(rows, answers.to_dicts(), strict=True)
-    ]
+    sent = ([row.get(key) for row in rows] for key in keys)
+    names = (*keys, *answers.columns)
+    columns = zip(*sent, *answers.to_dict(as_series=False).values(), strict=True)
+    return [dict(zip(names, values, strict=True)) for values in columns]

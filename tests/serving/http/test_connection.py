@@ -163,7 +163,7 @@ def test_connections_that_are_worked_for_are_not_the_ones_to_go(server, service,
             stack.enter_context(call(server.port))
         assert alive(server.port)
         service.free.set()
-        assert receive(client)[::2] == (200, b'{"body": "mine"}')
+        assert receive(client)[::2] == (200, b'{"body":"mine"}')
 
 
 @contextmanager
