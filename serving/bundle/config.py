@@ -9,7 +9,7 @@ class ServingConfig(Config):
     """Batch and online scoring."""
 
     batch_size: int = Field(4096, ge=1)
-    """Rows per call of the graph in batch scoring; the last call is padded to it."""
+    """Rows per call of the graph in batch scoring."""
     max_rows: int = Field(1000, ge=1)
     """Rows that one HTTP request may carry."""
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)

@@ -17,8 +17,8 @@ from fulcrum.serving.scoring.json_rows import Columns, parse_rows
 from fulcrum.serving.scoring.scorer import Scorer
 from fulcrum.serving.scoring.stages import Stages
 
-ROWS_PER_CALL = 64
-"""Rows per call of the graph; a request of one row pays for so many."""
+ROWS_PER_CALL = 1024
+"""Most rows per call of the graph."""
 
 Work = Callable[[bytes], dict[str, Any]]
 

@@ -53,8 +53,9 @@ class Scorer:
         return self._session.device
 
     def warm_up(self) -> None:
-        """Score the bundle's example once."""
+        """Score the bundle's example once, and a batch of each size."""
         self._session.run(example_arrays(self.bundle))
+        self._session.warm_up()
 
     def score(
         self, rows: pl.DataFrame, past: pl.LazyFrame | Gathered | None = None, first: int = 0
