@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -11,8 +12,11 @@ from starlette.requests import ClientDisconnect
 
 from fulcrum.features.errors import FulcrumError
 
-BINARY = "inference-header-content-length"
-"""Header of a body in the binary extension of the Open Inference Protocol: JSON, then bytes."""
+JSON = "application/json"
+ARROW = "application/vnd.apache.arrow.stream"
+TENSORS = "application/octet-stream"
+JSON_BYTES = "inference-header-content-length"
+"""Header of a body in the binary extension of the Open Inference Protocol: JSON, then tensors."""
 
 
 DEPTH = 8
@@ -27,20 +31,40 @@ class RequestError(FulcrumError):
         self.status = status
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """At most `limit` bytes of JSON text. Raises RequestError 413 or 415."""
-    if BINARY in request.headers:
-        raise RequestError(
-            415, f"{BINARY}: this service reads no binary tensors; send their data as JSON"
-        )
+@dataclass(frozen=True)
+class Body:
+    """What a client sends, and the media type in which it wants the answer where there are two."""
+
+    content: bytes
+    kind: str = JSON
+    answer: str = JSON
+    json_bytes: int | None = None
+    """How many of them are JSON, in the binary extension."""
+
+    def decode(self) -> dict[str, Any]:
+        """The JSON object that it is. Raises RequestError 415 where it is anything else, and
+        422."""
+        if self.kind != JSON:
+            raise RequestError(415, f"content-type: expected {JSON} here, got {self.kind!r}")
+        return decode_object(self.content)
+
+
+async def read_body(request: Request, limit: int) -> Body:
+    """At most `limit` bytes. Raises RequestError 413 or 415."""
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding not in ("", "identity"):
         raise RequestError(
             415, f"content-encoding: expected none, got {coding[:80]!r}; send the body uncompressed"
         )
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise RequestError(415, f"content-type: expected application/json, got {kind[:80]!r}")
+    json_bytes = request.headers.get(JSON_BYTES)
+    if json_bytes is None:
+        kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+        if kind not in (JSON, ARROW):
+            raise RequestError(415, f"content-type: expected {JSON} or {ARROW}, got {kind[:80]!r}")
+    elif json_bytes.isdecimal() and len(json_bytes) < 20:
+        kind = TENSORS
+    else:
+        raise RequestError(415, f"{JSON_BYTES}: expected a number, got {json_bytes[:40]!r}")
     body = bytearray()
     try:
         async for chunk in request.stream():
@@ -49,7 +73,9 @@ async def read_body(request: Request, limit: int) -> bytes:
                 raise RequestError(413, f"the body is larger than {limit} bytes")
     except ClientDisconnect:
         raise RequestError(400, "the client left before the body was complete") from None
-    return bytes(body)
+    accepted = request.headers.get("accept", "").split(",")
+    answer = ARROW if ARROW in [one.partition(";")[0].strip() for one in accepted] else JSON
+    return Body(bytes(body), kind, answer, None if json_bytes is None else int(json_bytes))
 
 
 def decode_object(body: bytes) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """Requests that come in faster than they can be answered: bounded queues, and an end to waiting."""
 
-from typing import Any
+from collections.abc import Callable
 
 from anyio import CancelScope, Semaphore, fail_after, move_on_after, to_thread
-from fastapi import Request
+from fastapi import Request, Response
 
-from fulcrum.serving.http.body import RequestError, read_body
-from fulcrum.serving.http.service import Work
+from fulcrum.serving.http.body import Body, RequestError, read_body
 
 BODY_SECONDS = 10
 """For a body to arrive, from the end of the head."""
@@ -24,7 +23,7 @@ class Bodies:
     def __init__(self) -> None:
         self._arriving: dict[CancelScope, None] = {}
 
-    async def read(self, request: Request, limit: int) -> bytes:
+    async def read(self, request: Request, limit: int) -> Body:
         """Raises RequestError 408 for a body that takes too long, and what `read_body` does."""
         with move_on_after(BODY_SECONDS) as scope:
             self._arriving[scope] = None
@@ -46,7 +45,7 @@ class Threads:
         self._free = Semaphore(count)
         self._places = count + WAITING
 
-    async def run(self, work: Work, body: bytes) -> dict[str, Any]:
+    async def run(self, work: Callable[[], Response]) -> Response:
         """The answer. Raises RequestError 503 when too many wait already, or too long."""
         if not self._places:
             raise RequestError(503, "too many requests are waiting; try again later")
@@ -54,7 +53,7 @@ class Threads:
         try:
             await self._wait()
             try:
-                return await to_thread.run_sync(work, body)
+                return await to_thread.run_sync(work)
             finally:
                 self._free.release()
         finally:

@@ -1,8 +1,9 @@
 """What every online service is: models asked over HTTP, with the events that they look back at."""
 
+import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import polars as pl
 
 from fulcrum.features.raw.conform import conform
 from fulcrum.serving.bundle.config import ServingConfig
-from fulcrum.serving.http.body import RequestError, decode_object
+from fulcrum.serving.http.arrow import read_stream
+from fulcrum.serving.http.body import ARROW, Body, RequestError
 from fulcrum.serving.http.event_store import keys_of, open_store
 from fulcrum.serving.http.metrics import Metrics
 from fulcrum.serving.scoring.json_rows import Columns, parse_rows
@@ -20,7 +22,8 @@ from fulcrum.serving.scoring.stages import Stages
 ROWS_PER_CALL = 1024
 """Most rows per call of the graph."""
 
-Work = Callable[[bytes], dict[str, Any]]
+Work = Callable[[Body], Any]
+"""Gives what is answered as JSON, or a response that is no JSON."""
 
 
 class Service(ABC):
@@ -50,7 +53,7 @@ class Service(ABC):
         """Those that answer at present."""
 
     @abstractmethod
-    def score(self, body: bytes) -> dict[str, Any]:
+    def score(self, body: Body) -> Any:
         """Answer `POST /score`: `{"rows": [...], "events": [...]}`; `events`, when there, stand in
         for the stored ones."""
 
@@ -75,12 +78,16 @@ class Service(ABC):
         if self.store is not None:
             self.store.close()
 
-    def add_events(self, body: bytes) -> dict[str, Any]:
-        """Answer `POST /events`: `{"events": [...]}`; those already stored are ignored."""
+    def add_events(self, body: Body) -> dict[str, Any]:
+        """Answer `POST /events`: `{"events": [...]}` or an Arrow stream of them; those already
+        stored are ignored."""
         if self.store is None:
             models = "this model does" if len(self.scorers) == 1 else "these models do"
             raise RequestError(422, f"events: {models} not look at past events")
-        events = parse_rows(decode_object(body).get("events"), self.store.columns, "events")
+        if body.kind == ARROW:
+            events = self.read_stream(body, self.store.columns, "events")
+        else:
+            events = parse_rows(body.decode().get("events"), self.store.columns, "events")
         count = self.store.append(events)
         self.metrics.events.inc(count)
         return {"added": count, "ignored": events.height - count}
@@ -117,6 +124,13 @@ class Service(ABC):
             return rows, None
         return rows, parse_rows(request["events"], self.store.past_columns, "events").lazy()
 
+    def read_stream(
+        self, body: Body, names: Collection[str], what: str, others: Collection[str] = ()
+    ) -> pl.DataFrame:
+        """These columns of an Arrow stream as they are, and others where it has them."""
+        rows, size = self.limits.max_rows, self.limits.max_body_bytes
+        return read_stream(body.content, names, what, rows, size, others)
+
     def typed(self, rows: pl.DataFrame, columns: Columns) -> pl.DataFrame:
         """Rows in the types that training saw, times among them, which requests have as text."""
         return conform(rows.lazy(), columns, "rows", self.time).collect()
@@ -133,10 +147,38 @@ class Service(ABC):
         return scores.select(pl.when(pl.col(n).is_finite()).then(n) for n in scores.columns)
 
 
+def key_columns(
+    rows: Sequence[Mapping[str, Any]] | pl.DataFrame, typed: pl.DataFrame, keys: Sequence[str]
+) -> pl.DataFrame:
+    """The keys of each row as columns: of an Arrow stream as they were sent, null where it has no
+    such column; of JSON in the types of the model, and as text where it does not read them."""
+    if isinstance(rows, pl.DataFrame):
+        return rows.select(
+            pl.col(key) if key in rows.columns else pl.lit(None).alias(key) for key in keys
+        )
+    return pl.DataFrame(
+        [
+            typed[key]
+            if key in typed.columns
+            else pl.Series(key, [key_text(row.get(key)) for row in rows], pl.String)
+            for key in keys
+        ]
+    )
+
+
+def key_text(value: Any) -> str | None:
+    """A key that no model reads, as text."""
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
 def with_keys(
-    answers: pl.DataFrame, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]
+    answers: pl.DataFrame,
+    rows: Sequence[Mapping[str, Any]] | pl.DataFrame,
+    keys: Sequence[str],
 ) -> list[dict[str, Any]]:
     """The answers as JSON, each with the keys of its row just as they were sent."""
+    if isinstance(rows, pl.DataFrame):
+        rows = rows.select(key for key in keys if key in rows.columns).to_dicts()
     sent = ([row.get(key) for row in rows] for key in keys)
     names = (*keys, *answers.columns)
     columns = zip(*sent, *answers.to_dict(as_series=False).values(), strict=True)

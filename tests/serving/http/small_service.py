@@ -32,7 +32,7 @@ class Echo(Service):
     def answer(self, body):
         self.begun.set()
         self.free.wait(30)
-        return {"body": body.decode("latin-1") * self.factor}
+        return {"body": body.content.decode("latin-1") * self.factor}
 
     def add_events(self, body):
         self.storing.wait(30)
