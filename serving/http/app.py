@@ -30,7 +30,7 @@ def app(service: Service) -> FastAPI:
     # A redirect to the path without its slash would go to whatever host the client names.
     web = FastAPI(openapi_url=None, redirect_slashes=False)
     web.add_middleware(Measure, metrics=service.metrics)
-    bodies, threads = Bodies(), Threads(THREADS)
+    bodies, threads = Bodies(), Threads(THREADS, service.limits.deadline)
     # One event is stored at a time: those that wait for it keep no thread from scoring.
     storing = Threads(1)
 

@@ -136,8 +136,12 @@ def _is_compressed(message: pa.ipc.Message) -> bool:
 
 def _weight(column: pa.ChunkedArray) -> int | None:
     """Bytes of text and items of lists in all rows together; None for types that are not taken."""
-    weights = [_weight_of(chunk) for chunk in column.chunks or [pa.array([], column.type)]]
-    return None if None in weights else sum(weights)
+    total = 0
+    for chunk in column.chunks or [pa.array([], column.type)]:
+        if (weight := _weight_of(chunk)) is None:
+            return None
+        total += weight
+    return total
 
 
 def _weight_of(array: pa.Array, inside: bool = False) -> int | None:

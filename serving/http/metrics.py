@@ -1,15 +1,20 @@
 """What the service counts, for Prometheus."""
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPMethod
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 METHODS = frozenset(HTTPMethod)
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""In the environment where several processes answer: the folder in which all of them count."""
 
 Count = Callable[[], Mapping[str, float]]
 
@@ -34,21 +39,36 @@ class Metrics:
         )
         self.rows = Counter("fulcrum_rows", "Rows scored.", registry=self._registry)
         self.events = Counter("fulcrum_events", "New events stored.", registry=self._registry)
-        self.ready = Gauge("fulcrum_ready", "1 once warmed up.", registry=self._registry)
-        for collector in (
-            _Counts("fulcrum_unknown_ids", "Ids outside the vocabulary.", "feature", unknown),
-            _Counts(
-                "fulcrum_stage_seconds",
-                "Time of parsing, looking up the past, features, graph and answers.",
-                "stage",
-                seconds,
-            ),
-        ):
-            self._registry.register(collector)
+        self.ready = Gauge(
+            "fulcrum_ready",
+            "1 once warmed up.",
+            registry=self._registry,
+            multiprocess_mode="min",
+        )
+        self._elsewhere: list[tuple[Counter, Count, dict[str, float]]] = [
+            (Counter(name, text, labels, registry=self._registry), counts, {})
+            for name, text, labels, counts in (
+                ("fulcrum_unknown_ids", "Ids outside the vocabulary.", ("feature",), unknown),
+                ("fulcrum_stage_seconds", "Time by stage of an answer.", ("stage",), seconds),
+            )
+        ]
+        """Counters, what they count, and how much of that they have."""
+
+    def take_over(self) -> None:
+        """Add what was counted elsewhere since the last time."""
+        for counter, counts, before in self._elsewhere:
+            for label, count in counts().items():
+                counter.labels(label).inc(max(0, count - before.get(label, 0)))
+                before[label] = count
 
     def text(self) -> bytes:
-        """The exposition format."""
-        return generate_latest(self._registry)
+        """The exposition format; of all processes where several answer."""
+        self.take_over()
+        if FOLDER not in os.environ:
+            return generate_latest(self._registry)
+        everything = CollectorRegistry()
+        MultiProcessCollector(everything)
+        return generate_latest(everything)
 
 
 class ExperimentMetrics(Metrics):
@@ -104,19 +124,6 @@ class ExperimentMetrics(Metrics):
         )
 
 
-class _Counts(Collector):
-    """What somebody else counts, by one label."""
-
-    def __init__(self, name: str, text: str, label: str, counts: Count) -> None:
-        self._name, self._text, self._label, self._counts = name, text, label, counts
-
-    def collect(self) -> list[Metric]:
-        family = CounterMetricFamily(self._name, self._text, labels=[self._label])
-        for value, count in dict(self._counts()).items():
-            family.add_metric([value], count)
-        return [family]
-
-
 class _Ones(Collector):
     """1 for whatever there is at present."""
 
@@ -163,3 +170,4 @@ class Measure:
             method = scope["method"] if scope["method"] in METHODS else "other"
             self.metrics.requests.labels(route, method, status).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
+            self.metrics.take_over()

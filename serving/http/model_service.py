@@ -27,11 +27,12 @@ class ModelService(Service):
         version: str,
         device: Device = "auto",
         store: Path | None = None,
+        threads: int | None = None,
     ) -> None:
-        """`store` is the SQLite file of past events; in memory when left out. Raises what `Scorer`
-        and `EventStore` do."""
+        """`store` is the SQLite file of past events; in memory when left out. `threads` as for
+        `Scorer`. Raises what `Scorer` and `EventStore` do."""
         self.name = name
-        self.scorer = Scorer(bundle, device, ROWS_PER_CALL)
+        self.scorer = Scorer(bundle, device, ROWS_PER_CALL, threads)
         self.metrics = Metrics(self.unknown, self.seconds)
         super().__init__(f"{name} {version}", version, bundle.serving, store)
 

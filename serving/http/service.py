@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,11 +99,12 @@ class Service(ABC):
             counts.update(dict(scorer.unknown))
         return counts
 
-    def seconds(self) -> Counter[str]:
+    def seconds(self) -> dict[str, float]:
         """That answers took so far, by stage."""
-        total = Counter(self.stages.seconds)
-        for scorer in self.scorers:
-            total.update(scorer.stages.seconds)
+        total: defaultdict[str, float] = defaultdict(float)
+        for stages in (self.stages, *(scorer.stages for scorer in self.scorers)):
+            for stage, seconds in dict(stages.seconds).items():
+                total[stage] += seconds
         return total
 
     def limit(self, what: str, count: int) -> None:

@@ -26,10 +26,15 @@ class Scorer:
     """A bundle on a device. Safe to call from several threads."""
 
     def __init__(
-        self, bundle: Bundle, device: Device = "auto", batch_size: int | None = None
+        self,
+        bundle: Bundle,
+        device: Device = "auto",
+        batch_size: int | None = None,
+        threads: int | None = None,
     ) -> None:
-        """Raises StateError when the graph was made for another feature state and when that cannot
-        read the bundle's example, ResourceError when the device is missing."""
+        """Batch size and threads are the bundle's own where they are left out. Raises StateError
+        when the graph was made for another feature state and when that cannot read the bundle's
+        example, ResourceError when the device is missing."""
         self.bundle = bundle
         self.state = bundle.state
         self.columns = tuple(dict.fromkeys((*self.state.keys, *self.state.row_columns)))
@@ -41,7 +46,11 @@ class Scorer:
         self._lock = threading.Lock()
         self._batch_size = batch_size or bundle.serving.batch_size
         self._session = Session(
-            bundle.graph, self.state.layout, device, self._batch_size, bundle.serving.threads
+            bundle.graph,
+            self.state.layout,
+            device,
+            self._batch_size,
+            threads or bundle.serving.threads,
         )
         if self._session.facts.get("state") != self.state.fingerprint:
             raise StateError(f"{bundle.graph}: not exported for the feature state beside it")
