@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import signal
 import socket
 import sys
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from multiprocessing.synchronize import Barrier
 from types import FrameType
 
 import uvicorn
@@ -44,11 +46,19 @@ def serve(
     service's before it is ready. Raises ResourceError when the port is taken, and whatever loading
     and a bad history raise.
     """
-    with (
-        _on_signals(_leave),
-        listen(host, port) as listener,
-        closing(load()) as service,
-    ):
+    with on_signals(leave), listen(host, port) as listener:
+        answer(load, listener, history)
+
+
+def answer(
+    load: Callable[[], Service],
+    listener: socket.socket,
+    history: str | Sequence[str] | None = None,
+    others: Barrier | None = None,
+) -> None:
+    """`serve` on a socket that listens. A service that is one of several is not ready before the
+    `others` are. Raises whatever loading and a bad history raise."""
+    with closing(load()) as service:
         states = [scorer.state for scorer in service.scorers if scorer.state.past_columns]
         # Each checks that the files have its columns; any one reads them.
         pasts = [History(history, state) for state in states] if history else []
@@ -57,10 +67,10 @@ def serve(
         def stop(number: int, frame: FrameType | None) -> None:
             server.should_exit = True
 
-        upkeep = Upkeep(service, pasts[0] if pasts else None, server)
-        logger.info("%s answers on http://%s:%d", service.title, host, port)
+        upkeep = Upkeep(service, pasts[0] if pasts else None, server, others)
+        logger.info("%s answers on http://%s:%d", service.title, *listener.getsockname()[:2])
         # uvicorn drains on a signal, then raises it again; the process should end normally.
-        with _on_signals(stop):
+        with on_signals(stop):
             upkeep.start()
             try:
                 server.run(sockets=[listener])
@@ -89,16 +99,24 @@ class Upkeep(threading.Thread):
     """Loads the history and warms up while the port already answers "live, not ready", then follows
     the models; a failure to get ready stops the server."""
 
-    def __init__(self, service: Service, past: History | None, server: uvicorn.Server) -> None:
+    def __init__(
+        self,
+        service: Service,
+        past: History | None,
+        server: uvicorn.Server,
+        others: Barrier | None = None,
+    ) -> None:
         super().__init__(name="upkeep", daemon=True)
         self.failure: Exception | None = None
-        self._service, self._past, self._server = service, past, server
+        self._service, self._past, self._server, self._others = service, past, server, others
         self._end = threading.Event()
 
     def stop(self) -> None:
         """Returns when the file or model in hand is given up or done, or takes too long."""
         self._server.should_exit = True
         self._end.set()
+        if self._others is not None:
+            self._others.abort()
         deadline = time.monotonic() + UPKEEP_SECONDS
         while self.is_alive() and time.monotonic() < deadline:
             if self._service.store is not None:
@@ -113,6 +131,8 @@ class Upkeep(threading.Thread):
                     if self._server.should_exit:
                         return
                     store.load(file, self._past.batches(file, list(store.columns)))
+            if self._others is not None:
+                self._others.wait()
             self._service.open()
         except Exception as error:
             if not self._server.should_exit:
@@ -127,14 +147,16 @@ class Upkeep(threading.Thread):
 
 
 @contextmanager
-def listen(host: str, port: int) -> Iterator[socket.socket]:
-    """A listening socket. Raises ResourceError when the address cannot be had."""
+def listen(host: str, port: int, shared: bool = False) -> Iterator[socket.socket]:
+    """A listening socket; a `shared` port may have several, which connections are dealt to. Raises
+    ResourceError when the address cannot be had."""
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = addresses[0]
         # asyncio answers without delay only on sockets that say they are TCP.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
         listener.bind(address)
         listener.listen(BACKLOG)
     except OverflowError as error:
@@ -149,13 +171,23 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def leave_behind() -> None:
+    """End the process if a request that was given up is still worked on: Python would wait."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(1)
+            if thread.is_alive():
+                os._exit(0)
+
+
+def leave(number: int, frame: FrameType | None) -> None:
+    """Handle a signal by ending the process as if nothing had been left to do."""
     sys.exit(0)
 
 
 @contextmanager
-def _on_signals(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Where signals can be handled: only the main thread may."""
+def on_signals(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle SIGTERM and SIGINT, where signals can be handled: only the main thread may."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -32,6 +32,7 @@ SPEAKERS = {
         "pipelines/tracking/mlflow.py",
     },
     "onnxruntime": {"serving/scoring/onnx_session.py"},
+    "msgspec": {"serving/http/body.py"},
     "sqlite3": {"serving/http/event_store.py"},
     "uvicorn": {"serving/service.py", "serving/http/connection.py"},
     "yaml": {"pipelines/config/yaml_text.py", "serving/bundle/bundle.py"},

@@ -1,5 +1,3 @@
-import os
-import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -42,6 +40,10 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, max=256, help="Processes that answer, of one thread each if several."),
+    ] = 1,
     device: Device = "auto",
     tracking: Tracking = STORE,
 ) -> None:
@@ -58,36 +60,50 @@ def serve(
             raise ConfigError(
                 "fulcrum serve: --log is of an experiment; expected --experiment, too"
             )
-        load = _of_model(model, tracking, device, store)
+        load = _of_model(model, tracking, device, None if workers == 1 else 1)
     elif experiment is not None and model is None:
         if log is None:
             raise ConfigError("fulcrum serve: --experiment needs --log, the folder of its log")
-        load = _of_experiment(experiment, log, tracking, device, store)
+        if workers > 1:
+            raise ConfigError(
+                f"fulcrum serve: --workers {workers}, but one process keeps an experiment's log; "
+                "expected 1"
+            )
+        load = _of_experiment(experiment, log, tracking, device)
     else:
         raise ConfigError("fulcrum serve: expected either --model or --experiment")
 
+    if workers > 1:
+        from fulcrum.serving.workers import serve_by
+
+        serve_by(workers, load, host=host, port=port, history=history, store=store)
+        return
+
+    from fulcrum.serving.service import leave_behind
     from fulcrum.serving.service import serve as run
 
-    run(load, host=host, port=port, history=history)
-    _leave_behind()
+    run(partial(load, store=store), host=host, port=port, history=history)
+    leave_behind()
 
 
 def _of_model(
-    uri: str, tracking: str, device: Device, store: Path | None
-) -> "Callable[[], Service]":
-    """What loads one model."""
+    uri: str, tracking: str, device: Device, threads: int | None
+) -> "Callable[..., Service]":
+    """What loads one model, given its `store`."""
     from fulcrum.serving.http.model_service import ModelService
     from fulcrum.serving.publishing.resolve import resolve
 
     target = resolve(uri, tracking)
-    return partial(ModelService, target.bundle, target.name, target.version, device, store)
+    return partial(
+        ModelService, target.bundle, target.name, target.version, device, threads=threads
+    )
 
 
 def _of_experiment(
-    file: Path, log: Path, tracking: str, device: Device, store: Path | None
-) -> "Callable[[], Service]":
-    """What loads the models of an experiment's arms. Raises ConfigError for what is wrong in its
-    file, before anything heavy is imported."""
+    file: Path, log: Path, tracking: str, device: Device
+) -> "Callable[..., Service]":
+    """What loads the models of an experiment's arms, given their `store`. Raises ConfigError for
+    what is wrong in its file, before anything heavy is imported."""
     from fulcrum.pipelines.ab.log.experiment import Experiment, problems
     from fulcrum.pipelines.config.load import read
 
@@ -96,13 +112,4 @@ def _of_experiment(
     from fulcrum.serving.experiments.service import ExperimentService
     from fulcrum.serving.publishing.registry import Registry
 
-    return partial(ExperimentService, test, Registry(tracking), log, device, store)
-
-
-def _leave_behind() -> None:
-    """End the process if a request that was given up is still worked on: Python would wait."""
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join(1)
-            if thread.is_alive():
-                os._exit(0)
+    return partial(ExperimentService, test, Registry(tracking), log, device)

@@ -9,11 +9,14 @@ class ServingConfig(Config):
     """Batch and online scoring."""
 
     batch_size: int = Field(4096, ge=1)
-    """Rows per call of the graph in batch scoring; the last call is padded to it."""
+    """Rows per call of the graph in batch scoring."""
     max_rows: int = Field(1000, ge=1)
     """Rows that one HTTP request may carry."""
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
     """Size of one HTTP request."""
+    deadline: float | None = Field(None, gt=0)
+    """Seconds within which an HTTP request is to be answered; one that would wait for longer, as
+    requests take at present, is sent away with 503 at once. None: it may wait for five seconds."""
     event_key: tuple[str, ...] = ()
     """Columns that make an event unique in the service's store; the time and all past columns when
     left out."""

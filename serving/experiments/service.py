@@ -16,9 +16,9 @@ from fulcrum.serving.experiments.assignment import assign, instance, unit_texts
 from fulcrum.serving.experiments.columns import EXPOSURE, SCORE, TIME, Schema, logged_name
 from fulcrum.serving.experiments.experiment import ExperimentConfig
 from fulcrum.serving.experiments.exposure_log import ExposureLog
-from fulcrum.serving.http.body import decode_object
+from fulcrum.serving.http.body import Body
 from fulcrum.serving.http.metrics import ExperimentMetrics
-from fulcrum.serving.http.service import ROWS_PER_CALL, Service, Work, with_keys
+from fulcrum.serving.http.service import ROWS_PER_CALL, Service, Work, key_text, with_keys
 from fulcrum.serving.scoring.json_rows import parse_rows
 from fulcrum.serving.scoring.onnx_session import Device
 from fulcrum.serving.scoring.scorer import Scorer
@@ -54,7 +54,7 @@ class ExperimentService(Service):
         self.experiment = experiment
         self.unit = experiment.unit
         self.models = ArmModels(experiment, registry, device, ROWS_PER_CALL)
-        self.metrics = ExperimentMetrics(self.unknown, self._refused, self._unread)
+        self.metrics = ExperimentMetrics(self.unknown, self.seconds, self._refused, self._unread)
         limits = self.models.control.scorer.bundle.serving
         super().__init__(experiment.name, experiment.name, limits, store)
         self.log = ExposureLog(log, experiment, self._logged_columns())
@@ -74,13 +74,14 @@ class ExperimentService(Service):
         self.log.close()
         super().close()
 
-    def score(self, body: bytes) -> dict[str, Any]:
+    def score(self, body: Body) -> dict[str, Any]:
         """Answer `POST /score`: `{"rows": [...], "request": "...", "events": [...]}`. The rows and
         their arms are in the log before the answer goes out; a request whose `request` is there
         already is answered and not logged again."""
-        request = decode_object(body)
-        name = _request_id(request)
-        rows, past = self.parse(request, self.models.row_columns)
+        with self.stages.stage("parse"):
+            request = body.decode()
+            name = _request_id(request)
+            rows, past = self.parse(request, self.models.row_columns)
         sent: list[dict[str, Any]] = request["rows"]
         answered = self._answer(rows, self._deal(self._units(sent)), past)
         content = hash(json.dumps(sent, sort_keys=True))
@@ -88,14 +89,15 @@ class ExperimentService(Service):
         new = self.log.expose(name, self._exposures(name, sent, rows, logged), content)
         if new is not None:
             self._count(new, answered)
-        answer = answered.select("arm", "model", "version", *self.models.scores)
-        scores = with_keys(answer, sent, self.models.keys)
-        return {"request": name, "experiment": self.experiment.name, "scores": scores}
+        with self.stages.stage("answer"):
+            answer = answered.select("arm", "model", "version", *self.models.scores)
+            scores = with_keys(answer, sent, self.models.keys)
+            return {"request": name, "experiment": self.experiment.name, "scores": scores}
 
-    def assign(self, body: bytes) -> dict[str, Any]:
+    def assign(self, body: Body) -> dict[str, Any]:
         """Answer `POST /assign`: `{"units": [...]}`. Logged as assigned, not as exposed; `arm` is
         null outside the experiment."""
-        units = decode_object(body).get("units")
+        units = body.decode().get("units")
         if not isinstance(units, list):
             raise DataError("units: expected a list of texts or numbers")
         self.limit("units", len(units))
@@ -107,10 +109,10 @@ class ExperimentService(Service):
         )
         return {"experiment": self.experiment.name, "assignments": answer.to_dicts()}
 
-    def add_outcomes(self, body: bytes) -> dict[str, Any]:
+    def add_outcomes(self, body: Body) -> dict[str, Any]:
         """Answer `POST /outcomes`: `{"outcomes": [{"request": "...", "row": 0, "click": 1}]}`. The
         last value of an outcome counts."""
-        outcomes = decode_object(body).get("outcomes")
+        outcomes = body.decode().get("outcomes")
         names = self.experiment.outcomes
         if not isinstance(outcomes, list):
             raise DataError("outcomes: expected a list of objects")
@@ -196,7 +198,7 @@ class ExperimentService(Service):
         """Rows of the log."""
         arm_rows = rows[logged["row"]]
         keys = [
-            pl.Series(key, [_key_text(sent[row].get(key)) for row in logged["row"]], pl.String)
+            pl.Series(key, [key_text(sent[row].get(key)) for row in logged["row"]], pl.String)
             for key in self.models.keys
             if key not in rows.columns
         ]
@@ -227,12 +229,6 @@ def _request_id(request: Mapping[str, Any]) -> str:
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_REQUEST_ID or not name.isascii():
         raise DataError(f"request: expected an id of 1 to {LONGEST_REQUEST_ID} ASCII characters")
     return name
-
-
-def _key_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value)
 
 
 def _now() -> pl.Expr:

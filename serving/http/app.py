@@ -30,7 +30,7 @@ def app(service: Service) -> FastAPI:
     # A redirect to the path without its slash would go to whatever host the client names.
     web = FastAPI(openapi_url=None, redirect_slashes=False)
     web.add_middleware(Measure, metrics=service.metrics)
-    bodies, threads = Bodies(), Threads(THREADS)
+    bodies, threads = Bodies(), Threads(THREADS, service.limits.deadline)
     # One event is stored at a time: those that wait for it keep no thread from scoring.
     storing = Threads(1)
 
@@ -39,7 +39,13 @@ def app(service: Service) -> FastAPI:
             raise RequestError(503, "not ready yet")
         body = await bodies.read(request, service.limits.max_body_bytes)
         place = storing if work == service.add_events else threads
-        return reply(await place.run(work, body))
+
+        def respond() -> Response:
+            value = work(body)
+            with service.stages.stage("answer"):
+                return value if isinstance(value, Response) else reply(value)
+
+        return await place.run(respond)
 
     for route, work in service.posts.items():
         web.add_api_route(route, _posted(answer, work), methods=["POST"])
@@ -83,7 +89,11 @@ def _add_protocol(web: FastAPI, service: ModelService, answer: Answer) -> None:
     @web.get("/v2")
     async def server() -> Response:
         return reply(
-            {"name": "fulcrum", "version": package_version("fulcrum-recsys"), "extensions": []}
+            {
+                "name": "fulcrum",
+                "version": package_version("fulcrum-recsys"),
+                "extensions": ["binary_tensor_data"],
+            }
         )
 
     @web.get("/v2/models/{model}/ready")

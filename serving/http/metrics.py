@@ -1,22 +1,30 @@
 """What the service counts, for Prometheus."""
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPMethod
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 METHODS = frozenset(HTTPMethod)
 
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""In the environment where several processes answer: the folder in which all of them count."""
+
+Count = Callable[[], Mapping[str, float]]
+
 
 class Metrics:
     """Counters of one service, in a registry of their own."""
 
-    def __init__(self, unknown: Callable[[], Mapping[str, int]]) -> None:
-        """`unknown` counts the ids outside the vocabulary by feature."""
+    def __init__(self, unknown: Count, seconds: Count) -> None:
+        """`unknown` counts the ids outside the vocabulary by feature, `seconds` the time by stage
+        of an answer."""
         self._registry = CollectorRegistry()
         labels = ("route", "method", "status")
         self.requests = Counter(
@@ -31,12 +39,36 @@ class Metrics:
         )
         self.rows = Counter("fulcrum_rows", "Rows scored.", registry=self._registry)
         self.events = Counter("fulcrum_events", "New events stored.", registry=self._registry)
-        self.ready = Gauge("fulcrum_ready", "1 once warmed up.", registry=self._registry)
-        self._registry.register(_Unknown(unknown))
+        self.ready = Gauge(
+            "fulcrum_ready",
+            "1 once warmed up.",
+            registry=self._registry,
+            multiprocess_mode="min",
+        )
+        self._elsewhere: list[tuple[Counter, Count, dict[str, float]]] = [
+            (Counter(name, text, labels, registry=self._registry), counts, {})
+            for name, text, labels, counts in (
+                ("fulcrum_unknown_ids", "Ids outside the vocabulary.", ("feature",), unknown),
+                ("fulcrum_stage_seconds", "Time by stage of an answer.", ("stage",), seconds),
+            )
+        ]
+        """Counters, what they count, and how much of that they have."""
+
+    def take_over(self) -> None:
+        """Add what was counted elsewhere since the last time."""
+        for counter, counts, before in self._elsewhere:
+            for label, count in counts().items():
+                counter.labels(label).inc(max(0, count - before.get(label, 0)))
+                before[label] = count
 
     def text(self) -> bytes:
-        """The exposition format."""
-        return generate_latest(self._registry)
+        """The exposition format; of all processes where several answer."""
+        self.take_over()
+        if FOLDER not in os.environ:
+            return generate_latest(self._registry)
+        everything = CollectorRegistry()
+        MultiProcessCollector(everything)
+        return generate_latest(everything)
 
 
 class ExperimentMetrics(Metrics):
@@ -44,13 +76,14 @@ class ExperimentMetrics(Metrics):
 
     def __init__(
         self,
-        unknown: Callable[[], Mapping[str, int]],
+        unknown: Count,
+        seconds: Count,
         refused: Callable[[], Iterable[Sequence[str]]],
         unread: Callable[[], Iterable[Sequence[str]]],
     ) -> None:
         """`refused` gives alias, version and reason of every version that is not taken over,
         `unread` every alias that the registry does not explain."""
-        super().__init__(unknown)
+        super().__init__(unknown, seconds)
         for collector in (
             _Ones(
                 "fulcrum_refused_version",
@@ -89,19 +122,6 @@ class ExperimentMetrics(Metrics):
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
             registry=self._registry,
         )
-
-
-class _Unknown(Collector):
-    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
-        self._counts = counts
-
-    def collect(self) -> list[Metric]:
-        family = CounterMetricFamily(
-            "fulcrum_unknown_ids", "Ids outside the vocabulary.", labels=["feature"]
-        )
-        for feature, count in dict(self._counts()).items():
-            family.add_metric([feature], count)
-        return [family]
 
 
 class _Ones(Collector):
@@ -150,3 +170,4 @@ class Measure:
             method = scope["method"] if scope["method"] in METHODS else "other"
             self.metrics.requests.labels(route, method, status).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
+            self.metrics.take_over()

@@ -2,15 +2,22 @@
 
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
 A column is a tensor of shape `[rows]`; a list column one of shape `[rows, length]`. `null` in the
-data stands for a missing value, which the protocol itself does not know.
+data stands for a missing value, which the protocol itself does not know; so does NaN in its binary
+extension, where tensors follow the JSON as bytes, little-endian:
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
+from fastapi import Response
 
 from fulcrum.features.errors import DataError
+from fulcrum.serving.http.body import JSON_BYTES, TENSORS, Body, decode_object
+from fulcrum.serving.http.body import reply as reply_json
 from fulcrum.serving.scoring.json_rows import Columns, parse_columns
 
 WHOLE = frozenset(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
@@ -40,6 +47,31 @@ def describe_inputs(columns: Columns) -> list[dict[str, Any]]:
 def describe_outputs(scores: Sequence[str]) -> list[dict[str, Any]]:
     """The `outputs` of the model's metadata."""
     return [{"name": name, "datatype": "FP32", "shape": [-1]} for name in scores]
+
+
+def decode(body: Body) -> dict[str, Any]:
+    """An inference request. Tensors that follow its JSON as bytes have their values as `data`.
+
+    Raises RequestError, and DataError naming the input."""
+    if body.json_bytes is None:
+        return body.decode()
+    request = decode_object(body.content[: body.json_bytes])
+    rest = memoryview(body.content)[body.json_bytes :]
+    inputs = request.get("inputs")
+    for i, tensor in enumerate(inputs if isinstance(inputs, list) else []):
+        size = _parameters(tensor, f"inputs[{i}]").get("binary_data_size")
+        if size is None:
+            continue
+        place = f"inputs[{i}].parameters.binary_data_size"
+        if type(size) is not int or not 0 <= size <= len(rest):
+            raise DataError(f"{place}: expected a number of bytes that are there ({len(rest)})")
+        if "data" in tensor:
+            raise DataError(f"inputs[{i}]: has both data and parameters.binary_data_size")
+        tensor["data"] = _values(bytes(rest[:size]), str(tensor.get("datatype")), place)
+        rest = rest[size:]
+    if len(rest):
+        raise DataError(f"inputs: no tensor has the last {len(rest)} bytes of the body")
+    return request
 
 
 def parse_inputs(request: Mapping[str, Any], columns: Columns) -> pl.DataFrame:
@@ -82,15 +114,85 @@ def select_outputs(request: Mapping[str, Any], scores: Sequence[str]) -> list[st
 
 
 def reply(
-    request: Mapping[str, Any], model: str, version: str, scores: Mapping[str, Sequence[float]]
-) -> dict[str, Any]:
-    """The inference response; echoes the request's `id`."""
-    outputs = [
-        {"name": name, "datatype": "FP32", "shape": [len(data)], "data": list(data)}
-        for name, data in scores.items()
-    ]
+    request: Mapping[str, Any], model: str, version: str, scores: pl.DataFrame
+) -> dict[str, Any] | Response:
+    """The inference response; echoes the request's `id`. Scores that it wants as bytes follow the
+    JSON, NaN where there is none."""
+    binary = _binary_outputs(request, scores.columns)
+    outputs: list[dict[str, Any]] = []
+    tensors = []
+    for data in scores:
+        output = {"name": data.name, "datatype": "FP32", "shape": [len(data)]}
+        if data.name in binary:
+            tensors.append(data.fill_null(math.nan).to_numpy().astype("<f4").tobytes())
+            outputs.append(output | {"parameters": {"binary_data_size": len(tensors[-1])}})
+        else:
+            outputs.append(output | {"data": data.to_list()})
     answer = {"model_name": model, "model_version": version, "outputs": outputs}
-    return {"id": request["id"], **answer} if isinstance(request.get("id"), str) else answer
+    if isinstance(request.get("id"), str):
+        answer = {"id": request["id"], **answer}
+    if not tensors:
+        return answer
+    head = reply_json(answer).body
+    size = {JSON_BYTES: str(len(head))}
+    return Response(b"".join([head, *tensors]), media_type=TENSORS, headers=size)
+
+
+def _binary_outputs(request: Mapping[str, Any], scores: Sequence[str]) -> set[str]:
+    """Scores that the request wants as bytes."""
+    every = _flag(_parameters(request, "the request"), "binary_data_output", False)
+    wanted = dict.fromkeys(scores, every)
+    for i, output in enumerate(request.get("outputs") or []):
+        parameters = _parameters(output, f"outputs[{i}]")
+        wanted[output["name"]] = _flag(parameters, "binary_data", every)
+    return {name for name, binary in wanted.items() if binary}
+
+
+def _parameters(value: Any, place: str) -> Mapping[str, Any]:
+    parameters = value.get("parameters", {}) if isinstance(value, dict) else {}
+    if not isinstance(parameters, dict):
+        raise DataError(f"{place}: expected its parameters as an object")
+    return parameters
+
+
+def _flag(parameters: Mapping[str, Any], name: str, default: bool) -> bool:
+    flag = parameters.get(name, default)
+    if not isinstance(flag, bool):
+        raise DataError(f"parameters.{name}: expected true or false")
+    return flag
+
+
+def _values(data: bytes, kind: str, place: str) -> list[Any]:
+    """What a tensor's bytes say."""
+    if kind == "BYTES":
+        return _texts(data, place)
+    if kind == "BOOL":
+        if data.strip(b"\0\1"):
+            raise DataError(f"{place}: expected a byte of 0 or 1 for each value")
+        return [bool(byte) for byte in data]
+    if kind not in WHOLE | FLOATING:
+        raise DataError(f"{place}: no bytes stand for the datatype {kind[:40]!r}")
+    code = "u" if kind.startswith("U") else "i" if kind in WHOLE else "f"
+    size = int("".join(c for c in kind if c.isdigit())) // 8
+    if len(data) % size:
+        raise DataError(f"{place}: {len(data)} bytes are no whole number of {kind}")
+    values = np.frombuffer(data, f"<{code}{size}").tolist()
+    return [None if value != value else value for value in values]
+
+
+def _texts(data: bytes, place: str) -> list[str]:
+    """Each in UTF-8 after its length in four bytes."""
+    texts, start = [], 0
+    while start < len(data):
+        stop = start + 4 + int.from_bytes(data[start : start + 4], "little")
+        if stop > len(data):
+            raise DataError(f"{place}: the last text is longer than the bytes that are left")
+        try:
+            texts.append(data[start + 4 : stop].decode())
+        except UnicodeDecodeError:
+            raise DataError(f"{place}: text {len(texts)} is not valid UTF-8") from None
+        start = stop
+    return texts
 
 
 def _shape(dtype: pl.DataType) -> list[int]:

@@ -1,8 +1,9 @@
 """What every online service is: models asked over HTTP, with the events that they look back at."""
 
+import json
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -13,17 +14,20 @@ import polars as pl
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.transform.past import Gathered
 from fulcrum.serving.bundle.config import ServingConfig
-from fulcrum.serving.http.body import RequestError, decode_object
+from fulcrum.serving.http.arrow import read_stream
+from fulcrum.serving.http.body import ARROW, Body, RequestError
 from fulcrum.serving.http.event_store import open_store
 from fulcrum.serving.http.live_past import LivePast
 from fulcrum.serving.http.metrics import Metrics
 from fulcrum.serving.scoring.json_rows import Columns, parse_rows
 from fulcrum.serving.scoring.scorer import Scorer
+from fulcrum.serving.scoring.stages import Stages
 
-ROWS_PER_CALL = 64
-"""Rows per call of the graph; a request of one row pays for so many."""
+ROWS_PER_CALL = 1024
+"""Most rows per call of the graph."""
 
-Work = Callable[[bytes], dict[str, Any]]
+Work = Callable[[Body], Any]
+"""Gives what is answered as JSON, or a response that is no JSON."""
 
 
 class Service(ABC):
@@ -45,6 +49,8 @@ class Service(ABC):
         """There exactly when a model looks back."""
         self._pasts: WeakKeyDictionary[Scorer, LivePast] = WeakKeyDictionary()
         self._starting = Lock()
+        self.stages = Stages()
+        """`parse`, `past` and `answer`; the rest is counted by the scorers."""
         self.ready = False
 
     @property
@@ -53,7 +59,7 @@ class Service(ABC):
         """Those that answer at present."""
 
     @abstractmethod
-    def score(self, body: bytes) -> dict[str, Any]:
+    def score(self, body: Body) -> Any:
         """Answer `POST /score`: `{"rows": [...], "events": [...]}`; `events`, when there, stand in
         for the stored ones."""
 
@@ -83,12 +89,16 @@ class Service(ABC):
         if self.store is not None:
             self.store.close()
 
-    def add_events(self, body: bytes) -> dict[str, Any]:
-        """Answer `POST /events`: `{"events": [...]}`; those already stored are ignored."""
+    def add_events(self, body: Body) -> dict[str, Any]:
+        """Answer `POST /events`: `{"events": [...]}` or an Arrow stream of them; those already
+        stored are ignored."""
         if self.store is None:
             models = "this model does" if len(self.scorers) == 1 else "these models do"
             raise RequestError(422, f"events: {models} not look at past events")
-        events = parse_rows(decode_object(body).get("events"), self.store.columns, "events")
+        if body.kind == ARROW:
+            events = self.read_stream(body, self.store.columns, "events")
+        else:
+            events = parse_rows(body.decode().get("events"), self.store.columns, "events")
         count = self.store.append(events)
         for scorer in self.scorers:
             self.past(scorer)  # so that the next request need not wait for it
@@ -101,6 +111,14 @@ class Service(ABC):
         for scorer in self.scorers:
             counts.update(dict(scorer.unknown))
         return counts
+
+    def seconds(self) -> dict[str, float]:
+        """That answers took so far, by stage."""
+        total: defaultdict[str, float] = defaultdict(float)
+        for stages in (self.stages, *(scorer.stages for scorer in self.scorers)):
+            for stage, seconds in dict(stages.seconds).items():
+                total[stage] += seconds
+        return total
 
     def limit(self, what: str, count: int) -> None:
         """Raises RequestError 422 when one request has too many."""
@@ -120,6 +138,13 @@ class Service(ABC):
             return rows, None
         return rows, parse_rows(request["events"], self.store.past_columns, "events").lazy()
 
+    def read_stream(
+        self, body: Body, names: Collection[str], what: str, others: Collection[str] = ()
+    ) -> pl.DataFrame:
+        """These columns of an Arrow stream as they are, and others where it has them."""
+        rows, size = self.limits.max_rows, self.limits.max_body_bytes
+        return read_stream(body.content, names, what, rows, size, others)
+
     def typed(self, rows: pl.DataFrame, columns: Columns) -> pl.DataFrame:
         """Rows in the types that training saw, times among them, which requests have as text."""
         return conform(rows.lazy(), columns, "rows", self.time).collect()
@@ -129,7 +154,10 @@ class Service(ABC):
     ) -> pl.DataFrame:
         """Scores after `past`, or after the stored events without it; null where a number is not
         finite."""
-        scores = scorer.predict(rows, self.past(scorer) if past is None else past)
+        if past is None:
+            with self.stages.stage("past"):
+                past = self.past(scorer)
+        scores = scorer.predict(rows, past)
         return scores.select(pl.when(pl.col(n).is_finite()).then(n) for n in scores.columns)
 
     def past(self, scorer: Scorer) -> Gathered | None:
@@ -143,11 +171,39 @@ class Service(ABC):
         return self._pasts[scorer].gathered()
 
 
+def key_columns(
+    rows: Sequence[Mapping[str, Any]] | pl.DataFrame, typed: pl.DataFrame, keys: Sequence[str]
+) -> pl.DataFrame:
+    """The keys of each row as columns: of an Arrow stream as they were sent, null where it has no
+    such column; of JSON in the types of the model, and as text where it does not read them."""
+    if isinstance(rows, pl.DataFrame):
+        return rows.select(
+            pl.col(key) if key in rows.columns else pl.lit(None).alias(key) for key in keys
+        )
+    return pl.DataFrame(
+        [
+            typed[key]
+            if key in typed.columns
+            else pl.Series(key, [key_text(row.get(key)) for row in rows], pl.String)
+            for key in keys
+        ]
+    )
+
+
+def key_text(value: Any) -> str | None:
+    """A key that no model reads, as text."""
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
 def with_keys(
-    answers: pl.DataFrame, rows: Iterable[Mapping[str, Any]], keys: Sequence[str]
+    answers: pl.DataFrame,
+    rows: Sequence[Mapping[str, Any]] | pl.DataFrame,
+    keys: Sequence[str],
 ) -> list[dict[str, Any]]:
     """The answers as JSON, each with the keys of its row just as they were sent."""
-    return [
-        {key: row.get(key) for key in keys} | answer
-        for row, answer in zip(rows, answers.to_dicts(), strict=True)
-    ]
+    if isinstance(rows, pl.DataFrame):
+        rows = rows.select(key for key in keys if key in rows.columns).to_dicts()
+    sent = ([row.get(key) for row in rows] for key in keys)
+    names = (*keys, *answers.columns)
+    columns = zip(*sent, *answers.to_dict(as_series=False).values(), strict=True)
+    return [dict(zip(names, values, strict=True)) for values in columns]

@@ -1,8 +1,11 @@
 """Rows as JSON values into a typed frame, with an error that names the field."""
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, time
+from itertools import chain
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -21,11 +24,13 @@ def parse_rows(rows: Any, columns: Columns, what: str = "rows") -> pl.DataFrame:
     Every field must be there, null where unknown. Raises DataError naming the row and the field."""
     if not isinstance(rows, list):
         raise DataError(f"{what}: expected a list of objects, got {_kind(rows)}")
+    names = columns.keys()
     for i, row in enumerate(rows):
         if not isinstance(row, dict):
             raise DataError(f"{what}[{i}]: expected an object, got {_kind(row)}")
-        if missing := [name for name in columns if name not in row]:
-            raise DataError(f"{what}[{i}].{missing[0]}: missing (null when unknown)")
+        if not names <= row.keys():
+            missing = next(name for name in columns if name not in row)
+            raise DataError(f"{what}[{i}].{missing}: missing (null when unknown)")
     values = {name: [row[name] for row in rows] for name in columns}
     return parse_columns(values, columns, lambda name, i: f"{what}[{i}].{name}")
 
@@ -37,17 +42,38 @@ def parse_columns(
     `at(name, i)` says where the value stood."""
     series = []
     for name, dtype in columns.items():
-        parsed = []
-        for i, value in enumerate(values[name]):
-            try:
-                parsed.append(_value(value, dtype))
-            except ValueError as error:
-                raise DataError(f"{at(name, i)}: {error}") from None
+        parsed = values[name]
+        if not _fits(parsed, dtype):
+            parsed = []
+            for i, value in enumerate(values[name]):
+                try:
+                    parsed.append(_value(value, dtype))
+                except ValueError as error:
+                    raise DataError(f"{at(name, i)}: {error}") from None
         try:
             series.append(pl.Series(name, parsed, dtype=_spelled(dtype), strict=True))
         except (pl.exceptions.PolarsError, ArithmeticError, TypeError, ValueError) as error:
             raise DataError(f"{name}: not of type {dtype}: {error}") from error
     return pl.DataFrame(series)
+
+
+def _fits(values: Sequence[Any], dtype: pl.DataType) -> bool:
+    """Whether a look at the column as a whole says that every value is as Polars takes it."""
+    kinds = set(map(type, values)) - {NoneType}
+    if not kinds:
+        return True
+    if isinstance(dtype, pl.List | pl.Array):
+        return kinds == {list} and _fits([*chain(*filter(None, values))], _inner(dtype))
+    if dtype == pl.String:
+        text = "".join(filter(None, values)) if kinds == {str} else "\0"
+        return "\0" not in text and _is_unicode(text)
+    if dtype.is_integer() or dtype.is_float():
+        # Polars rounds a whole number to Float32 at once, `_number` by way of a Float64.
+        allowed = {int} if dtype.is_integer() else {float} if dtype == pl.Float32 else {int, float}
+        low, high = _range(dtype)
+        numbers = [0, *filter(None, values)] if kinds <= allowed else [math.nan]
+        return low <= min(numbers) and max(numbers) <= high and not math.isnan(sum(numbers))
+    return dtype == pl.Boolean and kinds == {bool}
 
 
 def _value(value: Any, dtype: pl.DataType) -> Any:
@@ -82,13 +108,23 @@ def _whole(value: Any, dtype: pl.DataType) -> int:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise _expected("a whole number", value)
-    bits = int("".join(c for c in str(dtype) if c.isdigit()))
-    low, high = (
-        (0, 2**bits) if str(dtype).startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1))
-    )
-    if not low <= value < high:
+    low, high = _range(dtype)
+    if not low <= value <= high:
         raise ValueError(f"expected a whole number of type {dtype}, got one outside its range")
     return value
+
+
+def _range(dtype: pl.DataType) -> tuple[float, float]:
+    """The lowest and the highest value of a number's type."""
+    if dtype.is_float():
+        largest = _LARGEST if dtype == pl.Float32 else sys.float_info.max
+        return -largest, largest
+    bits = int("".join(c for c in str(dtype) if c.isdigit()))
+    return (
+        (0, 2**bits - 1)
+        if dtype.is_unsigned_integer()
+        else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    )
 
 
 def _number(value: Any, dtype: pl.DataType) -> float:
@@ -100,7 +136,7 @@ def _number(value: Any, dtype: pl.DataType) -> float:
         number = math.inf
     if not math.isfinite(number):
         raise ValueError("expected a finite number (null when unknown)")
-    if dtype == pl.Float32 and abs(number) > _LARGEST:
+    if abs(number) > _range(dtype)[1]:
         raise ValueError(f"expected a number of type {dtype}, got one outside its range")
     return number
 
@@ -108,14 +144,20 @@ def _number(value: Any, dtype: pl.DataType) -> float:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise _expected("a string", value)
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("the string is not valid Unicode") from None
+    if not _is_unicode(value):
+        raise ValueError("the string is not valid Unicode")
     if "\0" in value:
         # SQLite ends a text there.
         raise ValueError("the string holds a NUL character")
     return value
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _moment(value: Any, dtype: pl.DataType) -> str:

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -21,10 +22,11 @@ logger = logging.getLogger(__name__)
 
 
 class Session:
-    """A graph on a device, fed with batches of one fixed size through buffers made once.
+    """A graph on a device, fed with batches of a few fixed sizes through buffers made once.
 
-    The fixed size keeps the memory arena of a GPU from growing with each new shape; the last batch
-    is padded and its padding cut off again. Calls from several threads take turns.
+    Fixed sizes keep the memory arena of a GPU from growing with each new shape; a batch that is
+    smaller than the largest is padded to the next size and its padding cut off again. Calls from
+    several threads take turns.
     """
 
     def __init__(
@@ -50,27 +52,26 @@ class Session:
         self._rows = {table.name: table.rows for table in layout.tables}
         self._lock = threading.Lock()
         try:
-            self._bind()
+            self._host = {source.name: self._empty(source) for source in layout.inputs}
+            self._batches = {size: self._bind(size) for size in _sizes(batch_size)}
         except MemoryError as error:
             raise ResourceError(f"no memory for batches of {batch_size} rows") from error
 
-    def _bind(self) -> None:
-        self._host = {source.name: self._empty(source) for source in self.layout.inputs}
-        self._inputs = {
-            name: ort.OrtValue.ortvalue_from_numpy(array, self.device)
+    def _bind(self, size: int) -> "Batch":
+        inputs = {
+            name: ort.OrtValue.ortvalue_from_numpy(array[:size], self.device)
             for name, array in self._host.items()
         }
-        self._outputs = {
-            name: ort.OrtValue.ortvalue_from_shape_and_type(
-                [self.batch_size], np.float32, self.device
-            )
+        outputs = {
+            name: ort.OrtValue.ortvalue_from_shape_and_type([size], np.float32, self.device)
             for name in self.layout.score_columns
         }
-        self._binding = self._session.io_binding()
-        for name, value in self._inputs.items():
-            self._binding.bind_ortvalue_input(name, value)
-        for name, value in self._outputs.items():
-            self._binding.bind_ortvalue_output(name, value)
+        binding = self._session.io_binding()
+        for name, value in inputs.items():
+            binding.bind_ortvalue_input(name, value)
+        for name, value in outputs.items():
+            binding.bind_ortvalue_output(name, value)
+        return Batch(inputs, outputs, binding)
 
     def _empty(self, source: Input) -> np.ndarray:
         if isinstance(source, DenseInput):
@@ -79,28 +80,32 @@ class Session:
         return np.full((self.batch_size, *_shape(source)), fill, np.int64)
 
     def warm_up(self) -> None:
-        """Run one batch of nulls, so that the first real one finds everything allocated."""
+        """Run a batch of each size, so that the first real one finds everything allocated."""
         with self._lock:
-            self._session.run_with_iobinding(self._binding)
+            for batch in reversed(self._batches.values()):
+                self._session.run_with_iobinding(batch.binding)
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Scores `(rows,)` float32 by score column, from one array per layout input."""
         rows = len(next(iter(arrays.values())))
-        scores = {name: np.empty(rows, np.float32) for name in self._outputs}
+        scores = {name: np.empty(rows, np.float32) for name in self.layout.score_columns}
         for start in range(0, rows, self.batch_size):
             stop = min(start + self.batch_size, rows)
+            size = next(size for size in self._batches if size >= stop - start)
+            batch = self._batches[size]
             with self._lock:
                 for source in self.layout.inputs:
-                    self._fill(source, arrays[source.name][start:stop])
-                self._session.run_with_iobinding(self._binding)
-                for name, value in self._outputs.items():
+                    host = self._fill(source, arrays[source.name][start:stop])
+                    batch.inputs[source.name].update_inplace(host[:size])
+                self._session.run_with_iobinding(batch.binding)
+                for name, value in batch.outputs.items():
                     scores[name][start:stop] = value.numpy()[: stop - start]
         return scores
 
-    def _fill(self, source: Input, array: np.ndarray) -> None:
+    def _fill(self, source: Input, array: np.ndarray) -> np.ndarray:
         host = self._host[source.name]
         host[: len(array)] = array if isinstance(source, DenseInput) else self._known(source, array)
-        self._inputs[source.name].update_inplace(host)
+        return host
 
     def _known(self, source: Input, ids: np.ndarray) -> np.ndarray:
         """No id may leave its table: a CPU raises, CUDA reads foreign memory, -1 the last row."""
@@ -108,6 +113,23 @@ class Session:
         lowest = 0 if isinstance(source, IdInput) else PADDING
         outside = (ids < lowest) | (ids >= self._rows[source.table])
         return np.where(outside, UNKNOWN, ids) if outside.any() else ids
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Buffers of one size on the device, by name."""
+
+    inputs: Mapping[str, ort.OrtValue]
+    outputs: Mapping[str, ort.OrtValue]
+    binding: ort.IOBinding
+
+
+def _sizes(largest: int) -> list[int]:
+    """Sizes of batches up to the largest, four to each doubling: at most a quarter is padding."""
+    steps = (
+        (4 + step << octave) // 4 for octave in range(largest.bit_length()) for step in range(4)
+    )
+    return sorted({*(size for size in steps if size < largest), largest})
 
 
 def _shape(source: Input) -> list[int]:
@@ -126,6 +148,8 @@ def _facts(session: ort.InferenceSession, path: Path) -> dict[str, str]:
 def _open(path: Path, device: Device, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    # A thread that waits by spinning takes the processor from features and other requests.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     if device != "cpu" and CUDA in ort.get_available_providers():
         # Finds the CUDA libraries that torch's wheels brought along.

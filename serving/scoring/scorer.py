@@ -22,26 +22,38 @@ from fulcrum.features.transform.transform import Transform
 from fulcrum.serving.bundle.bundle import EXAMPLE, Bundle
 from fulcrum.serving.scoring.json_rows import parse_rows
 from fulcrum.serving.scoring.onnx_session import Device, Session
+from fulcrum.serving.scoring.stages import Stages
 
 
 class Scorer:
     """A bundle on a device. Safe to call from several threads."""
 
     def __init__(
-        self, bundle: Bundle, device: Device = "auto", batch_size: int | None = None
+        self,
+        bundle: Bundle,
+        device: Device = "auto",
+        batch_size: int | None = None,
+        threads: int | None = None,
     ) -> None:
-        """Raises StateError when the graph was made for another feature state and when that cannot
-        read the bundle's example, ResourceError when the device is missing."""
+        """Batch size and threads are the bundle's own where they are left out. Raises StateError
+        when the graph was made for another feature state and when that cannot read the bundle's
+        example, ResourceError when the device is missing."""
         self.bundle = bundle
         self.state = bundle.state
         self.columns = tuple(dict.fromkeys((*self.state.keys, *self.state.row_columns)))
         """Columns that `score` reads."""
         self.unknown: Counter[str] = Counter()
         """Ids that the vocabularies do not hold, by feature, over all rows scored so far."""
+        self.stages = Stages()
+        """`encode`, the features, and `graph`."""
         self._lock = threading.Lock()
         self._batch_size = batch_size or bundle.serving.batch_size
         self._session = Session(
-            bundle.graph, self.state.layout, device, self._batch_size, bundle.serving.threads
+            bundle.graph,
+            self.state.layout,
+            device,
+            self._batch_size,
+            threads or bundle.serving.threads,
         )
         if self._session.facts.get("state") != self.state.fingerprint:
             raise StateError(f"{bundle.graph}: not exported for the feature state beside it")
@@ -55,8 +67,9 @@ class Scorer:
         return self._session.device
 
     def warm_up(self) -> None:
-        """Score the bundle's example once."""
+        """Score the bundle's example once, and a batch of each size."""
         self._session.run(example_arrays(self.bundle, self._transform))
+        self._session.warm_up()
 
     def score(
         self, rows: pl.DataFrame, past: pl.LazyFrame | Gathered | None = None, first: int = 0
@@ -82,25 +95,23 @@ class Scorer:
     ) -> pl.DataFrame:
         """`score` without the keys, which the rows then need not have."""
         try:
-            if isinstance(past, pl.LazyFrame):
-                past = gather(past, self.state) if self.state.past_columns else None
-            inputs = self._transform(rows, past)
+            with self.stages.stage("encode"):
+                if isinstance(past, pl.LazyFrame):
+                    past = gather(past, self.state) if self.state.past_columns else None
+                inputs = self._transform(rows, past)
         except OSError as error:  # of the files of the past
             raise DataError(f"the past events cannot be read: {cause(error)}") from error
         except pl.exceptions.PolarsError as error:
             raise explain(error, rows, self.state, first) from error
         self._count_unknown(inputs)
         # Lists are padded to their longest, so arrays are made for one batch at a time.
-        starts = range(0, max(rows.height, 1), self._batch_size)
-        parts = [
-            self._session.run(
-                to_arrays(
-                    {n: v[start : start + self._batch_size] for n, v in inputs.items()},
-                    self.state.layout,
-                )
-            )
-            for start in starts
-        ]
+        parts = []
+        for start in range(0, max(rows.height, 1), self._batch_size):
+            batch = {n: v[start : start + self._batch_size] for n, v in inputs.items()}
+            with self.stages.stage("encode"):
+                arrays = to_arrays(batch, self.state.layout)
+            with self.stages.stage("graph"):
+                parts.append(self._session.run(arrays))
         return pl.DataFrame(
             {
                 n: np.concatenate([part[n] for part in parts])

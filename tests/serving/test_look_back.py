@@ -14,6 +14,7 @@ from fulcrum.features.kinds.numeric import NumericConfig
 from fulcrum.features.kinds.recall import PREFIX, RecallKind
 from fulcrum.features.past.events import TIME, Standing
 from fulcrum.features.transform.fit import fit
+from fulcrum.serving.http.body import Body
 from fulcrum.serving.http.model_service import ModelService
 from tests.serving.conftest import make_log
 from tests.serving.scoring.test_scorer import difference
@@ -53,13 +54,13 @@ def test_a_kind_that_serving_never_heard_of_is_answered_online_as_offline(bundle
 
     past = make_log(300, seed=11).unique(list(state.past_columns), maintain_order=True)
     rows = make_log(100, seed=12).with_columns(pl.col("time_ms") + 600_000)
-    assert service.add_events(json.dumps({"events": as_events(past)}).encode()) == {
+    assert service.add_events(Body(json.dumps({"events": as_events(past)}).encode())) == {
         "added": past.height,
         "ignored": 0,
     }
     for batch in (rows, rows[:1]):
         offline = service.scorer.score(batch, past.lazy())
-        answer = service.score(json.dumps({"rows": as_rows(batch)}).encode())
+        answer = service.score(Body(json.dumps({"rows": as_rows(batch)}).encode()))
         assert difference(offline, pl.DataFrame(answer["scores"])) < 1e-5
     of_the_user = past.filter(pl.col("user_id") == rows["user_id"][0])
     assert difference(offline, service.scorer.score(rows[:1], of_the_user.lazy())) > 1e-3

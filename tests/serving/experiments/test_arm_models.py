@@ -16,6 +16,7 @@ from fulcrum.features.errors import ModelError
 from fulcrum.features.transform.fit import fit
 from fulcrum.serving.bundle.bundle import Bundle
 from fulcrum.serving.experiments.exposure_log import read_log
+from fulcrum.serving.http.body import Body
 from fulcrum.serving.scoring.scorer import Scorer
 from tests.serving.conftest import make_log
 from tests.serving.experiments.conftest import ROW, arms_of, metrics, visiting
@@ -183,7 +184,7 @@ def test_no_answer_mixes_versions_of_one_alias(tmp_path, shelf, bundle, second):
 
         def ask():
             while not ended.is_set():
-                scores = pl.DataFrame(client.service.score(body.encode())["scores"])
+                scores = pl.DataFrame(client.service.score(Body(body.encode()))["scores"])
                 of_alias = scores.with_row_index("row").filter(pl.col("version") != "7")
                 versions = set(of_alias["version"])
                 seen.update(versions)

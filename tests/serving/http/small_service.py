@@ -16,7 +16,7 @@ class Echo(Service):
     factor = 1
 
     def __init__(self, store=None):
-        self.metrics = Metrics(dict)
+        self.metrics = Metrics(self.unknown, self.seconds)
         self.free, self.storing, self.begun = (threading.Event() for _ in range(3))
         self.free.set()
         self.storing.set()
@@ -32,7 +32,7 @@ class Echo(Service):
     def answer(self, body):
         self.begun.set()
         self.free.wait(30)
-        return {"body": body.decode("latin-1") * self.factor}
+        return {"body": body.content.decode("latin-1") * self.factor}
 
     def add_events(self, body):
         self.storing.wait(30)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fulcrum.serving import service as serving
+from fulcrum.serving.bundle.config import ServingConfig
 from fulcrum.serving.http import connection, intake
 from tests.serving.http.small_service import Echo, listening
 
@@ -163,7 +165,7 @@ def test_connections_that_are_worked_for_are_not_the_ones_to_go(server, service,
             stack.enter_context(call(server.port))
         assert alive(server.port)
         service.free.set()
-        assert receive(client)[::2] == (200, b'{"body": "mine"}')
+        assert receive(client)[::2] == (200, b'{"body":"mine"}')
 
 
 @contextmanager
@@ -206,6 +208,29 @@ def test_a_request_that_waits_too_long_for_a_thread_is_sent_away(server, service
         service.free.set()
     assert [status for status, _, _ in answers].count(200) == 4
     assert ask(server.port, post(b"/score"))[0] == 200
+
+
+def test_a_request_that_would_miss_its_deadline_is_sent_away_at_once(service):
+    """One takes half a second, so those that would wait for another one have no time left."""
+    service.limits = ServingConfig(deadline=0.9)
+    answer = service.answer
+    service.answer = lambda body: (time.sleep(0.5), answer(body))[1]
+    with listening(service) as server, ThreadPoolExecutor(24) as pool:
+        for _ in range(2):
+            started = time.monotonic()
+            assert ask(server.port, post(b"/score"))[0] == 200
+            assert time.monotonic() - started > 0.5
+
+        def ask_and_time(_):
+            started = time.monotonic()
+            status, head, _ = ask(server.port, post(b"/score"))
+            return status, "retry-after: 1" in head, time.monotonic() - started
+
+        answers = list(pool.map(ask_and_time, range(24)))
+        assert [retry for status, retry, _ in answers if status == 503] == [True] * 20
+        assert max(seconds for status, _, seconds in answers if status == 503) < 0.5
+        assert [status for status, *_ in answers].count(200) == 4
+        assert ask(server.port, post(b"/score"))[0] == 200
 
 
 def test_events_that_wait_keep_no_thread_from_scoring(server, service):

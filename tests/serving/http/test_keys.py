@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from fulcrum.features.transform.transform import transform
+from fulcrum.serving.http.body import Body
 from fulcrum.serving.http.model_service import ModelService
 from fulcrum.serving.http.protocol import datatype
 from fulcrum.serving.publishing.export import export
@@ -62,8 +63,8 @@ def test_score_and_infer_agree_with_the_batch_scorer(log: pl.DataFrame, tmp_path
     blind = service.scorer.score(log)["click"].to_list()
     assert wanted != pytest.approx(blind, abs=1e-3), "the past changes something"
 
-    assert service.add_events(json.dumps({"events": rows}).encode())["added"] == 60
-    scores = service.score(json.dumps({"rows": rows}).encode())["scores"]
+    assert service.add_events(Body(json.dumps({"events": rows}).encode()))["added"] == 60
+    scores = service.score(Body(json.dumps({"rows": rows}).encode()))["scores"]
     assert [score["click"] for score in scores] == wanted
 
     tensors = [
@@ -75,6 +76,6 @@ def test_score_and_infer_agree_with_the_batch_scorer(log: pl.DataFrame, tmp_path
         }
         for name, dtype in state.row_columns.items()
     ]
-    answer = service.infer(json.dumps({"inputs": tensors}).encode())
+    answer = service.infer(Body(json.dumps({"inputs": tensors}).encode()))
     assert answer["outputs"][0]["data"] == wanted
     service.close()

@@ -1,14 +1,19 @@
 """Tensors of the Open Inference Protocol to rows and back."""
 
 import json
+import math
+import struct
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fulcrum.features.errors import DataError
+from fulcrum.serving.http.body import TENSORS, Body
 from fulcrum.serving.http.protocol import (
+    decode,
     describe_inputs,
     describe_outputs,
     parse_inputs,
@@ -122,14 +127,136 @@ def test_outputs_are_selected_in_the_order_asked_for():
 
 
 def test_the_reply_echoes_the_id():
-    answer = reply({"id": "q1"}, "ranker", "3", {"click": [0.25, None]})
+    scores = pl.DataFrame({"click": [0.25, None]})
+    answer = reply({"id": "q1"}, "ranker", "3", scores)
     assert answer == {
         "id": "q1",
         "model_name": "ranker",
         "model_version": "3",
         "outputs": [{"name": "click", "datatype": "FP32", "shape": [2], "data": [0.25, None]}],
     }
-    assert "id" not in reply({"id": 5}, "ranker", "3", {})
+    assert "id" not in reply({"id": 5}, "ranker", "3", scores)
+
+
+KINDS = {
+    "INT8": [-(2**7), None],
+    "UINT16": [2**16 - 1],
+    "INT64": [-(2**63), 2**63 - 1],
+    "UINT64": [2**64 - 1],
+    "FP16": [0.5, None],
+    "FP32": [-0.25, None],
+    "FP64": [1e300, None],
+    "BOOL": [True, False],
+    "BYTES": ["", "é", "long " * 99],
+}
+
+
+def packed(kind, values):
+    """As Triton's client packs them."""
+    if kind == "BYTES":
+        texts = [text.encode() for text in values]
+        return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+    code = {"B": "u", "F": "f", "U": "u", "I": "i"}[kind[0]]
+    size = int(kind.lstrip("UINTFPBOL") or 8) // 8
+    return np.array([math.nan if v is None else v for v in values], f"<{code}{size}").tobytes()
+
+
+def binary(inputs, tail, **request):
+    head = json.dumps({"inputs": inputs, **request}).encode()
+    return Body(head + tail, TENSORS, json_bytes=len(head))
+
+
+def sized(name, kind, size, **more):
+    return {"name": name, "datatype": kind, "parameters": {"binary_data_size": size}} | more
+
+
+def test_binary_tensors_say_what_their_data_would():
+    inputs, tail = [{"name": "json", "datatype": "INT8", "data": [1]}], b""
+    for kind, values in KINDS.items():
+        part = packed(kind, [v for v in values if v is not None or kind[0] == "F"])
+        inputs.append(sized(kind, kind, len(part)))
+        tail += part
+    request = decode(binary(inputs, tail, id="q"))
+    assert request["id"] == "q"
+    assert [tensor["data"] for tensor in request["inputs"]] == [
+        [1],
+        *([v for v in values if v is not None or kind[0] == "F"] for kind, values in KINDS.items()),
+    ]
+
+
+def test_binary_inputs_become_the_same_columns():
+    inputs, tail = [], b""
+    for name, (kind, data) in {
+        "user": ("INT64", [1, 2]),
+        "share": ("FP64", [0.5, None]),
+        "name": ("BYTES", ["a", "b"]),
+        "new": ("BOOL", [True, False]),
+        "tags": ("BYTES", ["p", "q", "r", "s"]),
+    }.items():
+        part = packed(kind, data)
+        shape = [2, 2] if name == "tags" else [2]
+        inputs.append(sized(name, kind, len(part), shape=shape))
+        tail += part
+    frame = parse_inputs(decode(binary(inputs, tail)), COLUMNS)
+    assert frame.schema == ROWS.schema
+    assert frame["user"].to_list() == [1, 2]
+    assert frame["share"].to_list() == [0.5, None]
+    assert frame["tags"].to_list() == [["p", "q"], ["r", "s"]]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "tail", "expected"),
+    [
+        ([sized("a", "INT8", 3)], b"ab", "binary_data_size: expected a number of bytes"),
+        ([sized("a", "INT8", -1)], b"ab", "binary_data_size: expected a number of bytes"),
+        ([sized("a", "INT8", True)], b"ab", "binary_data_size: expected a number of bytes"),
+        ([sized("a", "INT8", 1)], b"ab", "no tensor has the last 1 bytes"),
+        ([sized("a", "INT16", 3)], b"abc", "3 bytes are no whole number of INT16"),
+        ([sized("a", "BOOL", 2)], b"\0\2", "a byte of 0 or 1"),
+        ([sized("a", "WHAT", 1)], b"a", "no bytes stand for the datatype 'WHAT'"),
+        ([sized("a", "BYTES", 5)], struct.pack("<I", 2) + b"a", "longer than the bytes"),
+        ([sized("a", "BYTES", 3)], b"\0\0\0", "longer than the bytes"),
+        ([sized("a", "BYTES", 5)], struct.pack("<I", 1) + b"\xff", "text 0 is not valid UTF-8"),
+        ([sized("a", "INT8", 1, data=[1])], b"a", "both data and"),
+        ([{"name": "a", "parameters": 3}], b"", r"inputs\[0\]: expected its parameters"),
+    ],
+)
+def test_wrong_binary_tensors_are_named(inputs, tail, expected):
+    with pytest.raises(DataError, match=expected):
+        decode(binary(inputs, tail))
+
+
+def test_outputs_are_binary_where_the_request_wants_that():
+    scores = pl.DataFrame({"a": [0.25, None], "b": [0.5, 1.0]}, schema_overrides={"a": pl.Float32})
+    flag = {"parameters": {"binary_data": True}}
+    for request, names in (
+        ({"parameters": {"binary_data_output": True}}, "ab"),
+        ({"outputs": [{"name": "b", **flag}]}, "b"),
+        (
+            {
+                "parameters": {"binary_data_output": True},
+                "outputs": [{"name": "a"}, {"name": "b", "parameters": {"binary_data": False}}],
+            },
+            "a",
+        ),
+    ):
+        answer = reply(request, "ranker", "3", scores)
+        size = int(answer.headers["inference-header-content-length"])
+        assert answer.headers["content-type"] == "application/octet-stream"
+        outputs = json.loads(answer.body[:size])["outputs"]
+        tail = answer.body[size:]
+        for output in outputs:
+            values = scores[output["name"]].to_list()
+            if output["name"] in names:
+                part, tail = tail[: output["parameters"]["binary_data_size"]], tail[8:]
+                numbers = np.frombuffer(part, "<f4").tolist()
+                assert [None if math.isnan(n) else n for n in numbers] == values
+            else:
+                assert output["data"] == values
+        assert tail == b""
+    for wrong in ({"parameters": 1}, {"parameters": {"binary_data_output": 1}}):
+        with pytest.raises(DataError, match="parameters"):
+            reply(wrong, "ranker", "3", scores)
 
 
 JSON = st.recursive(

@@ -6,9 +6,11 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from fulcrum.features.errors import DataError
-from fulcrum.serving.scoring.json_rows import parse_rows
+from fulcrum.serving.scoring import json_rows
+from fulcrum.serving.scoring.json_rows import parse_columns, parse_rows
 
 COLUMNS = {
     "user": pl.Int64(),
@@ -111,3 +113,42 @@ def test_any_value_is_taken_or_refused(row):
         return
     assert frame.schema == PARSED
     assert all((frame[name][0] is None) == (row[name] is None) for name in COLUMNS)
+
+
+TYPES = [
+    *(pl.Int64(), pl.Int8(), pl.UInt8(), pl.UInt64(), pl.Float64(), pl.Float32(), pl.String()),
+    *(pl.Boolean(), pl.Null(), pl.Date(), pl.Datetime("us"), pl.Time(), pl.Decimal(10, 2)),
+]
+TYPES += [pl.List(dtype) for dtype in TYPES] + [pl.Array(pl.Int8(), 2)]
+WHOLE = [0, -1, 127, 128, 255, 256, 16777217, 2**53 + 1, 2**63, 2**64, -(2**63) - 1, 10**400]
+REAL = [-0.0, 3.0, 1e39, 1e308, float("nan"), float("inf"), 3.4028235e38, 3.40282351e38]
+NUMBERS = st.sampled_from(WHOLE + REAL)
+WORDS = st.sampled_from(["", "a", "é", "\0", "\ud800", "\udc00", "2024-02-29", "12:00", "1.5"])
+
+
+def values(inner):
+    return st.lists(inner, max_size=4) | st.lists(st.lists(inner, max_size=3), max_size=3)
+
+
+@given(
+    st.sampled_from(TYPES),
+    values(NUMBERS | st.integers() | st.floats() | st.none())
+    | values(WORDS | st.none())
+    | values(st.booleans() | st.none())
+    | values(JSON),
+)
+def test_a_column_at_once_is_its_values_one_by_one(dtype, column):
+    def outcome():
+        try:
+            return parse_columns({"x": column}, {"x": dtype}, lambda name, i: f"{name}[{i}]")
+        except DataError as error:
+            return str(error)
+
+    at_once = outcome()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_rows, "_fits", lambda values, dtype: False)
+        one_by_one = outcome()
+    if isinstance(one_by_one, str):
+        assert at_once == one_by_one
+    else:
+        assert_frame_equal(at_once, one_by_one, check_exact=True)

@@ -18,7 +18,7 @@ from fulcrum.models.plain import PlainNetwork
 from fulcrum.models.trunks import TRUNKS
 from fulcrum.serving.publishing.export import export_graph
 from fulcrum.serving.publishing.parity import check_parity
-from fulcrum.serving.scoring.onnx_session import Session, probe
+from fulcrum.serving.scoring.onnx_session import Session, _sizes, probe
 from fulcrum.testing.layouts import make_layout, random_arrays
 from fulcrum.testing.specs import learn
 from tests.serving.conftest import MODEL, random_weights
@@ -82,6 +82,22 @@ def test_scores_do_not_depend_on_the_batch_size(graph):
     backwards = {name: array[::-1] for name, array in arrays.items()}
     turned = Session(graph[1], LAYOUT, "cpu", 7).run(backwards)
     assert worst({name: values[::-1] for name, values in turned.items()}, whole) < 1e-5
+
+
+@pytest.mark.parametrize("largest", [1, 2, 3, 7, 64, 1000, 1024, 4096])
+def test_at_most_a_quarter_of_a_call_is_padding(largest):
+    sizes = _sizes(largest)
+    assert sizes[-1] == largest
+    for rows in range(1, largest + 1):
+        assert min(size for size in sizes if size >= rows) <= rows * 5 / 4
+
+
+def test_a_session_gives_every_number_of_rows_the_scores_of_its_own_rows(graph):
+    session, arrays = Session(graph[1], LAYOUT, "cpu", 64), random_arrays(LAYOUT, ROWS)
+    whole = session.run(arrays)
+    for rows in (1, 5, 64, 17, 2, 65, 1):
+        few = session.run({name: array[:rows] for name, array in arrays.items()})
+        assert worst(few, {name: scores[:rows] for name, scores in whole.items()}) < 1e-5
 
 
 def test_no_rows_give_no_scores(graph):
