@@ -6,6 +6,7 @@ is sorted and summed again. So every answer has the bits that `Past` gives for t
 """
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +53,21 @@ class GrowingPast:
         """Sort the events there are. With a `folder`, which may go then, one partition at a time is
         in memory, and all sorted events are in temporary files that need no care."""
         self.key = selection.key
-        self._selection = selection
         self._lock = SharedLock()
         self._numbers: dict[Any, int] = {}
         """By key."""
-        self._arena: Arena | None = None
-        blocks = [
-            self._take_over(part, folder is not None)
-            for part in sorted_parts(selection, events, partitions, folder, values=True)
-        ]
+        parts = sorted_parts(selection, events, partitions, folder, values=True)
+        part = next(parts)
+        self._dtype, schema = part.keys.schema[KEY], part.events.schema
+        totals = sorted(selection.totals)
+        self._columns = sorted(selection.columns)
+        self._counts = [name for name in totals if not schema[name].is_float()]
+        self._sums = [name for name in totals if schema[name].is_float()]
+        self._errors = [name + ERROR for name in self._sums]
+        self._summed = [name + VALUE for name in self._sums]
+        names = [TIME, *self._columns, *self._counts, *self._sums, *self._errors, *self._summed]
+        self._arena = Arena({name: schema[name] for name in names}, mapped=folder is not None)
+        blocks = [self._take_over(part) for part in chain([part], parts)]
         self._blocks = np.concatenate(blocks, axis=1)
         """By number of a key: its first place, those behind its last event and behind its room."""
 
@@ -72,7 +79,8 @@ class GrowingPast:
         with self._lock.reading():
             number = np.fromiter((self._numbers.get(key, -1) for key in wanted), np.int64)
             first, last, _ = self._blocks
-            return answer(stand(*self._arena.view(), number, first, last, times))
+            events, arrays = self._arena.view()
+            return answer(stand(events, arrays, number, first, last, times))
 
     def change(self, gone: pl.DataFrame, new: pl.DataFrame) -> None:
         """Take events out, each of which must be there, and add others.
@@ -95,18 +103,8 @@ class GrowingPast:
             self._blocks = np.concatenate([self._blocks, more], axis=1)
         return number
 
-    def _take_over(self, part: Partition, mapped: bool) -> np.ndarray:
+    def _take_over(self, part: Partition) -> np.ndarray:
         """Number the keys of a partition and put its events into the arena; gives their blocks."""
-        if self._arena is None:
-            schema, totals = part.events.schema, sorted(self._selection.totals)
-            self._columns = sorted(self._selection.columns)
-            self._counts = [name for name in totals if not schema[name].is_float()]
-            self._sums = [name for name in totals if schema[name].is_float()]
-            self._errors = [name + ERROR for name in self._sums]
-            self._summed = [name + VALUE for name in self._sums]
-            names = [TIME, *self._columns, *self._counts, *self._sums, *self._errors, *self._summed]
-            self._arena = Arena({name: schema[name] for name in names}, mapped)
-            self._dtype = part.keys.schema[KEY]
         first = self._arena.take(len(part.events))
         for name in part.events.columns:
             self._arena.write(name, first, _values(part.events[name]))
@@ -204,9 +202,7 @@ def _before(running: np.ndarray, first: int, start: int) -> np.ndarray:
 def _values(column: pl.Series) -> np.ndarray:
     if is_number(column.dtype) and not column.null_count():
         return column.to_numpy()
-    values = np.empty(len(column), object)
-    values[:] = column.to_list()
-    return values
+    return np.fromiter(column.to_list(), object, len(column))
 
 
 def _taken(rows: Rows, places: Sequence[int] | np.ndarray) -> Rows:

@@ -34,7 +34,7 @@ class Held(NamedTuple):
 
     number: int
     """Of the last change among them."""
-    count: int
+    size: int
     frames: Iterator[pl.DataFrame]
 
 
@@ -107,11 +107,11 @@ class EventStore:
     def held(self) -> Iterator[Held]:
         """All events, read while the block lasts; of a file, whatever others write meanwhile."""
         with self._reading() as connection, _moment(connection):
-            count, number = connection.execute(
+            size, number = connection.execute(
                 f"SELECT count(*), coalesce(max({_quoted(CHANGE)}), 0) FROM events"
             ).fetchone()
             cursor = connection.execute(f"SELECT {self._read()} FROM events")
-            yield Held(number, count, self._frames(cursor))
+            yield Held(number, size, self._frames(cursor))
 
     def changes(self, since: int, by: Sequence[str] = ()) -> Changes:
         """What happened after the change of this number. With `by`, also what agrees in these
@@ -392,7 +392,8 @@ def _moment(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:

@@ -71,17 +71,17 @@ class LivePast:
     def _start(self) -> None:
         with TemporaryDirectory(prefix="fulcrum-events-") as name:
             with self._store.held() as held:
-                folder = Path(name) if held.count > EVENTS_IN_MEMORY else None
+                folder = Path(name) if held.size > EVENTS_IN_MEMORY else None
                 read = _read(held.frames, folder)
             events = self._complete(read)
-            parts = math.ceil(held.count / EVENTS_IN_MEMORY) or 1
+            parts = math.ceil(held.size / EVENTS_IN_MEMORY) or 1
             self._pasts = {
                 source: GrowingPast(
                     selection, events, parts, None if folder is None else folder / str(place)
                 )
                 for place, (source, selection) in enumerate(self._selections.items())
             }
-        self._number, self._count = held.number, held.count
+        self._number, self._count = held.number, held.size
 
     def _complete(self, events: pl.LazyFrame) -> pl.LazyFrame:
         complete = with_clocks(complete_past(events, self._state, WHAT), self._state)

@@ -28,13 +28,13 @@ WINDOWS = [
     )
     for over in (None, "3s")
 ]
-HISTORY = HistoryConfig(key="user", length=4, attributes=("item", "code", "author", "play"))
+HISTORY = HistoryConfig(key="user", length=4, attributes=("item", "code", "author", "play", "tags"))
 TEXTS = {sql.value(t): t for w in WINDOWS for t in w.event_sql().values()}
 SELECTION = Selection(
     "user",
     "time",
-    # Ids without a null, numbers and texts with some, and NaN.
-    {"code": pl.col("item").fill_null(7).cast(pl.Int32)}
+    # Ids without a null, lists, numbers and texts with some, and NaN.
+    {"code": pl.col("item").fill_null(7).cast(pl.Int32), "tags": pl.concat_list("item", "click")}
     | {name: pl.col(name) for name in ("item", "author", "play")},
     {name: total for w in WINDOWS for name, total in totals(w).items()},
     pl.col("click").is_null() | (pl.col("click") >= 0),
@@ -78,7 +78,7 @@ changes = st.lists(
 )
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     log=st.lists(events(), max_size=12).flatmap(repeated),
     changes=changes,

@@ -30,7 +30,7 @@ A, B, C = (1, "x", 10, True), (2, "x", 20, None), (1, "y", 30, False)
 def past(store):
     with store.held() as held:
         found = pl.concat(held.frames)
-    assert held.count == len(found)
+    assert held.size == len(found)
     return found.sort("time")
 
 
