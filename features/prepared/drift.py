@@ -94,6 +94,6 @@ def _bins(files: Sequence[Path], edges: Histograms) -> Histograms:
     for file in files if edges else ():
         for column in pl.read_parquet(file, columns=list(edges), glob=False):
             values, bounds = column.to_numpy().astype(np.float64), edges[column.name]
-            above = [len(values), *(np.count_nonzero(values >= bound) for bound in bounds), 0]
-            totals[column.name] = totals.get(column.name, 0) - np.diff(above)
+            above = [len(values), *(int(np.sum(values >= bound)) for bound in bounds), 0]
+            totals[column.name] = totals.get(column.name, 0) - np.diff(np.array(above))
     return totals

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from fulcrum.features.layout import Layout
+from fulcrum.features.layout import BagInput, Layout, SequenceInput
 from fulcrum.features.prepared.stage import NOBODY
 
 MISSING = "missing."
@@ -68,16 +68,23 @@ class Tally:
         self.nobody += int((block["row.group"] == NOBODY).sum())
         for one in self._layout.ids:
             self._use(one.name, _count(block[one.name], self._sizes[one.table]))
-        for several in (*self._layout.bags, *self._layout.sequences):
-            lists = block[several.name]
-            lengths = lists.list.len()
-            uses = _count(lists.explode(empty_as_null=False), self._sizes[several.table])
+        lists: tuple[BagInput | SequenceInput, ...] = (
+            *self._layout.bags,
+            *self._layout.sequences,
+        )
+        for several in lists:
+            members = block[several.name]
+            lengths = members.list.len().to_numpy()
+            uses = _count(members.explode(empty_as_null=False), self._sizes[several.table])
             self._use(several.name, np.append(uses, (lengths == 0).sum()))
             self.longest[several.name] = max(self.longest[several.name], int(lengths.max()))
         for number in self._layout.dense:
-            values = block[number.name]
+            values = block[number.name].to_numpy()
             low, high = self._ranges.get(number.name, (np.inf, -np.inf))
-            self._ranges[number.name] = min(low, values.min()), max(high, values.max())
+            self._ranges[number.name] = (
+                min(low, float(values.min())),
+                max(high, float(values.max())),
+            )
         self.numbers.add(block)
         self.examples.add(block)
 

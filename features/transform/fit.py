@@ -9,7 +9,7 @@ import polars as pl
 from fulcrum.features.kinds.base import Learned
 from fulcrum.features.kinds.counts import Counts
 from fulcrum.features.kinds.lookback import Recall, look_back
-from fulcrum.features.kinds.vocabulary import Lookup, Vocabulary
+from fulcrum.features.kinds.vocabulary import Buckets, Lookup, Vocabulary
 from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.raw.complete import complete, prune
 from fulcrum.features.raw.known import columns, log_end, ripe, ripe_labels
@@ -137,8 +137,13 @@ def _lookups(rows: pl.LazyFrame, spec: FeatureSpec, lineage: Lineage) -> dict[st
     }
     counts = {name: part for name, part in parts.items() if isinstance(part, Counts)}
     frames = dict(zip(counts, pl.collect_all(counts.values(), engine="streaming"), strict=True))
-    lookups = {n: Vocabulary(frames[n]) if n in frames else part for n, part in parts.items()}
-    return {name: lookup for name, lookup in lookups.items() if lookup is not None}
+    lookups: dict[str, Lookup] = {}
+    for name, part in parts.items():
+        if isinstance(part, Buckets):
+            lookups[name] = part
+        elif part is not None:
+            lookups[name] = Vocabulary(frames[name])
+    return lookups
 
 
 def _tasks(
