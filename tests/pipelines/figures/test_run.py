@@ -1,7 +1,7 @@
 import math
 from itertools import pairwise
 
-import matplotlib
+import matplotlib.image
 import numpy as np
 import pytest
 from hypothesis import given
@@ -170,3 +170,13 @@ def test_an_affinity_has_groups_side_by_side_and_leaves_unknown_pairs_empty():
     assert texts == sorted(["1.00"] * 3 + ["0.90"] * 2 + ["-0.50"] * 2)
     frames = [(p.get_x(), p.get_y(), p.get_width(), p.get_height()) for p in axes.patches]
     assert frames == [(-0.5, -0.5, 2, 2), (1.5, 1.5, 1, 1)]
+
+
+def test_a_saved_picture_has_the_pixels_of_savefig(tmp_path):
+    saved = run_figures.save(run_figures.training_curves(HISTORY), tmp_path / "saved.png")
+    figure = run_figures.training_curves(HISTORY)
+    figure.savefig(tmp_path / "plain.png", dpi=130, facecolor="white")
+    pixels, plain = (matplotlib.image.imread(path) for path in (saved, tmp_path / "plain.png"))
+    assert np.array_equal(pixels, plain)
+    vector = run_figures.save(figure, tmp_path / "saved.svg").read_text()
+    assert "<svg" in vector
