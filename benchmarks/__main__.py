@@ -16,7 +16,6 @@ from benchmarks.figure import RESULTS, Figure, save, show
 PARTS = {
     "online": ("serving:measure",),
     "starting": ("starting:measure",),
-    "fixed_cost": ("fixed_cost:measure",),
     "preparation": ("preparation:plain", "preparation:looking_back"),
     "training": ("logs:ready", "training:measure"),
     "scoring": ("logs:ready", "scoring:measure", "scoring_files:measure"),

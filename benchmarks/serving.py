@@ -72,7 +72,7 @@ def measure(folder: Path, size: Size) -> list[Figure]:
 def figures(config: str, folder: Path, seconds: float, more: Sequence[str] = ()) -> list[Figure]:
     """Of a shipped config's model; the open loop of each size takes `seconds`. `more` are arguments
     of `fulcrum serve`."""
-    model = train(config, folder).model
+    model = train(config, folder)
     run, title = load_config(ROOT / config), Path(config).parent.name
     history = str(ROOT / str(run.data.events))
     with serving(folder, "--model", model, "--history", history, *more) as (process, port):

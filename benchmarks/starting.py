@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.figure import Figure, limited
+from benchmarks.figure import Figure, per_second
 from benchmarks.logs import Size, make_run
 from benchmarks.rounds import Rates
 from fulcrum.pipelines.config.load import to_yaml
@@ -14,14 +14,10 @@ from fulcrum.pipelines.config.load import to_yaml
 TORCH = "`import torch`"
 HELP = "`fulcrum --help`"
 SHOW = "`fulcrum show CONFIG`"
-QUARTER = 4.0
-"""Aim for the help: so much faster than the import."""
-MOST = 1.5
-"""Seconds of CPU that a look at a config may take."""
 
 
 def measure(folder: Path, size: Size) -> list[Figure]:
-    """The help against the import of torch, which it does not need; a look at a config."""
+    """Both commands against the import of torch, which a config needs and the help does not."""
     config = folder / "start.yaml"
     config.write_text(to_yaml(make_run(folder, size)))
     commands = {
@@ -34,13 +30,9 @@ def measure(folder: Path, size: Size) -> list[Figure]:
         for _ in range(size.rounds + 1)
     ]
     rates = Rates(rounds[1:])
-    seconds = {name: 1 / rates.median(name) for name in commands}
-    told = {name: f"{cpu:.2f} s of CPU" for name, cpu in seconds.items()}
-    return [
-        Figure(HELP, told[HELP], rates.ratio(HELP, TORCH), TORCH, QUARTER),
-        limited(SHOW, told[SHOW], MOST / seconds[SHOW], f"{MOST} s"),
-        Figure(TORCH, told[TORCH]),
-    ]
+    aims = {HELP: 4.0, SHOW: 0.5}
+    figures = [per_second(rates, name, "/CPU s", TORCH, aim) for name, aim in aims.items()]
+    return [*figures, per_second(rates, TORCH, "/CPU s")]
 
 
 def _cpu_seconds(arguments: Sequence[str]) -> float:

@@ -50,9 +50,8 @@ def test_the_network_is_the_one_that_was_agreed_on(dataset):
 
 def test_starting(tmp_path):
     helped, shown, torch_alone = starting.measure(tmp_path, dataclasses.replace(SMALL, rounds=1))
-    assert helped.to == torch_alone.what
-    assert helped.ratio > 1
-    assert shown.ratio == pytest.approx(1.5 / float(shown.measured.split()[0]), rel=0.01)
+    assert helped.to == shown.to == torch_alone.what
+    assert helped.ratio > 1 > shown.ratio > 0
 
 
 def test_features_of_the_past(folder):

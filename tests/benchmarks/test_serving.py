@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from benchmarks import fixed_cost, serving
+from benchmarks import serving
 from benchmarks.load import Answers
-from benchmarks.logs import Size
 from benchmarks.serving import Run, requests, tell
 from benchmarks.shipped import FEEDBACK, ROOT
 from fulcrum.pipelines.config.load import load
@@ -14,12 +13,10 @@ from fulcrum.pipelines.config.load import load
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_shipped_model_answers_under_load_and_says_what_its_training_cost(tmp_path):
-    figures = serving.figures(FEEDBACK, tmp_path / "shipped", seconds=1)
+def test_a_shipped_model_answers_under_load(tmp_path):
+    figures = serving.figures(FEEDBACK, tmp_path, seconds=1)
     assert len(figures) == 5 * len(serving.ROWS)
     assert all(", 0 errors, " in figure.spread for figure in figures[3::5])
-    cost, whole = fixed_cost.measure(tmp_path, Size())
-    assert cost.ratio > 0 and whole.measured.endswith(" s")
 
 
 def answers(latencies: list[float], errors: int = 0) -> Answers:
