@@ -176,7 +176,7 @@ class Trainer:
         seed_everything(config.seed + 1 + process.rank)
         self.optimizers = Optimizers(self.model, config, self.steps)
         self.pipeline = make_pipeline(
-            self.model, self.optimizers, process.device, tables=bool(self.layout.tables)
+            self.model, self.optimizers, process, tables=bool(self.layout.tables)
         )
         self.after = AfterStep(self.model, self.pipeline, self.optimizers, dataset, process)
         self.validates = dataset.rows("valid") > 0
