@@ -19,20 +19,28 @@ class PlainNetwork(nn.Module):
     bags, sequences   int64 `(batch, max_length)`, padded with `PADDING` behind the last id
     dense        float32 `(batch,)`
 
+    All tables lie below one another in one, so that all ids of a row are found at once: a graph for
+    one row is as slow as it has nodes. An id that leaves its table would find another one's rows.
+
     Made without weights, in eval mode: `load` brings them.
     """
+
+    starts: Tensor
 
     def __init__(self, layout: Layout, model: TrunkConfig) -> None:
         super().__init__()
         self.layout, self.copies = layout, model.copies(len(layout.tasks))
         rows = {table.name: table.rows for table in layout.tables}
-        self.tables = nn.ModuleDict(
-            {
-                name: nn.Embedding(rows[table], model.embedding_dim, device="meta")
-                for table in dict.fromkeys(i.table for i in (*layout.pooled, *layout.unpooled))
-                for name in self._names(table)
-            }
-        )
+        self.places: dict[str, list[int]] = {}
+        """First row of every copy of a table."""
+        end = 0
+        for table in dict.fromkeys(i.table for i in (*layout.pooled, *layout.unpooled)):
+            self.places[table] = [end + copy * rows[table] for copy in range(self.copies)]
+            end += self.copies * rows[table]
+        self.tables = nn.Embedding(end, model.embedding_dim, device="meta")
+        self.single = [i for i in layout.pooled if isinstance(i, IdInput)]
+        starts = torch.tensor([self.places[i.table] for i in self.single], dtype=torch.int64)
+        self.register_buffer("starts", starts.t(), persistent=False)
         self.predictor = Predictor(layout, model)
         self.eval()
 
@@ -43,12 +51,13 @@ class PlainNetwork(nn.Module):
             for key, value in state.items()
             if key.startswith("objective.predictor.")
         }
-        for kind, inputs in (
-            ("pooled.embedding_bags", self.layout.pooled),
-            ("unpooled.embeddings", self.layout.unpooled),
-        ):
-            for name in {name for i in inputs for name in self._names(i.table)}:
-                weights[f"tables.{name}.weight"] = state[f"tables.{kind}.{name}.weight"]
+        unpooled = self.layout.sequence_tables
+        parts = [torch.empty(0, self.tables.embedding_dim)]
+        for table in self.places:
+            kind = "unpooled.embeddings" if table in unpooled else "pooled.embedding_bags"
+            names = [table_name(table, copy, self.copies) for copy in range(self.copies)]
+            parts += [state[f"tables.{kind}.{name}.weight"] for name in names]
+        weights["tables.weight"] = torch.cat(parts)
         self.load_state_dict(weights, assign=True)
         return self
 
@@ -58,23 +67,28 @@ class PlainNetwork(nn.Module):
         lists: tuple[BagInput | SequenceInput, ...] = (*layout.bags, *layout.sequences)
         present = {i.name: arrays[i.name] != PADDING for i in lists}
         pooled = [
-            vectors if isinstance(i, IdInput) else mean_of_present(vectors, present[i.name])
+            mean_of_present(self._look_up(i, arrays[i.name]), present[i.name])[:, :, None]
             for i in layout.pooled
-            for vectors in [self._look_up(i, arrays[i.name])]
+            if isinstance(i, BagInput)
         ]
+        if self.single:
+            ids = _beside([arrays[i.name] for i in self.single])
+            pooled.insert(0, self.tables(ids[:, None] + self.starts))
         vectors = Vectors(
-            pooled=torch.stack(pooled, 2) if pooled else None,
+            pooled=torch.cat(pooled, 2) if pooled else None,
             unpooled={i.name: self._look_up(i, arrays[i.name]) for i in layout.unpooled},
             present=present,
         )
         dense = [arrays[i.name] for i in layout.dense]
-        numbers = torch.stack(dense, 1) if dense else torch.empty(0)
-        return self.predictor(vectors, numbers).unbind(1)
+        scores = self.predictor(vectors, _beside(dense) if dense else torch.empty(0))
+        return scores.unbind(1)
 
     def _look_up(self, source: IdInput | BagInput | SequenceInput, ids: Tensor) -> Tensor:
         """Ids of any shape to vectors, copies behind the batch dimension."""
         ids = ids.clamp(min=0)
-        return torch.stack([self.tables[name](ids) for name in self._names(source.table)], 1)
+        return torch.stack([self.tables(ids + start) for start in self.places[source.table]], 1)
 
-    def _names(self, table: str) -> list[str]:
-        return [table_name(table, copy, self.copies) for copy in range(self.copies)]
+
+def _beside(columns: list[Tensor]) -> Tensor:
+    """n columns `(batch,)` to `(batch, n)`, with no step of its own for each."""
+    return torch.cat(columns).unflatten(0, (len(columns), -1)).t()

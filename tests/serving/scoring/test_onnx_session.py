@@ -118,7 +118,7 @@ def test_parity_is_measured_and_within_tolerance(graph):
 def test_other_weights_fail_the_parity_check(graph, change):
     network = copy.deepcopy(graph[0])
     with torch.no_grad():
-        network.tables["user"].weight += change
+        network.tables.weight += change
     with pytest.raises(ModelError, match=r"differs from torch beyond 1e-05: .*click by"):
         check_parity(network, graph[1], random_arrays(LAYOUT, 10))
 
