@@ -15,6 +15,7 @@ BENCHMARKS = (
     "preparation:plain",
     "preparation:looking_back",
     "training:measure",
+    "training:small",
     "weightings:rates",
     "weightings:memory",
     "trunks:fusion",
