@@ -1,8 +1,8 @@
 """The training loop: one path for every network, weighting, device and number of processes.
 
-Tables are sharded by `DistributedModelParallel`, batches flow through TorchRec's pipeline, and the
-loop never asks which method it runs. Kill it at any moment and resume: in one process the final
-weights are the same bits as those of a run that was never killed.
+Tables are sharded by `DistributedModelParallel`, batches flow through TorchRec's pipeline where it
+has something to overlap, and the loop never asks which method it runs. Kill it at any moment and
+resume: in one process the final weights are the same bits as those of a run that was never killed.
 """
 
 import logging
