@@ -18,7 +18,7 @@ PARTS = {
     "starting": ("starting:measure",),
     "fixed_costs": ("fixed_costs:measure",),
     "preparation": ("preparation:plain", "preparation:looking_back"),
-    "training": ("logs:ready", "training:measure"),
+    "training": ("logs:ready", "training:measure", "training:small"),
     "scoring": ("logs:ready", "scoring:measure", "scoring_files:measure"),
     "peers": ("logs:ready", "peers.ratios:of_wide", "peers.ratios:of_census"),
     "weightings": ("logs:ready", "weightings:rates", "weightings:memory"),

@@ -1,6 +1,7 @@
 """Scoring through ONNX Runtime against the same network in eager torch."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from benchmarks.figure import Figure, per_second
 from benchmarks.logs import Size, make_run
 from benchmarks.rounds import interleave
+from benchmarks.training import THREADS, multiply
 from fulcrum.features.files.source import scan
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.prepared.prepare import prepare
@@ -24,10 +26,11 @@ from fulcrum.serving.scoring.scorer import Scorer
 
 BATCHES = 16
 """Scored in each call."""
-THREADS = 2
-EAGER, GRAPH, RAW = (
+LIMIT, EAGER, GRAPH, FEW, RAW = (
+    "fp32 matrix products of scoring alone",
     "scoring prepared rows, eager torch",
     "scoring prepared rows, ONNX Runtime",
+    "the same, 512 rows at a time",
     "scoring raw rows, features included, ONNX Runtime",
 )
 
@@ -44,10 +47,13 @@ def measure(folder: Path, size: Size) -> list[Figure]:
     arrays = to_arrays(prepared, layout)
     raw = pl.scan_parquet(folder / "logs.parquet", glob=False).tail(count).collect()
     session = Session(bundle.graph, layout, "cpu", size.batch_size, THREADS)
+    few = Session(bundle.graph, layout, "cpu", min(512, size.batch_size), THREADS)
     scorer = Scorer(bundle, "cpu", size.batch_size)
     network = PlainNetwork(layout, run.model).load(weights)
 
-    def graph() -> float:
+    step = multiply(run, dataset)
+
+    def graph(session: Session) -> float:
         session.run(arrays)
         return count
 
@@ -55,12 +61,21 @@ def measure(folder: Path, size: Size) -> list[Figure]:
         scorer.score(raw)
         return count
 
-    actions = {EAGER: eager(network, arrays, size.batch_size), GRAPH: graph, RAW: score}
+    actions = {
+        LIMIT: lambda: 3 * step(),  # a training step is a forward pass and twice as much backward
+        EAGER: eager(network, arrays, size.batch_size),
+        GRAPH: partial(graph, session),
+        FEW: partial(graph, few),
+        RAW: score,
+    }
     rates = interleave(size.rounds, actions)
     return [
+        per_second(rates, GRAPH, limit=LIMIT, aim=0.85),
+        per_second(rates, FEW, limit=LIMIT, aim=0.85),
         per_second(rates, GRAPH, limit=EAGER, aim=1.0),
-        per_second(rates, RAW, limit=EAGER),
+        per_second(rates, RAW, limit=GRAPH, aim=0.9),
         per_second(rates, EAGER),
+        per_second(rates, LIMIT),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,6 +22,8 @@ STATIC = "static"
 VALUES, GRADIENTS, AGENT = 1 / 1.03, 1 / 1.35, 1 / 1.6
 """Aims: the steps of a method that looks at losses take at most 1.03 times as long, of one that
 looks at gradients every tenth step 1.35 times, of one that asks a network about every row 1.6."""
+FAMO, PCGRAD = "famo, between looks", "pcgrad, between looks"
+"""Methods that look again after the step, or at gradients, in the steps in which they do not."""
 AIMS = {
     "uncertainty": VALUES,
     "igb": VALUES,
@@ -33,8 +36,15 @@ AIMS = {
     "nash": GRADIENTS,
     "upgrad": GRADIENTS,
     "rmtl": AGENT,
+    FAMO: VALUES,
+    PCGRAD: VALUES,
 }
-SETTINGS = {"gradnorm": {"window": 1}}
+NEVER = 10**9
+SETTINGS: dict[str, dict[str, Any]] = {
+    "gradnorm": {"window": 1},
+    FAMO: {"every": NEVER},
+    PCGRAD: {"gramian": {"kind": "sketch", "every": NEVER}},
+}
 """Beside the defaults, by which GradNorm looks at no gradient in its first epoch."""
 STEPS = 20
 """Of each method in a round: two looks at gradients, at held-out rows or at the batch again."""
@@ -64,7 +74,8 @@ def rates(folder: Path, size: Size) -> list[Figure]:
 def memory(folder: Path, size: Size) -> list[Figure]:
     """The peak of every method, each in a process of its own, on the data that `rates` left: to
     prepare them takes more memory than to train, and peaks are inherited."""
-    return [f for method in methods() for f in apart("weightings:peak_of", folder, size, method)]
+    settled = [method for method in methods() if method not in (FAMO, PCGRAD)]
+    return [f for method in settled for f in apart("weightings:peak_of", folder, size, method)]
 
 
 def peak_of(folder: Path, size: Size, method: str) -> list[Figure]:
@@ -79,7 +90,12 @@ def peak_of(folder: Path, size: Size, method: str) -> list[Figure]:
 
 def methods() -> list[str]:
     """Those of this benchmark that are registered; static weights first."""
-    return [STATIC, *(method for method in AIMS if method in WEIGHTINGS)]
+    return [STATIC, *(method for method in AIMS if name(method) in WEIGHTINGS)]
+
+
+def name(method: str) -> str:
+    """Without what is told of its settings."""
+    return method.split(",")[0]
 
 
 def title(method: str) -> str:
@@ -89,7 +105,8 @@ def title(method: str) -> str:
 def run(folder: Path, size: Size, method: str) -> RunConfig:
     """Five tasks, and a validation split for the method that learns from it."""
     config = make_run(folder, size, tasks=len(TASKS), valid=0.05, precision="fp32")
-    return config.model_copy(update={"weighting": WEIGHTINGS[method](**SETTINGS.get(method, {}))})
+    weighting = WEIGHTINGS[name(method)](**SETTINGS.get(method, {}))
+    return config.model_copy(update={"weighting": weighting})
 
 
 def prepared(folder: Path, size: Size) -> PreparedDataset:

@@ -90,11 +90,12 @@ class Objective(nn.Module):
             # Before anything passes through the parts again.
             auxiliary = self.predictor.auxiliary_losses()
             self.latest = batch
+            self.salt = self.salt if self.weighting is None else int(self.weighting.steps)
             self.predictor.tasks.follow(
                 forward.logits.detach(), forward.labels, batch.observed, batch.weight
             )
-            lookups = Lookups(self.layout, self.copies, pooled, unpooled, batch)
-            step = self._step(forward, local, losses, active, lookups)
+            products = partial(self._products, forward, local, pooled, unpooled)
+            step = Step(losses, active, products, partial(self._rows, forward))
             weights, row_weights = self._weights(step, batch, out)
             if self.watching:
                 out["products"] = step.gramian
@@ -151,15 +152,17 @@ class Objective(nn.Module):
     def _means(self, row_losses: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         return masked_mean(row_losses, batch.observed, batch.weight, self.divide_by)
 
-    def _step(
-        self, forward: "_Pass", local: Tensor, losses: Tensor, active: Tensor, lookups: Lookups
-    ) -> Step:
-        """What the weighting sees."""
-        self.salt = self.salt if self.weighting is None else int(self.weighting.steps)
-        graph = Graph(local, lookups, forward.fields, self.predictor.shared_parameters(), self.salt)
-        return Step(
-            losses, active, partial(self.place.products, graph), partial(self._rows, forward)
-        )
+    def _products(
+        self,
+        forward: "_Pass",
+        local: Tensor,
+        pooled: KeyedTensor | None,
+        unpooled: dict[str, JaggedTensor] | None,
+    ) -> Tensor:
+        """`(tasks, tasks)` of task gradients."""
+        lookups = Lookups(self.layout, self.copies, pooled, unpooled, forward.batch)
+        shared = self.predictor.shared_parameters()
+        return self.place.products(Graph(local, lookups, forward.fields, shared, self.salt))
 
     @torch.no_grad()
     def _rows(self, forward: "_Pass") -> Rows:

@@ -1,13 +1,13 @@
 """The network that is served: the trained one's mathematics on padded arrays, with Gather only."""
 
 from collections.abc import Mapping
-from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
 from fulcrum.features.layout import PADDING, BagInput, IdInput, Layout, SequenceInput
-from fulcrum.models.embedding.vectors import Vectors, mean_of_present, table_name
+from fulcrum.models.embedding.tables import table_name
+from fulcrum.models.embedding.vectors import Vectors, mean_of_present
 from fulcrum.models.predictor import Predictor
 from fulcrum.models.trunks import TrunkConfig
 
@@ -19,21 +19,28 @@ class PlainNetwork(nn.Module):
     bags, sequences   int64 `(batch, max_length)`, padded with `PADDING` behind the last id
     dense        float32 `(batch,)`
 
-    Its tables lie one below the other in one table: exporting a graph, loading it and running it on
-    a few rows all take their time by the node, and so one node looks up all single ids.
+    All tables lie below one another in one, so that all ids of a row are found at once: a graph for
+    one row is as slow as it has nodes. An id that leaves its table would find another one's rows.
 
     Made without weights, in eval mode: `load` brings them.
     """
+
+    starts: Tensor
 
     def __init__(self, layout: Layout, model: TrunkConfig) -> None:
         super().__init__()
         self.layout, self.copies = layout, model.copies(len(layout.tasks))
         rows = {table.name: table.rows for table in layout.tables}
-        names = dict.fromkeys(i.table for i in (*layout.pooled, *layout.unpooled))
-        copies = [(table, copy) for table in names for copy in range(self.copies)]
-        *starts, end = accumulate((rows[table] for table, _ in copies), initial=0)
-        self.starts = dict(zip(copies, starts, strict=True))
+        self.places: dict[str, list[int]] = {}
+        """First row of every copy of a table."""
+        end = 0
+        for table in dict.fromkeys(i.table for i in (*layout.pooled, *layout.unpooled)):
+            self.places[table] = [end + copy * rows[table] for copy in range(self.copies)]
+            end += self.copies * rows[table]
         self.tables = nn.Embedding(end, model.embedding_dim, device="meta")
+        self.single = [i for i in layout.pooled if isinstance(i, IdInput)]
+        starts = torch.tensor([self.places[i.table] for i in self.single], dtype=torch.int64)
+        self.register_buffer("starts", starts.t(), persistent=False)
         self.predictor = Predictor(layout, model)
         self.eval()
 
@@ -44,13 +51,13 @@ class PlainNetwork(nn.Module):
             for key, value in state.items()
             if key.startswith("objective.predictor.")
         }
-        kinds = {False: "pooled.embedding_bags", True: "unpooled.embeddings"}
-        tables = [
-            state[f"tables.{kind}.{table_name(table, copy, self.copies)}.weight"]
-            for table, copy in self.starts
-            for kind in [kinds[table in self.layout.sequence_tables]]
-        ]
-        weights["tables.weight"] = torch.cat([torch.empty(0, self.tables.embedding_dim), *tables])
+        unpooled = self.layout.sequence_tables
+        parts = [torch.empty(0, self.tables.embedding_dim)]
+        for table in self.places:
+            kind = "unpooled.embeddings" if table in unpooled else "pooled.embedding_bags"
+            names = [table_name(table, copy, self.copies) for copy in range(self.copies)]
+            parts += [state[f"tables.{kind}.{name}.weight"] for name in names]
+        weights["tables.weight"] = torch.cat(parts)
         self.load_state_dict(weights, assign=True)
         return self
 
@@ -59,28 +66,29 @@ class PlainNetwork(nn.Module):
         arrays = {s.name: x for s, x in zip(layout.inputs, inputs, strict=True)}
         lists: tuple[BagInput | SequenceInput, ...] = (*layout.bags, *layout.sequences)
         present = {i.name: arrays[i.name] != PADDING for i in lists}
-        single = [i for i in layout.pooled if isinstance(i, IdInput)]
-        bags = [i for i in layout.pooled if isinstance(i, BagInput)]
         pooled = [
-            mean_of_present(self._look_up(arrays[i.name], i), present[i.name])[:, :, None]
-            for i in bags
+            mean_of_present(self._look_up(i, arrays[i.name]), present[i.name])[:, :, None]
+            for i in layout.pooled
+            if isinstance(i, BagInput)
         ]
-        if single:
-            ids = torch.stack([arrays[i.name] for i in single], 1)
-            pooled.insert(0, self._look_up(ids, *single))
-        unpooled = {
-            i.name: self._look_up(ids[:, None], i)[:, :, 0]
-            if isinstance(i, IdInput)
-            else self._look_up(ids, i)
-            for i in layout.unpooled
-            for ids in [arrays[i.name]]
-        }
-        vectors = Vectors(torch.cat(pooled, 2) if pooled else None, unpooled, present)
+        if self.single:
+            ids = _beside([arrays[i.name] for i in self.single])
+            pooled.insert(0, self.tables(ids[:, None] + self.starts))
+        vectors = Vectors(
+            pooled=torch.cat(pooled, 2) if pooled else None,
+            unpooled={i.name: self._look_up(i, arrays[i.name]) for i in layout.unpooled},
+            present=present,
+        )
         dense = [arrays[i.name] for i in layout.dense]
-        numbers = torch.stack(dense, 1) if dense else torch.empty(0)
-        return self.predictor(vectors, numbers).unbind(1)
+        scores = self.predictor(vectors, _beside(dense) if dense else torch.empty(0))
+        return scores.unbind(1)
 
-    def _look_up(self, ids: Tensor, *sources: IdInput | BagInput | SequenceInput) -> Tensor:
-        """`(batch, n) -> (batch, copies, n, dim)`, of n inputs or of the n places of one list."""
-        starts = [[self.starts[i.table, copy] for i in sources] for copy in range(self.copies)]
-        return self.tables(ids.clamp(min=0)[:, None] + torch.tensor(starts, device=ids.device))
+    def _look_up(self, source: IdInput | BagInput | SequenceInput, ids: Tensor) -> Tensor:
+        """Ids of any shape to vectors, copies behind the batch dimension."""
+        ids = ids.clamp(min=0)
+        return torch.stack([self.tables(ids + start) for start in self.places[source.table]], 1)
+
+
+def _beside(columns: list[Tensor]) -> Tensor:
+    """n columns `(batch,)` to `(batch, n)`, with no step of its own for each."""
+    return torch.cat(columns).unflatten(0, (len(columns), -1)).t()

@@ -8,7 +8,8 @@ from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from fulcrum.models.layers.linear_relu import linear
 
 ALL = slice(None)
 """All networks of a stack; other slices compute some of them."""
@@ -39,23 +40,19 @@ class StackedLinear(nn.Module):
         )
         self.runs = _runs(counts) if counts is not None and len(set(counts)) > 1 else None
 
-    def forward(self, x: Tensor, networks: slice = ALL) -> Tensor:
+    def forward(self, x: Tensor, networks: slice = ALL, relu: bool = False) -> Tensor:
+        """Only the slice `networks` of them; with `relu`, max(y, 0)."""
         if self.runs is None or networks != ALL:
-            return self._stack(x, networks)
-        return torch.cat([self._stack(x[s], n) for s, n in self.runs])
+            return self._stack(x, networks, relu)
+        return torch.cat([self._stack(x[s], n, relu) for s, n in self.runs])
 
-    def _stack(self, x: Tensor, networks: slice) -> Tensor:
-        sources, outputs = x.shape[0], self.weight.shape[1]
-        weight = self.weight[networks].reshape(sources, -1, x.shape[2])
-        bias = None if self.bias is None else self.bias[networks].reshape(sources, 1, -1)
-        if sources == 1:
-            flat = None if bias is None else bias.flatten()
-            y = F.linear(x.squeeze(0), weight.squeeze(0), flat).unsqueeze(0)
-        elif bias is None:
-            y = torch.bmm(x, weight.transpose(1, 2))
-        else:
-            y = torch.baddbmm(bias, x, weight.transpose(1, 2))
-        return y.unflatten(2, (-1, outputs)).transpose(1, 2).flatten(0, 1)
+    def _stack(self, x: Tensor, networks: slice, relu: bool) -> Tensor:
+        weight, bias = self.weight, self.bias
+        if networks != ALL:  # even a slice of everything has a backward pass, which copies
+            weight, bias = weight[networks], None if bias is None else bias[networks]
+        sources = len(x)
+        bias = None if bias is None else bias.reshape(sources, 1, -1)
+        return linear(x, weight.reshape(sources, -1, x.shape[2]), bias, len(weight), relu)
 
 
 def _runs(counts: Sequence[int]) -> list[tuple[slice, slice]]:
@@ -96,5 +93,5 @@ class StackedMLP(nn.Module):
 
     def forward(self, x: Tensor, networks: slice = ALL) -> Tensor:
         for layer in self.layers:
-            x = self.dropout(F.relu(layer(x, networks)))
+            x = self.dropout(layer(x, networks, relu=True))
         return x

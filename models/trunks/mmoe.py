@@ -81,7 +81,8 @@ class MMoE(Trunk):
 
     def forward(self, fields: Tensor) -> Tensor:
         x = fields.flatten(1)[:, None]
-        return self.fusion(x, x).expand(-1, len(self.tasks), -1)
+        z = self.fusion(x, x)
+        return z.expand(-1, len(self.tasks), -1) if z.shape[1] == 1 else z
 
     def diagnostics(self, fields: Tensor) -> list[Level]:
         x, tasks = fields.flatten(1)[:, None], len(self.tasks)

@@ -62,7 +62,10 @@ def distribute(
         raise ResourceError(f"the embedding tables do not fit: {first_line(error)}") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        model = DistributedModelParallel(network, device=process.device, plan=plan)
+        model = DistributedModelParallel(
+            network, device=process.device, plan=plan, init_data_parallel=process.world > 1
+        )
+    model.module.to(process.device)
     tables_here = {
         table
         for module in plan.plan.values()

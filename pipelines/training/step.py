@@ -9,6 +9,7 @@ from torchrec.distributed.train_pipeline import TrainPipelineSparseDist
 
 from fulcrum.features.reading.batch import Batch
 from fulcrum.pipelines.training.optimizer import Optimizers
+from fulcrum.pipelines.training.processes import Process
 
 
 class Pipeline(Protocol):
@@ -22,13 +23,15 @@ class Pipeline(Protocol):
 
 
 def make_pipeline(
-    model: nn.Module, optimizers: Optimizers, device: torch.device, tables: bool
+    model: nn.Module, optimizers: Optimizers, process: Process, tables: bool
 ) -> Pipeline:
-    """TorchRec's pipeline, which overlaps copies and the exchange of ids with the step before. It
-    looks for tables in the network and fails where there are none, so then steps run one by one."""
-    if tables:
-        return OverlappingPipeline(model, cast(torch.optim.Optimizer, optimizers), device)
-    return PlainPipeline(model, optimizers, device)
+    """TorchRec's pipeline overlaps copies and the exchange of ids with the step before. Of one
+    process on a CPU there is nothing to overlap, and it fails where the network has no tables: then
+    steps run one by one."""
+    if tables and (process.world > 1 or process.device.type != "cpu"):
+        optimizer = cast(torch.optim.Optimizer, optimizers)
+        return OverlappingPipeline(model, optimizer, process.device)
+    return PlainPipeline(model, optimizers, process.device)
 
 
 class OverlappingPipeline(TrainPipelineSparseDist[Batch, dict[str, Tensor]]):

@@ -1,8 +1,8 @@
 """The training loop: one path for every network, weighting, device and number of processes.
 
-Tables are sharded by `DistributedModelParallel`, batches flow through TorchRec's pipeline, and the
-loop never asks which method it runs. Kill it at any moment and resume: in one process the final
-weights are the same bits as those of a run that was never killed.
+Tables are sharded by `DistributedModelParallel`, batches flow through TorchRec's pipeline where it
+has something to overlap, and the loop never asks which method it runs. Kill it at any moment and
+resume: in one process the final weights are the same bits as those of a run that was never killed.
 """
 
 import logging
@@ -176,7 +176,7 @@ class Trainer:
         seed_everything(config.seed + 1 + process.rank)
         self.optimizers = Optimizers(self.model, config, self.steps)
         self.pipeline = make_pipeline(
-            self.model, self.optimizers, process.device, tables=bool(self.layout.tables)
+            self.model, self.optimizers, process, tables=bool(self.layout.tables)
         )
         self.after = AfterStep(self.model, self.pipeline, self.optimizers, dataset, process)
         self.validates = dataset.rows("valid") > 0

@@ -83,10 +83,17 @@ def test_features_of_the_past(folder):
 
 def test_training(folder, dataset):
     fp32, bf16, reading, reading_bf16, limit = training.measure(folder, SMALL)
-    assert (fp32.aim, bf16.aim, reading.aim) == (0.45, 1.0, 5.0)
+    assert (fp32.aim, bf16.aim, reading.aim) == (0.8, 1.1, 5.0)
     assert fp32.to == bf16.to == limit.what
     assert (reading.to, reading_bf16.to) == (fp32.what, bf16.what)
     assert all(figure.ratio > 0 for figure in (fp32, bf16, reading, reading_bf16))
+
+
+def test_training_a_small_network(folder, dataset):
+    rate, rest, bare = training.small(folder, SMALL)
+    assert rate.to == bare.what
+    assert rest.measured.endswith(" ms a step")
+    assert rest.aim == 1.0
 
 
 def test_the_limit_counts_the_products_of_a_step(folder, dataset):
@@ -107,8 +114,9 @@ def test_the_limit_counts_the_products_of_a_step(folder, dataset):
 
 
 def test_scoring(folder, dataset):
-    graph, raw, eager = scoring.measure(folder, SMALL)
-    assert graph.to == raw.to == eager.what
+    graph, few, beside_eager, raw, eager, limit = scoring.measure(folder, SMALL)
+    assert graph.to == few.to == limit.what
+    assert (beside_eager.to, raw.to) == (eager.what, graph.what)
     speed, memory = scoring_files.measure(folder, SMALL)
     assert speed.what == scoring_files.FILES
     assert memory.measured.endswith(" GiB")
