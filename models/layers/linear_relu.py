@@ -22,7 +22,9 @@ def linear(
 ) -> Tensor:
     """`x (S, B, inputs)`, `weight (S, n · outputs, inputs)` and `bias (S, 1, n · outputs)` to `(N,
     B, outputs)`, the N `layers` in order; with `relu`, max(y, 0)."""
-    if relu and bias is not None and torch.is_grad_enabled():
+    # Transforms of `torch.func` cannot see into the one step.
+    plain = not torch.is_grad_enabled() or torch._C._are_functorch_transforms_active()
+    if relu and bias is not None and not plain:
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
         return _LinearReLU.apply(x.to(dtype), weight.to(dtype), bias.to(dtype), layers)
