@@ -47,7 +47,8 @@ class StackedLinear(nn.Module):
         return torch.cat([self._stack(x[s], n, relu) for s, n in self.runs])
 
     def _stack(self, x: Tensor, networks: slice, relu: bool) -> Tensor:
-        weight, bias = self.weight, self.bias
+        weight: Tensor = self.weight
+        bias: Tensor | None = self.bias
         if networks != ALL:  # even a slice of everything has a backward pass, which copies
             weight, bias = weight[networks], None if bias is None else bias[networks]
         sources = len(x)
