@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from fulcrum.features.kinds.base import Column, Columns
+from fulcrum.features.kinds.base import Columns
 from fulcrum.features.layout import PADDING, DenseInput, IdInput, Layout
 
 
@@ -18,11 +18,12 @@ def to_arrays(columns: Columns | pl.DataFrame, layout: Layout) -> dict[str, np.n
         elif isinstance(source, IdInput):
             arrays[source.name] = np.asarray(column, np.int64)
         else:
+            assert isinstance(column, pl.Series)
             arrays[source.name] = pad(column, source.max_length)
     return arrays
 
 
-def pad(lists: Column, length: int) -> np.ndarray:
+def pad(lists: pl.Series, length: int) -> np.ndarray:
     """Lists of ids, none longer than `length`, as int64 `(batch, length)`."""
     lengths = lists.list.len().to_numpy()
     padded = np.full((len(lists), length), PADDING, np.int64)

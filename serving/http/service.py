@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import polars as pl
 
-from fulcrum.features.raw.conform import conform
+from fulcrum.features.raw.conform import conform_frame
 from fulcrum.features.transform.past import Gathered
 from fulcrum.serving.bundle.config import ServingConfig
 from fulcrum.serving.http.arrow import read_stream
@@ -147,10 +147,10 @@ class Service(ABC):
 
     def typed(self, rows: pl.DataFrame, columns: Columns) -> pl.DataFrame:
         """Rows in the types that training saw, times among them, which requests have as text."""
-        return conform(rows.lazy(), columns, "rows", self.time).collect()
+        return conform_frame(rows, columns, "rows", self.time)
 
     def predict(
-        self, scorer: Scorer, rows: pl.DataFrame, past: pl.LazyFrame | None
+        self, scorer: Scorer, rows: pl.DataFrame, past: pl.LazyFrame | Gathered | None
     ) -> pl.DataFrame:
         """Scores after `past`, or after the stored events without it; null where a number is not
         finite."""
