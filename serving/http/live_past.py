@@ -99,4 +99,4 @@ def _read(frames: Iterator[pl.DataFrame], folder: Path | None) -> pl.LazyFrame:
         return pl.concat(frames).lazy()
     for place, frame in enumerate(frames):
         frame.write_parquet(folder / f"{place:09}.parquet")
-    return pl.scan_parquet(folder / "*.parquet")
+    return pl.scan_parquet(sorted(folder.glob("*.parquet")), glob=False)
