@@ -62,7 +62,8 @@ def _cases(layout: Layout, rows: Arrays) -> Iterator[tuple[int, Arrays]]:
 
 def _torch_scores(network: PlainNetwork, arrays: Arrays) -> dict[str, np.ndarray]:
     layout = network.layout
-    inputs = [torch.from_numpy(np.ascontiguousarray(arrays[s.name])) for s in layout.inputs]
+    owned = [np.require(arrays[source.name], requirements=["C", "W"]) for source in layout.inputs]
+    inputs = [torch.from_numpy(array) for array in owned]
     with torch.inference_mode():
         parts = [
             network(*chunk) for chunk in zip(*(x.split(ROWS_PER_CALL) for x in inputs), strict=True)

@@ -10,7 +10,6 @@ import polars as pl
 
 from fulcrum.features.cause import cause, first_line
 from fulcrum.features.errors import DataError, StateError, nearest
-from fulcrum.features.kinds.base import Columns
 from fulcrum.features.layout import UNKNOWN, DenseInput
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.misfit import misfit
@@ -103,13 +102,13 @@ class Scorer:
             raise DataError(f"the past events cannot be read: {cause(error)}") from error
         except pl.exceptions.PolarsError as error:
             raise explain(error, rows, self.state, first) from error
-        self._count_unknown(inputs)
         # Lists are padded to their longest, so arrays are made for one batch at a time.
         parts = []
         for start in range(0, max(rows.height, 1), self._batch_size):
             batch = {n: v[start : start + self._batch_size] for n, v in inputs.items()}
             with self.stages.stage("encode"):
                 arrays = to_arrays(batch, self.state.layout)
+                self._count_unknown(arrays)
             with self.stages.stage("graph"):
                 parts.append(self._session.run(arrays))
         return pl.DataFrame(
@@ -119,15 +118,12 @@ class Scorer:
             }
         )
 
-    def _count_unknown(self, inputs: Columns) -> None:
-        counts = {}
-        for source in self.state.layout.inputs:
-            if isinstance(source, DenseInput):
-                continue
-            ids = inputs[source.name]
-            if isinstance(ids, pl.Series):
-                ids = ids.explode(empty_as_null=False).to_numpy()
-            counts[source.name] = int(np.count_nonzero(ids == UNKNOWN))
+    def _count_unknown(self, arrays: Mapping[str, np.ndarray]) -> None:
+        counts = {
+            source.name: int(np.count_nonzero(arrays[source.name] == UNKNOWN))
+            for source in self.state.layout.inputs
+            if not isinstance(source, DenseInput)
+        }
         with self._lock:
             self.unknown.update(counts)
 
