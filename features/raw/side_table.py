@@ -1,6 +1,7 @@
 """A side table that rows are joined with: indexed once, for any number of frames of rows."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import numpy as np
 import polars as pl
@@ -22,9 +23,15 @@ class SideTable:
         that is not there."""
         return self._place(keys)
 
-    def columns(self, names: Sequence[str], places: np.ndarray) -> list[pl.Series]:
-        """Some columns of the rows at `places`."""
-        return self.rows.select(names)[places].get_columns() if names else []
+    def only(self, names: Sequence[str]) -> "SideTable":
+        """The same with some columns alone; the others let their memory go."""
+        table = copy(self)
+        table.rows = self.rows.select(names)
+        return table
+
+    def columns(self, places: np.ndarray) -> list[pl.Series]:
+        """The columns of the rows at `places`."""
+        return self.rows[places].get_columns() if self.rows.width else []
 
 
 def _index(keys: pl.Series) -> Callable[[pl.Series], np.ndarray]:

@@ -56,16 +56,18 @@ class Transform:
         self.state = state
         steps = {**state.steps, **more}
         homes = {name: state.lineage.table(_reads(step)) for name, step in steps.items()}
-        tables = {n: SideTable(t, state.spec.data.tables[n].key) for n, t in state.tables.items()}
+        declared = state.spec.data.tables
+        tables = {n: SideTable(state.tables[n], declared[n].key) for n in state.row_needs.tables}
         self._order = tuple(steps)
-        self._tables = {name: tables[name] for name in state.row_needs.tables}
         self._there = {
             name: Steps({n: step for n, step in steps.items() if homes[n] == name})(table.rows)
-            for name, table in self._tables.items()
+            for name, table in tables.items()
         }
         self._here = Steps({n: step for n, step in steps.items() if homes[n] is None})
         self._recall = Recall(state.spec.looking_back, TIME, state.bases, clocks_of(state))
-        self._needs = self._needed()
+        self._needs = self._needed([table.key for table in tables.values()])
+        needed = self._needs.tables
+        self._tables = {name: table.only(needed.get(name, ())) for name, table in tables.items()}
         self._derivations = list(self._derive())
         self._nothing = gather(pl.LazyFrame(schema=state.past_columns), state)
 
@@ -79,7 +81,7 @@ class Transform:
         columns: dict[str, Column] = {}
         for name, table in self._tables.items():
             places = table.places(rows[table.key])
-            rows = rows.hstack(table.columns(self._needs.tables.get(name, ()), places))
+            rows = rows.hstack(table.columns(places))
             columns |= {n: values[places] for n, values in self._there[name].items()}
         for derive in self._derivations:
             rows = derive(rows)
@@ -96,11 +98,10 @@ class Transform:
                 answers |= self._recall.ask(source, past[source], keys, times)
         return answers
 
-    def _needed(self) -> Needs:
+    def _needed(self, keys: Sequence[str]) -> Needs:
         """What must be joined and computed for each row: keys, and all that steps read here."""
         state = self.state
-        keys = [table.key for table in self._tables.values()]
-        keys += [feature.key for feature in state.spec.looking_back.values()]
+        keys = [*keys, *(feature.key for feature in state.spec.looking_back.values())]
         time = [state.time.column] if state.time is not None and state.spec.looking_back else []
         reads = [name for name in self._here.reads if not name.startswith(PREFIX)]
         return state.lineage.needs([*keys, *time, *reads])

@@ -41,5 +41,5 @@ def test_rows_get_what_a_join_gives_them(
     side = SideTable(table, "id")
     places = side.places(rows["id"])
     joined = rows.join(table, on="id", how="left", maintain_order="left")
-    assert_frame_equal(rows.hstack(side.columns(["word", "list"], places)), joined)
+    assert_frame_equal(rows.hstack(side.only(["word", "list"]).columns(places)), joined)
     assert (places == len(there)).tolist() == joined["word"].is_null().to_list()
