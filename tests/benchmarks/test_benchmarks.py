@@ -50,6 +50,7 @@ def test_the_network_is_the_one_that_was_agreed_on(dataset):
     assert (model.experts, model.expert, model.embedding_dim) == (6, (256, 128), 16)
 
 
+@pytest.mark.slow
 def test_starting(tmp_path):
     *commands, shown, torch_alone = starting.measure(tmp_path, dataclasses.replace(SMALL, rounds=1))
     assert {figure.to for figure in commands} == {torch_alone.what}

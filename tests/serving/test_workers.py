@@ -160,6 +160,7 @@ def test_a_signal_ends_all_and_nothing_is_left(team, bundle, number):
         assert gone(pids)
 
 
+@pytest.mark.slow
 def test_when_one_dies_all_end_and_say_so(team, bundle):
     with started(bundle) as (process, port):
         clients(process, port)
@@ -173,6 +174,7 @@ def test_when_one_dies_all_end_and_say_so(team, bundle):
         assert gone(pids)
 
 
+@pytest.mark.slow
 def test_they_do_not_outlive_the_first(team, bundle):
     with started(bundle) as (process, port):
         clients(process, port)

@@ -78,7 +78,7 @@ changes = st.lists(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     log=st.lists(events(), max_size=12).flatmap(repeated),
     changes=changes,

@@ -113,7 +113,7 @@ def check(past: LivePast, store: EventStore, state: FeatureState) -> None:
     assert_frame_equal(answers, expected, check_exact=True)
 
 
-@examples(20)
+@examples(10)
 @given(
     batches=BATCHES,
     event_key=st.sampled_from([(), ("user", "time"), ("time",)]),
