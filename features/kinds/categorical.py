@@ -11,7 +11,7 @@ from fulcrum.features.kinds.counts import Counts, fit_lookup
 from fulcrum.features.kinds.sharing import SharingKind
 from fulcrum.features.kinds.vocabulary import Buckets, Lookup
 from fulcrum.features.layout import IdInput
-from fulcrum.features.values.text import is_id, no_text, text
+from fulcrum.features.values.text import is_id, no_text
 
 
 class CategoricalConfig(SharingKind):
@@ -32,15 +32,12 @@ class CategoricalConfig(SharingKind):
     def steps(
         self, name: str, learned: Learned, lookups: Mapping[str, Lookup], schema: Schema
     ) -> Sequence[pl.Expr]:
-        return [lookups[self.table(name)].ids(self._text(name, schema)).alias(name)]
+        column = self._column(name, schema)
+        return [lookups[self.table(name)].ids_of(pl.col(column), schema[column]).alias(name)]
 
     def missing(self, name: str, schema: Schema) -> pl.Expr:
         column = self._column(name, schema)
         return no_text(pl.col(column), schema[column])
-
-    def _text(self, name: str, schema: Schema) -> pl.Expr:
-        column = self._column(name, schema)
-        return text(pl.col(column), schema[column])
 
     def _column(self, name: str, schema: Schema) -> str:
         column = self.column or name

@@ -1,15 +1,21 @@
 """From values, written as text, to rows of an embedding table."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
+import numpy as np
 import polars as pl
 
 from fulcrum.features.layout import NULL, UNKNOWN
 from fulcrum.features.values.hashing import bucket
+from fulcrum.features.values.text import text
 
 _KNOWN = UNKNOWN + 1
+_WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
+_SPREAD, _SMALL = 8, 1024
+"""Whole numbers are laid out in a row when they fill an eighth of it; few of them always are, when
+they fill an eighth of a row for so many."""
 
 
 class Lookup(Protocol):
@@ -20,8 +26,12 @@ class Lookup(Protocol):
         """Rows of the embedding table."""
         ...
 
-    def ids(self, text: pl.Expr) -> pl.Expr:
+    def ids(self, words: pl.Expr) -> pl.Expr:
         """Int32 ids of a String expression, never null."""
+        ...
+
+    def ids_of(self, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+        """`ids` of the text of a value of a type that is an id."""
         ...
 
 
@@ -36,11 +46,38 @@ class Vocabulary:
     def rows(self) -> int:
         return _KNOWN + len(self.values)
 
-    def ids(self, text: pl.Expr) -> pl.Expr:
-        place = text.cast(self._enum, strict=False).to_physical().cast(pl.Int32) + _KNOWN
+    def ids(self, words: pl.Expr) -> pl.Expr:
+        place = words.cast(self._enum, strict=False).to_physical().cast(pl.Int32) + _KNOWN
         return (
-            pl.when(text.is_null()).then(pl.lit(NULL, pl.Int32)).otherwise(place.fill_null(UNKNOWN))
+            pl.when(words.is_null())
+            .then(pl.lit(NULL, pl.Int32))
+            .otherwise(place.fill_null(UNKNOWN))
         )
+
+    def ids_of(self, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+        if not (isinstance(dtype, _WHOLE) and self._by_number):
+            return self.ids(text(value, dtype))
+        lowest, ids = self._by_number
+        return value.map_batches(
+            partial(_look_up, lowest, ids), return_dtype=pl.Int32, is_elementwise=True
+        )
+
+    @cached_property
+    def _by_number(self) -> tuple[int, np.ndarray] | None:
+        """The lowest whole number among the values, and the ids from it to the highest; None when
+        they lie too far apart. Looking one up so is ten times as fast as by its text."""
+        numbers = self.values["value"].cast(pl.Int64, strict=False)
+        # `007` is another text than that of the number 7.
+        places = np.flatnonzero((numbers.cast(pl.String) == self.values["value"]).fill_null(False))
+        if not len(places):
+            return None
+        known = numbers.gather(places).to_numpy()
+        lowest, size = int(known.min()), int(known.max()) - int(known.min()) + 1
+        if size > _SPREAD * max(len(known), _SMALL):
+            return None
+        ids = np.full(size, UNKNOWN, np.int32)
+        ids[known - lowest] = _KNOWN + places
+        return lowest, ids
 
     @cached_property
     def _enum(self) -> pl.Enum:
@@ -57,5 +94,20 @@ class Buckets:
     def rows(self) -> int:
         return _KNOWN + self.buckets
 
-    def ids(self, text: pl.Expr) -> pl.Expr:
-        return (bucket(text, self.buckets) + _KNOWN).cast(pl.Int32).fill_null(NULL)
+    def ids(self, words: pl.Expr) -> pl.Expr:
+        return (bucket(words, self.buckets) + _KNOWN).cast(pl.Int32).fill_null(NULL)
+
+    def ids_of(self, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+        return self.ids(text(value, dtype))
+
+
+def _look_up(lowest: int, ids: np.ndarray, values: pl.Series) -> pl.Series:
+    nulls = values.is_null().to_numpy() if values.null_count() else None
+    numbers = (values if nulls is None else values.fill_null(0)).cast(pl.Int64).to_numpy()
+    # Modulo 2^64, so that no number is near that is far away.
+    place = numbers.view(np.uint64) - np.array(lowest).astype(np.uint64)
+    known = place < len(ids)
+    looked_up = np.where(known, ids[np.where(known, place, 0)], UNKNOWN)
+    if nulls is not None:
+        looked_up = np.where(nulls, NULL, looked_up)
+    return pl.Series(values.name, looked_up.astype(np.int32, copy=False))

@@ -95,6 +95,28 @@ def test_hashing_knows_every_value(rows: list[str | None], buckets: int) -> None
     assert ids(text(["a"]), text(rows), feature) == wanted
 
 
+NUMBERS = st.integers(-3, 12) | st.sampled_from([-(2**63), 2**63 - 1, 2**40, 10**5])
+
+
+@given(
+    st.lists(st.none() | NUMBERS | st.sampled_from(["007", "a", "", "+1", "-0"]), min_size=1),
+    st.lists(st.none() | NUMBERS, min_size=1),
+    st.sampled_from([pl.Int64(), pl.Int32(), pl.Int8(), pl.UInt32(), pl.UInt64()]),
+)
+def test_whole_numbers_are_looked_up_as_their_texts(
+    train: list[Any], rows: list[int | None], dtype: pl.DataType
+) -> None:
+    words = text([None if value is None else str(value) for value in train])
+    lookup = learn(words, {"f": {"kind": "categorical"}}).lookups["f"]
+    asked = pl.Series("f", rows, pl.Int64).cast(dtype, strict=False).to_frame()
+    value = pl.col("f")
+    ids_of, by_text = asked.select(
+        a=lookup.ids_of(value, dtype), b=lookup.ids(value.cast(pl.String))
+    )
+    assert ids_of.dtype == by_text.dtype == pl.Int32
+    assert ids_of.to_list() == by_text.to_list()
+
+
 def test_sharing_uses_the_owner_s_ids() -> None:
     train = pl.DataFrame({"item": ["a", "b", "b"], "last": ["c", "a", None]})
     features = {"item": {"kind": "categorical"}, "last": {"kind": "categorical", "share": "item"}}
