@@ -19,6 +19,7 @@ import sys, time
 from pathlib import Path
 import polars as pl
 from fulcrum.serving import service
+from fulcrum.serving.scoring.stages import Stages
 from fulcrum.testing.specs import learn
 from tests.serving.http.small_service import Echo
 
@@ -42,7 +43,7 @@ class Past:
 
 class Model:
     state = learn(rows.head(10), {{"seen": seen}}, data={{"time": {{"column": "at"}}}})
-    unknown = {{}}
+    unknown, stages = {{}}, Stages()
 
     def warm_up(self):
         print(phase, flush=True)
@@ -105,6 +106,7 @@ COMMAND = f"""
 import sys, time
 from fulcrum.pipelines.__main__ import main
 from fulcrum.serving import service
+from fulcrum.serving.scoring.stages import Stages
 from fulcrum.serving.http.model_service import ModelService
 
 service.DRAIN_SECONDS = {LIMIT}
