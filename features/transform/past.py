@@ -28,7 +28,7 @@ Gathered = Mapping[Source, AnyPast]
 def gather(
     past: pl.LazyFrame, state: FeatureState, folder: Path | None = None, partitions: int = 1
 ) -> Gathered:
-    """Sort past events, once for any number of `encode`; on disk when given a folder."""
+    """Sort past events, once for any number of `Transform` calls; on disk when given a folder."""
     if not state.spec.looking_back:
         return {}
     return _sort(complete_past(past, state, "the past events"), state, folder, partitions)

@@ -45,8 +45,8 @@ class LivePast:
         self.gathered()
 
     def gathered(self) -> Gathered:
-        """For `encode`, with every event that is stored by now. It grows from then on: each source
-        by itself is always of one moment."""
+        """With every event that is stored by now. It grows from then on: each source by itself is
+        always of one moment."""
         if self._number == _NEVER or self._store.count(self._number):
             with self._turn, full_disk(Path(gettempdir())):
                 self._catch_up()

@@ -42,7 +42,7 @@ class History:
 
     @contextmanager
     def gathered(self) -> Iterator[Gathered]:
-        """The events sorted for `transform.encode`; files that it needs go in the end."""
+        """The events sorted for `Transform`; files that it needs go in the end."""
         events = self._source.frame
         if self._distinct:
             events = events.unique()

@@ -26,15 +26,6 @@ features:
 NAMES = ["user_id", "user_click", "user_click_1d", "video_click", "video_click_1d"]
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(text: str, name: str = "run.yaml") -> Path:
-        (tmp_path / name).write_text(text)
-        return tmp_path / name
-
-    return write
-
-
 def problems(file: Path, *overrides: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load(file, overrides)
