@@ -297,6 +297,26 @@ def test_no_head_breaks_the_service(server, caplog):
     assert "Traceback" not in caplog.text
 
 
+@pytest.mark.parametrize("path", [b"/score", b"/nowhere", b"/v2/health/live"])
+@pytest.mark.parametrize("sound", [b"", b"1\r\n{\r\n"])
+@pytest.mark.parametrize("wait", [0, 0.1])
+def test_a_broken_body_has_one_answer(server, caplog, path, sound, wait):
+    """Whether the request was being read, answered or had its answer when the body broke."""
+    head = b"POST %b HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n" % path
+    with call(server.port) as client:
+        client.sendall(head + sound + (b"" if wait else b"no chunk\r\n"))
+        if wait:
+            time.sleep(wait)
+            client.sendall(b"no chunk\r\n")
+        answers = b""
+        with suppress(ConnectionError):
+            while part := client.recv(65_536):
+                answers += part
+    assert answers.count(b"HTTP/1.1 4") == answers.count(b"HTTP/1.1 ") == 1
+    assert alive(server.port)
+    assert "Traceback" not in caplog.text
+
+
 SERVE = """
 import resource, sys
 from fulcrum.serving.service import serve
