@@ -8,7 +8,9 @@ from benchmarks import peers
 from benchmarks.logs import IDS, NUMBERS, Size, write_logs
 from benchmarks.peers import DEEPCTR, PACKAGES, RECHUB, ratios
 from benchmarks.peers.work import census, encode, wide
+from fulcrum.models.trunks.mmoe import MMoEConfig
 
+SETTINGS = ("embedding_dim", "experts", "expert", "tower")
 SMALL = Size(rows=2048, values=200, batch_size=128, rounds=1)
 
 
@@ -25,6 +27,9 @@ def test_everybody_learns_the_same_tasks_from_the_same_features(folder):
         assert run.features.keys() == set(encoded.features)
         assert tuple(run.tasks) == encoded.labels
         assert encoded.network == run.model
+        # The peers take over these settings alone, so the others must be what they leave out.
+        settings = {name: getattr(run.model, name) for name in SETTINGS}
+        assert run.model == MMoEConfig(**settings)
         assert set(encoded.frame[list(encoded.labels)].to_numpy().ravel()) == {0, 1}
 
 
