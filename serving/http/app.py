@@ -16,7 +16,8 @@ from fulcrum.serving.http.model_service import ModelService
 from fulcrum.serving.http.service import Service, Work
 
 THREADS = 32
-"""Requests worked on at once, most of which wait there to be scored together."""
+"""Requests worked on at once, most of which wait there to be scored together. With those of the
+other kinds there are fewer than the 40 threads that anyio keeps."""
 LARGE, LARGE_THREADS = 256 * 1024, 4
 """Bodies of more bytes take much memory when they are decoded, so there are fewer at once."""
 HEADERS = {408: {"connection": "close"}, 503: {"retry-after": "1"}}

@@ -108,7 +108,8 @@ class Batching:
 
     def _take(self) -> list[Waiting]:
         """The first that waits, and those behind it for whose rows there is room."""
-        batch, rows = [], 0
+        batch: list[Waiting] = []
+        rows = 0
         while self._waiting and (not batch or rows + self._waiting[0].rows.height <= self._most):
             one = self._waiting.popleft()
             one.is_taken = True
