@@ -1,6 +1,8 @@
 """Limits of the scorers."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from fulcrum.features.config import Config
 
@@ -17,8 +19,17 @@ class ServingConfig(Config):
     deadline: float | None = Field(None, gt=0)
     """Seconds within which an HTTP request is to be answered; one that would wait for longer, as
     requests take at present, is sent away with 503 at once. None: it may wait for five seconds."""
+    batch_delay: float = Field(0, ge=0, le=1)
+    """Seconds that an HTTP request which could be scored at once waits for others, to be scored
+    with them. Those that have to wait anyway are scored together even so."""
     event_key: tuple[str, ...] = ()
     """Columns that make an event unique in the service's store; the time and all past columns when
     left out."""
     threads: int = Field(2, ge=1, le=1024)
     """Threads that one call of the graph may use."""
+
+    @model_validator(mode="after")
+    def _check_delay(self) -> Self:
+        if self.deadline is not None and self.batch_delay >= self.deadline:
+            raise ValueError("batch_delay: expected less than the deadline")
+        return self

@@ -83,7 +83,7 @@ class ExperimentService(Service):
             name = _request_id(request)
             rows, past = self.parse(request, self.models.row_columns)
         sent: list[dict[str, Any]] = request["rows"]
-        answered = self._answer(rows, self._deal(self._units(sent)), past)
+        answered = self._answer(rows, self._deal(self._units(sent)), past, body.due)
         content = hash(json.dumps(sent, sort_keys=True))
         logged = answered.filter(pl.col("arm").is_not_null())
         new = self.log.expose(name, self._exposures(name, sent, rows, logged), content)
@@ -165,7 +165,7 @@ class ExperimentService(Service):
         return dealt.with_columns(instance=instance(unit, by, self.experiment))
 
     def _answer(
-        self, rows: pl.DataFrame, dealt: pl.DataFrame, past: pl.LazyFrame | None
+        self, rows: pl.DataFrame, dealt: pl.DataFrame, past: pl.LazyFrame | None, due: float
     ) -> pl.DataFrame:
         """Row, unit, arm, instance, model, version and scores, in the order of the rows; null where
         a model has no such score or its number is not finite."""
@@ -178,7 +178,7 @@ class ExperimentService(Service):
             by, number = part.select("by", "instance").row(0)
             model, arm_rows = models[by, number], rows[part["row"]]
             started = time.perf_counter()
-            scores = self.predict(model.scorer, arm_rows, past)
+            scores = self.predict(model.scorer, arm_rows, past, due)
             self.metrics.scoring.labels(by).observe(time.perf_counter() - started)
             versioned = part.with_columns(model=pl.lit(model.name), version=pl.lit(model.version))
             parts.append(versioned.hstack(scores))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from importlib.metadata import version as package_version
 
 from fastapi import FastAPI, Request, Response
@@ -14,8 +15,11 @@ from fulcrum.serving.http.metrics import Measure
 from fulcrum.serving.http.model_service import ModelService
 from fulcrum.serving.http.service import Service, Work
 
-THREADS = 4
-"""Requests worked on at once; calls of the graph itself take turns."""
+THREADS = 32
+"""Requests worked on at once, most of which wait there to be scored together. With those of the
+other kinds there are fewer than the 40 threads that anyio keeps."""
+LARGE, LARGE_THREADS = 256 * 1024, 4
+"""Bodies of more bytes take much memory when they are decoded, so there are fewer at once."""
 HEADERS = {408: {"connection": "close"}, 503: {"retry-after": "1"}}
 """What goes with an error, by status."""
 
@@ -30,7 +34,8 @@ def app(service: Service) -> FastAPI:
     # A redirect to the path without its slash would go to whatever host the client names.
     web = FastAPI(openapi_url=None, redirect_slashes=False)
     web.add_middleware(Measure, metrics=service.metrics)
-    bodies, threads = Bodies(), Threads(THREADS, service.limits.deadline)
+    deadline = service.limits.deadline
+    bodies, threads, few = Bodies(), Threads(THREADS, deadline), Threads(LARGE_THREADS, deadline)
     # One event is stored at a time: those that wait for it keep no thread from scoring.
     storing = Threads(1)
 
@@ -38,10 +43,12 @@ def app(service: Service) -> FastAPI:
         if not service.ready:
             raise RequestError(503, "not ready yet")
         body = await bodies.read(request, service.limits.max_body_bytes)
-        place = storing if work == service.add_events else threads
+        place = few if len(body.content) > LARGE else threads
+        if work == service.add_events:
+            place = storing
 
-        def respond() -> Response:
-            value = work(body)
+        def respond(due: float) -> Response:
+            value = work(replace(body, due=due))
             with service.stages.stage("answer"):
                 return value if isinstance(value, Response) else reply(value)
 

@@ -1,6 +1,7 @@
 """Request bodies: read with a limit, decoded strictly; replies that any client can decode."""
 
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
@@ -40,6 +41,8 @@ class Body:
     answer: str = JSON
     json_bytes: int | None = None
     """How many of them are JSON, in the binary extension."""
+    due: float = math.inf
+    """Until when, by `time.monotonic()`, what it asks for may wait."""
 
     def decode(self) -> dict[str, Any]:
         """The JSON object that it is. Raises RequestError 415 where it is anything else, and

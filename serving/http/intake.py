@@ -53,16 +53,19 @@ class Threads:
         self._seconds = 0.0
         """That one is worked on, lately."""
 
-    async def run(self, work: Callable[[], Response]) -> Response:
-        """The answer. Raises RequestError 503 when too many wait already, or too long."""
+    async def run(self, work: Callable[[float], Response]) -> Response:
+        """The answer, which `work` gives when it is told until when, by `time.monotonic()`, it may
+        wait in its turn. Raises RequestError 503 when too many wait already, or too long."""
         if self._open >= self._count + WAITING or self._is_late():
             raise RequestError(503, "too many requests are waiting; try again later")
         self._open += 1
         try:
-            await self._wait()
+            patience = min(WAITING_SECONDS, self._deadline or WAITING_SECONDS)
+            due = time.monotonic() + patience
+            await self._wait(patience)
             started = time.perf_counter()
             try:
-                return await to_thread.run_sync(work)
+                return await to_thread.run_sync(work, due)
             finally:
                 self._free.release()
                 seconds = time.perf_counter() - started
@@ -75,9 +78,9 @@ class Threads:
         rounds = self._open // self._count
         return bool(self._deadline and rounds and (rounds + 1) * self._seconds > self._deadline)
 
-    async def _wait(self) -> None:
+    async def _wait(self, seconds: float) -> None:
         try:
-            with fail_after(min(WAITING_SECONDS, self._deadline or WAITING_SECONDS)):
+            with fail_after(seconds):
                 await self._free.acquire()
         except TimeoutError:
             raise RequestError(503, "other requests take too long; try again later") from None

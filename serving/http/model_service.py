@@ -53,7 +53,7 @@ class ModelService(Service):
                 request = body.decode()
                 rows, past = self.parse(request, columns)
                 sent = request["rows"]
-        scores = self._score(rows, past)
+        scores = self._score(rows, past, body.due)
         with self.stages.stage("answer"):
             if body.answer == ARROW:
                 answers = key_columns(sent, rows, keys).hstack(scores)
@@ -69,7 +69,7 @@ class ModelService(Service):
             rows = protocol.parse_inputs(request, columns)
             self.limit("rows", rows.height)
             rows = self.typed(rows, columns)
-        scores = self._score(rows, None)
+        scores = self._score(rows, None, body.due)
         with self.stages.stage("answer"):
             return protocol.reply(request, self.name, self.version, scores.select(names))
 
@@ -83,7 +83,7 @@ class ModelService(Service):
             "outputs": protocol.describe_outputs(self.scorer.state.layout.score_columns),
         }
 
-    def _score(self, rows: pl.DataFrame, past: pl.LazyFrame | None) -> pl.DataFrame:
-        scores = self.predict(self.scorer, rows, past)
+    def _score(self, rows: pl.DataFrame, past: pl.LazyFrame | None, due: float) -> pl.DataFrame:
+        scores = self.predict(self.scorer, rows, past, due)
         self.metrics.rows.inc(rows.height)
         return scores

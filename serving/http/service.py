@@ -15,6 +15,7 @@ from fulcrum.features.raw.conform import conform_frame
 from fulcrum.features.transform.past import Gathered
 from fulcrum.serving.bundle.config import ServingConfig
 from fulcrum.serving.http.arrow import read_stream
+from fulcrum.serving.http.batching import Batching
 from fulcrum.serving.http.body import ARROW, Body, RequestError
 from fulcrum.serving.http.event_store import open_store
 from fulcrum.serving.http.live_past import LivePast
@@ -24,7 +25,7 @@ from fulcrum.serving.scoring.scorer import Scorer
 from fulcrum.serving.scoring.stages import Stages
 
 ROWS_PER_CALL = 1024
-"""Most rows per call of the graph."""
+"""Most rows per call of the graph, of one request or of several."""
 
 Work = Callable[[Body], Any]
 """Gives what is answered as JSON, or a response that is no JSON."""
@@ -49,6 +50,7 @@ class Service(ABC):
         """There exactly when a model looks back."""
         self._pasts: WeakKeyDictionary[Scorer, LivePast] = WeakKeyDictionary()
         self._starting = Lock()
+        self._batchings: WeakKeyDictionary[Scorer, Batching] = WeakKeyDictionary()
         self.stages = Stages()
         """`parse`, `past` and `answer`; the rest is counted by the scorers."""
         self.ready = False
@@ -150,10 +152,21 @@ class Service(ABC):
         return conform_frame(rows, columns, "rows", self.time)
 
     def predict(
+        self, scorer: Scorer, rows: pl.DataFrame, past: pl.LazyFrame | None, due: float
+    ) -> pl.DataFrame:
+        """Scores after `past`, or after the stored events without it, together with other requests
+        that wait for them; null where a number is not finite. `due` as in `Body`. Raises what
+        `Batching` and `Scorer` do."""
+        if past is not None:
+            return self._predict(scorer, rows, past)
+        batching = self._batchings.setdefault(
+            scorer, Batching(ROWS_PER_CALL, self.limits.batch_delay)
+        )
+        return batching.score(rows, due, lambda rows: self._predict(scorer, rows, None))
+
+    def _predict(
         self, scorer: Scorer, rows: pl.DataFrame, past: pl.LazyFrame | Gathered | None
     ) -> pl.DataFrame:
-        """Scores after `past`, or after the stored events without it; null where a number is not
-        finite."""
         if past is None:
             with self.stages.stage("past"):
                 past = self.past(scorer)

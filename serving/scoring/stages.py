@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 
 class Stages:
-    """Seconds by stage, over all threads; what waits counts as what works."""
+    """Seconds by stage, over all threads; what waits inside one counts as what works. What several
+    requests share counts once."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fulcrum.serving import service
-from fulcrum.serving.http import connection, event_store, intake
+from fulcrum.serving.http import app, connection, event_store, intake
 
 PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text()
 
@@ -17,6 +17,8 @@ PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text()
         ("seconds for a head to arrive", connection.HEAD_SECONDS),
         ("seconds for a body to arrive", intake.BODY_SECONDS),
         ("bodies that arrive at once", intake.BODIES),
+        ("requests worked on at once", app.THREADS),
+        (f"of them with a body above {app.LARGE // 1024} KiB", app.LARGE_THREADS),
         ("requests that wait for a thread", intake.WAITING),
         ("seconds for a request to wait for a thread", intake.WAITING_SECONDS),
         ("seconds for a request to be answered", connection.ANSWER_SECONDS),

@@ -2,10 +2,13 @@
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from fulcrum.features.errors import ConfigError, ModelError
 from fulcrum.serving.experiments.assignment import instance
@@ -14,6 +17,7 @@ from fulcrum.serving.experiments.service import ExperimentService
 from fulcrum.serving.scoring.scorer import Scorer
 from tests.serving.conftest import make_log
 from tests.serving.experiments.conftest import ROW, arms_of, metrics, visiting
+from tests.serving.http.test_batching import Calls
 from tests.serving.scoring.test_scorer import SCORES, difference
 from tests.serving.small_experiments import CHALLENGER, CHAMPION, experiment
 from tests.serving.test_service import as_events, as_rows
@@ -252,3 +256,29 @@ def test_what_cannot_be_served_is_said_at_once(tmp_path, shelf):
     with pytest.raises(ConfigError, match="unit: serving needs the column"):
         ExperimentService(experiment(unit=None), shelf, tmp_path / "log")
     assert not (tmp_path / "log").exists()
+
+
+def test_requests_that_wait_together_are_answered_and_logged_each_for_itself(tmp_path, shelf):
+    requests = [
+        {"request": f"r-{number}", "rows": as_rows(make_log(1 + number, seed=number))}
+        for number in range(8)
+    ]
+    with visiting(tmp_path / "alone", experiment(), shelf) as client:
+        alone = [client.post("/score", json=request).json() for request in requests]
+    with (
+        visiting(tmp_path / "together", experiment(), shelf) as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        limits = client.service.limits.model_copy(update={"batch_delay": 0.1})
+        client.service.limits = limits
+        calls = [Calls(scorer).rows for scorer in client.service.scorers]
+        ask = partial(client.send, "POST", "/score")
+        together = list(pool.map(lambda request: ask(json=request).json(), requests))
+        assert all(len(rows) < len(requests) for rows in calls)
+    for first, second in zip(alone, together, strict=True):
+        assert first["request"] == second["request"]
+        old, new = pl.DataFrame(first["scores"]), pl.DataFrame(second["scores"])
+        assert_frame_equal(old, new, rel_tol=1e-5, abs_tol=1e-6)
+    logs = (read_log(tmp_path / name).collect() for name in ("alone", "together"))
+    old, new = (log.sort("request", "row").drop("time") for log in logs)
+    assert_frame_equal(old, new, rel_tol=1e-5, abs_tol=1e-6)

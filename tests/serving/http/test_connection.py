@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fulcrum.serving import service as serving
 from fulcrum.serving.bundle.config import ServingConfig
+from fulcrum.serving.http import app as web
 from fulcrum.serving.http import connection, intake
 from tests.serving.http.small_service import Echo, listening
 
@@ -24,7 +25,8 @@ HALF_BODY = b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"
 
 
 @pytest.fixture
-def service():
+def service(monkeypatch):
+    monkeypatch.setattr(web, "THREADS", 4)
     service = Echo()
     yield service
     service.free.set()
@@ -239,6 +241,22 @@ def test_events_that_wait_keep_no_thread_from_scoring(server, service):
         time.sleep(0.3)
         assert ask(server.port, post(b"/score"))[0] == 200
         service.storing.set()
+
+
+def test_large_bodies_leave_threads_to_small_ones(server, service, monkeypatch):
+    monkeypatch.setattr(web, "LARGE", 1000)
+    monkeypatch.setattr(intake, "WAITING_SECONDS", 0.4)
+    begun, answer = [], service.answer
+    service.answer = lambda body: (begun.append(len(body.content)), answer(body))[1]
+    service.free.clear()
+    large = post(b"/score", b"x" * 1001)
+    with asking(server.port, [large] * (web.LARGE_THREADS + 2)) as answers:
+        wait_until(lambda: len(answers) == 2)
+        assert begun == [1001] * web.LARGE_THREADS
+        with asking(server.port, [post(b"/score", b"x" * 1000)]):
+            wait_until(lambda: begun[-1] == 1000)
+            service.free.set()
+    assert sorted(status for status, *_ in answers) == [200] * web.LARGE_THREADS + [503] * 2
 
 
 def test_of_too_many_slow_bodies_the_oldest_is_given_up(server, monkeypatch):
