@@ -33,7 +33,7 @@ SPEAKERS = {
     },
     "onnxruntime": {"serving/scoring/onnx_session.py"},
     "msgspec": {"serving/http/body.py"},
-    "sqlite3": {"serving/http/event_store.py"},
+    "sqlite3": {"serving/http/event_file.py"},
     "uvicorn": {"serving/service.py", "serving/http/connection.py"},
     "yaml": {"pipelines/config/yaml_text.py", "serving/bundle/bundle.py"},
     "matplotlib": {

@@ -1,6 +1,6 @@
 """The events that rows look back at, sorted: one implementation for preparing and scoring."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -29,25 +29,27 @@ def gather(
     past: pl.LazyFrame, state: FeatureState, folder: Path | None = None, partitions: int = 1
 ) -> Gathered:
     """Sort past events, once for any number of `Transform` calls; on disk when given a folder."""
-    if not state.spec.looking_back:
-        return {}
-    return _sort(complete_past(past, state, "the past events"), state, folder, partitions)
+    return _sort(complete_past, past, state, folder, partitions)
 
 
 def gather_rows(
     rows: pl.LazyFrame, state: FeatureState, folder: Path | None = None, partitions: int = 1
 ) -> Gathered:
     """`gather` for the rows of a preparation, of which `data.pivot` has made what they are."""
-    if not state.spec.looking_back:
-        return {}
-    return _sort(_complete(rows, state, "the past events"), state, folder, partitions)
+    return _sort(_complete, rows, state, folder, partitions)
 
 
 def _sort(
-    past: pl.LazyFrame, state: FeatureState, folder: Path | None, partitions: int
+    finish: Callable[[pl.LazyFrame, FeatureState, str], pl.LazyFrame],
+    past: pl.LazyFrame,
+    state: FeatureState,
+    folder: Path | None,
+    partitions: int,
 ) -> Gathered:
+    if not state.spec.looking_back:
+        return {}
     return gather_past(
-        with_clocks(past, state),
+        with_clocks(finish(past, state, "the past events"), state),
         state.spec.looking_back,
         state.remembered,
         TIME,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fulcrum.features.errors import ConfigError
 from fulcrum.pipelines.commands.options import MODEL, STORE, Device, History, Tracking
 
 if TYPE_CHECKING:
@@ -53,23 +54,10 @@ def serve(
     Prometheus; the Open Inference Protocol's v2 routes are there, too. With an experiment, rows are
     answered by their user's arm and logged; POST /assign and POST /outcomes are there as well.
     """
-    from fulcrum.features.errors import ConfigError
-
     if model is not None and experiment is None:
-        if log is not None:
-            raise ConfigError(
-                "fulcrum serve: --log is of an experiment; expected --experiment, too"
-            )
-        load = _of_model(model, tracking, device, None if workers == 1 else 1)
+        load = _of_model(model, log, workers, tracking, device)
     elif experiment is not None and model is None:
-        if log is None:
-            raise ConfigError("fulcrum serve: --experiment needs --log, the folder of its log")
-        if workers > 1:
-            raise ConfigError(
-                f"fulcrum serve: --workers {workers}, but one process keeps an experiment's log; "
-                "expected 1"
-            )
-        load = _of_experiment(experiment, log, tracking, device)
+        load = _of_experiment(experiment, log, workers, tracking, device)
     else:
         raise ConfigError("fulcrum serve: expected either --model or --experiment")
 
@@ -87,23 +75,35 @@ def serve(
 
 
 def _of_model(
-    uri: str, tracking: str, device: Device, threads: int | None
+    uri: str, log: Path | None, workers: int, tracking: str, device: Device
 ) -> "Callable[..., Service]":
     """What loads one model, given its `store`."""
+    if log is not None:
+        raise ConfigError("fulcrum serve: --log is of an experiment; expected --experiment, too")
+
     from fulcrum.serving.http.model_service import ModelService
     from fulcrum.serving.publishing.resolve import resolve
 
     target = resolve(uri, tracking)
+    threads = None if workers == 1 else 1
     return partial(
         ModelService, target.bundle, target.name, target.version, device, threads=threads
     )
 
 
 def _of_experiment(
-    file: Path, log: Path, tracking: str, device: Device
+    file: Path, log: Path | None, workers: int, tracking: str, device: Device
 ) -> "Callable[..., Service]":
     """What loads the models of an experiment's arms, given their `store`. Raises ConfigError for
     what is wrong in its file, before anything heavy is imported."""
+    if log is None:
+        raise ConfigError("fulcrum serve: --experiment needs --log, the folder of its log")
+    if workers > 1:
+        raise ConfigError(
+            f"fulcrum serve: --workers {workers}, but one process keeps an experiment's log; "
+            "expected 1"
+        )
+
     from fulcrum.pipelines.ab.log.experiment import Experiment, problems
     from fulcrum.pipelines.config.load import read
 

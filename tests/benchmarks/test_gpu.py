@@ -19,6 +19,7 @@ def test_trunks():
         assert figure.ratio > 0 and figure.to == products.what
 
 
+@pytest.mark.slow
 def test_training_and_scoring(tmp_path):
     write_logs(tmp_path, SMALL)
     bf16, reading, fp32 = gpu.training(tmp_path, SMALL)

@@ -207,18 +207,20 @@ def test_odd_numbers_work_and_are_counted(fulcrum, shop, caplog):
         .then(-float("inf"))
         .otherwise("speed")
     )
-    nothing = pl.lit(None, pl.Float64).alias("speed_bucket")
-    events.with_columns(speed.alias("speed"), nothing, device=pl.lit("phone")).write_parquet(
+    empty = pl.lit(None, pl.Float64)
+    events.with_columns(speed.alias("speed"), device=pl.lit("phone"), empty=empty).write_parquet(
         "odd.parquet"
     )
-    done = fulcrum(
-        *("train", "shop.yaml", "--set", "data.events=odd.parquet", "--set", "train.epochs=1"),
-        *("--set", "features.speed_bucket.column=speed_bucket", "--set", "name=odd"),
+    odd_log = (
+        *("shop.yaml", "--set", "data.events=odd.parquet"),
+        *("--set", "features.empty={kind: numeric, transform: quantile}"),
     )
+    done = fulcrum("train", *odd_log, "--set", "train.epochs=1", "--set", "name=odd")
     assert done.code == 0, done
-    assert "feature speed_bucket has no number in the training split" in caplog.text
+    assert "feature empty has no number in the training split" in caplog.text
     assert re.search(r"feature speed: 1\d\d NaN or infinite values in the train", caplog.text)
-    done = fulcrum("prepare", "shop.yaml", "--set", "data.events=odd.parquet")
+    done = fulcrum("prepare", *odd_log)
+    assert done.code == 0, done
     device = next(line for line in done.stdout.splitlines() if " device " in line)
     assert device.split()[2] == "1", "a vocabulary of one"
     done = fulcrum("score", "--model", "models:/odd/1", "--input", "odd.parquet", "--output", "s")

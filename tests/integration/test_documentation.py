@@ -63,6 +63,8 @@ def test_commands_run(page, tmp_path):
     read_as_a_user(page, tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_new_user_gets_a_model_and_scores(tmp_path):
     """The page promises a model that has learned something, not only commands that end well."""
     read_as_a_user(OWN_LOGS, tmp_path)

@@ -1,10 +1,5 @@
-import os
-
 import pytest
 import torch
-
-# Networks here are tiny: threads would only wait for each other, in child processes as well.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)

@@ -55,6 +55,22 @@ def started(bundle, *history):
         process.stderr.close()
 
 
+@contextmanager
+def ready(bundle, *history):
+    """Like `started`, once all processes answer."""
+    with started(bundle, *history) as (process, port):
+        deadline = time.monotonic() + 200
+        times = 0
+        while times < 20 and process.poll() is None and time.monotonic() < deadline:
+            try:
+                times = times + 1 if Client(port).get("/v2/health/ready")[0] == 200 else 0
+            except OSError:
+                time.sleep(0.2)
+        assert process.poll() is None, process.stderr.read()
+        assert times == 20
+        yield process, port
+
+
 def children(process):
     try:
         return psutil.Process(process.pid).children(recursive=True)
@@ -72,20 +88,6 @@ def gone(pids):
     while any(map(psutil.pid_exists, pids)) and time.monotonic() < deadline:
         time.sleep(0.1)
     return not any(map(psutil.pid_exists, pids))
-
-
-def clients(process, port):
-    """One for each connection of many, once all processes are ready."""
-    deadline = time.monotonic() + 200
-    ready = 0
-    while ready < 20 and process.poll() is None and time.monotonic() < deadline:
-        try:
-            ready = ready + 1 if Client(port).get("/v2/health/ready")[0] == 200 else 0
-        except OSError:
-            time.sleep(0.2)
-    assert process.poll() is None, process.stderr.read()
-    assert ready == 20
-    return connections(port)
 
 
 def connections(port):
@@ -111,9 +113,8 @@ def busy(port):
 def team(bundle, log, tmp_path_factory):
     history = tmp_path_factory.mktemp("history") / "log.parquet"
     log.write_parquet(history)
-    with started(bundle, history) as (process, port):
-        clients(process, port)
-        yield process, port
+    with ready(bundle, history) as both:
+        yield both
 
 
 def test_whoever_answers_says_the_same_and_knows_what_another_was_told(team, bundle, log):
@@ -161,10 +162,12 @@ def test_metrics_are_of_all_processes(team):
         assert float(after[stage]) > float(before.get(stage, 0))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_all_and_nothing_is_left(team, bundle, number):
-    with started(bundle) as (process, port):
-        asked = clients(process, port)
+    with ready(bundle) as (process, port):
+        asked = connections(port)
         pids = [child.pid for child in children(process)]
         assert len(workers(process)) == WORKERS
         assert all(client.get("/v2/health/live")[0] == 200 for client in asked)
@@ -176,8 +179,7 @@ def test_a_signal_ends_all_and_nothing_is_left(team, bundle, number):
 
 @pytest.mark.slow
 def test_when_one_dies_all_end_and_say_so(team, bundle):
-    with started(bundle) as (process, port):
-        clients(process, port)
+    with ready(bundle) as (process, _):
         pids = [child.pid for child in children(process)]
         workers(process)[1].kill()
         assert process.wait(30) == 1
@@ -190,8 +192,7 @@ def test_when_one_dies_all_end_and_say_so(team, bundle):
 
 @pytest.mark.slow
 def test_they_do_not_outlive_the_first(team, bundle):
-    with started(bundle) as (process, port):
-        clients(process, port)
+    with ready(bundle) as (process, _):
         pids = [child.pid for child in workers(process)]
         process.kill()
         assert gone(pids)
