@@ -7,15 +7,19 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
+from fulcrum.features.kinds.places import Places
 from fulcrum.features.layout import NULL, UNKNOWN
 from fulcrum.features.values.hashing import bucket
 from fulcrum.features.values.text import text
 
 _KNOWN = UNKNOWN + 1
-_WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
+WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
 _SPREAD, _SMALL = 8, 1024
 """Whole numbers are laid out in a row when they fill an eighth of it; few of them always are, when
 they fill an eighth of a row for so many."""
+
+_FEW = 1000
+"""Values up to which an enum is faster, which Polars makes a table of for each cast."""
 
 
 class Lookup(Protocol):
@@ -47,6 +51,8 @@ class Vocabulary:
         return _KNOWN + len(self.values)
 
     def ids(self, words: pl.Expr) -> pl.Expr:
+        if len(self.values) > _FEW:
+            return words.map_batches(self._ids, return_dtype=pl.Int32, is_elementwise=True)
         place = words.cast(self._enum, strict=False).to_physical().cast(pl.Int32) + _KNOWN
         return (
             pl.when(words.is_null())
@@ -55,7 +61,7 @@ class Vocabulary:
         )
 
     def ids_of(self, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-        if not (isinstance(dtype, _WHOLE) and self._by_number):
+        if not (isinstance(dtype, WHOLE) and self._by_number):
             return self.ids(text(value, dtype))
         lowest, ids = self._by_number
         return value.map_batches(
@@ -78,6 +84,18 @@ class Vocabulary:
         ids = np.full(size, UNKNOWN, np.int32)
         ids[known - lowest] = _KNOWN + places
         return lowest, ids
+
+    def _ids(self, words: pl.Series) -> pl.Series:
+        missing = words.null_count() > 0
+        ids = self._places.of(words.fill_null("") if missing else words) + np.int32(_KNOWN)
+        # A place of -1 makes `UNKNOWN` by itself.
+        if missing:
+            ids[words.is_null().to_numpy()] = NULL
+        return pl.Series(words.name, ids)
+
+    @cached_property
+    def _places(self) -> Places:
+        return Places(self.values["value"])
 
     @cached_property
     def _enum(self) -> pl.Enum:
