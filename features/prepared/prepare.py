@@ -143,7 +143,8 @@ def _write(
     def encoded(block: pl.DataFrame) -> pl.DataFrame:
         return pl.DataFrame(dict(encode(block, past))).hstack(block.select(keep))
 
-    total = sum(facts[split]["rows"] for split in SPLITS if split in facts)
+    there = [split for split in SPLITS if split in facts]
+    total = sum(facts[split]["rows"] for split in there)
     position = 0
 
     def advance(count: int) -> None:
@@ -151,19 +152,19 @@ def _write(
         position += count
         progress("writing", position, total)
 
-    splits, tallies = {}, {}
-    for split in (s for s in SPLITS if s in facts):
-        counts = facts[split]
-        tallies[split] = tally = Tally(state.layout, counts["rows"])
-        subset = rows.filter(pl.col(SPLIT) == split).select(names)
-        shards = write_shards(subset, encoded, folder, split, tally, advance)
-        splits[split] = SplitFacts(
-            rows=counts["rows"],
-            shards=tuple(shards),
-            positives={t: counts[f"positives.{t}"] for t in binary(state.spec)},
-            observed={t: counts[f"observed.{t}"] for t in state.spec.tasks},
+    tallies = {split: Tally(state.layout, facts[split]["rows"]) for split in there}
+    subsets = {split: rows.filter(pl.col(SPLIT) == split).select(names) for split in there}
+    shards = write_shards(subsets, encoded, folder, tallies, advance)
+    splits = {
+        split: SplitFacts(
+            rows=facts[split]["rows"],
+            shards=shards[split],
+            positives={t: facts[split][f"positives.{t}"] for t in binary(state.spec)},
+            observed={t: facts[split][f"observed.{t}"] for t in state.spec.tasks},
             missing=dict(tally.missing),
         )
+        for split, tally in tallies.items()
+    }
     return splits, tallies
 
 
