@@ -12,6 +12,7 @@ from fulcrum.features.values.text import text
 _WIDEST = 2**20
 """Whole numbers that lie this close together are counted by their place: less memory than a table
 of a million values takes, and a fifth of the time."""
+_POWERS = 10 ** np.arange(18)
 _ROWS = 65_536
 """Counted at a time."""
 
@@ -37,24 +38,27 @@ def fit_lookup(
 
 def count(rows: pl.LazyFrame, parts: Mapping[str, Counts]) -> dict[str, pl.DataFrame]:
     """`values` of a `Vocabulary` for each part, all of them in the same passes over the rows."""
-    by_place = _by_place(rows, {n: part for n, part in parts.items() if part.dtype in WHOLE})
-    plans = []
-    for name, part in parts.items():
-        counts = by_place[name] if name in by_place else _by_value(rows, part)
-        if part.dtype.is_integer():
-            counts = counts.with_columns(text(pl.col("value"), part.dtype))
-        counts = counts.filter(pl.col("count") >= part.min_count)
-        plans.append(counts.sort("count", "value", descending=[True, False]))
-    return dict(zip(parts, pl.collect_all(plans, engine="streaming"), strict=True))
+    frames = _by_place(rows, {n: part for n, part in parts.items() if part.dtype in WHOLE})
+    rest = {name: _by_value(rows, part) for name, part in parts.items() if name not in frames}
+    return frames | dict(zip(rest, pl.collect_all(rest.values(), engine="streaming"), strict=True))
 
 
 def _by_value(rows: pl.LazyFrame, part: Counts) -> pl.LazyFrame:
-    value = part.value if part.dtype.is_integer() else text(part.value, part.dtype)
-    values = rows.select(value.alias("value")).drop_nulls()
-    return values.group_by("value").agg(pl.len().cast(pl.Int64).alias("count"))
+    whole = part.dtype.is_integer()
+    value = part.value if whole else text(part.value, part.dtype)
+    counts = (
+        rows.select(value.alias("value"))
+        .drop_nulls()
+        .group_by("value")
+        .agg(pl.len().cast(pl.Int64).alias("count"))
+        .filter(pl.col("count") >= part.min_count)
+    )
+    if whole:
+        counts = counts.with_columns(text(pl.col("value"), part.dtype))
+    return counts.sort("count", "value", descending=[True, False])
 
 
-def _by_place(rows: pl.LazyFrame, parts: Mapping[str, Counts]) -> dict[str, pl.LazyFrame]:
+def _by_place(rows: pl.LazyFrame, parts: Mapping[str, Counts]) -> dict[str, pl.DataFrame]:
     """Of the parts whose numbers lie close together."""
     if not parts:
         return {}
@@ -64,7 +68,7 @@ def _by_place(rows: pl.LazyFrame, parts: Mapping[str, Counts]) -> dict[str, pl.L
     counts = {
         name: np.zeros(high - low + 1, np.int64)
         for name, (low, high) in ranges.items()
-        if low is not None and high - low < _WIDEST
+        if low is not None and high - low < _WIDEST and max(-low, high) < _POWERS[-1]
     }
     if counts:
         batches = values.select(*counts).collect_batches(chunk_size=_ROWS, maintain_order=False)
@@ -72,9 +76,23 @@ def _by_place(rows: pl.LazyFrame, parts: Mapping[str, Counts]) -> dict[str, pl.L
             for name, total in counts.items():
                 places = (batch[name].drop_nulls() - ranges[name][0]).to_numpy()
                 total += np.bincount(places, minlength=len(total))
-    return {name: _present(total, ranges[name][0]) for name, total in counts.items()}
+    frames = {}
+    for name, total in counts.items():
+        places = np.flatnonzero(total >= parts[name].min_count)
+        frames[name] = _ordered(ranges[name][0] + places, total[places])
+    return frames
 
 
-def _present(counts: np.ndarray, lowest: int) -> pl.LazyFrame:
-    places = np.flatnonzero(counts)
-    return pl.LazyFrame({"value": lowest + places, "count": counts[places]})
+def _ordered(numbers: np.ndarray, counts: np.ndarray) -> pl.DataFrame:
+    """Numbers as texts, the most frequent first, ties by text: -1, -10, 10, 9. Sorting the texts
+    themselves would take three times as long."""
+    sizes = np.abs(numbers)
+    digits = np.searchsorted(_POWERS, sizes, side="right").astype(np.int8)
+    filled_up = sizes * _POWERS[digits.max(initial=0) - digits]
+    rarity = counts.max(initial=0) - counts
+    # Numbers of two bytes are sorted in one pass.
+    rarity = rarity.astype(np.min_scalar_type(rarity.max(initial=0)))
+    order = np.lexsort((digits, filled_up, numbers >= 0, rarity))
+    return pl.DataFrame(
+        {"value": pl.Series(numbers[order]).cast(pl.String), "count": counts[order]}
+    )
