@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -102,9 +103,11 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
             log.rows, spec.data.session.microseconds, scratch / "keys", parts
         )
         rows = in_session_order(with_sessions(rows, sessions), scratch / "sessions", parts)
-    splits, tallies = _write(rows, state, past, facts, folder, progress)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        saved = beside.submit(state.save, folder / "state")
+        splits, tallies = _write(rows, state, past, facts, folder, progress)
+        saved.result()
     shutil.rmtree(scratch)
-    state.save(folder / "state")
     manifest = Manifest(
         fingerprint=name,
         inputs=tuple(inputs.stamps),
