@@ -45,6 +45,7 @@ def write_shards(
                 while unfinished:
                     advance(unfinished.pop().result())
                 unfinished.append(writer.submit(write, block, split))
+                del block  # so that it goes once it is written
         while unfinished:
             advance(unfinished.pop().result())
     return {split: tuple(written) for split, written in shards.items()}
