@@ -14,10 +14,10 @@ from fulcrum.features.values.text import text
 
 _KNOWN = UNKNOWN + 1
 WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
+"""Types of whole numbers that Int64 holds."""
 _SPREAD, _SMALL = 8, 1024
 """Whole numbers are laid out in a row when they fill an eighth of it; few of them always are, when
 they fill an eighth of a row for so many."""
-
 _FEW = 1000
 """Values up to which an enum is faster, which Polars makes a table of for each cast."""
 

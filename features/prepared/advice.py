@@ -127,10 +127,11 @@ def _areas(layout: Layout, label: str, train: pl.DataFrame, test: pl.DataFrame) 
     positive = test[label]
     count = int(positive.sum())
     others = len(test) - count
-    inputs = [source.name for source in (*layout.ids, *layout.dense)]
+    ids, numbers = ([source.name for source in part] for part in (layout.ids, layout.dense))
+    inputs = [*ids, *numbers]
     if not inputs or min(count, others) < LEAST:
         return dict.fromkeys(inputs, 0.0)
-    rates = [_rates(train[source.name], train[label], test[source.name]) for source in layout.ids]
+    rates = [_rates(train[name], train[label], test[name]) for name in ids]
     scores = test.select(inputs).with_columns(rates)
     ranks = scores.select(pl.all().rank().filter(positive).sum()).row(0, named=True)
     below = {name: total - count * (count + 1) / 2 for name, total in ranks.items()}

@@ -38,7 +38,7 @@ __all__ = ["PreparedDataset", "prepare"]
 
 logger = logging.getLogger(__name__)
 
-EVENTS_PER_PART = 1_000_000
+EVENTS_PER_PART = 2_000_000
 """Past events sorted in memory at a time."""
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how many rows of it are done, and of how many."""

@@ -1,4 +1,4 @@
-"""Encoded rows to the Parquet shards of one split."""
+"""Encoded rows to the Parquet shards of each split."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
