@@ -91,7 +91,7 @@ class FeatureKind(Config):
         """Table of the vocabulary that the feature's ids come from: its own, or a shared one."""
         return None
 
-    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Counts | Buckets | None:
+    def vocabulary(self, name: str, schema: Schema) -> Counts | Buckets | None:
         """The feature's own vocabulary, to be counted in training rows with the columns of `reads`;
         None when it has none, or uses another feature's."""
         return None

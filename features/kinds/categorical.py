@@ -19,12 +19,12 @@ class CategoricalConfig(SharingKind):
 
     kind: Literal["categorical"] = "categorical"
 
-    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Counts | Buckets | None:
+    def vocabulary(self, name: str, schema: Schema) -> Counts | Buckets | None:
         if self.share is not None:
             return None
         column = self._column(name, schema)
         value, dtype = pl.col(column), schema[column]
-        return fit_lookup(value, dtype, frame, self.min_count, self.hash_buckets)
+        return fit_lookup(value, dtype, self.min_count, self.hash_buckets)
 
     def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[IdInput]:
         return [IdInput(name=name, table=self.table(name))]

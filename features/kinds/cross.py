@@ -36,8 +36,8 @@ class CrossConfig(FeatureKind):
     def table(self, name: str) -> str:
         return name
 
-    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Counts | Buckets:
-        return fit_lookup(self._text(schema), pl.String(), frame, self.min_count, self.hash_buckets)
+    def vocabulary(self, name: str, schema: Schema) -> Counts | Buckets:
+        return fit_lookup(self._text(schema), pl.String(), self.min_count, self.hash_buckets)
 
     def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[IdInput]:
         return [IdInput(name=name, table=name)]

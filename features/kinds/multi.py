@@ -25,11 +25,11 @@ class MultiConfig(SharingKind):
     max_length: int = Field(20, ge=1)
     """Ids kept per row, the first ones."""
 
-    def vocabulary(self, name: str, frame: pl.LazyFrame, schema: Schema) -> Counts | Buckets | None:
+    def vocabulary(self, name: str, schema: Schema) -> Counts | Buckets | None:
         if self.share is not None:
             return None
         values = self._texts(name, schema).explode()
-        return fit_lookup(values, pl.String(), frame, self.min_count, self.hash_buckets)
+        return fit_lookup(values, pl.String(), self.min_count, self.hash_buckets)
 
     def inputs(self, name: str, learned: Learned, features: Features) -> Sequence[BagInput]:
         return [BagInput(name=name, table=self.table(name), max_length=self.max_length)]

@@ -7,15 +7,19 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
+from fulcrum.features.kinds.places import Places
 from fulcrum.features.layout import NULL, UNKNOWN
 from fulcrum.features.values.hashing import bucket
 from fulcrum.features.values.text import text
 
 _KNOWN = UNKNOWN + 1
-_WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
+WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
+"""Types of whole numbers that Int64 holds."""
 _SPREAD, _SMALL = 8, 1024
 """Whole numbers are laid out in a row when they fill an eighth of it; few of them always are, when
 they fill an eighth of a row for so many."""
+_FEW = 1000
+"""Values up to which an enum is faster, which Polars makes a table of for each cast."""
 
 
 class Lookup(Protocol):
@@ -47,6 +51,8 @@ class Vocabulary:
         return _KNOWN + len(self.values)
 
     def ids(self, words: pl.Expr) -> pl.Expr:
+        if len(self.values) > _FEW:
+            return words.map_batches(self._ids, return_dtype=pl.Int32, is_elementwise=True)
         place = words.cast(self._enum, strict=False).to_physical().cast(pl.Int32) + _KNOWN
         return (
             pl.when(words.is_null())
@@ -55,7 +61,7 @@ class Vocabulary:
         )
 
     def ids_of(self, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-        if not (isinstance(dtype, _WHOLE) and self._by_number):
+        if not (isinstance(dtype, WHOLE) and self._by_number):
             return self.ids(text(value, dtype))
         lowest, ids = self._by_number
         return value.map_batches(
@@ -64,8 +70,9 @@ class Vocabulary:
 
     @cached_property
     def _by_number(self) -> tuple[int, np.ndarray] | None:
-        """The lowest whole number among the values, and the ids from it to the highest; None when
-        they lie too far apart. Looking one up so is ten times as fast as by its text."""
+        """The lowest whole number among the values, and the ids from it to the one behind the
+        highest, which is unknown; None when they lie too far apart. Looking one up so is ten times
+        as fast as by its text."""
         numbers = self.values["value"].cast(pl.Int64, strict=False)
         # `007` is another text than that of the number 7.
         places = np.flatnonzero((numbers.cast(pl.String) == self.values["value"]).fill_null(False))
@@ -75,9 +82,21 @@ class Vocabulary:
         lowest, size = int(known.min()), int(known.max()) - int(known.min()) + 1
         if size > _SPREAD * max(len(known), _SMALL):
             return None
-        ids = np.full(size, UNKNOWN, np.int32)
+        ids = np.full(size + 1, UNKNOWN, np.int32)
         ids[known - lowest] = _KNOWN + places
         return lowest, ids
+
+    def _ids(self, words: pl.Series) -> pl.Series:
+        missing = words.null_count() > 0
+        ids = self._places.of(words.fill_null("") if missing else words) + np.int32(_KNOWN)
+        # A place of -1 makes `UNKNOWN` by itself.
+        if missing:
+            ids[words.is_null().to_numpy()] = NULL
+        return pl.Series(words.name, ids)
+
+    @cached_property
+    def _places(self) -> Places:
+        return Places(self.values["value"])
 
     @cached_property
     def _enum(self) -> pl.Enum:
@@ -106,8 +125,8 @@ def _look_up(lowest: int, ids: np.ndarray, values: pl.Series) -> pl.Series:
     numbers = (values if nulls is None else values.fill_null(0)).cast(pl.Int64).to_numpy()
     # Modulo 2^64, so that no number is near that is far away.
     place = numbers.view(np.uint64) - np.array(lowest).astype(np.uint64)
-    known = place < len(ids)
-    looked_up = np.where(known, ids[np.where(known, place, 0)], UNKNOWN)
+    # The last one is that of all others.
+    looked_up = ids.take(np.minimum(place, np.uint64(len(ids) - 1)).view(np.int64))
     if nulls is not None:
-        looked_up = np.where(nulls, NULL, looked_up)
-    return pl.Series(values.name, looked_up.astype(np.int32, copy=False))
+        looked_up[nulls] = NULL
+    return pl.Series(values.name, looked_up)

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import polars as pl
 
 from fulcrum.features.kinds.multi import MultiConfig
-from fulcrum.features.layout import DenseInput, IdInput, Input
+from fulcrum.features.layout import DenseInput, IdInput, Input, Layout
 from fulcrum.features.prepared.manifest import Manifest
 from fulcrum.features.prepared.stage import JOINED, LONE
 from fulcrum.features.prepared.tally import Tally
@@ -103,14 +104,15 @@ def _outcomes(tallies: Tallies, state: FeatureState) -> Iterator[str]:
         frame.with_columns((_label(task) > means[_name(task)]).alias(_name(task)) for task in tasks)
         for frame in (train, test)
     )
+    areas = {task: _areas(state.layout, _name(task), train, test) for task in tasks}
     for feature in state.spec.features:
-        areas = [
-            (area, task)
+        alone = [
+            (areas[task][source.name], task)
             for source in _inputs(feature, state)
             if _is_single(source)
-            for task, area in _areas(source, tasks, train, test)
+            for task in tasks
         ]
-        area, task = max(areas, key=lambda one: one[0], default=(0.0, ""))
+        area, task = max(alone, key=lambda one: one[0], default=(0.0, ""))
         if area >= TELLING:
             yield (
                 f"features.{feature}: alone it tells `{task}` (AUC {area:.4f} in the {last} "
@@ -118,25 +120,32 @@ def _outcomes(tallies: Tallies, state: FeatureState) -> Iterator[str]:
             )
 
 
-def _areas(
-    source: Input, tasks: Sequence[str], train: pl.DataFrame, test: pl.DataFrame
-) -> Iterator[tuple[str, float]]:
-    names = [_name(task) for task in tasks]
-    scores = test.select(pl.col(source.name).alias(name) for name in names)
-    if isinstance(source, IdInput):
-        rates = train.group_by(source.name).agg(pl.col(name).mean() for name in names)
-        scores = test.select(source.name).join(
-            rates, on=source.name, how="left", maintain_order="left"
-        )
-        scores = scores.with_columns(pl.col(n).fill_null(train[n].mean()) for n in names)
-    for task, name in zip(tasks, names, strict=True):
-        observed = test[name].is_not_null()
-        positive = test[name].filter(observed)
-        count, others = int(positive.sum()), int((~positive).sum())
-        if min(count, others) >= LEAST:
-            ranks = float(scores[name].filter(observed).rank().filter(positive).sum())
-            area = (ranks - count * (count + 1) / 2) / (count * others)
-            yield task, max(area, 1 - area)
+def _areas(layout: Layout, label: str, train: pl.DataFrame, test: pl.DataFrame) -> dict[str, float]:
+    """By input with one value a row, its AUC or that of its negative, whichever is larger; 0 where
+    either class has too few rows."""
+    train, test = (frame.filter(pl.col(label).is_not_null()) for frame in (train, test))
+    positive = test[label]
+    count = int(positive.sum())
+    others = len(test) - count
+    ids, numbers = ([source.name for source in part] for part in (layout.ids, layout.dense))
+    inputs = [*ids, *numbers]
+    if not inputs or min(count, others) < LEAST:
+        return dict.fromkeys(inputs, 0.0)
+    rates = [_rates(train[name], train[label], test[name]) for name in ids]
+    scores = test.select(inputs).with_columns(rates)
+    ranks = scores.select(pl.all().rank().filter(positive).sum()).row(0, named=True)
+    below = {name: total - count * (count + 1) / 2 for name, total in ranks.items()}
+    shares = {name: pairs / (count * others) for name, pairs in below.items()}
+    return {name: max(share, 1 - share) for name, share in shares.items()}
+
+
+def _rates(ids: pl.Series, labels: pl.Series, asked: pl.Series) -> pl.Series:
+    """The share of yes that each asked id has in training; of all, where it is not there."""
+    places, yes = ids.to_numpy(), labels.to_numpy()
+    size = max(int(places.max()), int(asked.to_numpy().max())) + 1
+    uses, hits = np.bincount(places, minlength=size), np.bincount(places, yes, size)
+    rates = np.where(uses > 0, hits / np.maximum(uses, 1), yes.mean())
+    return pl.Series(ids.name, rates[asked.to_numpy()])
 
 
 def _label(task: str) -> pl.Expr:

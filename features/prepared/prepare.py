@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -37,7 +38,7 @@ __all__ = ["PreparedDataset", "prepare"]
 
 logger = logging.getLogger(__name__)
 
-EVENTS_PER_PART = 1_000_000
+EVENTS_PER_PART = 2_000_000
 """Past events sorted in memory at a time."""
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how many rows of it are done, and of how many."""
@@ -102,9 +103,11 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
             log.rows, spec.data.session.microseconds, scratch / "keys", parts
         )
         rows = in_session_order(with_sessions(rows, sessions), scratch / "sessions", parts)
-    splits, tallies = _write(rows, state, past, facts, folder, progress)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        saved = beside.submit(state.save, folder / "state")
+        splits, tallies = _write(rows, state, past, facts, folder, progress)
+        saved.result()
     shutil.rmtree(scratch)
-    state.save(folder / "state")
     manifest = Manifest(
         fingerprint=name,
         inputs=tuple(inputs.stamps),
@@ -143,7 +146,8 @@ def _write(
     def encoded(block: pl.DataFrame) -> pl.DataFrame:
         return pl.DataFrame(dict(encode(block, past))).hstack(block.select(keep))
 
-    total = sum(facts[split]["rows"] for split in SPLITS if split in facts)
+    there = [split for split in SPLITS if split in facts]
+    total = sum(facts[split]["rows"] for split in there)
     position = 0
 
     def advance(count: int) -> None:
@@ -151,19 +155,19 @@ def _write(
         position += count
         progress("writing", position, total)
 
-    splits, tallies = {}, {}
-    for split in (s for s in SPLITS if s in facts):
-        counts = facts[split]
-        tallies[split] = tally = Tally(state.layout, counts["rows"])
-        subset = rows.filter(pl.col(SPLIT) == split).select(names)
-        shards = write_shards(subset, encoded, folder, split, tally, advance)
-        splits[split] = SplitFacts(
-            rows=counts["rows"],
-            shards=tuple(shards),
-            positives={t: counts[f"positives.{t}"] for t in binary(state.spec)},
-            observed={t: counts[f"observed.{t}"] for t in state.spec.tasks},
+    tallies = {split: Tally(state.layout, facts[split]["rows"]) for split in there}
+    subsets = {split: rows.filter(pl.col(SPLIT) == split).select(names) for split in there}
+    shards = write_shards(subsets, encoded, folder, tallies, advance)
+    splits = {
+        split: SplitFacts(
+            rows=facts[split]["rows"],
+            shards=shards[split],
+            positives={t: facts[split][f"positives.{t}"] for t in binary(state.spec)},
+            observed={t: facts[split][f"observed.{t}"] for t in state.spec.tasks},
             missing=dict(tally.missing),
         )
+        for split, tally in tallies.items()
+    }
     return splits, tallies
 
 

@@ -1,6 +1,6 @@
-"""Encoded rows to the Parquet shards of one split."""
+"""Encoded rows to the Parquet shards of each split."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -17,37 +17,38 @@ GROUPS = 4
 
 
 def write_shards(
-    rows: pl.LazyFrame,
+    splits: Mapping[str, pl.LazyFrame],
     encode: Callable[[pl.DataFrame], pl.DataFrame],
     folder: Path,
-    split: str,
-    tally: Tally,
+    tallies: Mapping[str, Tally],
     advance: Callable[[int], None],
-) -> list[Shard]:
-    """Encode rows in their order and write them to `<split>/00000.parquet` and so on, a shard while
-    the next is encoded. The tally counts them; `advance` hears of rows written."""
-    (folder / split).mkdir()
-    shards: list[Shard] = []
+) -> dict[str, tuple[Shard, ...]]:
+    """Encode the rows of each split in their order and write them to `<split>/00000.parquet` and so
+    on, a shard while the next is encoded. Tallies count them; `advance` hears of rows written."""
+    shards: dict[str, list[Shard]] = {split: [] for split in splits}
 
-    def write(groups: Sequence[pl.DataFrame], number: int) -> Shard:
+    def write(groups: Sequence[pl.DataFrame], split: str) -> int:
         for group in groups:
-            tally.add(group)
+            tallies[split].add(group)
         block = pl.concat(groups).select(pl.exclude(f"^{MISSING}.*$"))
-        return write_shard(block, folder, f"{split}/{number:05}.parquet")
+        name = f"{split}/{len(shards[split]):05}.parquet"
+        shards[split].append(write_shard(block, folder, name))
+        return len(block)
 
-    def finish(unfinished: Sequence[Future[Shard]]) -> None:
-        for shard in unfinished:
-            shards.append(shard.result())
-            advance(shards[-1].rows)
-
-    groups = map(encode, rows.collect_batches(chunk_size=ROW_GROUP, maintain_order=True))
+    unfinished: list[Future[int]] = []
     with ThreadPoolExecutor(max_workers=1) as writer:
-        unfinished: list[Future[Shard]] = []
-        while block := list(islice(groups, GROUPS)):
-            finish(unfinished)
-            unfinished = [writer.submit(write, block, len(shards))]
-        finish(unfinished)
-    return shards
+        for split, rows in splits.items():
+            (folder / split).mkdir()
+            batches = rows.collect_batches(chunk_size=ROW_GROUP, maintain_order=True)
+            groups = map(encode, batches)
+            while block := list(islice(groups, GROUPS)):
+                while unfinished:
+                    advance(unfinished.pop().result())
+                unfinished.append(writer.submit(write, block, split))
+                del block  # so that it goes once it is written
+        while unfinished:
+            advance(unfinished.pop().result())
+    return {split: tuple(written) for split, written in shards.items()}
 
 
 def write_shard(block: pl.DataFrame, folder: Path, name: str) -> Shard:

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from fulcrum.features.kinds.base import Learned
-from fulcrum.features.kinds.counts import Counts
+from fulcrum.features.kinds.counts import Counts, count
 from fulcrum.features.kinds.lookback import Recall, look_back
 from fulcrum.features.kinds.vocabulary import Buckets, Lookup, Vocabulary
 from fulcrum.features.layout import Layout, TaskSpec
@@ -132,11 +132,11 @@ def _over(rows: pl.LazyFrame, means: Sequence[pl.Expr]) -> dict[str, float]:
 def _lookups(rows: pl.LazyFrame, spec: FeatureSpec, lineage: Lineage) -> dict[str, Lookup]:
     """The vocabularies of all features, in one pass over the training rows."""
     parts = {
-        name: encoder.vocabulary(name, rows, schema_of(name, spec, lineage))
+        name: encoder.vocabulary(name, schema_of(name, spec, lineage))
         for name, encoder in spec.encoders.items()
     }
     counts = {name: part for name, part in parts.items() if isinstance(part, Counts)}
-    frames = dict(zip(counts, pl.collect_all(counts.values(), engine="streaming"), strict=True))
+    frames = count(rows, counts)
     lookups: dict[str, Lookup] = {}
     for name, part in parts.items():
         if isinstance(part, Buckets):

@@ -66,12 +66,20 @@ def test_an_id_is_the_same_whatever_its_type(other: pl.Series) -> None:
     assert ids(train, pl.DataFrame({"f": other}), {"kind": "categorical"}) == [2, 3, NULL]
 
 
-@given(st.lists(st.none() | st.sampled_from([*range(-12, 120, 7), 2**62, -(2**62)]), min_size=1))
-def test_whole_numbers_get_the_vocabulary_of_their_texts(values: list[int | None]) -> None:
-    """Numbers are counted as they are, and ties are in the order of text: -9, 10, 100, 9."""
+@given(
+    st.lists(st.none() | st.integers(-120, 120) | st.sampled_from([2**20, 10**6, -(10**6)])),
+    st.sampled_from([0, 10**16, 2**62, -(10**17), -(2**62)]),
+    st.integers(1, 2),
+)
+def test_whole_numbers_get_the_vocabulary_of_their_texts(
+    near: list[int | None], far: int, min_count: int
+) -> None:
+    """Numbers are counted as they are, and ties are in the order of text: -1, -10, 10, 9."""
+    values = [None if value is None else far + value for value in near]
+    feature = {"kind": "categorical", "min_count": min_count}
     numbers = pl.DataFrame({"f": pl.Series(values, dtype=pl.Int64)})
     texts = text([None if value is None else str(value) for value in values])
-    one, other = (learn(rows, {"f": {"kind": "categorical"}}) for rows in (numbers, texts))
+    one, other = (learn(rows, {"f": feature}) for rows in (numbers, texts))
     assert_frame_equal(one.lookups["f"].values, other.lookups["f"].values)
 
 

@@ -117,3 +117,9 @@ def test_rows_of_nobody_are_counted(tmp_path: Path) -> None:
     )
     [line] = lines(tmp_path, data={"group": "user"}, rows=rows)
     assert line.startswith(f"data.group: {ROWS // 10} of 1,000 rows name nobody in `user`")
+
+
+def test_values_that_change_places_make_another_row(tmp_path: Path) -> None:
+    rows = log().with_columns(left="line", right=ROWS - 1 - pl.col("line")).drop("line")
+    changed = rows.rename({"left": "right", "right": "left"}).select(rows.columns)
+    assert lines(tmp_path, rows=pl.concat([rows, changed])) == []
