@@ -1,6 +1,11 @@
 """The base of every config class: frozen, closed, and documented field by field."""
 
-from collections.abc import Mapping
+import ast
+import inspect
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import pairwise
+from textwrap import dedent
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Union
 
@@ -8,11 +13,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     SerializeAsAny,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from fulcrum.features import import_path
 
@@ -20,11 +28,50 @@ from fulcrum.features import import_path
 class Config(BaseModel):
     """A frozen pydantic model that refuses unknown keys, infinity and NaN."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     assumed: ClassVar[bool] = False
     """Whether a map that does not name a member of the class's family means this one."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, text in explanations(cls).items():
+            properties[name].setdefault("description", text)
+        return schema
+
+
+@cache
+def explanations(model: type[Config]) -> Mapping[str, str]:
+    """The text under each field that has one, by name.
+
+    Read from the source when it is asked for: pydantic would read it for every class that is made,
+    which takes a third of what a command needs to know its config."""
+    texts: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if issubclass(base, Config):
+            fields = inspect.get_annotations(base)
+            texts = {name: text for name, text in texts.items() if name not in fields}
+            texts |= {name: text for name, text in _texts(base) if name in model.model_fields}
+    return texts
+
+
+def _texts(model: type[Config]) -> Iterator[tuple[str, str]]:
+    """Those of a class itself; none where it has no source."""
+    try:
+        (body,) = ast.parse(dedent(inspect.getsource(model))).body
+    except (OSError, TypeError):
+        return
+    assert isinstance(body, ast.ClassDef)
+    for field, below in pairwise(body.body):
+        match field, below:
+            case (
+                ast.AnnAssign(target=ast.Name(name)),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                yield name, inspect.cleandoc(text)
 
 
 def choice(

@@ -63,6 +63,10 @@ class PlainNetwork(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         layout = self.layout
+        # The exporter learns from it that there is one length: with one for each input, and sums
+        # of them, it works half as long again.
+        if any(array.shape[0] != inputs[0].shape[0] for array in inputs):
+            raise ValueError("inputs of different lengths")
         arrays = {s.name: x for s, x in zip(layout.inputs, inputs, strict=True)}
         lists: tuple[BagInput | SequenceInput, ...] = (*layout.bags, *layout.sequences)
         present = {i.name: arrays[i.name] != PADDING for i in lists}

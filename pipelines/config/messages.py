@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
+from fulcrum.features.config import explanations
 from fulcrum.features.errors import nearest
 from fulcrum.features.spec import Problem
 from fulcrum.pipelines.config import annotations
@@ -73,7 +74,7 @@ def _message(error: ErrorDetails, path: Path, holder: Any, inside: Any, annotati
         return f"unknown key{hint}"
     if kind == "missing":
         model = annotations.model_of(holder, inside)
-        about = model.model_fields[str(path[-1])].description if model else None
+        about = explanations(model).get(str(path[-1])) if model else None
         return f"missing{f' ({_sentence(about)})' if about else ''}"
     if kind == "union_tag_not_found":
         return f"missing; expected one of {_listing(annotations.tags(annotation))}"

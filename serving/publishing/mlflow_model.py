@@ -2,6 +2,8 @@
 needs none of what is imported to write one."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import onnx
 from mlflow.entities.logged_model import LoggedModel
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
+from mlflow.utils import requirements_utils
 
 from fulcrum.features.layout import DenseInput, IdInput, Input
 from fulcrum.serving.bundle.bundle import Bundle
@@ -25,26 +28,39 @@ def save(bundle: Bundle, folder: Path, model: LoggedModel, run_id: str) -> None:
 
     The large tables stay outside: the graph is saved with references to its data file."""
     layout = bundle.state.layout
-    mlflow.onnx.save_model(
-        onnx.load(str(bundle.graph), load_external_data=False),
-        str(folder),
-        mlflow_model=Model(
-            artifact_path=model.artifact_location,
-            run_id=run_id,
-            model_uuid=model.model_id,
-            model_id=model.model_id,
-        ),
-        signature=ModelSignature(
-            Schema([_tensor(source) for source in layout.inputs]),
-            Schema([TensorSpec(np.dtype("float32"), (-1,), n) for n in layout.score_columns]),
-        ),
-        input_example=example_arrays(bundle),
-        pip_requirements=_requirements(),
-        onnx_execution_providers=["CPUExecutionProvider"],
-        save_as_external_data=False,
-        metadata={key: bundle.facts[key] for key in ("config", "state", "keys", "scores")},
-    )
+    with _without_a_search_for_modules():
+        mlflow.onnx.save_model(
+            onnx.load(str(bundle.graph), load_external_data=False),
+            str(folder),
+            mlflow_model=Model(
+                artifact_path=model.artifact_location,
+                run_id=run_id,
+                model_uuid=model.model_id,
+                model_id=model.model_id,
+            ),
+            signature=ModelSignature(
+                Schema([_tensor(source) for source in layout.inputs]),
+                Schema([TensorSpec(np.dtype("float32"), (-1,), n) for n in layout.score_columns]),
+            ),
+            input_example=example_arrays(bundle),
+            pip_requirements=_requirements(),
+            onnx_execution_providers=["CPUExecutionProvider"],
+            save_as_external_data=False,
+            metadata={key: bundle.facts[key] for key in ("config", "state", "keys", "scores")},
+        )
     shutil.copytree(bundle.folder, folder, dirs_exist_ok=True)
+
+
+@contextmanager
+def _without_a_search_for_modules() -> Iterator[None]:
+    """To see whether the requirements are those of this machine, MLflow reads the list of files of
+    every installed package: two thirds of the time. They are, see `_requirements`."""
+    modules = requirements_utils._MODULES_TO_PACKAGES
+    requirements_utils._MODULES_TO_PACKAGES = {}
+    try:
+        yield
+    finally:
+        requirements_utils._MODULES_TO_PACKAGES = modules
 
 
 def _tensor(source: Input) -> TensorSpec:

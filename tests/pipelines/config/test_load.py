@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import Field
 
+from fulcrum.features.config import Config, explanations
 from fulcrum.features.errors import ConfigError
 from fulcrum.models.trunks import TRUNKS
 from fulcrum.models.weightings import WEIGHTINGS
@@ -19,6 +21,46 @@ from fulcrum.pipelines.config.rules import problems as problems_of_run
 from fulcrum.pipelines.config.run import RENAMED, RunConfig
 from fulcrum.pipelines.config.yaml_text import dump, parse
 from tests.pipelines.config.small_run import SMALL, problems
+
+
+class Parent(Config):
+    text: int
+    """Of the parent."""
+    silent: int
+    other: int = Field(0, description="Said in the field.")
+    """Under the field."""
+
+
+class Child(Parent):
+    text: int = 1
+    """Of the child."""
+    silent: int = 1
+
+    more: int = 2
+    """Two lines
+    of text."""
+
+
+class Silent(Parent):
+    text: int = 3
+
+
+def test_the_text_under_a_field_explains_it():
+    assert explanations(Parent) == {"text": "Of the parent.", "other": "Under the field."}
+    assert explanations(Child) == {
+        "other": "Under the field.",
+        "text": "Of the child.",
+        "more": "Two lines\nof text.",
+    }
+    assert explanations(Silent) == {"other": "Under the field."}
+    assert explanations(type("Unwritten", (Parent,), {})) == explanations(Parent)
+    properties = Child.model_json_schema()["properties"]
+    assert {name: facts.get("description") for name, facts in properties.items()} == {
+        "text": "Of the child.",
+        "silent": None,
+        "other": "Said in the field.",
+        "more": "Two lines\nof text.",
+    }
 
 
 def test_defaults_fill_in(write):

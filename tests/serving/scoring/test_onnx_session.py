@@ -36,6 +36,22 @@ def graph(tmp_path_factory):
     return network, path
 
 
+def test_inputs_of_different_lengths_are_refused(graph):
+    network, _ = graph
+    first, *others = (torch.from_numpy(a) for a in random_arrays(LAYOUT, 3).values())
+    with pytest.raises(ValueError, match="different lengths"):
+        network(first[:2], *others)
+
+
+def test_shapes_in_the_graph_are_of_one_length(graph):
+    """Sums of the lengths of all inputs would be added up for every batch."""
+    nodes = onnx.load(graph[1]).graph.node
+    shapes = {name for node in nodes if node.op_type == "Shape" for name in node.output}
+    lengths = {name for node in nodes if shapes & {*node.input} for name in node.output}
+    assert lengths
+    assert not [node for node in nodes if node.op_type == "Add" and lengths & {*node.input}]
+
+
 def worst(a, b):
     return max(float(np.abs(a[name] - b[name]).max()) for name in LAYOUT.score_columns)
 
