@@ -47,14 +47,17 @@ class Read(NamedTuple):
 
 
 class Arithmetic(NamedTuple):
-    """An input computed from one number per row."""
+    """An input computed from one number per row. Those of one function are computed at once."""
 
     input: str
     """Its name."""
     column: str
     """Name of the column that holds the number."""
-    compute: Callable[[np.ndarray], np.ndarray]
-    """From float64 `[B]`, in which what is not finite stands for null, to the input `[B]`."""
+    compute: Callable[..., np.ndarray]
+    """From float64 `[K, B]`, in which what is not finite stands for null, and each of the
+    parameters `[K, 1]` to the inputs `[K, B]`."""
+    parameters: tuple[float, ...] = ()
+    """Those of this input."""
 
 
 Step = pl.Expr | Arithmetic

@@ -133,9 +133,7 @@ def compute(config: HistoryConfig, standing: Standing) -> dict[str, pl.Series]:
     length = standing.end - start
     offsets = np.append(0, np.cumsum(length))
     place = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], length)
-    lists = {
-        name: _lists(standing.events[name].gather(place), offsets) for name in config.attributes
-    }
+    lists = {name: _lists(standing.events[name][place], offsets) for name in config.attributes}
     if config.age:
         times = standing.events[TIME].to_numpy()[place]
         age = (np.repeat(standing.moments, length) - times) / 1e6

@@ -77,7 +77,8 @@ class Transform:
 
         Raises DataError for a missing column or a value that its column's type cannot hold."""
         rows = conform_frame(rows, self.state.row_columns, time=self.state.time)
-        rows = rows.select(*self.state.row_columns)
+        names = list(self.state.row_columns)
+        rows = rows if rows.columns == names else rows.select(names)
         columns: dict[str, Column] = {}
         for name, table in self._tables.items():
             places = table.places(rows[table.key])
@@ -91,9 +92,9 @@ class Transform:
 
     def _look_back(self, rows: pl.DataFrame, past: Gathered) -> Columns:
         answers: dict[str, Column] = {}
-        if self._recall.members:
+        if self._recall.sources:
             times = times_of(rows, self.state, "the rows")
-            for source in self._recall.members:
+            for source in self._recall.sources:
                 keys = rows[past[source].key]
                 answers |= self._recall.ask(source, past[source], keys, times)
         return answers
@@ -125,12 +126,15 @@ class Steps:
     """Steps that share a frame."""
 
     def __init__(self, steps: Mapping[str, Step]) -> None:
-        self._arithmetic = {n: step for n, step in steps.items() if isinstance(step, Arithmetic)}
+        self._arithmetic: dict[Callable[..., np.ndarray], list[Arithmetic]] = {}
+        for step in steps.values():
+            if isinstance(step, Arithmetic):
+                self._arithmetic.setdefault(step.compute, []).append(step)
         self._expressions = [
             step.alias(name) for name, step in steps.items() if isinstance(step, pl.Expr)
         ]
         self._words = {name for step in self._expressions for name in _reads(step)}
-        self.reads = self._words | {step.column for step in self._arithmetic.values()}
+        self.reads = {name for step in steps.values() for name in _reads(step)}
         """The columns that the steps read."""
 
     def __call__(
@@ -144,9 +148,15 @@ class Steps:
             column.name: column if column.dtype.is_nested() else column.to_numpy()
             for column in rows.select(self._expressions)
         }
-        for name, step in self._arithmetic.items():
-            values = answers[step.column] if step.column in answers else rows[step.column]
-            columns[name] = step.compute(_numbers(values))
+        for compute, steps in self._arithmetic.items():
+            values = [answers[c] if (c := step.column) in answers else rows[c] for step in steps]
+            numbers = np.concatenate([*map(_numbers, values)], dtype=np.float64)
+            parameters = np.array([step.parameters for step in steps]).T[..., None]
+            columns |= zip(
+                (s.input for s in steps),
+                compute(numbers.reshape(len(steps), -1), *parameters),
+                strict=True,
+            )
         return columns
 
 
@@ -155,6 +165,4 @@ def _reads(step: Step) -> list[str]:
 
 
 def _numbers(values: Column) -> np.ndarray:
-    if isinstance(values, np.ndarray):
-        return values.astype(np.float64, copy=False)
-    return values.cast(pl.Float64).to_numpy()
+    return values if isinstance(values, np.ndarray) else values.cast(pl.Float64).to_numpy()
