@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from fulcrum.features.errors import DataError
-from fulcrum.features.kinds.base import Arithmetic, Column, Columns, Step
+from fulcrum.features.kinds.base import Arithmetic, Column, Columns, Function, Step
 from fulcrum.features.kinds.lookback import Recall
 from fulcrum.features.kinds.recall import PREFIX
 from fulcrum.features.raw.conform import conform_frame
@@ -126,6 +126,7 @@ class Steps:
     """Steps that share a frame."""
 
     def __init__(self, steps: Mapping[str, Step]) -> None:
+        self._functions = [step for step in steps.values() if isinstance(step, Function)]
         self._arithmetic: dict[Callable[..., np.ndarray], list[Arithmetic]] = {}
         for step in steps.values():
             if isinstance(step, Arithmetic):
@@ -144,13 +145,19 @@ class Steps:
         words = {n: values for n, values in answers.items() if n in self._words}
         if words:
             rows = rows.hstack(pl.DataFrame(words, nan_to_null=True))
+
+        def column(name: str) -> Column:
+            return answers[name] if name in answers else rows[name]
+
+        series = {values.name: values for values in rows.select(self._expressions)}
+        for step in self._functions:
+            series[step.input] = step.compute(pl.Series(column(step.column), nan_to_null=True))
         columns: dict[str, Column] = {
-            column.name: column if column.dtype.is_nested() else column.to_numpy()
-            for column in rows.select(self._expressions)
+            name: values if values.dtype.is_nested() else values.to_numpy()
+            for name, values in series.items()
         }
         for compute, steps in self._arithmetic.items():
-            values = [answers[c] if (c := step.column) in answers else rows[c] for step in steps]
-            numbers = np.concatenate([*map(_numbers, values)], dtype=np.float64)
+            numbers = np.concatenate([_numbers(column(s.column)) for s in steps], dtype=np.float64)
             parameters = np.array([step.parameters for step in steps]).T[..., None]
             columns |= zip(
                 (s.input for s in steps),
@@ -161,7 +168,7 @@ class Steps:
 
 
 def _reads(step: Step) -> list[str]:
-    return [step.column] if isinstance(step, Arithmetic) else step.meta.root_names()
+    return step.meta.root_names() if isinstance(step, pl.Expr) else [step.column]
 
 
 def _numbers(values: Column) -> np.ndarray:
