@@ -47,18 +47,38 @@ class Read(NamedTuple):
 
 
 class Arithmetic(NamedTuple):
-    """An input computed from one number per row."""
+    """An input computed from one number per row. Those of one function are computed at once."""
 
     input: str
     """Its name."""
     column: str
     """Name of the column that holds the number."""
-    compute: Callable[[np.ndarray], np.ndarray]
-    """From float64 `[B]`, in which what is not finite stands for null, to the input `[B]`."""
+    compute: Callable[..., np.ndarray]
+    """From float64 `[K, B]`, in which what is not finite stands for null, and each of the
+    parameters `[K, 1]` to the inputs `[K, B]`."""
+    parameters: tuple[float, ...] = ()
+    """Those of this input."""
 
 
-Step = pl.Expr | Arithmetic
-"""What makes one input of the network: an expression with its name, or arithmetic."""
+class Function(NamedTuple):
+    """An input computed from one column by what is no expression: Polars would call it back from
+    threads of its own, which for a row costs ten times as much."""
+
+    input: str
+    """Its name."""
+    column: str
+    """Name of the column."""
+    compute: Callable[[pl.Series], pl.Series]
+    """From the column to the input, each value by itself."""
+
+    def expression(self, dtype: pl.DataType) -> pl.Expr:
+        """The same for a plan; `dtype` is that of the input."""
+        values = pl.col(self.column).map_batches(self.compute, dtype, is_elementwise=True)
+        return values.alias(self.input)
+
+
+Step = pl.Expr | Arithmetic | Function
+"""What makes one input of the network; an expression has its name."""
 
 
 class Learned(Config):

@@ -6,12 +6,12 @@ from typing import Literal
 import polars as pl
 
 from fulcrum.features.errors import DataError
-from fulcrum.features.kinds.base import Features, Learned, Schema
+from fulcrum.features.kinds.base import Features, Function, Learned, Schema, Step
 from fulcrum.features.kinds.counts import Counts, fit_lookup
 from fulcrum.features.kinds.sharing import SharingKind
 from fulcrum.features.kinds.vocabulary import Buckets, Lookup
 from fulcrum.features.layout import IdInput
-from fulcrum.features.values.text import is_id, no_text
+from fulcrum.features.values.text import is_id, no_text, text
 
 
 class CategoricalConfig(SharingKind):
@@ -31,9 +31,11 @@ class CategoricalConfig(SharingKind):
 
     def steps(
         self, name: str, learned: Learned, lookups: Mapping[str, Lookup], schema: Schema
-    ) -> Sequence[pl.Expr]:
-        column = self._column(name, schema)
-        return [lookups[self.table(name)].ids_of(pl.col(column), schema[column]).alias(name)]
+    ) -> Sequence[Step]:
+        column, lookup = self._column(name, schema), lookups[self.table(name)]
+        if by_number := lookup.by_number(schema[column]):
+            return [Function(name, column, by_number)]
+        return [lookup.ids(text(pl.col(column), schema[column])).alias(name)]
 
     def missing(self, name: str, schema: Schema) -> pl.Expr:
         column = self._column(name, schema)

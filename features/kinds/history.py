@@ -8,7 +8,7 @@ import polars as pl
 from pydantic import Field
 
 from fulcrum.features.errors import nearest
-from fulcrum.features.kinds.base import Features, Learned, Read, Schema
+from fulcrum.features.kinds.base import Features, Function, Learned, Read, Schema
 from fulcrum.features.kinds.recall import PREFIX, RecallKind
 from fulcrum.features.kinds.vocabulary import Lookup
 from fulcrum.features.layout import UNKNOWN, SequenceInput, TableSpec
@@ -103,13 +103,9 @@ class HistoryConfig(RecallKind):
 
     def steps(
         self, name: str, learned: Learned, lookups: Mapping[str, Lookup], schema: Schema
-    ) -> Sequence[pl.Expr]:
-        ids = [pl.col(f"{PREFIX}{name}.{a}").alias(f"{name}.{a}") for a in self.attributes]
-        if not self.age:
-            return ids
-        bits = pl.lit(64, pl.Int32) - pl.element().cast(pl.Int64).bitwise_leading_zeros()
-        bucket = (_YOUNGEST + bits.clip(upper_bound=_AGES - 1)).cast(pl.Int32)
-        return [*ids, pl.col(f"{PREFIX}{name}.{AGE}").list.eval(bucket).alias(f"{name}.{AGE}")]
+    ) -> Sequence[Function]:
+        columns = dict.fromkeys(self.attributes, _same) | ({AGE: _buckets} if self.age else {})
+        return [Function(f"{name}.{a}", f"{PREFIX}{name}.{a}", f) for a, f in columns.items()]
 
     def missing(self, name: str, schema: Schema) -> pl.Expr:
         return pl.col(f"{PREFIX}{name}.{self.attributes[0]}").list.len() == 0
@@ -133,14 +129,24 @@ def compute(config: HistoryConfig, standing: Standing) -> dict[str, pl.Series]:
     length = standing.end - start
     offsets = np.append(0, np.cumsum(length))
     place = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], length)
-    lists = {
-        name: _lists(standing.events[name].gather(place), offsets) for name in config.attributes
-    }
+    lists = {name: _lists(standing.events[name][place], offsets) for name in config.attributes}
     if config.age:
         times = standing.events[TIME].to_numpy()[place]
         age = (np.repeat(standing.moments, length) - times) / 1e6
         lists[AGE] = _lists(pl.Series(age, dtype=pl.Float32), offsets)
     return lists
+
+
+def _same(ids: pl.Series) -> pl.Series:
+    return ids
+
+
+def _buckets(ages: pl.Series) -> pl.Series:
+    """By the binary digits of whole seconds."""
+    array = ages.to_arrow()
+    digits = np.frexp(np.trunc(array.values.to_numpy().astype(np.float64)))[1]
+    buckets = _YOUNGEST + np.minimum(digits, _AGES - 1)
+    return _lists(pl.Series(buckets, dtype=pl.Int32), array.offsets.to_numpy())
 
 
 def _lists(values: pl.Series, offsets: np.ndarray) -> pl.Series:

@@ -105,24 +105,29 @@ class Recall:
         """`features`, `time` and `clocks` as of `gather_past`; `bases` is `kinds.window.base` by
         feature, for windows with smoothing."""
         self.time = time
-        self._bases = bases
-        self.members: dict[Source, dict[str, RecallKind]] = {}
-        """The features by what they share."""
+        members: dict[Source, dict[type[RecallKind], dict[str, RecallKind]]] = {}
         for name, config in features.items():
-            self.members.setdefault(_source(config, clocks.get(name, time)), {})[name] = config
+            kinds = members.setdefault(_source(config, clocks.get(name, time)), {})
+            kinds.setdefault(type(config), {})[name] = config
+        self._questions = {
+            source: [kind.question(same, bases) for kind, same in kinds.items()]
+            for source, kinds in members.items()
+        }
+        self.sources = tuple(self._questions)
+        """What the features share."""
 
     def ask(self, source: Source, past: AnyPast, keys: pl.Series, times: pl.Series) -> Columns:
         """What the features of one source see of their past strictly before each row: windows
         `past.<feature>` (int64 for `count`, else float64), histories `past.<feature>.<attribute>`
-        and, with `age`, `past.<feature>.age` (lists, see `kinds.window.compute` and
+        and, with `age`, `past.<feature>.age` (lists, see `kinds.window.Windows` and
         `kinds.history.compute`).
 
         `times` are Int64 microseconds; a row without key or time has no past."""
 
         def answer(standing: Standing) -> Columns:
             columns: dict[str, Column] = {}
-            for name, config in self.members[source].items():
-                columns |= config.answer(name, standing, self._bases.get(name, 0.0))
+            for question in self._questions[source]:
+                columns |= question(standing)
             return columns
 
         return past.ask(keys, times, answer)
@@ -137,7 +142,7 @@ def look_back(rows: pl.LazyFrame, past: Mapping[Source, AnyPast], recall: Recall
         rows: rows with the features' key columns and the recall's time (Int64 microseconds).
         past: from `gather_past` with these features, or more, and these clocks.
     """
-    for source in recall.members:
+    for source in recall.sources:
         rows = _add(rows, source, past[source], recall)
     return rows
 

@@ -111,9 +111,9 @@ class NumericConfig(FeatureKind):
         column = self.column or name
         if self.transform == "quantile":
             return [Arithmetic(name, column, partial(_bucket, np.array(learned.edges)))]
-        dense = partial(_dense, self.transform == "log1p", learned.mean, learned.std)
-        steps = [Arithmetic(name, column, dense), Arithmetic(f"{name}.null", column, _null)]
-        return steps if learned.nulls else steps[:1]
+        score = _log_score if self.transform == "log1p" else _score
+        dense = Arithmetic(name, column, score, (learned.mean, learned.std))
+        return [dense, Arithmetic(f"{name}.null", column, _null)] if learned.nulls else [dense]
 
     def missing(self, name: str, schema: Schema) -> pl.Expr:
         return self._value(name, schema).is_null()
@@ -146,9 +146,11 @@ def _bucket(edges: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), place, NULL).astype(np.int32)
 
 
-def _dense(log1p: bool, mean: float, std: float, values: np.ndarray) -> np.ndarray:
-    if log1p:
-        values = np.copysign(np.log1p(np.abs(values)), values)
+def _log_score(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    return _score(np.copysign(np.log1p(np.abs(values)), values), mean, std)
+
+
+def _score(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", over="ignore"):
         score = np.where(np.isfinite(values), (values - mean) / std, 0.0)
     return np.maximum(np.minimum(score, _LARGEST), -_LARGEST).astype(np.float32)

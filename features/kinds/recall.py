@@ -1,6 +1,7 @@
 """Kinds that look at past events."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Self
 
 import polars as pl
 
@@ -47,3 +48,18 @@ class RecallKind(FeatureKind):
         """Columns `past.<name>...` for a batch of rows, in numbers with NaN for null; `base` is 0
         without one."""
         raise NotImplementedError
+
+    @classmethod
+    def question(
+        cls, features: Mapping[str, Self], bases: Mapping[str, float]
+    ) -> Callable[[Standing], Columns]:
+        """Every `answer` of the features of this kind that share a past, put together once."""
+
+        def answer(standing: Standing) -> Columns:
+            return {
+                column: values
+                for name, feature in features.items()
+                for column, values in feature.answer(name, standing, bases.get(name, 0.0)).items()
+            }
+
+        return answer

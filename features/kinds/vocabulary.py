@@ -1,5 +1,6 @@
 """From values, written as text, to rows of an embedding table."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Protocol
@@ -10,7 +11,6 @@ import polars as pl
 from fulcrum.features.kinds.places import Places
 from fulcrum.features.layout import NULL, UNKNOWN
 from fulcrum.features.values.hashing import bucket
-from fulcrum.features.values.text import text
 
 _KNOWN = UNKNOWN + 1
 WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
@@ -34,8 +34,8 @@ class Lookup(Protocol):
         """Int32 ids of a String expression, never null."""
         ...
 
-    def ids_of(self, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-        """`ids` of the text of a value of a type that is an id."""
+    def by_number(self, dtype: pl.DataType) -> Callable[[pl.Series], pl.Series] | None:
+        """`ids` of the texts of whole numbers, without writing them; None where it takes text."""
         ...
 
 
@@ -60,16 +60,13 @@ class Vocabulary:
             .otherwise(place.fill_null(UNKNOWN))
         )
 
-    def ids_of(self, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-        if not (isinstance(dtype, WHOLE) and self._by_number):
-            return self.ids(text(value, dtype))
-        lowest, ids = self._by_number
-        return value.map_batches(
-            partial(_look_up, lowest, ids), return_dtype=pl.Int32, is_elementwise=True
-        )
+    def by_number(self, dtype: pl.DataType) -> Callable[[pl.Series], pl.Series] | None:
+        if not (isinstance(dtype, WHOLE) and self._numbers):
+            return None
+        return partial(_look_up, *self._numbers)
 
     @cached_property
-    def _by_number(self) -> tuple[int, np.ndarray] | None:
+    def _numbers(self) -> tuple[int, np.ndarray] | None:
         """The lowest whole number among the values, and the ids from it to the one behind the
         highest, which is unknown; None when they lie too far apart. Looking one up so is ten times
         as fast as by its text."""
@@ -116,8 +113,8 @@ class Buckets:
     def ids(self, words: pl.Expr) -> pl.Expr:
         return (bucket(words, self.buckets) + _KNOWN).cast(pl.Int32).fill_null(NULL)
 
-    def ids_of(self, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-        return self.ids(text(value, dtype))
+    def by_number(self, dtype: pl.DataType) -> None:
+        return None
 
 
 def _look_up(lowest: int, ids: np.ndarray, values: pl.Series) -> pl.Series:

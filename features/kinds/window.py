@@ -1,13 +1,14 @@
 """`window`: a count, sum, mean or rate over a key's past, strictly before the row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import polars as pl
 from pydantic import Field, TypeAdapter, WithJsonSchema, model_validator
 
-from fulcrum.features.kinds.base import Features, Read
+from fulcrum.features.kinds.base import Columns, Features, Read
 from fulcrum.features.kinds.encoded import EncodedKind
 from fulcrum.features.kinds.numeric import NumericConfig
 from fulcrum.features.kinds.recall import PREFIX, RecallKind
@@ -90,8 +91,9 @@ class WindowConfig(RecallKind, EncodedKind):
     def totals(self) -> Mapping[str, pl.Expr]:
         return totals(self)
 
-    def answer(self, name: str, standing: Standing, base: float) -> Mapping[str, np.ndarray]:
-        return {PREFIX + name: compute(self, standing, base)}
+    @classmethod
+    def question(cls, features: Mapping[str, Self], bases: Mapping[str, float]) -> "Windows":
+        return Windows(features, bases)
 
 
 def base(config: WindowConfig) -> pl.Expr:
@@ -109,39 +111,68 @@ def totals(config: WindowConfig) -> dict[str, pl.Expr]:
     if config.value is not None:
         contributes = _contributes(config)
         return {
-            _name(config, "count"): contributes.cast(pl.Int64),
-            _name(config, "sum"): pl.when(contributes).then(_value(config)).otherwise(0.0),
+            _count(config): contributes.cast(pl.Int64),
+            _sum(config): pl.when(contributes).then(_value(config)).otherwise(0.0),
         }
     if config.where is not None:
-        return {_name(config, "count"): _match(config).cast(pl.Int64)}
+        return {_count(config): _match(config).cast(pl.Int64)}
     return {}
 
 
-def compute(config: WindowConfig, standing: Standing, base: float = 0.0) -> np.ndarray:
-    """The statistic for each row of a batch, `[B]`: int64 for `count` (exact), float64 for the
-    others, in which NaN stands for null.
+class Windows:
+    """Windows that share a past, answered all at once: the statistic of each for B rows, int64 for
+    `count` (exact), float64 for the others, in which NaN stands for null.
 
     `count` and `sum` are 0 without a past. `mean` is (sum + s·base) / (n + s) over the n events
     that have a value, `rate` (k + s·base) / (n + s) for k of n events, with s = `smoothing`; null
     where n + s = 0. A sum beyond the range of Float64 is null.
     """
-    start = standing.since(config.microseconds)
-    everything = standing.end - start
-    every = config.where is None and config.value is None
-    count = everything if every else standing.total(_name(config, "count"), start)
-    if config.statistic == "count":
-        return count
-    if config.statistic == "rate":
-        return _ratio(count, everything, config.smoothing, base)
-    total = standing.total(_name(config, "sum"), start)
-    if config.statistic == "sum":
-        return _finite(total)
-    return _ratio(total, count, config.smoothing, base)
 
+    def __init__(self, windows: Mapping[str, WindowConfig], bases: Mapping[str, float]) -> None:
+        """By name; `bases` are those of smoothed ones."""
 
-def _ratio(part: np.ndarray, whole: np.ndarray, smoothing: float, base: float) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return _finite((part + smoothing * base) / (whole + smoothing))
+        def of(*statistics: str) -> dict[str, WindowConfig]:
+            return {name: w for name, w in windows.items() if w.statistic in statistics}
+
+        self._lengths = list(dict.fromkeys(w.microseconds for w in windows.values()))
+        self._counts = list(dict.fromkeys(["", *map(_count, windows.values())]))
+        self._sums = list(dict.fromkeys(map(_sum, of("sum", "mean").values())))
+        counts, sums, rates, means = map(of, ("count", "sum", "rate", "mean"))
+        compared = rates | means
+        self._names = [PREFIX + name for name in counts | sums | compared]
+        self._counted = self._places(counts, self._counts, _count)
+        self._summed = self._places(sums, self._sums, _sum)
+        self._parts = (
+            self._places(rates, self._counts, _count),
+            self._places(means, self._sums, _sum),
+        )
+        self._whole = self._places(compared, self._counts, lambda w: _count(w) if w.value else "")
+        self._smoothing = np.array([window.smoothing for window in compared.values()])[:, None]
+        self._base = np.array([bases.get(name, 0.0) for name in compared])[:, None]
+
+    def __call__(self, standing: Standing) -> Columns:
+        start = standing.since(self._lengths)
+        counts, sums = (standing.end - start)[None], np.empty((0, *start.shape))
+        if len(self._counts) > 1:
+            counts = np.concatenate([counts, standing.totals(self._counts[1:], start)])
+        if self._sums:
+            sums = standing.totals(self._sums, start)
+        rates, means = self._parts
+        part = np.concatenate([counts[rates], sums[means]])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = (part + self._smoothing * self._base) / (counts[self._whole] + self._smoothing)
+        rows = chain(counts[self._counted], _finite(sums[self._summed]), _finite(ratio))
+        return dict(zip(self._names, rows, strict=True))
+
+    def _places(
+        self,
+        windows: Mapping[str, WindowConfig],
+        columns: list[str],
+        column: Callable[[WindowConfig], str],
+    ) -> tuple[list[int], list[int]]:
+        """Of each window the place of its column and that of its length."""
+        which = [columns.index(column(window)) for window in windows.values()]
+        return which, [self._lengths.index(window.microseconds) for window in windows.values()]
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
@@ -163,5 +194,13 @@ def _contributes(config: WindowConfig) -> pl.Expr:
     return _match(config) & _value(config).is_finite().fill_null(False)
 
 
-def _name(config: WindowConfig, total: str) -> str:
-    return f"{total}({config.value or '*'}) where {config.where or 'true'}"
+def _count(config: WindowConfig) -> str:
+    """Name of the running count of the events that have what a window counts; empty for one that
+    counts them all."""
+    if config.where is None and config.value is None:
+        return ""
+    return f"count({config.value or '*'}) where {config.where or 'true'}"
+
+
+def _sum(config: WindowConfig) -> str:
+    return f"sum({config.value}) where {config.where or 'true'}"

@@ -28,21 +28,23 @@ FIRST, LAST = "past.first", "past.last"
 ERROR, VALUE = ".error", ".value"
 """After the name of a running sum of Float64: what its rounding lost, and what was summed."""
 _BUCKET = "past.bucket"
-_FEW = 8
-"""Rows that are faster searched for one by one."""
+_FEW = 24
+"""Answers that are faster searched for one by one."""
 
 
 def count_before(
     times: np.ndarray, first: np.ndarray, last: np.ndarray, moments: np.ndarray
 ) -> np.ndarray:
-    """For each of B rows the place in `times` [N] of its first event that is not before it.
+    """For each of B rows the place in `times` [N] of its first event that is not before it, for
+    each of its moments.
 
     Events `first` [B] to `last` [B] (exclusive) are the row's own, in ascending time; those before
-    the place returned are strictly earlier than `moments` [B]. A binary search of all rows at once.
+    the place returned are strictly earlier than `moments` [..., B]. A binary search of all at once.
     """
-    if len(moments) <= _FEW:
-        rows = zip(first.tolist(), last.tolist(), moments.tolist(), strict=True)
-        return np.array([f + np.searchsorted(times[f:z], now) for f, z, now in rows], np.int64)
+    if moments.size <= _FEW:
+        rows = zip(*(each.flat for each in np.broadcast_arrays(first, last, moments)), strict=True)
+        places = [f + times[f:z].searchsorted(now) for f, z, now in rows]
+        return np.array(places, np.int64).reshape(moments.shape)
     place, longest = first, int((last - first).max())
     for bit in reversed(range(longest.bit_length())):
         probe = place + (1 << bit)
@@ -80,44 +82,41 @@ class Standing:
     """Place of the oldest event of the row's key, int64 [B]."""
     end: np.ndarray
     """Place behind the last event strictly before the row, int64 [B]; `first` without a past."""
-    _since: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
-    """Answers of `since`: many windows ask for the same length."""
-    _sums: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = field(
-        default_factory=dict, repr=False
-    )
-    """Answers of `_until`, with the places, by column and identity of these."""
 
-    def since(self, over: int | None) -> np.ndarray:
-        """Place of the first event at or after `moments - over` (microseconds); the key's oldest
-        event for None."""
-        if over is None:
-            return self.first
-        if over not in self._since:
-            times = self.arrays[TIME]
-            self._since[over] = count_before(times, self.first, self.end, self.moments - over)
-        return self._since[over]
+    def since(self, lengths: Sequence[int | None]) -> np.ndarray:
+        """For each of U lengths the place of the first event at or after `moments - length`
+        (microseconds), the key's oldest event for None; int64 [U, B]."""
+        start = np.tile(self.first, (len(lengths), 1))
+        over = {place: length for place, length in enumerate(lengths) if length is not None}
+        if over:
+            moments = self.moments - np.array([*over.values()])[:, None]
+            start[[*over]] = count_before(self.arrays[TIME], self.first, self.end, moments)
+        return start
 
-    def total(self, column: str, start: np.ndarray) -> np.ndarray:
-        """Sum of a running column over the events from `start` to `end` (exclusive)."""
-        upper, lower = self._until(column, self.end), self._until(column, start)
-        error = column + ERROR
-        if error not in self.arrays:
-            return upper - lower
+    def totals(self, columns: Sequence[str], start: np.ndarray) -> np.ndarray:
+        """Sums of C running columns of one type over the events from `start` [U, B] to `end`
+        (exclusive), [C, U, B]."""
+        place = np.concatenate([start, self.end[None]])
+        upper, lower = self._until(columns, place)
+        total = upper - lower
+        errors = [column + ERROR for column in columns]
+        if not (errors and errors[0] in self.arrays):
+            return total
         with np.errstate(invalid="ignore"):
-            correction = rounding(upper, -lower, upper - lower)
-            correction += self._until(error, self.end) - self._until(error, start)
-            return upper - lower + correction
+            correction = rounding(upper, -lower, total)
+            lost, lost_before = self._until(errors, place)
+            correction += lost - lost_before
+            return total + correction
 
-    def _until(self, column: str, place: np.ndarray) -> np.ndarray:
-        key = column, id(place)
-        if key not in self._sums:
-            running = self.arrays[column]
-            if place is self.first or not len(running):
-                total = np.zeros(len(place), running.dtype)
-            else:
-                total = np.where(place > self.first, running[np.maximum(place - 1, 0)], 0)
-            self._sums[key] = place, total
-        return self._sums[key][1]
+    def _until(self, columns: Sequence[str], place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Running columns before the last of the places, [C, 1, B], and before the others."""
+        running, before = [self.arrays[column] for column in columns], place > self.first
+        if before.any():
+            at = np.where(before, place - 1, 0)
+            until = np.where(before, np.stack([column.take(at) for column in running]), 0)
+        else:
+            until = np.zeros((len(running), *place.shape), running[0].dtype)
+        return until[:, -1:], until[:, :-1]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ is sorted and summed again. So every answer has the bits that `Past` gives for t
 """
 
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ class GrowingPast:
         """`answer` for rows in any order; the result has their order."""
         wanted = keys.cast(self._dtype, strict=False).to_list()
         with self._lock.reading():
-            number = np.fromiter((self._numbers.get(key, -1) for key in wanted), np.int64)
+            number = np.fromiter(map(self._numbers.get, wanted, repeat(-1)), np.int64)
             first, last, _ = self._blocks
             events, arrays = self._arena.view()
             return answer(stand(events, arrays, number, first, last, times))

@@ -44,18 +44,21 @@ def _index(keys: pl.Series) -> Callable[[pl.Series], np.ndarray]:
     if not absent or not (keys.dtype.is_integer() or keys.dtype.is_temporal()):
         table = pl.DataFrame({keys.name: keys, "": np.arange(absent)})
         return lambda rows: _joined(rows.to_frame(keys.name), table, keys.name)
-    numbers = keys.to_physical().to_numpy()
+    numbers = _numbers(keys)
 
     def search(rows: pl.Series) -> np.ndarray:
-        known = rows.to_physical().to_numpy() if not rows.null_count() else None
-        wanted = rows.to_physical().fill_null(0).to_numpy() if known is None else known
-        place = np.minimum(np.searchsorted(numbers, wanted), absent - 1)
+        wanted = _numbers(rows.fill_null(keys[0]) if rows.null_count() else rows)
+        place = np.minimum(numbers.searchsorted(wanted), absent - 1)
         hit = numbers[place] == wanted
-        if known is None:
+        if rows.null_count():
             hit &= rows.is_not_null().to_numpy()
         return np.where(hit, place, absent)
 
     return search
+
+
+def _numbers(keys: pl.Series) -> np.ndarray:
+    return (keys.to_physical() if keys.dtype.is_temporal() else keys).to_numpy()
 
 
 def _joined(rows: pl.DataFrame, table: pl.DataFrame, key: str) -> np.ndarray:

@@ -25,7 +25,8 @@ def to_arrays(columns: Columns | pl.DataFrame, layout: Layout) -> dict[str, np.n
 
 def pad(lists: pl.Series, length: int) -> np.ndarray:
     """Lists of ids, none longer than `length`, as int64 `(batch, length)`."""
-    lengths = lists.list.len().to_numpy()
+    array = lists.to_arrow()
+    offsets, ids = array.offsets.to_numpy(), array.values.to_numpy()
     padded = np.full((len(lists), length), PADDING, np.int64)
-    padded[np.arange(length) < lengths[:, None]] = lists.explode(empty_as_null=False).to_numpy()
+    padded[np.arange(length) < np.diff(offsets)[:, None]] = ids[offsets[0] : offsets[-1]]
     return padded

@@ -18,7 +18,7 @@ from fulcrum.features.config import Config
 from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import StateError
 from fulcrum.features.kinds import KINDS, FeatureKind
-from fulcrum.features.kinds.base import Arithmetic, Learned, Step
+from fulcrum.features.kinds.base import Arithmetic, Function, Learned, Step
 from fulcrum.features.kinds.vocabulary import Buckets, Lookup, Vocabulary
 from fulcrum.features.layout import (
     BagInput,
@@ -133,7 +133,7 @@ class FeatureState:
     def steps(self) -> dict[str, Step]:
         """What makes each input of the layout, over complete rows that have looked back."""
         steps = {
-            step.input if isinstance(step, Arithmetic) else step.meta.output_name(): step
+            step.meta.output_name() if isinstance(step, pl.Expr) else step.input: step
             for name in self.spec.features
             for step in self._steps(name)
         }
@@ -145,7 +145,11 @@ class FeatureState:
         recalls = self.spec.looking_back.values()
         names = dict.fromkeys(name for feature in recalls for name in feature.remembers())
         steps = {name: self._steps(name)[0] for name in names}
-        return {name: step for name, step in steps.items() if isinstance(step, pl.Expr)}
+        return {
+            name: step.expression(pl.Int32()) if isinstance(step, Function) else step
+            for name, step in steps.items()
+            if not isinstance(step, Arithmetic)
+        }
 
     def _steps(self, name: str) -> Sequence[Step]:
         encoder = self.spec.encoders[name]

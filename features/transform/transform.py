@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from fulcrum.features.errors import DataError
-from fulcrum.features.kinds.base import Arithmetic, Column, Columns, Step
+from fulcrum.features.kinds.base import Arithmetic, Column, Columns, Function, Step
 from fulcrum.features.kinds.lookback import Recall
 from fulcrum.features.kinds.recall import PREFIX
 from fulcrum.features.raw.conform import conform_frame
@@ -77,7 +77,8 @@ class Transform:
 
         Raises DataError for a missing column or a value that its column's type cannot hold."""
         rows = conform_frame(rows, self.state.row_columns, time=self.state.time)
-        rows = rows.select(*self.state.row_columns)
+        names = list(self.state.row_columns)
+        rows = rows if rows.columns == names else rows.select(names)
         columns: dict[str, Column] = {}
         for name, table in self._tables.items():
             places = table.places(rows[table.key])
@@ -91,9 +92,9 @@ class Transform:
 
     def _look_back(self, rows: pl.DataFrame, past: Gathered) -> Columns:
         answers: dict[str, Column] = {}
-        if self._recall.members:
+        if self._recall.sources:
             times = times_of(rows, self.state, "the rows")
-            for source in self._recall.members:
+            for source in self._recall.sources:
                 keys = rows[past[source].key]
                 answers |= self._recall.ask(source, past[source], keys, times)
         return answers
@@ -125,12 +126,16 @@ class Steps:
     """Steps that share a frame."""
 
     def __init__(self, steps: Mapping[str, Step]) -> None:
-        self._arithmetic = {n: step for n, step in steps.items() if isinstance(step, Arithmetic)}
+        self._functions = [step for step in steps.values() if isinstance(step, Function)]
+        self._arithmetic: dict[Callable[..., np.ndarray], list[Arithmetic]] = {}
+        for step in steps.values():
+            if isinstance(step, Arithmetic):
+                self._arithmetic.setdefault(step.compute, []).append(step)
         self._expressions = [
             step.alias(name) for name, step in steps.items() if isinstance(step, pl.Expr)
         ]
         self._words = {name for step in self._expressions for name in _reads(step)}
-        self.reads = self._words | {step.column for step in self._arithmetic.values()}
+        self.reads = {name for step in steps.values() for name in _reads(step)}
         """The columns that the steps read."""
 
     def __call__(
@@ -140,21 +145,31 @@ class Steps:
         words = {n: values for n, values in answers.items() if n in self._words}
         if words:
             rows = rows.hstack(pl.DataFrame(words, nan_to_null=True))
+
+        def column(name: str) -> Column:
+            return answers[name] if name in answers else rows[name]
+
+        series = {values.name: values for values in rows.select(self._expressions)}
+        for step in self._functions:
+            series[step.input] = step.compute(pl.Series(column(step.column), nan_to_null=True))
         columns: dict[str, Column] = {
-            column.name: column if column.dtype.is_nested() else column.to_numpy()
-            for column in rows.select(self._expressions)
+            name: values if values.dtype.is_nested() else values.to_numpy()
+            for name, values in series.items()
         }
-        for name, step in self._arithmetic.items():
-            values = answers[step.column] if step.column in answers else rows[step.column]
-            columns[name] = step.compute(_numbers(values))
+        for compute, steps in self._arithmetic.items():
+            numbers = np.concatenate([_numbers(column(s.column)) for s in steps], dtype=np.float64)
+            parameters = np.array([step.parameters for step in steps]).T[..., None]
+            columns |= zip(
+                (s.input for s in steps),
+                compute(numbers.reshape(len(steps), -1), *parameters),
+                strict=True,
+            )
         return columns
 
 
 def _reads(step: Step) -> list[str]:
-    return [step.column] if isinstance(step, Arithmetic) else step.meta.root_names()
+    return step.meta.root_names() if isinstance(step, pl.Expr) else [step.column]
 
 
 def _numbers(values: Column) -> np.ndarray:
-    if isinstance(values, np.ndarray):
-        return values.astype(np.float64, copy=False)
-    return values.cast(pl.Float64).to_numpy()
+    return values if isinstance(values, np.ndarray) else values.cast(pl.Float64).to_numpy()

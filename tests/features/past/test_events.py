@@ -55,7 +55,7 @@ def test_a_tie_is_no_past_where_shifting_would_leak() -> None:
     seen = past.ask(
         rows["user"],
         rows["time"],
-        lambda standing: {"click": standing.total("click", standing.since(None))},
+        lambda standing: {"click": standing.totals(["click"], standing.since([None]))[0, 0]},
     )["click"]
     assert leaking.to_list() == [0, 1, 1 + 1]
     assert seen.tolist() == [0, 0, 1 + 1]
@@ -102,7 +102,7 @@ def test_sums_are_exact_beside_huge_values_of_the_same_key() -> None:
     total = past.ask(
         pl.Series(["a"]),
         pl.Series([3]),
-        lambda standing: {"x": standing.total("x", standing.since(2))},
+        lambda standing: {"x": standing.totals(["x"], standing.since([2]))[0, 0]},
     )["x"]
     assert 1e16 + 0.1 + 0.2 - 1e16 != 0.1 + 0.2
     assert total.tolist() == [0.1 + 0.2]

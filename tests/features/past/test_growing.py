@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from fulcrum.features.kinds.history import HistoryConfig
 from fulcrum.features.kinds.history import compute as history
-from fulcrum.features.kinds.window import WindowConfig, totals
-from fulcrum.features.kinds.window import compute as window
+from fulcrum.features.kinds.window import WindowConfig, Windows, totals
 from fulcrum.features.past.events import KEY, TIME, Columns, Past, Selection, Standing
 from fulcrum.features.past.growing import GrowingPast
 from fulcrum.features.values import sql
@@ -28,6 +27,10 @@ WINDOWS = [
     )
     for over in (None, "3s")
 ]
+QUESTION = Windows(
+    {str(n): window for n, window in enumerate(WINDOWS)},
+    {str(n): 0.5 for n in range(len(WINDOWS))},
+)
 HISTORY = HistoryConfig(key="user", length=4, attributes=("item", "code", "author", "play", "tags"))
 TEXTS = {sql.value(t): t for w in WINDOWS for t in w.event_sql().values()}
 SELECTION = Selection(
@@ -51,8 +54,7 @@ def rows(log: list[Event]) -> pl.DataFrame:
 
 
 def answer(standing: Standing) -> Columns:
-    columns = {str(n): window(config, standing, 0.5) for n, config in enumerate(WINDOWS)}
-    return {**columns, **history(HISTORY, standing)}
+    return {**QUESTION(standing), **history(HISTORY, standing)}
 
 
 ASKED = frame(
