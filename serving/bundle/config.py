@@ -8,8 +8,8 @@ from fulcrum.features.config import Config
 class ServingConfig(Config):
     """Batch and online scoring."""
 
-    batch_size: int = Field(4096, ge=1)
-    """Rows per call of the graph in batch scoring."""
+    batch_size: int | None = Field(None, ge=1)
+    """Rows per call of the graph. None: 512 on a CPU, 4096 on CUDA."""
     max_rows: int = Field(1000, ge=1)
     """Rows that one HTTP request may carry."""
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)

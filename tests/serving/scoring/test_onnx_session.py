@@ -84,6 +84,11 @@ def test_scores_do_not_depend_on_the_batch_size(graph):
     assert worst({name: values[::-1] for name, values in turned.items()}, whole) < 1e-5
 
 
+def test_a_cpu_runs_batches_that_stay_in_its_caches_unless_told_otherwise(graph):
+    assert Session(graph[1], LAYOUT, "cpu").batch_size == 512
+    assert Session(graph[1], LAYOUT, "cpu", 4096).batch_size == 4096
+
+
 @pytest.mark.parametrize("largest", [1, 2, 3, 7, 64, 1000, 1024, 4096])
 def test_at_most_a_quarter_of_a_call_is_padding(largest):
     sizes = _sizes(largest)
