@@ -44,8 +44,11 @@ class PlainNetwork(nn.Module):
         self.predictor = Predictor(layout, model)
         self.eval()
 
-    def load(self, state: Mapping[str, Tensor]) -> "PlainNetwork":
-        """Take the weights of `Network.state_dict()`, whole and unsharded; returns itself."""
+    def load(
+        self, state: Mapping[str, Tensor], tables: torch.dtype = torch.float32
+    ) -> "PlainNetwork":
+        """Take the weights of `Network.state_dict()`, whole and unsharded, those of tables rounded
+        to a type in which they stay; returns itself."""
         weights = {
             key.removeprefix("objective."): value
             for key, value in state.items()
@@ -57,7 +60,7 @@ class PlainNetwork(nn.Module):
             kind = "unpooled.embeddings" if table in unpooled else "pooled.embedding_bags"
             names = [table_name(table, copy, self.copies) for copy in range(self.copies)]
             parts += [state[f"tables.{kind}.{name}.weight"] for name in names]
-        weights["tables.weight"] = torch.cat(parts)
+        weights["tables.weight"] = torch.cat(parts).to(tables)
         self.load_state_dict(weights, assign=True)
         return self
 
@@ -77,7 +80,7 @@ class PlainNetwork(nn.Module):
         ]
         if self.single:
             ids = _beside([arrays[i.name] for i in self.single])
-            pooled.insert(0, self.tables(ids[:, None] + self.starts))
+            pooled.insert(0, self.tables(ids[:, None] + self.starts).float())
         vectors = Vectors(
             pooled=torch.cat(pooled, 2) if pooled else None,
             unpooled={i.name: self._look_up(i, arrays[i.name]) for i in layout.unpooled},
@@ -90,7 +93,8 @@ class PlainNetwork(nn.Module):
     def _look_up(self, source: IdInput | BagInput | SequenceInput, ids: Tensor) -> Tensor:
         """Ids of any shape to vectors, copies behind the batch dimension."""
         ids = ids.clamp(min=0)
-        return torch.stack([self.tables(ids + start) for start in self.places[source.table]], 1)
+        copies = [self.tables(ids + start).float() for start in self.places[source.table]]
+        return torch.stack(copies, 1)
 
 
 def _beside(columns: list[Tensor]) -> Tensor:

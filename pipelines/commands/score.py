@@ -19,6 +19,12 @@ def score(
     ],
     output: Annotated[Path, typer.Option(metavar="DIR", show_default=False)],
     history: History = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1, max=256, help="Processes that score a file each, of one thread each if several."
+        ),
+    ] = 1,
     device: Device = "auto",
     tracking: Tracking = STORE,
 ) -> None:
@@ -39,6 +45,7 @@ def score(
             output,
             history=history,
             device=device,
+            workers=workers,
             progress=lambda file, rows: status.update(f"scoring {file.name}: {rows:,} rows"),
         )
     results.print(

@@ -1,21 +1,25 @@
 """From a trained run to a version of a registered model."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+import torch
 
-from fulcrum.features.errors import ConfigError
+from fulcrum.features.errors import ConfigError, ModelError
 from fulcrum.features.files.source import scan
 from fulcrum.features.plugins import requirements
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.raw.pivot import impressions
+from fulcrum.features.reading.arrays import to_arrays
 from fulcrum.features.transform.uses import row_reads
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
-from fulcrum.pipelines.quality.metrics import Metrics
+from fulcrum.pipelines.quality.metrics import Metrics, Predictions, measure
 from fulcrum.pipelines.runs.kept_config import kept_config
 from fulcrum.pipelines.tracking.mlflow import FoundRun, MlflowTracker
 from fulcrum.pipelines.training.checkpoint import load_weights
@@ -23,6 +27,7 @@ from fulcrum.pipelines.training.trainer import TrainResult
 from fulcrum.serving.bundle.bundle import Bundle
 from fulcrum.serving.publishing.export import export
 from fulcrum.serving.publishing.registry import Registry
+from fulcrum.serving.scoring.onnx_session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +44,7 @@ def publish(
     folder: Path,
     result: TrainResult,
     metrics: Metrics,
+    predictions: Predictions,
     tracker: MlflowTracker,
 ) -> str:
     """Export, check parity, log the bundle as the run's model, and register it.
@@ -46,11 +52,14 @@ def publish(
     The new version gets the alias `candidate`, and `champion` when the model never had one: the
     first model of a name can be served at once, every later one waits for `fulcrum register
     --alias champion`. Gives `models:/<name>/<version>`; a run that has a version keeps it. Raises
-    ModelError, and registers nothing, when ONNX Runtime and torch disagree.
+    ModelError, and registers nothing, when ONNX Runtime and torch disagree, or when tables of fewer
+    bits would move a metric by more than half its interval.
+
+    `metrics` and `predictions` are the run's own, of the measured split.
     """
     if version_path := tracker.tag(VERSION):
         return f"models:/{version_path}"
-    bundle = make_bundle(config, dataset, folder, result.checkpoint)
+    bundle = make_bundle(config, dataset, folder, result.checkpoint, metrics, predictions)
     registry = Registry(tracker.uri)
     numbers = {f"test/{name}": v for name, v in metrics.items() if v is not None}
     uri = registry.log(bundle, tracker.run_id, MODEL, result.step, numbers)
@@ -87,7 +96,12 @@ def register_run(run: FoundRun, uri: str, alias: str | None) -> tuple[str, int]:
 
 
 def make_bundle(
-    config: RunConfig, dataset: PreparedDataset, folder: Path, checkpoint: Path
+    config: RunConfig,
+    dataset: PreparedDataset,
+    folder: Path,
+    checkpoint: Path,
+    metrics: Metrics,
+    predictions: Predictions,
 ) -> Bundle:
     """The served model in `folder/bundle`, checked against torch on held-out rows."""
     state = dataset.state
@@ -103,6 +117,12 @@ def make_bundle(
         # `data.where` may have left out rows that have no plausible time.
         dtype = state.row_columns[state.time.column]
         example = example.filter(microseconds(state.time, dtype).is_not_null())
+    rounded = config.serving.tables == "fp16"
+
+    def check(graph: Path) -> None:
+        if rounded:
+            check_rounding(graph, dataset, metrics, predictions)
+
     return export(
         folder / "bundle",
         state=state,
@@ -113,7 +133,35 @@ def make_bundle(
         held_out=held_out.head(HELD_OUT_ROWS).collect(),
         example=example.head(EXAMPLE_ROWS).collect(),
         plugins=requirements(config),
+        tables=torch.float16 if rounded else torch.float32,
+        check=check,
     )
+
+
+def check_rounding(
+    graph: Path, dataset: PreparedDataset, metrics: Metrics, predictions: Predictions
+) -> None:
+    """Raises ModelError where a graph of rounded tables moves the metric that a task is judged by
+    by more than half its interval, on the split that was predicted with unrounded ones."""
+    layout = dataset.state.layout
+    session, parts = Session(graph, layout, "cpu"), []
+    for shard in dataset.shards(measured_split(dataset)):
+        rows = pl.read_parquet(shard, columns=[source.name for source in layout.inputs])
+        scores = session.run(to_arrays(rows, layout))
+        parts.append(np.stack([scores[name] for name in layout.score_columns], 1))
+    rounded = measure(replace(predictions, scores=np.concatenate(parts)))
+    for name, value in rounded.items():
+        metric, _, task = name.partition("/")
+        low, high = (metrics.get(f"{metric}_{end}/{task}") for end in ("low", "high"))
+        before = metrics[name]
+        if value is None or before is None or low is None or high is None:
+            continue
+        if abs(value - before) > (high - low) / 2:
+            raise ModelError(
+                f"serving.tables: fp16 moves {name} from {before:.5f} to {value:.5f}, by more than "
+                f"half its interval ({low:.5f} to {high:.5f}); the model is not written. Expected "
+                "fp32"
+            )
 
 
 def measured_split(dataset: PreparedDataset) -> str:

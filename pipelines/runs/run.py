@@ -144,7 +144,7 @@ def _carry_out(
     _log(tracker, split, models[config.name], result.step)
     model = None
     if options.parent is None:
-        model = publish(config, dataset, folder, result, models[config.name], tracker)
+        model = publish(config, dataset, folder, result, models[config.name], predictions, tracker)
     if options.reference:
         models = _with_reference(config, dataset, folder, split, models, options)
         _log(tracker, f"reference/{split}", models["single-task"], result.step)

@@ -1,6 +1,6 @@
 """Limits of the scorers."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,8 +10,11 @@ from fulcrum.features.config import Config
 class ServingConfig(Config):
     """Batch and online scoring."""
 
-    batch_size: int = Field(4096, ge=1)
-    """Rows per call of the graph in batch scoring."""
+    batch_size: int | None = Field(None, ge=1)
+    """Rows per call of the graph. None: 512 on a CPU, 4096 on CUDA."""
+    tables: Literal["fp32", "fp16"] = "fp32"
+    """Of the exported graph. fp16 halves the model; it is refused where it moves the metric that
+    a task is judged by by more than half its interval."""
     max_rows: int = Field(1000, ge=1)
     """Rows that one HTTP request may carry."""
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)

@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,16 +43,19 @@ def export(
     held_out: pl.DataFrame,
     example: pl.DataFrame,
     plugins: Sequence[str] = (),
+    tables: torch.dtype = torch.float32,
+    check: Callable[[Path], None] = lambda graph: None,
 ) -> Bundle:
     """Export, check parity, and write the bundle under a temporary name, then rename.
 
     `weights` are those of `Network.state_dict()`, unsharded; `config` the resolved run as plain
     JSON values; `held_out` prepared rows (one column per layout input); `example` a few raw rows;
-    `plugins` the distributions that brought parts of the run.
+    `plugins` the distributions that brought parts of the run; `tables` the type that tables are
+    rounded to, in torch as in the graph; `check` raises for a graph that may not be written.
     Raises ModelError when ONNX Runtime and torch differ by more than 1e-5.
     """
     layout = state.layout
-    network = PlainNetwork(layout, model).load(weights)
+    network = PlainNetwork(layout, model).load(weights, tables)
     facts = {
         "config": config_fingerprint,
         "state": state.fingerprint,
@@ -61,7 +64,9 @@ def export(
 
     def write_graph(path: Path) -> Mapping[str, Any]:
         export_graph(network, path, facts)
-        return {"parity": check_parity(network, path, to_arrays(held_out, layout))}
+        parity = check_parity(network, path, to_arrays(held_out, layout))
+        check(path)
+        return {"parity": parity}
 
     return write_bundle(
         folder,

@@ -18,6 +18,10 @@ Device = Literal["auto", "cpu", "cuda"]
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
+BATCH_SIZES = {"cpu": 512, "cuda": 4096}
+"""Rows per call where nobody says. What the widest layers make of so many stays in a CPU's caches:
+timed from 64 to 4096 rows, 512 and 1024 were the fastest, and a request fits into one call."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -34,13 +38,12 @@ class Session:
         path: Path,
         layout: Layout,
         device: Device = "auto",
-        batch_size: int = 4096,
+        batch_size: int | None = None,
         threads: int = 2,
     ) -> None:
         """Raises ResourceError when CUDA was asked for and does not work, ModelError when the graph
         cannot be read or has other inputs than the layout."""
         self.layout = layout
-        self.batch_size = batch_size
         self._session = _open(path, device, threads)
         inputs = [(source.name, source.shape[1:]) for source in self._session.get_inputs()]
         if inputs != [(source.name, _shape(source)) for source in layout.inputs]:
@@ -48,14 +51,16 @@ class Session:
         if [score.name for score in self._session.get_outputs()] != list(layout.score_columns):
             raise ModelError(f"{path}: the graph's scores are not those of its feature state")
         self.device = "cuda" if self._session.get_providers()[0] == CUDA else "cpu"
+        self.batch_size = batch_size or BATCH_SIZES[self.device]
+        """Rows per call, at most."""
         self.facts = _facts(self._session, path)
         self._rows = {table.name: table.rows for table in layout.tables}
         self._lock = threading.Lock()
         try:
             self._host = {source.name: self._empty(source) for source in layout.inputs}
-            self._batches = {size: self._bind(size) for size in _sizes(batch_size)}
+            self._batches = {size: self._bind(size) for size in _sizes(self.batch_size)}
         except MemoryError as error:
-            raise ResourceError(f"no memory for batches of {batch_size} rows") from error
+            raise ResourceError(f"no memory for batches of {self.batch_size} rows") from error
 
     def _bind(self, size: int) -> "Batch":
         inputs = {

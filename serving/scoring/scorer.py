@@ -46,12 +46,11 @@ class Scorer:
         self.stages = Stages()
         """`encode`, the features, and `graph`."""
         self._lock = threading.Lock()
-        self._batch_size = batch_size or bundle.serving.batch_size
         self._session = Session(
             bundle.graph,
             self.state.layout,
             device,
-            self._batch_size,
+            batch_size or bundle.serving.batch_size,
             threads or bundle.serving.threads,
         )
         if self._session.facts.get("state") != self.state.fingerprint:
@@ -104,8 +103,9 @@ class Scorer:
             raise explain(error, rows, self.state, first) from error
         # Lists are padded to their longest, so arrays are made for one batch at a time.
         parts = []
-        for start in range(0, max(rows.height, 1), self._batch_size):
-            batch = {n: v[start : start + self._batch_size] for n, v in inputs.items()}
+        size = self._session.batch_size
+        for start in range(0, max(rows.height, 1), size):
+            batch = {n: v[start : start + size] for n, v in inputs.items()}
             with self.stages.stage("encode"):
                 arrays = to_arrays(batch, self.state.layout)
                 self._count_unknown(arrays)

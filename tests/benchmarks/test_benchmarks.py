@@ -115,11 +115,11 @@ def test_the_limit_counts_the_products_of_a_step(folder, dataset):
 
 
 def test_scoring(folder, dataset):
-    graph, few, beside_eager, raw, eager, limit = scoring.measure(folder, SMALL)
-    assert graph.to == few.to == limit.what
+    graph, many, beside_eager, raw, eager, limit = scoring.measure(folder, SMALL)
+    assert graph.to == many.to == limit.what
     assert (beside_eager.to, raw.to) == (eager.what, graph.what)
-    speed, memory = scoring_files.measure(folder, SMALL)
-    assert speed.what == scoring_files.FILES
+    speed, memory, several = scoring_files.measure(folder, SMALL)
+    assert speed.what == several.to == scoring_files.FILES
     assert memory.measured.endswith(" GiB")
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import polars as pl
 import pytest
 from rich.console import Console
@@ -19,6 +20,7 @@ from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
 from fulcrum.pipelines.__main__ import main
 from fulcrum.pipelines.config.load import load
 from fulcrum.pipelines.quality.alarms import ALARMS
+from fulcrum.pipelines.runs import register
 from fulcrum.pipelines.runs import run as runs
 from fulcrum.pipelines.runs.register import register_run
 from fulcrum.pipelines.runs.run import Options, measure_run, single_task, start, take_up
@@ -230,6 +232,24 @@ def test_nothing_is_registered_when_the_graph_disagrees(folder, store, monkeypat
     with pytest.raises(ModelError, match="no registered model named 'apart'"):
         Registry(store).resolve("models:/apart/1")
     assert client(store).get_run(find_run(store, "apart").id).info.status == "FAILED"
+
+
+def test_a_model_with_tables_of_half_the_size_is_measured_before_it_is_registered(
+    folder, store, monkeypatch
+):
+    config = load(folder / "small.yaml", ["name=half", "serving.tables=fp16"])
+    monkeypatch.setattr(register, "measure", lambda rounded: {"auc/click": 0.25})
+    with pytest.raises(ModelError, match=r"moves auc/click from 0\.\d+ to 0\.25000, by more"):
+        start(config, Options(1, False, Console(quiet=True)))
+    with pytest.raises(ModelError, match="no registered model named 'half'"):
+        Registry(store).resolve("models:/half/1")
+    monkeypatch.undo()
+    run = find_run(store, "half")
+    assert not (run.folder / "bundle").exists()
+    assert take_up(run, store, Options(1, False, Console(quiet=True))).model == "models:/half/1"
+    graph = onnx.load(str(run.folder / "bundle" / "model.onnx")).graph
+    [tables] = [t for t in graph.initializer if t.name == "/tables.weight"]
+    assert tables.data_type == onnx.TensorProto.FLOAT16
 
 
 def test_the_reference_is_as_wide_as_what_a_task_passes():

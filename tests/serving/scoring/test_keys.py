@@ -77,3 +77,15 @@ def test_digits_alone_are_still_the_ids_of_training(
     whole = pl.read_parquet(tmp_path / "all" / "all.parquet")
     assert later.select(names).equals(whole[15:].select(names))
     assert whole[names[0]].n_unique() == 30
+
+
+def test_several_processes_read_text_as_one_does(bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("POLARS_MAX_THREADS", "1")  # as they set it; it must not outlive the test
+    (tmp_path / "logs").mkdir()
+    for number, zips in enumerate((ZIPS, ["007", "+7"])):
+        write(pl.DataFrame({"ref": zips, "zip": zips}), tmp_path / "logs" / f"{number}.csv")
+    for workers in (1, 2):
+        output = tmp_path / str(workers)
+        score_files(bundle, str(tmp_path / "logs"), output, device="cpu", workers=workers)
+    for name in ("0.parquet", "1.parquet"):
+        assert (tmp_path / "2" / name).read_bytes() == (tmp_path / "1" / name).read_bytes()

@@ -25,13 +25,13 @@ from tests.serving.conftest import MODEL, random_weights
 
 LAYOUT = make_layout()
 ROWS = 100
+SMALL = TRUNKS["mmoe"](experts=2, expert=(8,), tower=(4,), embedding_dim=4)
 
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory):
     path = tmp_path_factory.mktemp("graph") / "model.onnx"
-    model = TRUNKS["mmoe"](experts=2, expert=(8,), tower=(4,), embedding_dim=4)
-    network = PlainNetwork(LAYOUT, model).load(random_weights(LAYOUT, model))
+    network = PlainNetwork(LAYOUT, SMALL).load(random_weights(LAYOUT, SMALL))
     export_graph(network, path, {"state": "abc", "tasks": '["click"]'})
     return network, path
 
@@ -54,6 +54,24 @@ def test_shapes_in_the_graph_are_of_one_length(graph):
 
 def worst(a, b):
     return max(float(np.abs(a[name] - b[name]).max()) for name in LAYOUT.score_columns)
+
+
+def test_tables_of_half_the_size_score_nearly_the_same(graph, tmp_path):
+    """The graph agrees with torch of the same rounded tables to 1e-5, as it does without."""
+    network, arrays = PlainNetwork(LAYOUT, SMALL), random_arrays(LAYOUT, 600)
+    network.load(random_weights(LAYOUT, SMALL), torch.float16)
+    export_graph(network, tmp_path / "model.onnx", {})
+    assert max(check_parity(network, tmp_path / "model.onnx", arrays).values()) < 1e-5
+    [tables] = [
+        tensor
+        for tensor in onnx.load(str(tmp_path / "model.onnx")).graph.initializer
+        if tensor.name == "/tables.weight"
+    ]
+    assert len(tables.raw_data) == 2 * network.tables.weight.numel()
+    whole, half = (
+        Session(p, LAYOUT, "cpu").run(arrays) for p in (graph[1], tmp_path / "model.onnx")
+    )
+    assert 1e-6 < worst(whole, half) < 0.01
 
 
 def test_the_graph_says_what_it_is(graph):
@@ -98,6 +116,11 @@ def test_scores_do_not_depend_on_the_batch_size(graph):
     backwards = {name: array[::-1] for name, array in arrays.items()}
     turned = Session(graph[1], LAYOUT, "cpu", 7).run(backwards)
     assert worst({name: values[::-1] for name, values in turned.items()}, whole) < 1e-5
+
+
+def test_a_cpu_runs_batches_that_stay_in_its_caches_unless_told_otherwise(graph):
+    assert Session(graph[1], LAYOUT, "cpu").batch_size == 512
+    assert Session(graph[1], LAYOUT, "cpu", 4096).batch_size == 4096
 
 
 @pytest.mark.parametrize("largest", [1, 2, 3, 7, 64, 1000, 1024, 4096])
