@@ -18,8 +18,8 @@ WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
 _SPREAD, _SMALL = 8, 1024
 """Whole numbers are laid out in a row when they fill an eighth of it; few of them always are, when
 they fill an eighth of a row for so many."""
-_FEW = 1000
-"""Values up to which an enum is faster, which Polars makes a table of for each cast."""
+_FEW, _MANY = 20_000, 10_000
+"""An enum is faster for up to so many values, and for fewer rows at once than that."""
 
 
 class Lookup(Protocol):
@@ -53,7 +53,12 @@ class Vocabulary:
     def ids(self, words: pl.Expr) -> pl.Expr:
         if len(self.values) > _FEW:
             return words.map_batches(self._ids, return_dtype=pl.Int32, is_elementwise=True)
-        place = words.cast(self._enum, strict=False).to_physical().cast(pl.Int32) + _KNOWN
+        return self._by_enum(words)
+
+    def _by_enum(self, words: pl.Expr) -> pl.Expr:
+        """Polars makes a table of the values for each such expression, and keeps it there."""
+        enum = pl.Enum(self.values["value"])
+        place = words.cast(enum, strict=False).to_physical().cast(pl.Int32) + _KNOWN
         return (
             pl.when(words.is_null())
             .then(pl.lit(NULL, pl.Int32))
@@ -84,6 +89,8 @@ class Vocabulary:
         return lowest, ids
 
     def _ids(self, words: pl.Series) -> pl.Series:
+        if len(words) < _MANY:
+            return words.alias("").to_frame().select(self._few_ids).to_series().alias(words.name)
         missing = words.null_count() > 0
         ids = self._places.of(words.fill_null("") if missing else words) + np.int32(_KNOWN)
         # A place of -1 makes `UNKNOWN` by itself.
@@ -92,12 +99,12 @@ class Vocabulary:
         return pl.Series(words.name, ids)
 
     @cached_property
-    def _places(self) -> Places:
-        return Places(self.values["value"])
+    def _few_ids(self) -> pl.Expr:
+        return self._by_enum(pl.col(""))
 
     @cached_property
-    def _enum(self) -> pl.Enum:
-        return pl.Enum(self.values["value"])
+    def _places(self) -> Places:
+        return Places(self.values["value"])
 
 
 @dataclass(frozen=True)
