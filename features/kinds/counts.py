@@ -93,6 +93,5 @@ def _ordered(numbers: np.ndarray, counts: np.ndarray) -> pl.DataFrame:
     # Numbers of two bytes are sorted in one pass.
     rarity = rarity.astype(np.min_scalar_type(rarity.max(initial=0)))
     order = np.lexsort((digits, filled_up, numbers >= 0, rarity))
-    return pl.DataFrame(
-        {"value": pl.Series(numbers[order]).cast(pl.String), "count": counts[order]}
-    )
+    values = pl.Series("value", numbers[order]).cast(pl.String)
+    return pl.DataFrame([values, pl.Series("count", counts[order])])

@@ -146,7 +146,8 @@ def check_rounding(
     layout = dataset.state.layout
     session, parts = Session(graph, layout, "cpu"), []
     for shard in dataset.shards(measured_split(dataset)):
-        rows = pl.read_parquet(shard, columns=[source.name for source in layout.inputs])
+        inputs = [source.name for source in layout.inputs]
+        rows = pl.scan_parquet(shard, glob=False).select(inputs).collect()
         scores = session.run(to_arrays(rows, layout))
         parts.append(np.stack([scores[name] for name in layout.score_columns], 1))
     rounded = measure(replace(predictions, scores=np.concatenate(parts)))
