@@ -195,6 +195,7 @@ def test_every_place_that_names_a_missing_column_is_told(refused):
     assert "data.derive.hour: `att % 24`: there is no column `att`; did you mean `at`?" in said
 
 
+@pytest.mark.slow
 def test_odd_numbers_work_and_are_counted(fulcrum, shop, caplog):
     events = make_events()
     odd = pl.col("row") % 10

@@ -108,6 +108,7 @@ def interrupted(*_):
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_file_and_a_server_wants_it_installed(folder, fulcrum, monkeypatch):
     monkeypatch.setattr(runs, "publish", interrupted)
     with pytest.raises(KeyboardInterrupt):

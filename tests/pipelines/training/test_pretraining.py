@@ -93,6 +93,7 @@ module.train(in_order(), PreparedDataset.open(Path(data)), Path(folder), resume=
 """
 
 
+@pytest.mark.slow
 def test_killed_in_either_phase_and_resumed_ends_with_the_same_bits(
     dataset: PreparedDataset, tmp_path: Path
 ) -> None:

@@ -56,6 +56,7 @@ def worst(a, b):
     return max(float(np.abs(a[name] - b[name]).max()) for name in LAYOUT.score_columns)
 
 
+@pytest.mark.slow
 def test_tables_of_half_the_size_score_nearly_the_same(graph, tmp_path):
     """The graph agrees with torch of the same rounded tables to 1e-5, as it does without."""
     network, arrays = PlainNetwork(LAYOUT, SMALL), random_arrays(LAYOUT, 600)

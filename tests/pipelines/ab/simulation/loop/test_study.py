@@ -86,6 +86,7 @@ def bias_shares(result: Study) -> list[float]:
     return [share for share in shares if share is not None]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_weighting_leaves_less_than_half_of_poolings_bias():
     """The closed loop, small; its directions are those of the truth, and pooling inflates all."""
