@@ -85,8 +85,10 @@ VALUES = json_values([*ROW, "request", "row", "click"])
 @pytest.mark.slow
 def test_no_body_breaks_the_service(client):
     client.post("/score", json={"request": "a", "rows": [ROW]})
+    # Other rows under a name that is taken are refused, so most names are new.
+    names = st.just("a") | st.uuids().map(str)
     bodies = {
-        "/score": {"rows": st.lists(near(ROW, VALUES), max_size=3), "request": st.just("a")},
+        "/score": {"rows": st.lists(near(ROW, VALUES), max_size=3), "request": names},
         "/assign": {"units": st.lists(VALUES, max_size=3)},
         "/outcomes": {
             "outcomes": st.lists(near({"request": "a", "row": 0, "click": 1}, VALUES), max_size=3)
