@@ -1,33 +1,30 @@
 """From a trained run to a version of a registered model."""
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import torch
 
-from fulcrum.features.errors import ConfigError, ModelError
+from fulcrum.features.errors import ConfigError
 from fulcrum.features.files.source import scan
 from fulcrum.features.plugins import requirements
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.raw.pivot import impressions
-from fulcrum.features.reading.arrays import to_arrays
 from fulcrum.features.transform.uses import row_reads
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
-from fulcrum.pipelines.quality.metrics import Metrics, Predictions, measure
+from fulcrum.pipelines.quality.metrics import Metrics, Predictions
 from fulcrum.pipelines.runs.kept_config import kept_config
+from fulcrum.pipelines.runs.rounding import check_rounding
 from fulcrum.pipelines.tracking.mlflow import FoundRun, MlflowTracker
 from fulcrum.pipelines.training.checkpoint import load_weights
 from fulcrum.pipelines.training.trainer import TrainResult
 from fulcrum.serving.bundle.bundle import Bundle
 from fulcrum.serving.publishing.export import export
 from fulcrum.serving.publishing.registry import Registry
-from fulcrum.serving.scoring.onnx_session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +118,7 @@ def make_bundle(
 
     def check(graph: Path) -> None:
         if rounded:
-            check_rounding(graph, dataset, metrics, predictions)
+            check_rounding(graph, dataset, measured_split(dataset), metrics, predictions)
 
     return export(
         folder / "bundle",
@@ -136,33 +133,6 @@ def make_bundle(
         tables=torch.float16 if rounded else torch.float32,
         check=check,
     )
-
-
-def check_rounding(
-    graph: Path, dataset: PreparedDataset, metrics: Metrics, predictions: Predictions
-) -> None:
-    """Raises ModelError where a graph of rounded tables moves the metric that a task is judged by
-    by more than half its interval, on the split that was predicted with unrounded ones."""
-    layout = dataset.state.layout
-    session, parts = Session(graph, layout, "cpu"), []
-    for shard in dataset.shards(measured_split(dataset)):
-        inputs = [source.name for source in layout.inputs]
-        rows = pl.scan_parquet(shard, glob=False).select(inputs).collect()
-        scores = session.run(to_arrays(rows, layout))
-        parts.append(np.stack([scores[name] for name in layout.score_columns], 1))
-    rounded = measure(replace(predictions, scores=np.concatenate(parts)))
-    for name, value in rounded.items():
-        metric, _, task = name.partition("/")
-        low, high = (metrics.get(f"{metric}_{end}/{task}") for end in ("low", "high"))
-        before = metrics[name]
-        if value is None or before is None or low is None or high is None:
-            continue
-        if abs(value - before) > (high - low) / 2:
-            raise ModelError(
-                f"serving.tables: fp16 moves {name} from {before:.5f} to {value:.5f}, by more than "
-                f"half its interval ({low:.5f} to {high:.5f}); the model is not written. Expected "
-                "fp32"
-            )
 
 
 def measured_split(dataset: PreparedDataset) -> str:

@@ -20,7 +20,7 @@ from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
 from fulcrum.pipelines.__main__ import main
 from fulcrum.pipelines.config.load import load
 from fulcrum.pipelines.quality.alarms import ALARMS
-from fulcrum.pipelines.runs import register
+from fulcrum.pipelines.runs import rounding
 from fulcrum.pipelines.runs import run as runs
 from fulcrum.pipelines.runs.register import register_run
 from fulcrum.pipelines.runs.run import Options, measure_run, single_task, start, take_up
@@ -238,7 +238,7 @@ def test_a_model_with_tables_of_half_the_size_is_measured_before_it_is_registere
     folder, store, monkeypatch
 ):
     config = load(folder / "small.yaml", ["name=half", "serving.tables=fp16"])
-    monkeypatch.setattr(register, "measure", lambda rounded: {"auc/click": 0.25})
+    monkeypatch.setattr(rounding, "measure", lambda rounded: {"auc/click": 0.25})
     with pytest.raises(ModelError, match=r"moves auc/click from 0\.\d+ to 0\.25000, by more"):
         start(config, Options(1, False, Console(quiet=True)))
     with pytest.raises(ModelError, match="no registered model named 'half'"):
