@@ -20,12 +20,22 @@ def compare(
             "`uncertainty,upgrad`; with static weights as the control."
         ),
     ] = "",
+    relevant: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Per cent of single-task's value below which a gain is not marked, however sure "
+            "it is.",
+        ),
+    ] = 0.1,
 ) -> None:
     """Train several networks under one budget, and show which tasks rise and which pay.
 
     Single-task networks and the first network with equal static weights are always among them.
     Finished runs of the same config, data and seed are taken as they are and stopped ones go on.
-    Writes one HTML page and a CSV; nothing is exported or registered.
+    A gain is marked where neither other users nor other seeds would take it away, all gains
+    together; that needs two seeds or more. Writes one HTML page, a CSV and the table as Markdown;
+    nothing is exported or registered.
     """
     from fulcrum.pipelines.config.load import load
 
@@ -33,14 +43,14 @@ def compare(
 
     from fulcrum.pipelines.comparison import tables
     from fulcrum.pipelines.comparison.compare import compare as run
-    from fulcrum.pipelines.comparison.page import sentences
     from fulcrum.pipelines.comparison.weightings import methods
     from fulcrum.pipelines.console import terminal
 
-    comparison = run(networks, seeds, terminal.messages, methods(weightings) if weightings else ())
+    chosen = methods(weightings) if weightings else ()
+    comparison = run(networks, seeds, terminal.messages, chosen, relevant)
     terminal.results.print(tables.gains(comparison.seesaw))
     for balance in comparison.balances:
         terminal.results.print(tables.balance(balance))
-    for sentence in sentences(comparison.seesaw):
+    for sentence in comparison.sentences:
         terminal.results.print(sentence)
     terminal.results.print(f"page: {comparison.page}\ntable: {comparison.table}")

@@ -1,7 +1,7 @@
 """What weightings gain over the same trunk with static weights, and what they cost.
 
-Gains are taken as those over single-task are (`seesaw`): the same draws of users, the
-same intervals. Which networks belong to a trunk is said in `comparison.weightings`.
+Gains are taken as those over single-task are (`seesaw`); the intervals of a trunk hold together.
+Which networks belong to a trunk is said in `comparison.weightings`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fulcrum.features.errors import listed
 from fulcrum.features.tasks import TASKS
-from fulcrum.pipelines.comparison.seesaw import Seesaw, standings
+from fulcrum.pipelines.comparison.seesaw import Seesaw, weigh_up
 from fulcrum.pipelines.figures import balance as balance_figures
 from fulcrum.pipelines.quality.resamples import METRICS as JUDGED
 from fulcrum.pipelines.quality.resamples import Key, Samples
@@ -68,12 +68,14 @@ def weigh(
     return [
         Balance(
             trunk,
-            Seesaw(
+            weigh_up(
+                {name: samples[name] for name in names},
                 names[0],
                 seesaw.seeds,
                 seesaw.tasks,
-                standings({name: samples[name] for name in names}, names[0]),
                 seesaw.undefined,
+                seesaw.positives,
+                seesaw.relevant,
             ),
             dict(slower[trunk]),
         )
@@ -85,16 +87,13 @@ def draw(comparisons: Sequence[Balance]) -> balance_figures.Figure:
     """The gains over static weights, trunk by trunk."""
     gains = {
         b.trunk: {
-            name: {
-                task: (s.percent.value, s.percent.low, s.percent.high)
-                for task, s in b.seesaw.judged(name).items()
-                if s.percent is not None
-            }
+            name: b.seesaw.bars(name)
             for name in b.others
         }
         for b in comparisons
     }
-    return balance_figures.gains(list(comparisons[0].seesaw.tasks), gains)
+    first = comparisons[0].seesaw
+    return balance_figures.gains(list(first.tasks), gains, first.relevant)
 
 
 def worth(comparison: Balance) -> list[str]:
@@ -105,6 +104,8 @@ def worth(comparison: Balance) -> list[str]:
 def _worth(comparison: Balance, name: str) -> str:
     rises, falls = comparison.seesaw.rises(name), comparison.seesaw.falls(name)
     cost = _cost(comparison.slower.get(name))
+    if len(comparison.seesaw.seeds) == 1:
+        return f"{name} {cost}; one seed cannot tell what it gains: give `--seeds 2` or more."
     up, down = (
         f"{listed(tasks)} {verb}"
         for tasks, verb in (
@@ -118,7 +119,7 @@ def _worth(comparison: Balance, name: str) -> str:
         return f"{name}: {up} and no task clearly pays; it {cost}."
     if falls:
         return f"{name}: {down} and no task clearly gains; it {cost}."
-    return f"{name} {cost} and no task clearly gains: it buys nothing."
+    return f"{name} {cost} and no task clearly gains: it buys nothing that shows here."
 
 
 def _verb(tasks: Sequence[str], word: str) -> str:

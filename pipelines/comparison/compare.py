@@ -2,7 +2,8 @@
 
 The networks' runs are ordinary runs below the comparison's own; finished ones are taken as they
 are and stopped ones go on, so a comparison that was stopped is started again. What it leaves lies
-in `<workspace>/runs/<run id>`: `compare.html`, `compare.csv` and the pictures of the page.
+in `<workspace>/runs/<run id>`: `compare.html`, `compare.csv`, `compare.md` and the pictures of the
+page.
 """
 
 import hashlib
@@ -16,17 +17,21 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import polars as pl
 import torch
 from rich.console import Console
 
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.staging import full_disk
-from fulcrum.pipelines.comparison import page, weightings
+from fulcrum.features.tasks import TASKS
+from fulcrum.pipelines.comparison import annealing, page, weightings
 from fulcrum.pipelines.comparison.balance import MEASURED, Balance, draw, weigh
 from fulcrum.pipelines.comparison.contenders import Lineup, check_rows, differences, line_up
 from fulcrum.pipelines.comparison.cost import Cost, costs, slower
-from fulcrum.pipelines.comparison.seesaw import Seesaw, pareto, standings
+from fulcrum.pipelines.comparison.gains import RELEVANT
+from fulcrum.pipelines.comparison.markdown import markdown
+from fulcrum.pipelines.comparison.seesaw import Seesaw, pareto, weigh_up
+from fulcrum.pipelines.comparison.sentences import sentences
+from fulcrum.pipelines.comparison.tidy import tidy
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.figures import run as run_figures
@@ -34,7 +39,6 @@ from fulcrum.pipelines.quality.metrics import Predictions, by_task
 from fulcrum.pipelines.quality.resamples import (
     LEVEL,
     METRICS,
-    RESAMPLES,
     Samples,
     resample,
     undefined,
@@ -68,15 +72,21 @@ class Comparison:
     seesaw: Seesaw
     balances: list[Balance]
     """Trunks with several weightings."""
+    sentences: list[str]
     page: Path
     table: Path
 
 
 def compare(
-    configs: Sequence[RunConfig], seeds: int, console: Console, methods: Sequence[str] = ()
+    configs: Sequence[RunConfig],
+    seeds: int,
+    console: Console,
+    methods: Sequence[str] = (),
+    relevant: float = RELEVANT,
 ) -> Comparison:
     """Train or find every network with every seed, each with the weightings that `methods` names
-    beside its own, and say who rises and who pays."""
+    beside its own, and say who rises and who pays; a gain of less than `relevant` per cent is not
+    marked."""
     lineup = line_up(weightings.multiply(configs, methods))
     trunks = weightings.trunks(lineup)
     everyone = lineup.configs
@@ -86,18 +96,21 @@ def compare(
     parent = _parent(lineup, datasets, lineup.seeds(seeds))
     folder = parent.folder
     with MlflowTracker(_uri(lineup), parent.id) as tracker, full_disk(folder):
-        runs, samples, predictions = _train_all(lineup, datasets, seeds, parent.id, split, console)
-        seesaw = Seesaw(
+        trained = _train_all(lineup, datasets, seeds, parent.id, split, console)
+        runs, samples, predictions = trained.runs, trained.samples, trained.predictions
+        seesaw = weigh_up(
+            samples,
             lineup.single,
             lineup.seeds(seeds),
             {rows.task.name: rows.task.kind for rows in by_task(predictions)},
-            standings(samples, lineup.single),
             _undefined(predictions),
+            _positives(predictions),
+            relevant,
         )
         logger.info("timing %d networks side by side", len(everyone))
         networks = {name: (everyone[name], datasets[name]) for name in everyone}
         spent = costs(networks, lineup.single, split)
-        trained = {name: _train_rate(_uri(lineup), members) for name, members in runs.items()}
+        rates = {name: _train_rate(_uri(lineup), members) for name, members in runs.items()}
         paces = {}
         for trunk, names in trunks:
             logger.info("timing training steps of %d weightings on %s", len(names), trunk)
@@ -107,27 +120,33 @@ def compare(
         if balances:
             drawn = draw(balances)
             pictures["balance"] = run_figures.save(drawn, folder / "balance.svg")
+        notes = {name: annealing.note(kept) for name, kept in trained.kept.items()}
         facts = page.Facts(
             title=", ".join(everyone),
             split=split,
             protocol=_protocol(lineup, datasets, predictions, split, seesaw.seeds),
             settings={name: _settings(config) for name, config in everyone.items()},
-            trained=trained,
+            trained=rates,
             fronts=(_front(seesaw, spent), _undominated(seesaw)),
             runs={
                 name: [(run.id, f"{_pages(_uri(lineup))}/{run.page}") for run in members]
                 for name, members in runs.items()
             },
+            notes={name: note for name, note in notes.items() if note is not None},
         )
-        table, html = folder / "compare.csv", folder / "compare.html"
-        _table(seesaw, balances, spent, trained, runs).write_csv(table)
+        files = [folder / f"compare.{kind}" for kind in ("html", "csv", "md")]
+        html, table, text = files
+        told = sentences(seesaw, facts.notes)
         html.write_text(page.render(seesaw, balances, spent, facts, pictures), encoding="utf-8")
-        for file in (html, table):
+        ids = {name: [run.id for run in members] for name, members in runs.items()}
+        tidy(seesaw, balances, spent, rates, ids).write_csv(table)
+        text.write_text(markdown(seesaw, spent, facts.notes, told), encoding="utf-8")
+        for file in files:
             tracker.log_artifact(file)
         for picture in pictures.values():
             tracker.log_artifact(picture, "figures")
         _log(tracker, seesaw, spent)
-    return Comparison(seesaw, balances, html, table)
+    return Comparison(seesaw, balances, told, html, table)
 
 
 def _parent(
@@ -155,6 +174,17 @@ def _parent(
     return earlier[0]
 
 
+@dataclass(frozen=True)
+class Trained:
+    """By network, one a seed."""
+
+    runs: dict[str, list[FoundRun]]
+    samples: dict[str, list[Samples]]
+    kept: dict[str, list[annealing.Kept]]
+    predictions: Predictions
+    """Of one of them."""
+
+
 def _train_all(
     lineup: Lineup,
     datasets: dict[str, PreparedDataset],
@@ -162,22 +192,24 @@ def _train_all(
     parent: str,
     split: str,
     console: Console,
-) -> tuple[dict[str, list[FoundRun]], dict[str, list[Samples]], Predictions]:
-    """Runs and resampled metrics by network, one a seed; and the predictions of one of them."""
+) -> Trained:
+    """Every network with every seed, trained and measured."""
     runs: dict[str, list[FoundRun]] = {name: [] for name in lineup.configs}
     samples: dict[str, list[Samples]] = {name: [] for name in lineup.configs}
+    kept: dict[str, list[annealing.Kept]] = {name: [] for name in lineup.configs}
     metrics = MEASURED if weightings.trunks(lineup) else METRICS
     jobs = [(seed, name) for seed in lineup.seeds(seeds) for name in lineup.configs]
     for number, (seed, name) in enumerate(jobs, 1):
         config, began = _seeded(lineup.configs[name], seed), time.monotonic()
         run, how = finished(config, datasets[name], parent, console)
-        checkpoint = read_result(run.folder / "checkpoints").checkpoint
-        predictions = evaluate(config, datasets[name], checkpoint, split)
+        result = read_result(run.folder / "checkpoints")
+        predictions = evaluate(config, datasets[name], result.checkpoint, split)
         runs[name].append(run)
-        samples[name].append(resample(predictions, metrics=metrics))
+        samples[name].append(resample(predictions, metrics))
+        kept[name].append(annealing.kept(config.train, datasets[name].rows("train"), result))
         spent = time.monotonic() - began
         logger.info("%d of %d: %s, seed %d, %s, %.0f s", number, len(jobs), name, seed, how, spent)
-    return runs, samples, predictions
+    return Trained(runs, samples, kept, predictions)
 
 
 def finished(
@@ -221,6 +253,12 @@ def _undefined(predictions: Predictions) -> dict[tuple[str, str], str]:
     return {key: reason for key, reason in reasons.items() if reason is not None}
 
 
+def _positives(predictions: Predictions) -> dict[str, int]:
+    """Rows, of each task with two classes."""
+    rows = [rows for rows in by_task(predictions) if TASKS[rows.task.kind].two_classes]
+    return {r.task.name: int(np.sum(r.labels > 0)) for r in rows}
+
+
 def _train_rate(uri: str, runs: Sequence[FoundRun]) -> float:
     """Median over seeds and reports of the rows per second that training told."""
     return median(v for run in runs for v in history(uri, run.id, "train/rows_per_second"))
@@ -228,10 +266,9 @@ def _train_rate(uri: str, runs: Sequence[FoundRun]) -> float:
 
 def _front(seesaw: Seesaw, spent: dict[str, Cost]) -> list[str]:
     """Networks that no other beats in mean gain and operations together."""
-    gains = {name: seesaw.mean_gain(name) for name in seesaw.networks}
-    known = {name: gain for name, gain in gains.items() if gain is not None}
-    points = np.array([[gain, -spent[name].flops] for name, gain in known.items()]).reshape(-1, 2)
-    return [name for name, best in zip(known, pareto(points), strict=True) if best]
+    gains = seesaw.order.gains
+    points = np.array([[gain.value, -spent[name].flops] for name, gain in gains.items()])
+    return [n for n, best in zip(gains, pareto(points.reshape(-1, 2)), strict=True) if best]
 
 
 def _undominated(seesaw: Seesaw) -> list[str]:
@@ -242,77 +279,13 @@ def _undominated(seesaw: Seesaw) -> list[str]:
 
 def _draw(seesaw: Seesaw, spent: dict[str, Cost], folder: Path) -> dict[str, Path]:
     """The seesaw of each network but the single-task ones, and gains against operations."""
-    bars = {
-        name: {
-            task: (s.percent.value, s.percent.low, s.percent.high)
-            for task, s in seesaw.judged(name).items()
-            if s.percent is not None
-        }
-        for name in seesaw.ranked()
-        if name != seesaw.single
-    }
-    gains = {name: seesaw.mean_gain(name) for name in seesaw.networks}
-    points = {n: (spent[n].flops, gain) for n, gain in gains.items() if gain is not None}
+    bars = {name: seesaw.bars(name) for name in seesaw.ranked() if name != seesaw.single}
+    points = {n: (spent[n].flops, gain.value) for n, gain in seesaw.order.gains.items()}
     drawn = {
-        "seesaw": run_figures.seesaw(list(seesaw.tasks), bars),
+        "seesaw": run_figures.seesaw(list(seesaw.tasks), bars, seesaw.relevant),
         "front": run_figures.front(points, _front(seesaw, spent)),
     }
     return {n: run_figures.save(figure, folder / f"{n}.svg") for n, figure in drawn.items()}
-
-
-def _table(
-    seesaw: Seesaw,
-    balances: Sequence[Balance],
-    spent: dict[str, Cost],
-    trained: dict[str, float],
-    runs: dict[str, list[FoundRun]],
-) -> pl.DataFrame:
-    """Tidy: a line for each network, seed, task and metric, then the mean over seeds; then a line
-    for each network and cost. Where weightings are compared, then the same lines against the
-    control of each trunk, and the time of a step over the control's. `over` names the network
-    that `single_task` and the gain refer to."""
-    rows = _lines(seesaw, seesaw.networks, runs)
-    for network, cost in spent.items():
-        named = {
-            "parameters of tables": cost.tables,
-            "dense parameters": cost.dense,
-            "flops per row": cost.flops,
-            "rows trained per second": trained[network],
-            "rows scored per second": cost.scored,
-            "scoring rate over single-task": cost.pace,
-        }
-        rows += [_fact(network, what, value, None) for what, value in named.items()]
-    for trials in balances:
-        rows += _lines(trials.seesaw, trials.others, runs)
-        for network in trials.others:
-            pace = trials.slower[network]
-            rows.append(_fact(network, "time of a training step over static", pace, trials.control))
-    words = dict.fromkeys(("network", "seed", "task", "metric"), pl.String)
-    numbers = dict.fromkeys(("value", "single_task", "gain", "low", "high"), pl.Float64)
-    schema = {**words, **numbers, "run": pl.String, "over": pl.String}
-    return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def _lines(
-    seesaw: Seesaw, networks: Sequence[str], runs: dict[str, list[FoundRun]]
-) -> list[tuple[object, ...]]:
-    """A line for each network, task, metric and seed, and the mean over seeds."""
-    rows: list[tuple[object, ...]] = []
-    for network in networks:
-        for (task, metric), s in seesaw.standings[network].items():
-            single = float(np.mean(s.single))
-            cells = [*zip(seesaw.seeds, s.values, s.single, s.gains, runs[network], strict=True)]
-            for seed, value, other, gain, run in [*cells, ("mean", s.mean, single, s.gain, None)]:
-                measured = (value, other, gain.value, gain.low, gain.high)
-                run_id = None if run is None else run.id
-                rows.append((network, str(seed), task, metric, *measured, run_id, seesaw.single))
-    return rows
-
-
-def _fact(network: str, what: str, value: float | None, over: str | None) -> tuple[object, ...]:
-    """A line that is of no task."""
-    number = None if value is None else float(value)
-    return (network, None, None, what, number, *[None] * 5, over)
 
 
 def _log(tracker: MlflowTracker, seesaw: Seesaw, spent: dict[str, Cost]) -> None:
@@ -323,9 +296,8 @@ def _log(tracker: MlflowTracker, seesaw: Seesaw, spent: dict[str, Cost]) -> None
         for task, standing in seesaw.judged(network).items():
             metrics[f"gain/{named}/{task}"] = standing.gain.value
         metrics[f"flops_per_row/{named}"] = spent[network].flops
-        mean = seesaw.mean_gain(network)
-        if mean is not None:
-            metrics[f"mean_gain_percent/{named}"] = mean
+        if mean := seesaw.mean_gain(network):
+            metrics[f"mean_gain_percent/{named}"] = mean.value
     tracker.log_metrics(metrics, 0)
 
 
@@ -363,7 +335,8 @@ def _protocol(
         "measured on": f"the {split} split, with the weights that training kept",
         "budget": ", ".join(f"{name} {value}" for name, value in budget if value is not None),
         "seeds": ", ".join(map(str, seeds)),
-        "intervals": f"{LEVEL:.0%}, {RESAMPLES} paired draws of {count:,} {what}",
+        "intervals": f"{LEVEL:.0%} for all gains of a table together, from {count:,} {what} and "
+        f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}",
         "single-task": f"{lineup.single}: one network per task, tables included",
         "static control": f"{lineup.static}: the first network with equal static weights",
         "differ in more than the network": "; ".join(

@@ -1,10 +1,8 @@
 """Which tasks rose and which fell against single-task networks, and how sure that is.
 
 The gain of a network on a task is its metric less that of the single-task networks, turned so that
-larger is better (multi-task gain; PLE, RecSys 2020, equation 11). Its interval comes from a paired
-bootstrap: users are drawn with replacement, all of a user's rows together, and both networks are
-measured on the same draw. What the networks of several seeds gain is averaged before the interval
-is taken, so it says what other users might change; the spread over seeds is told apart.
+larger is better (multi-task gain; PLE, RecSys 2020, equation 11), both measured on the same rows.
+What is a clear gain is said in `gains`, what order of networks is sure in `order`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,33 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fulcrum.pipelines.quality.metrics import HIGHER_IS_BETTER
-from fulcrum.pipelines.quality.resamples import METRICS, Key, Samples, interval
-
-
-@dataclass(frozen=True)
-class Gain:
-    """How much better than single-task; the interval is None where no draw defines the metric."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-    @property
-    def rises(self) -> bool:
-        """Whether the whole interval is above 0."""
-        return self.low is not None and self.low > 0
-
-    @property
-    def falls(self) -> bool:
-        """Whether the whole interval is below 0."""
-        return self.high is not None and self.high < 0
-
-    def percent_of(self, whole: float) -> "Gain":
-        """The same in per cent of another number."""
-        scale = 100 / abs(whole)
-        low, high = (None if end is None else end * scale for end in (self.low, self.high))
-        return Gain(self.value * scale, low, high)
+from fulcrum.pipelines.comparison.gains import RELEVANT, Gain, judge, level_of_each, spread
+from fulcrum.pipelines.comparison.order import Order, put_in_order
+from fulcrum.pipelines.figures.run import Bar
+from fulcrum.pipelines.quality.resamples import METRICS, Key, Samples, gain
 
 
 @dataclass(frozen=True)
@@ -47,7 +22,8 @@ class Standing:
 
     values: tuple[float, ...]
     single: tuple[float, ...]
-    gains: tuple[Gain, ...]
+    gains: tuple[float, ...]
+    """Of each seed."""
     gain: Gain
     """Of the mean over seeds."""
 
@@ -81,10 +57,20 @@ class Seesaw:
     """By network."""
     undefined: dict[Key, str]
     """Why a metric of a task is not defined on these rows."""
+    order: Order
+    positives: dict[str, int]
+    """Rows, of each task that has such."""
+    relevant: float = RELEVANT
+    """Per cent of single-task's value below which a gain is not marked."""
 
     @property
     def networks(self) -> tuple[str, ...]:
         return tuple(self.standings)
+
+    @property
+    def comparisons(self) -> int:
+        """Gains whose intervals hold together."""
+        return sum(len(s) for network, s in self.standings.items() if network != self.single)
 
     def keys(self, place: int) -> list[Key]:
         """The first or second metric of every task."""
@@ -97,16 +83,6 @@ class Seesaw:
             task: by_key[task, metric] for task, metric in self.keys(0) if (task, metric) in by_key
         }
 
-    def best(self, key: Key) -> set[str]:
-        """The networks with the best mean; several where they are equal."""
-        means = {n: s[key].mean for n, s in self.standings.items() if key in s}
-        top = (max if key[1] in HIGHER_IS_BETTER else min)(means.values(), default=None)
-        return {network for network, mean in means.items() if mean == top}
-
-    def wins(self, network: str) -> list[str]:
-        """Tasks on which the network is the best."""
-        return [key[0] for key in self.keys(0) if network in self.best(key)]
-
     def rises(self, network: str) -> list[str]:
         """Tasks that gain."""
         return [task for task, standing in self.judged(network).items() if standing.gain.rises]
@@ -115,42 +91,71 @@ class Seesaw:
         """Tasks that lose."""
         return [task for task, standing in self.judged(network).items() if standing.gain.falls]
 
-    def mean_gain(self, network: str) -> float | None:
-        """Mean over tasks of the gain in per cent of single-task's value."""
-        percents = [s.percent.value for s in self.judged(network).values() if s.percent]
-        return float(np.mean(percents)) if percents else None
+    def bars(self, network: str) -> dict[str, Bar]:
+        """By task, the gain in per cent as it is drawn."""
+        gains = {task: standing.percent for task, standing in self.judged(network).items()}
+        return {t: Bar(g.value, g.low, g.high, g.mark) for t, g in gains.items() if g is not None}
+
+    def mean_gain(self, network: str) -> Gain | None:
+        """Over tasks, in per cent of single-task's value; None where no task counts."""
+        return self.order.gains.get(network)
+
+    def rank(self, network: str) -> str:
+        """The places that a network may have: `2-5`."""
+        first, last = self.order.ranks[network]
+        return str(first) if first == last else f"{first}-{last}"
 
     def ranked(self) -> list[str]:
-        """Networks by mean gain, the best first."""
-        gains = {network: self.mean_gain(network) for network in self.networks}
-        return sorted(gains, key=lambda network: -(gains[network] or 0.0))
+        """Networks by mean gain, the best first; see `rank` for what that order is worth."""
+        return list(self.order.ranks)
 
 
-def standings(
-    samples: Mapping[str, Sequence[Samples]], single: str
-) -> dict[str, dict[Key, Standing]]:
-    """By network, task and metric; `samples` has one entry a seed, in the same order for all."""
-    return {
-        network: {key: _standing(key, seeds, samples[single]) for key in seeds[0]}
-        for network, seeds in samples.items()
-    }
-
-
-def _standing(key: Key, network: Sequence[Samples], single: Sequence[Samples]) -> Standing:
-    ours, theirs = (np.stack([seed[key] for seed in runs]) for runs in (network, single))
-    gains = (ours - theirs) * (1 if key[1] in HIGHER_IS_BETTER else -1)
-    return Standing(
-        tuple(ours[:, 0].tolist()),
-        tuple(theirs[:, 0].tolist()),
-        tuple(_gain(seed) for seed in gains),
-        _gain(gains.mean(0)),
+def weigh_up(
+    samples: Mapping[str, Sequence[Samples]],
+    single: str,
+    seeds: tuple[int, ...],
+    tasks: dict[str, str],
+    undefined: dict[Key, str],
+    positives: dict[str, int],
+    relevant: float = RELEVANT,
+) -> Seesaw:
+    """All networks against one of them; `samples` has one entry a seed, in the same order for
+    all."""
+    return Seesaw(
+        single,
+        seeds,
+        tasks,
+        standings(samples, single, relevant),
+        undefined,
+        put_in_order(samples, single, tasks, positives, relevant),
+        positives,
+        relevant,
     )
 
 
-def _gain(samples: np.ndarray) -> Gain:
-    """From the value on the rows, then on each draw."""
-    low, high = interval(samples) or (None, None)
-    return Gain(float(samples[0]), low, high)
+def standings(
+    samples: Mapping[str, Sequence[Samples]], single: str, relevant: float = RELEVANT
+) -> dict[str, dict[Key, Standing]]:
+    """By network, task and metric, the intervals of all of them holding together."""
+    keys = list(samples[single][0])
+    level = level_of_each((len(samples) - 1) * len(keys))
+    found: dict[str, dict[Key, Standing]] = {network: {} for network in samples}
+    for key in keys:
+        values = {n: tuple(float(seed[key][0]) for seed in seeds) for n, seeds in samples.items()}
+        chance, whole = spread(values), abs(float(np.mean(values[single])))
+        for network, seeds in samples.items():
+            half = None if chance is None else chance.half(network, single, level)
+            pairs = zip(seeds, samples[single], strict=True)
+            gains = np.stack([gain(a[key], b[key], key[1]) for a, b in pairs])
+            found[network][key] = Standing(
+                values[network],
+                values[single],
+                tuple(gains[:, 0].tolist()),
+                Gain(0.0, 0.0, 0.0)
+                if network == single
+                else judge(gains.mean(0), half, level, relevant / 100 * whole),
+            )
+    return found
 
 
 def pareto(points: np.ndarray) -> np.ndarray:
@@ -159,3 +164,4 @@ def pareto(points: np.ndarray) -> np.ndarray:
     as_good = np.all(points[None] >= points[:, None], 2)
     better = np.any(points[None] > points[:, None], 2)
     return np.logical_not(np.any(as_good & better, 1))
+

@@ -8,12 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from fulcrum.pipelines.figures.run import INK, PALETTE, STYLE, Interval, Point
+from fulcrum.pipelines.figures.run import INK, PALETTE, STYLE, Bar, Point
 
 WIDE = 10
 """Largest weight over smallest from which the axis is logarithmic."""
 MOMENTS = 6
 """At which conflicts are drawn."""
+SATURATED = 10
+"""Times the relevant difference at which a colour is full."""
+SIGNS = {1: " ▲", 0: "", -1: " ▼"}
 WIDTH = 15.0
 """Inches that panels side by side may take."""
 
@@ -72,10 +75,13 @@ def conflicts(course: Sequence[Point]) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def gains(
-    tasks: Sequence[str], trunks: Mapping[str, Mapping[str, Mapping[str, Interval]]]
+    tasks: Sequence[str],
+    trunks: Mapping[str, Mapping[str, Mapping[str, Bar]]],
+    relevant: float,
 ) -> Figure:
     """A panel a trunk, a row a network with another weighting: the gain on each task over the same
-    trunk with static weights in per cent, clear ones marked."""
+    trunk with static weights in per cent. Clear ones are marked and coloured, on a scale that ends
+    at `SATURATED` times what is relevant, whatever the gains are."""
     width = max(6.0, 2.0 + 0.95 * len(tasks))
     columns = max(1, min(len(trunks), int(WIDTH / width)))
     rows = -(-len(trunks) // columns)
@@ -84,27 +90,21 @@ def gains(
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for empty in panels[len(trunks) :]:
         empty.remove()
-    known = [
-        bar[0]
-        for networks in trunks.values()
-        for bars in networks.values()
-        for bar in bars.values()
-    ]
-    reach = max(map(abs, known), default=0.0) or 1.0
+    reach = SATURATED * relevant or 1.0
     for panel, (trunk, networks) in zip(panels, trunks.items(), strict=False):
         cells = np.full((len(networks), len(tasks)), np.nan)
         words = [[""] * len(tasks) for _ in networks]
         for row, bars in enumerate(networks.values()):
             for column, task in enumerate(tasks):
                 if task in bars:
-                    cells[row, column] = bars[task][0]
+                    cells[row, column] = bars[task].value if bars[task].mark else 0.0
                     words[row][column] = _marked(bars[task])
         _heat(panel, cells, reach, words)
         panel.set_aspect("auto")
         panel.set_yticks(range(len(networks)), list(networks))
         panel.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right", rotation_mode="anchor")
         panel.set_title(trunk)
-    figure.supxlabel("gain over static weights, % of its value; ▲ ▼ are clear", fontsize=10)
+    figure.supxlabel("gain over static weights, % of its value; ▲ ▼ and colours are clear", fontsize=10)
     return figure
 
 
@@ -126,10 +126,8 @@ def _short(cosine: float) -> str:
     return f"{cosine:.2f}".replace("0.", ".") if np.isfinite(cosine) else ""
 
 
-def _marked(bar: Interval) -> str:
-    value, low, high = bar
-    up, down = low is not None and low > 0, high is not None and high < 0
-    return f"{value:+.2f}{' ▲' if up else ' ▼' if down else ''}"
+def _marked(bar: Bar) -> str:
+    return f"{bar.value:+.2f}{SIGNS[bar.mark]}"
 
 
 def _spread(count: int, at_most: int) -> list[int]:

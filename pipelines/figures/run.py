@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -38,6 +39,8 @@ STYLE = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
+MARKS = {1: PALETTE[0], 0: "#a9b0b7", -1: PALETTE[3]}
+"""Colours of what rises, of what may be either, and of what falls."""
 COLUMNS = 3
 """Panels side by side."""
 MODERATE, STRONG = 0.1, 0.25
@@ -45,8 +48,16 @@ MODERATE, STRONG = 0.1, 0.25
 
 Point = tuple[int, Mapping[str, float]]
 """A step and the metrics measured after it."""
-Interval = tuple[float, float | None, float | None]
-"""A value and the ends of its interval, None where there is none."""
+
+
+class Bar(NamedTuple):
+    """A value, the ends of its interval, None where there is none, and what it is marked as: 1 for a
+    rise, -1 for a fall."""
+
+    value: float
+    low: float | None
+    high: float | None
+    mark: int = 0
 
 
 def save(figure: Figure, path: Path) -> Path:
@@ -163,9 +174,12 @@ def gain(metric: str, tasks: Sequence[str], models: Mapping[str, Sequence[float]
 
 
 @matplotlib.rc_context({**STYLE, "font.size": 8, "axes.titlesize": 9})
-def seesaw(tasks: Sequence[str], networks: Mapping[str, Mapping[str, Interval]]) -> Figure:
+def seesaw(
+    tasks: Sequence[str], networks: Mapping[str, Mapping[str, Bar]], relevant: float
+) -> Figure:
     """A panel a task with a scale of its own, a bar a network: its gain over single-task in per
-    cent, with the interval. Blue rises, red falls, grey may be either."""
+    cent, with the interval. Blue rises, red falls, grey may be either. The band is what is not
+    relevant, and no scale is finer than twice that."""
     figure, panels = _grid(len(tasks), width=3.0, height=0.6 + 0.125 * max(len(networks), 3))
     for number, (panel, task) in enumerate(zip(panels, tasks, strict=True)):
         panel.grid(axis="y", visible=False)
@@ -173,13 +187,15 @@ def seesaw(tasks: Sequence[str], networks: Mapping[str, Mapping[str, Interval]])
             if task not in bars:
                 panel.text(0, place, "not defined", ha="center", va="center", fontsize=7)
                 continue
-            value, low, high = bars[task]
-            up, down = low is not None and low > 0, high is not None and high < 0
-            color = PALETTE[0] if up else PALETTE[3] if down else "#a9b0b7"
-            panel.barh(place, value, color=color, height=0.7)
+            value, low, high, mark = bars[task]
+            panel.barh(place, value, color=MARKS[mark], height=0.7)
             if low is not None and high is not None:
                 panel.hlines(place, low, high, color=INK, linewidth=0.9)
         panel.axvline(0, color=INK, linewidth=0.9)
+        if relevant:
+            panel.axvspan(-relevant, relevant, color=FAINT, alpha=0.35, linewidth=0)
+        left, right = panel.get_xlim()
+        panel.set_xlim(min(left, -2 * relevant), max(right, 2 * relevant))
         panel.set_yticks(range(len(networks)), list(networks))
         panel.tick_params(labelleft=number % COLUMNS == 0, length=0)
         panel.set(title=task, ylim=(len(networks) - 0.5, -0.5))

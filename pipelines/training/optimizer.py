@@ -117,13 +117,7 @@ class Optimizers:
 
     def share(self, step: int) -> float:
         """Learning rates of a step as a share of their peaks."""
-        warmup = round(self.config.warmup * self.steps)
-        if step < warmup:
-            return (step + 1) / warmup
-        remainder = (self.steps - step) / max(self.steps - warmup, 1)
-        if self.config.decay == "cosine":
-            return 0.5 - 0.5 * math.cos(math.pi * remainder)
-        return remainder if self.config.decay == "linear" else 1.0
+        return share_of_peak(self.config, self.steps, step)
 
     def state_dict(self) -> dict[str, Any]:
         """The tensors of both optimizers, by parameter name; loading fills them in place."""
@@ -139,6 +133,17 @@ class Optimizers:
         """Go on after so many steps."""
         self.position = step
         self.tables.set_optimizer_step(step)
+
+
+def share_of_peak(config: TrainConfig, steps: int, step: int) -> float:
+    """Learning rates of a step as a share of their peaks, in a training of so many `steps`."""
+    warmup = round(config.warmup * steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    remainder = (steps - step) / max(steps - warmup, 1)
+    if config.decay == "cosine":
+        return 0.5 - 0.5 * math.cos(math.pi * remainder)
+    return remainder if config.decay == "linear" else 1.0
 
 
 def _table_optimizer(
