@@ -11,13 +11,16 @@ from fulcrum.models.weightings import WEIGHTINGS
 from fulcrum.models.weightings.static import StaticConfig
 from fulcrum.pipelines.comparison.balance import MEASURED, Balance, weigh, worth
 from fulcrum.pipelines.comparison.contenders import line_up
-from fulcrum.pipelines.comparison.seesaw import Gain, Seesaw
+from fulcrum.pipelines.comparison.gains import Gain
+from fulcrum.pipelines.comparison.order import Order
+from fulcrum.pipelines.comparison.seesaw import Seesaw
 from fulcrum.pipelines.comparison.weightings import methods, multiply, trunks
 from fulcrum.pipelines.figures.balance import gains as gains_figure
-from fulcrum.pipelines.quality.metrics import Predictions, measure
+from fulcrum.pipelines.figures.run import Bar
+from fulcrum.pipelines.quality.metrics import measure
 from fulcrum.pipelines.quality.resamples import Samples, resample, units
 from tests.pipelines.comparison.test_page import DOWN, FLAT, UP, standing
-from tests.pipelines.quality.test_resamples import KINDS, draws, predictions
+from tests.pipelines.quality.test_resamples import KINDS, predictions
 from tests.pipelines.small_runs import small_run
 
 RUN = small_run().model_copy(update={"name": "log-mmoe"})
@@ -69,13 +72,14 @@ def test_the_control_is_the_one_with_equal_weights():
 
 
 def samples(**networks) -> dict[str, list[Samples]]:
-    return {name: [resample(rows, 40, MEASURED)] for name, rows in networks.items()}
+    """Of two seeds that are alike."""
+    return {name: [resample(rows, MEASURED)] * 2 for name, rows in networks.items()}
 
 
 def balanced(**networks) -> Balance:
-    """One seed; the first network is the control."""
+    """The first network is the control."""
     by_network = samples(**networks)
-    whole = Seesaw("alone", (0,), KINDS, {}, {})
+    whole = Seesaw("alone", (0, 1), KINDS, {}, {}, Order({}, {}, ()), {})
     [only] = weigh(
         [("mmoe", list(by_network))], whole, by_network, {"mmoe": dict.fromkeys(by_network, 1.0)}
     )
@@ -86,9 +90,10 @@ def test_a_weighting_that_is_static_by_another_name_gains_nothing():
     same = predictions()
     comparison = balanced(static=same, other=same)
     gains = [standing.gain for standing in comparison.seesaw.standings["other"].values()]
-    assert gains and all(gain == Gain(0.0, 0.0, 0.0) for gain in gains)
+    assert gains and {(g.value, g.low, g.high, g.mark) for g in gains} == {(0.0, 0.0, 0.0, 0)}
     assert worth(comparison) == [
-        "other costs about the same time a step and no task clearly gains: it buys nothing."
+        "other costs about the same time a step and no task clearly gains: it buys nothing that "
+        "shows here."
     ]
 
 
@@ -112,34 +117,35 @@ def test_session_log_loss_is_told_where_there_are_sessions():
     assert comparison.metrics()["click"] == ["auc", "log_loss", "s_log_loss"]
 
 
-def test_session_log_loss_of_the_rows_and_of_a_draw_is_the_metric():
-    """A user drawn twice has all sessions twice."""
+def test_session_log_loss_is_the_metric_and_a_users_pull_that_of_its_sessions():
+    """A user taken twice has all sessions twice: by Σ over its sessions of (mean loss - metric) / n."""
     random = np.random.default_rng(0)
     plain = predictions(groups=20)
     session = plain.group * 10 + random.integers(0, 3, 200)
-    losses = random.random(plain.losses.shape) * plain.observed
-    rows = replace(plain, session=session, losses=losses)
-    losses_of_draws = resample(rows, 3, MEASURED)["click", "s_log_loss"]
-    assert losses_of_draws[0] == pytest.approx(measure(rows)["s_log_loss/click"], abs=1e-12)
+    rows = replace(plain, session=session, losses=random.random((200, 3)) * plain.observed)
+    value, *pulls = resample(rows, MEASURED)["click", "s_log_loss"]
+    assert value == pytest.approx(measure(rows)["s_log_loss/click"], abs=1e-12)
     count, unit = units(rows.group)
-    for value, drawn in zip(losses_of_draws[1:], draws(count, 3), strict=True):
-        places = np.concatenate([np.flatnonzero(unit == u) for u in drawn])
-        copy = np.repeat(np.arange(len(drawn)), [np.sum(unit == u) for u in drawn])
-        again = Predictions(
-            rows.layout,
-            *(part[places] for part in (rows.scores, losses, rows.labels, rows.observed)),
-            *(part[places] for part in (rows.weight, rows.group)),
-            session=copy * 1000 + session[places],
-        )
-        assert value == pytest.approx(measure(again)["s_log_loss/click"], abs=1e-12)
+    seen = rows.observed[:, 0]
+    losses, weight = rows.losses[:, 0], rows.weight
+    sessions = np.unique(session[seen])
+    for u in range(count):
+        of_user = [seen & (session == s) for s in np.unique(session[seen & (unit == u)])]
+        means = [np.average(losses[rows], weights=weight[rows]) for rows in of_user]
+        expected = sum(mean - value for mean in means) / len(sessions)
+        assert pulls[u] == pytest.approx(expected, abs=1e-12)
 
 
-def verdict(a: Gain, b: Gain, slower: float | None) -> str:
+def verdict(
+    a: Gain, b: Gain, slower: float | None, seeds: tuple[int, ...] = (0, 1)
+) -> str:
     """Of a weighting with these gains on two tasks."""
     alone = {("click", "auc"): standing(0.8), ("like", "auc"): standing(0.8)}
     other = {("click", "auc"): standing(0.8, a), ("like", "auc"): standing(0.8, b)}
     tasks = {"click": "binary", "like": "binary"}
-    seesaw = Seesaw("static", (0,), tasks, {"static": alone, "upgrad": other}, {})
+    order = Order({}, {}, ())
+    networks = {"static": alone, "upgrad": other}
+    seesaw = Seesaw("static", seeds, tasks, networks, {}, order, {})
     [sentence] = worth(Balance("mmoe", seesaw, {"static": 1.0, "upgrad": slower}))
     return sentence
 
@@ -148,7 +154,7 @@ def verdict(a: Gain, b: Gain, slower: float | None) -> str:
     ("a", "b", "slower", "sentence"),
     [
         (FLAT, FLAT, 1.4, "upgrad costs 40 % more time a step and no task clearly gains: it buys "
-         "nothing."),
+         "nothing that shows here."),
         (UP, DOWN, 0.96, "upgrad: click rises, like pays; it costs about the same time a step."),
         (UP, UP, 0.9, "upgrad: click and like rise and no task clearly pays; it costs 10 % less "
          "time a step."),
@@ -159,10 +165,22 @@ def test_what_a_weighting_is_worth_is_one_sentence(a, b, slower, sentence):
     assert verdict(a, b, slower) == sentence
 
 
-def test_every_network_has_a_row_and_clear_gains_are_marked():
-    bars = {"click": (1.0, 0.5, 1.5), "like": (-1.0, -1.5, -0.5), "watch": (0.1, -0.1, 0.3)}
-    trunks = {"mmoe": {"mmoe+upgrad": bars}, "ple": {"ple+upgrad": {"click": (0.0, None, None)}}}
-    first, second = gains_figure(list(bars), trunks).axes
-    assert [text.get_text() for text in first.texts] == ["+1.00 ▲", "-1.00 ▼", "+0.10"]
+def test_one_seed_cannot_tell_what_a_weighting_gains():
+    assert verdict(UP, FLAT, 1.4, seeds=(0,)) == (
+        "upgrad costs 40 % more time a step; one seed cannot tell what it gains: give `--seeds 2` or "
+        "more."
+    )
+
+
+def test_every_network_has_a_row_and_clear_gains_alone_are_coloured():
+    """The colours are those of ten times what is relevant, whatever the gains are."""
+    bars = {"click": Bar(1, 0.5, 1.5, 1), "like": Bar(-1, -1.5, -0.5, -1), "watch": Bar(9, -1, 20)}
+    alone = {"click": Bar(0.0, None, None)}
+    trunks = {"mmoe": {"mmoe+upgrad": bars}, "ple": {"ple+upgrad": alone}}
+    first, second = gains_figure(list(bars), trunks, 0.2).axes
+    [image] = first.images
+    assert image.get_array().tolist() == [[1.0, -1.0, 0.0]]
+    assert image.get_clim() == (-2.0, 2.0)
+    assert [text.get_text() for text in first.texts] == ["+1.00 ▲", "-1.00 ▼", "+9.00"]
     assert [text.get_text() for text in second.texts] == ["+0.00"]
     assert [label.get_text() for label in second.get_yticklabels()] == ["ple+upgrad"]

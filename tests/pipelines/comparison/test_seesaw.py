@@ -1,33 +1,35 @@
 """Gains and their intervals, by hand."""
 
+from math import hypot, inf
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import stats
 
-from fulcrum.features.layout import Layout, TaskSpec
-from fulcrum.pipelines.comparison.seesaw import Gain, Seesaw, pareto, standings
+from fulcrum.pipelines.comparison.seesaw import Seesaw, pareto, standings, weigh_up
 from fulcrum.pipelines.quality.metrics import Predictions
-from fulcrum.pipelines.quality.resamples import resample
+from fulcrum.pipelines.quality.resamples import gain, interval, resample
 from tests.pipelines.quality.test_resamples import JUDGED, KINDS, predictions
 
 
 def seesaw_of(**networks: Predictions) -> Seesaw:
-    """One seed, the first network being the single-task one."""
-    samples = {name: [resample(rows, 40)] for name, rows in networks.items()}
-    first = next(iter(networks))
-    return Seesaw(first, (0,), KINDS, standings(samples, first), {})
+    """Two seeds that are alike, the first network being the single-task one."""
+    samples = {name: [resample(rows)] * 2 for name, rows in networks.items()}
+    return weigh_up(samples, next(iter(networks)), (0, 1), KINDS, {}, {"click": 80})
 
 
 def test_equal_networks_gain_exactly_nothing():
     seesaw = seesaw_of(single=predictions(), same=predictions())
     gains = [standing.gain for standing in seesaw.standings["same"].values()]
     assert len(gains) == 6
-    assert set(gains) == {Gain(0.0, 0.0, 0.0)}
+    assert {(g.value, g.low, g.high, g.mark) for g in gains} == {(0.0, 0.0, 0.0, 0)}
     assert (seesaw.rises("same"), seesaw.falls("same")) == ([], [])
-    assert seesaw.mean_gain("same") == 0
-    assert seesaw.best(("click", "auc")) == {"single", "same"}
+    assert seesaw.mean_gain("same").value == 0
+    assert seesaw.rank("same") == seesaw.rank("single") == "1-2"
+    assert seesaw.comparisons == 6
 
 
 def test_a_better_network_rises_and_a_worse_one_falls_on_every_task():
@@ -37,48 +39,45 @@ def test_a_better_network_rises_and_a_worse_one_falls_on_every_task():
     tasks = [task for task, _ in JUDGED]
     assert (seesaw.rises("better"), seesaw.falls("better")) == (tasks, [])
     assert (seesaw.rises("worse"), seesaw.falls("worse")) == ([], tasks)
-    assert seesaw.wins("better") == tasks
     assert seesaw.ranked() == ["better", "single", "worse"]
+    assert seesaw.order.first == ["better"]
+    assert [seesaw.bars(name)["watch"].mark for name in ("better", "worse")] == [1, -1]
     for standing in seesaw.standings["better"].values():  # also where smaller is better
         assert standing.gain.low < standing.gain.value < standing.gain.high
 
 
-def test_seeds_are_averaged_before_the_interval_is_taken():
+def test_a_gain_is_the_mean_over_seeds_of_what_users_and_seeds_leave():
+    """Two networks of three seeds: 4 degrees, 6 comparisons."""
     single, ours = (
-        [resample(predictions(skill=skill, seed=seed), 30) for seed in range(3)]
-        for skill in (0.5, 0.6)
+        [resample(predictions(skill=skill, seed=seed)) for seed in range(3)] for skill in (0.5, 0.6)
     )
     key = ("page", "log_loss")
-    standing = standings({"single": single, "ours": ours}, "single")["ours"][key]
-    gains = np.mean([b[key] - a[key] for a, b in zip(ours, single, strict=True)], 0)
+    standing = standings({"single": single, "ours": ours}, "single", 0.1)["ours"][key]
+    pairs = zip(ours, single, strict=True)
+    gains = np.mean([gain(a[key], b[key], "log_loss") for a, b in pairs], 0)
     assert standing.gain.value == pytest.approx(gains[0], abs=1e-15)
-    low, high = np.percentile(gains[1:], [2.5, 97.5])
-    assert (standing.gain.low, standing.gain.high) == pytest.approx((low, high), abs=1e-15)
+    assert np.mean(standing.gains) == pytest.approx(gains[0], abs=1e-15)
+    level = 1 - 0.05 / 6
+    ends = np.array(interval(gains, level)) - gains[0]
+    own = [np.var([seed[key][0] for seed in seeds], ddof=1) for seeds in (single, ours)]
+    error = np.sqrt(np.maximum(own, np.mean(own)).sum() / 3)
+    half = stats.t.ppf(0.5 + level / 2, 4) * error
+    expected = gains[0] - hypot(ends[0], half), gains[0] + hypot(ends[1], half)
+    assert (standing.gain.low, standing.gain.high) == pytest.approx(expected, abs=1e-12)
+    whole = np.mean([seed[key][0] for seed in single])
+    assert standing.gain.least == pytest.approx(0.001 * whole)
     assert standing.mean == pytest.approx(np.mean(standing.values))
     assert standing.spread == pytest.approx(np.std(standing.values, ddof=1))
-    assert standing.percent.value == pytest.approx(
-        100 * gains[0] / np.mean([s[key][0] for s in single])
-    )
+    assert standing.percent.value == pytest.approx(100 * gains[0] / whole)
 
 
-def test_intervals_hold_the_true_gain_as_often_as_they_say():
-    """The mean of differences of 30 units, which has a known value: over 300 worlds, 95 % intervals
-    hold it in 0.95 of them, give or take what few units and chance do."""
-    random, held = np.random.default_rng(5), 0
-    layout = Layout(tables=(), tasks=(TaskSpec(name="watch", kind="regression"),))
-    group = np.repeat(np.arange(30), 4)
-    for _ in range(300):
-        ours = np.repeat(random.normal(size=30), 4) + random.normal(size=120)
-        labels = np.zeros((120, 1))
-        rest = (labels, np.ones((120, 1), bool), np.ones(120), group, np.zeros(120))
-        # Errors of 10 + x against 10: the gain in mean absolute error is the mean of -x, truly 0.
-        a, b = (
-            resample(Predictions(layout, scores[:, None], labels, *rest))
-            for scores in (10 + ours, np.full(120, 10.0))
-        )
-        gain = standings({"a": [a], "b": [b]}, "b")["a"]["watch", "mae"].gain
-        held += gain.low <= 0 <= gain.high
-    assert 0.89 < held / 300 < 0.98
+def test_one_seed_has_an_interval_of_its_users_and_no_mark():
+    samples = {"single": [resample(predictions())], "better": [resample(predictions(skill=0.9))]}
+    seesaw = weigh_up(samples, "single", (0,), KINDS, {}, {})
+    gains = [standing.gain for standing in seesaw.standings["better"].values()]
+    assert all(g.low < g.value < g.high and g.least == inf for g in gains)
+    assert (seesaw.rises("better"), seesaw.falls("better")) == ([], [])
+    assert seesaw.rank("better") == seesaw.rank("single") == "1-2"
 
 
 def test_the_front_by_hand():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fulcrum.pipelines.figures import run as run_figures
+from fulcrum.pipelines.figures.run import Bar
 from fulcrum.pipelines.quality.experts import LevelHealth
 from tests.pipelines.quality.test_experts import random_health
 
@@ -31,9 +32,9 @@ HISTORY = [
         ),
         lambda: run_figures.gain("auc", TASKS, {"constant": [0.5, 0.5], "mmoe": [0.7, math.nan]}),
         lambda: run_figures.seesaw(
-            TASKS, {"mmoe": {"click": (1.0, 0.5, 1.5), "like": (0, None, None)}}
+            TASKS, {"mmoe": {"click": Bar(1.0, 0.5, 1.5, 1), "like": Bar(0, None, None)}}, 0.1
         ),
-        lambda: run_figures.seesaw(TASKS, {"mmoe": {"click": (0.0, 0.0, 0.0)}, "ple": {}}),
+        lambda: run_figures.seesaw(TASKS, {"mmoe": {"click": Bar(0, 0, 0)}, "ple": {}}, 0.0),
         lambda: run_figures.front({"a": (1e3, 0.0), "b": (1e6, 2.0), "c": (1e6, 2.0)}, {"a", "b"}),
         lambda: run_figures.front({"a": (1e3, 0.0)}, {"a"}),
         lambda: run_figures.drift({f"feature {i}": i / 100 for i in range(50)}),
@@ -94,26 +95,34 @@ def test_health_writes_weights_beside_contributions_and_reddens_alarms():
 
 
 def test_bars_tell_rises_from_falls():
-    networks = {"up": (2.0, 1.0, 3.0), "down": (-2.0, -3.0, -1.0), "either": (1.0, -1.0, 3.0)}
-    figure = run_figures.seesaw(["click"], {name: {"click": bar} for name, bar in networks.items()})
-    axes = figure.axes[0]
-    assert [bar.get_width() for bar in axes.patches] == [2.0, -2.0, 1.0]
-    up, down, either = (bar.get_facecolor() for bar in axes.patches)
+    networks = {"up": Bar(2, 1, 3, 1), "down": Bar(-2, -3, -1, -1), "either": Bar(1, 0.5, 3)}
+    bars = {name: {"click": bar} for name, bar in networks.items()}
+    axes = run_figures.seesaw(["click"], bars, 0.1).axes[0]
+    *drawn, band = axes.patches
+    assert [bar.get_width() for bar in drawn] == [2.0, -2.0, 1.0]
+    assert band.get_width() == pytest.approx(0.2)
+    up, down, either = (bar.get_facecolor() for bar in drawn)
     assert len({up, down, either}) == 3
     assert [label.get_text() for label in axes.get_yticklabels()] == list(networks)
     assert axes.get_title("left") == "click"
 
 
 def test_a_task_whose_gains_are_large_does_not_flatten_the_others():
-    small, large = run_figures.seesaw(
-        TASKS, {"mmoe": {"click": (0.1, 0.0, 0.2), "like": (20.0, -40.0, 60.0)}}
-    ).axes
+    bars = {"click": Bar(0.1, 0.0, 0.2), "like": Bar(20.0, -40.0, 60.0)}
+    small, large = run_figures.seesaw(TASKS, {"mmoe": bars}, 0.1).axes
     assert small.get_xlim()[1] < 0.5 < 60.0 < large.get_xlim()[1]
 
 
+def test_no_scale_makes_much_of_what_is_not_relevant():
+    bars = {"click": Bar(0.001, 0.0, 0.002), "like": Bar(-0.001, -0.002, 0.0)}
+    for panel in run_figures.seesaw(TASKS, {"mmoe": bars}, 0.1).axes:
+        low, high = panel.get_xlim()
+        assert low <= -0.2 and high >= 0.2
+
+
 def test_many_networks_and_tasks_fit_on_a_page():
-    tasks, bar = [f"task {i}" for i in range(9)], (1.0, 0.0, 2.0)
-    figure = run_figures.seesaw(tasks, {str(i): dict.fromkeys(tasks, bar) for i in range(20)})
+    tasks, bar = [f"task {i}" for i in range(9)], Bar(1.0, 0.0, 2.0)
+    figure = run_figures.seesaw(tasks, {str(i): dict.fromkeys(tasks, bar) for i in range(20)}, 0.1)
     width, height = figure.get_size_inches()
     assert width <= 10 and height <= 10
 
