@@ -54,7 +54,9 @@ def note(runs: Sequence[Kept]) -> str | None:
     steps = listed([f"{run.step:,} of {run.steps:,}" for run in hot])
     rates = listed([f"{run.rate:.0%}" for run in hot])
     early = sum(run.trained < run.steps for run in hot)
-    stopped = "; stopped early" if early == len(hot) else f"; {early} stopped early" if early else ""
+    stopped = (
+        "; stopped early" if early == len(hot) else f"; {early} stopped early" if early else ""
+    )
     return (
         f"not annealed: {seeds}weights of step {steps}, learning rates at {rates} of their peaks"
         f"{stopped}"

@@ -85,13 +85,7 @@ def weigh(
 
 def draw(comparisons: Sequence[Balance]) -> balance_figures.Figure:
     """The gains over static weights, trunk by trunk."""
-    gains = {
-        b.trunk: {
-            name: b.seesaw.bars(name)
-            for name in b.others
-        }
-        for b in comparisons
-    }
+    gains = {b.trunk: {name: b.seesaw.bars(name) for name in b.others} for b in comparisons}
     first = comparisons[0].seesaw
     return balance_figures.gains(list(first.tasks), gains, first.relevant)
 

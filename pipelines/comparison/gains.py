@@ -5,7 +5,7 @@ interval of `quality.resamples`, both networks on the same rows. What other seed
 told by the spread over seeds. A spread of two or three numbers says little, so it is pooled over
 the networks, as in an analysis of variance; a network that spreads more is taken at its own:
 
-    v_k = max(s_k², mean of s²)      h = t √((v_ours + v_theirs) / S)      networks · (S - 1) degrees
+    v_k = max(s_k², mean of s²)      h = t √((v_ours + v_theirs) / S)     networks · (S - 1) degrees
 
 Both are joined as Zou and Donner join intervals (Statistics in Medicine 27, 2008), which leaves the
 skewness of the users' part what it is:

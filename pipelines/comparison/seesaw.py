@@ -164,4 +164,3 @@ def pareto(points: np.ndarray) -> np.ndarray:
     as_good = np.all(points[None] >= points[:, None], 2)
     better = np.any(points[None] > points[:, None], 2)
     return np.logical_not(np.any(as_good & better, 1))
-

@@ -36,8 +36,8 @@ def _first(seesaw: Seesaw) -> str:
         gain = seesaw.order.gains[best].value
         return f"{best} is first: its mean gain, {gain:+.2f} %, is clearly above all others."
     return (
-        f"By mean gain any of {len(first)} networks may be the first: {_some(first)} cannot be told "
-        "apart."
+        f"By mean gain any of {len(first)} networks may be the first: {_some(first)} cannot be "
+        "told apart."
     )
 
 
@@ -96,7 +96,9 @@ def _chance(seesaw: Seesaw) -> str:
     marks = sum(s.gain.mark != 0 for n in others for s in seesaw.standings[n].values())
     users = "other users alone" if len(seesaw.seeds) == 1 else "other users and other seeds"
     few = [task for task, rows in seesaw.positives.items() if rows < FEW]
-    left_out = f" Fewer than {FEW} positive rows, not in the mean gain: {listed(few)}." if few else ""
+    left_out = (
+        f" Fewer than {FEW} positive rows, not in the mean gain: {listed(few)}." if few else ""
+    )
     return (
         f"{marks} of {seesaw.comparisons} gains are marked. Intervals hold {users}, all "
         f"{seesaw.comparisons} at once with {LEVEL:.0%}; a gain under {seesaw.relevant:g} % of "

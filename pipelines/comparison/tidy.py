@@ -78,7 +78,7 @@ def _places(seesaw: Seesaw, networks: Sequence[str]) -> list[tuple[object, ...]]
     return rows
 
 
-def _gain(gain: Gain) -> tuple[float | None | str, ...]:
+def _gain(gain: Gain) -> tuple[float | str | None, ...]:
     return gain.value, gain.low, gain.high, MARKS[gain.mark]
 
 
@@ -86,4 +86,3 @@ def _fact(network: str, what: str, value: float | None, over: str | None) -> tup
     """A line that is of no task."""
     number = None if value is None else float(value)
     return (network, None, None, what, number, *[None] * 6, over)
-

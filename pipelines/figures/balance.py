@@ -104,7 +104,9 @@ def gains(
         panel.set_yticks(range(len(networks)), list(networks))
         panel.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right", rotation_mode="anchor")
         panel.set_title(trunk)
-    figure.supxlabel("gain over static weights, % of its value; ▲ ▼ and colours are clear", fontsize=10)
+    figure.supxlabel(
+        "gain over static weights, % of its value; coloured are clear ones", fontsize=10
+    )
     return figure
 
 

@@ -51,8 +51,8 @@ Point = tuple[int, Mapping[str, float]]
 
 
 class Bar(NamedTuple):
-    """A value, the ends of its interval, None where there is none, and what it is marked as: 1 for a
-    rise, -1 for a fall."""
+    """A value, the ends of its interval, None where there is none, and its mark: 1 for a rise, -1
+    for a fall."""
 
     value: float
     low: float | None

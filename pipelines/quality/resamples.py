@@ -10,12 +10,11 @@ An interval says what other users would change. What another seed would change i
 
 u  unit: a group, or a row where there are no groups    I_u  its pull, Σ I = 0    n  units
 
-    σ² = n / (n - 1) Σ I²      s = Σ I³ / (Σ I²)^1.5      value - σ g⁻¹(t),  value - σ g⁻¹(-t)
+    e² = n / (n - 1) Σ I²      s = Σ I³ / (Σ I²)^1.5      value - e g⁻¹(t),  value - e g⁻¹(-t)
 
 s is the skewness of the value, g(x) = x + s/3 x² + s²/27 x³ + s/6 takes it out of the studentised
 value (Hall, "On the removal of skewness by transformation", JRSS B 54, 1992), and t is Student's
-with n - 1 degrees. Where some users weigh much, as in a squared error, the percentiles of draws
-leave out the truth about twice as often as they say: `benchmarks/null_comparison.py` counts it.
+with n - 1 degrees.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,9 +52,7 @@ Samples = dict[Key, np.ndarray]
 that is not defined on the rows has no entry."""
 
 
-def resample(
-    predictions: Predictions, metrics: Mapping[str, Sequence[str]] = METRICS
-) -> Samples:
+def resample(predictions: Predictions, metrics: Mapping[str, Sequence[str]] = METRICS) -> Samples:
     """Every metric of every task with the pulls of all units; `metrics` by kind of task."""
     count, unit = units(predictions.group)
     samples = {}
@@ -142,9 +139,7 @@ def undefined(rows: TaskRows, metric: str) -> str | None:
     return None if len(areas_by_group(rows)[0]) else "no group with both classes"
 
 
-def _measure(
-    metric: str, rows: TaskRows, unit: np.ndarray
-) -> tuple[float, np.ndarray, np.ndarray]:
+def _measure(metric: str, rows: TaskRows, unit: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """A metric, pulls, and the unit of each pull."""
     if metric == "auc":
         return *area(rows.scores, rows.labels, rows.weight), unit

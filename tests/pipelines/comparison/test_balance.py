@@ -118,7 +118,7 @@ def test_session_log_loss_is_told_where_there_are_sessions():
 
 
 def test_session_log_loss_is_the_metric_and_a_users_pull_that_of_its_sessions():
-    """A user taken twice has all sessions twice: by Σ over its sessions of (mean loss - metric) / n."""
+    """A user taken twice has all sessions twice: Σ of (mean loss - metric) / n over them."""
     random = np.random.default_rng(0)
     plain = predictions(groups=20)
     session = plain.group * 10 + random.integers(0, 3, 200)
@@ -136,14 +136,12 @@ def test_session_log_loss_is_the_metric_and_a_users_pull_that_of_its_sessions():
         assert pulls[u] == pytest.approx(expected, abs=1e-12)
 
 
-def verdict(
-    a: Gain, b: Gain, slower: float | None, seeds: tuple[int, ...] = (0, 1)
-) -> str:
+def verdict(a: Gain, b: Gain, slower: float | None, seeds: tuple[int, ...] = (0, 1)) -> str:
     """Of a weighting with these gains on two tasks."""
     alone = {("click", "auc"): standing(0.8), ("like", "auc"): standing(0.8)}
     other = {("click", "auc"): standing(0.8, a), ("like", "auc"): standing(0.8, b)}
     tasks = {"click": "binary", "like": "binary"}
-    order = Order({}, {}, ())
+    order = Order({}, {"static": (1, 2), "upgrad": (1, 2)}, ())
     networks = {"static": alone, "upgrad": other}
     seesaw = Seesaw("static", seeds, tasks, networks, {}, order, {})
     [sentence] = worth(Balance("mmoe", seesaw, {"static": 1.0, "upgrad": slower}))
@@ -167,8 +165,8 @@ def test_what_a_weighting_is_worth_is_one_sentence(a, b, slower, sentence):
 
 def test_one_seed_cannot_tell_what_a_weighting_gains():
     assert verdict(UP, FLAT, 1.4, seeds=(0,)) == (
-        "upgrad costs 40 % more time a step; one seed cannot tell what it gains: give `--seeds 2` or "
-        "more."
+        "upgrad costs 40 % more time a step; one seed cannot tell what it gains: give `--seeds 2` "
+        "or more."
     )
 
 

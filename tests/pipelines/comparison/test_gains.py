@@ -87,7 +87,9 @@ def sample(of_users, offset):
 def marks(samples):
     """How many gains of a table are marked, whatever their size."""
     found = standings(samples, "n0", relevant=0)
-    return sum(s.gain.mark != 0 for n, by_key in found.items() if n != "n0" for s in by_key.values())
+    return sum(
+        s.gain.mark != 0 for n, by_key in found.items() if n != "n0" for s in by_key.values()
+    )
 
 
 @pytest.mark.parametrize("networks", [2, 8])

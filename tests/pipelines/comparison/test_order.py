@@ -29,9 +29,7 @@ def of(networks, positives=None):
 
 def test_the_mean_gain_is_in_per_cent_of_single_tasks_value():
     """(.1 / .5 - 1 / 20) / 2 = 7.5 %, with 0.001 of a second seed in both."""
-    order = of(
-        {"single": network(click=0.5, watch=20.0), "other": network(click=0.6, watch=21.0)}
-    )
+    order = of({"single": network(click=0.5, watch=20.0), "other": network(click=0.6, watch=21.0)})
     assert order.tasks == ("click", "watch")
     assert order.gains["other"].value == pytest.approx(7.5, abs=0.1)
     assert order.gains["single"].value == 0

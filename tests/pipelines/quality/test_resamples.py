@@ -12,9 +12,9 @@ from sklearn.metrics import roc_auc_score
 
 from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.prepared.stage import NOBODY
-from fulcrum.pipelines.quality.metrics import Predictions, by_task, measure
 from fulcrum.pipelines.comparison.balance import MEASURED
 from fulcrum.pipelines.quality import resamples
+from fulcrum.pipelines.quality.metrics import Predictions, by_task, measure
 from fulcrum.pipelines.quality.resamples import (
     area,
     evidence,
@@ -116,7 +116,7 @@ def with_sessions() -> Predictions:
 
 @pytest.mark.parametrize("group", ["of users", "none"])
 def test_a_pull_is_the_derivative_by_how_often_a_unit_is_taken(group):
-    """Of `measure`, by differences: all weights of a unit a little larger, then a little smaller."""
+    """Of `measure`, by differences: all weights of a unit a little larger, then smaller."""
     whole = with_sessions()
     if group == "none":
         whole = replace(whole, group=np.zeros(80, int), session=np.arange(80))
@@ -150,8 +150,8 @@ def test_of_many_units_pulls_are_kept_in_sums(monkeypatch):
 
 
 def test_a_gain_is_paired_by_user_and_larger_is_better():
-    """Both networks err by what a user is like, one a little less everywhere: each interval alone is
-    wide, that of the difference is not."""
+    """Both networks err by what a user is like, one a little less everywhere: each interval alone
+    is wide, that of the difference is not."""
     random = np.random.default_rng(0)
     plain = predictions(rows=400, groups=40)
     scores = plain.scores.copy()
@@ -164,7 +164,6 @@ def test_a_gain_is_paired_by_user_and_larger_is_better():
     assert high - low < 0.1 * np.subtract(*reversed(interval(one)))
     assert interval(gain(one, one, "mae")) == (0, 0)
     assert (gain(one, other, "auc") == -gain(one, other, "mae")).all()
-
 
 
 def test_a_metric_without_meaning_is_absent_with_its_reason():
@@ -208,7 +207,7 @@ def test_few_positives_have_wide_intervals():
 
 
 def test_an_interval_is_students_where_nothing_is_skewed():
-    """A mean of n values: its pulls are (x - mean) / n, and σ the standard error."""
+    """A mean of n values: its pulls are (x - mean) / n, and sigma the standard error."""
     values = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
     low, high = interval(np.append(3.0, (values - 3) / 5))
     error = np.std(values, ddof=1) / np.sqrt(5)
@@ -241,8 +240,8 @@ def test_an_area_never_leaves_what_it_can_be():
 
 
 def test_intervals_miss_no_more_than_they_say_where_some_users_weigh_much():
-    """The mean of users of whom few weigh much: log-normal, σ = 1, 200 of them. Intervals from draws
-    miss it half as often again; `benchmarks/null_comparison.py` has the counts."""
+    """The mean of users of whom few weigh much: log-normal, sigma = 1, 200 of
+    them."""
     random, worlds = np.random.default_rng(7), 2000
     values = random.lognormal(0, 1, (worlds, 200))
     truth, missed, tail = np.exp(0.5), 0, stats.binom.ppf(0.999, worlds, 0.065)
