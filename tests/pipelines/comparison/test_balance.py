@@ -98,7 +98,7 @@ def test_a_weighting_that_is_static_by_another_name_gains_nothing():
 
 
 def test_a_weighting_gains_its_metric_less_that_of_the_control():
-    static, other = predictions(skill=0.3), predictions(skill=0.5, seed=1)
+    static, other = predictions(skill=0.3), predictions(skill=0.9, seed=1)
     comparison = balanced(static=static, other=other)
     before, after = measure(static), measure(other)
     for (task, metric), outcome in comparison.seesaw.standings["other"].items():

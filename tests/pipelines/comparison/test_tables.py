@@ -2,10 +2,14 @@
 
 from fulcrum.pipelines.comparison import tables
 from fulcrum.pipelines.comparison.balance import Balance
-from fulcrum.pipelines.comparison.seesaw import Gain, Seesaw
+from fulcrum.pipelines.comparison.gains import Gain
+from fulcrum.pipelines.comparison.order import Order
+from fulcrum.pipelines.comparison.seesaw import Seesaw
 from tests.pipelines.comparison.test_affinity import GROUPING
 from tests.pipelines.comparison.test_page import DOWN, FLAT, UP, seesaw, standing
 from tests.pipelines.runs.test_tables import lines
+
+ORDER = Order({"upgrad": Gain(1.25, None, None)}, {"upgrad": (1, 1), "static": (2, 2)}, ("click",))
 
 
 def test_networks_stand_by_their_mean_gain_with_the_interval_below():
@@ -20,7 +24,7 @@ def test_networks_stand_by_their_mean_gain_with_the_interval_below():
 def test_weightings_stand_below_their_control_with_the_time_of_a_step():
     key = ("click", "auc")
     standings = {"static": {key: standing(0.8)}, "upgrad": {key: standing(0.81, UP)}}
-    whole = Seesaw("static", (0,), {"click": "binary"}, standings, {})
+    whole = Seesaw("static", (0, 1), {"click": "binary"}, standings, {}, ORDER, {})
     rows = lines(tables.balance(Balance("mmoe", whole, {"static": 1.0, "upgrad": None})))
     assert ["static", "control", "1.00", "x", "0.8000"] in rows
     assert ["upgrad", "+1.25", "%", "-", "0.8100"] in rows
