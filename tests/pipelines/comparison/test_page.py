@@ -110,7 +110,7 @@ def test_the_first_is_named_and_what_is_not_fair():
 @pytest.fixture
 def html(tmp_path):
     networks = seesaw(mmoe=(UP, DOWN), odd=(FLAT, Gain(0.0, None, None)))
-    picture = save(seesaw_figure(["click"], {"mmoe": {}}), tmp_path / "a.svg")
+    picture = save(seesaw_figure(["click"], {"mmoe": {}}, 0.1), tmp_path / "a.svg")
     cost = Cost(tables=1200, dense=34, flops=1.5e6, scored=9e4, pace=0.5)
     facts = Facts(
         title="a & b",
