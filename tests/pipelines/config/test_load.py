@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
-from fulcrum.features.config import Config, explanations
+from fulcrum.features.config import Config
 from fulcrum.features.errors import ConfigError
+from fulcrum.features.explanations import explanations
 from fulcrum.models.trunks import TRUNKS
 from fulcrum.models.weightings import WEIGHTINGS
 from fulcrum.models.weightings.refused import REFUSED
