@@ -23,5 +23,5 @@ class IMTLGConfig(GradientWeightingConfig):
 
     method: Literal["imtl_g"] = "imtl_g"
 
-    def solve(self, products: Tensor, random: torch.Generator) -> Tensor:
-        return solvers.imtl_g(products)
+    def solve(self, cosines: Tensor, norms: Tensor, random: torch.Generator) -> Tensor:
+        return solvers.equal_cosines(cosines) / norms

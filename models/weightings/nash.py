@@ -24,5 +24,5 @@ class NashConfig(GradientWeightingConfig):
 
     method: Literal["nash"] = "nash"
 
-    def solve(self, products: Tensor, random: torch.Generator) -> Tensor:
-        return solvers.fairgrad(products, 1.0)
+    def solve(self, cosines: Tensor, norms: Tensor, random: torch.Generator) -> Tensor:
+        return solvers.fairgrad(cosines, norms, 1.0)
