@@ -55,8 +55,8 @@ class Cost:
     dense: int
     """Parameters of everything else."""
     flops: float
-    """Per row scored: two for each multiply-add of the matrix products; table look-ups and what is
-    done element by element are not counted."""
+    """Per row scored: two for each multiply-add of the matrix products, those of attention among
+    them; table look-ups and what is done element by element are not counted."""
     scored: float
     """Rows per second that torch scores from prepared rows; median over rounds."""
     pace: float

@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 NAME = re.compile(r"step-(\d+)")
 SHORT_WRITE = re.compile(r"unexpected pos \d+ vs \d+")
 """All that torch says when its writer runs out of space."""
+MISSING = re.compile(r"Missing key in checkpoint state_dict: (.+?)\.?$")
+"""What it says of state that a checkpoint does not hold."""
 MODEL = "model"
 
 
@@ -220,4 +222,9 @@ def _reason(error: BaseException) -> str:
     error = _failures(error)[0]
     if SHORT_WRITE.search(str(error)):
         return "no space left to write"
+    if missing := MISSING.search(str(error)):
+        return (
+            f"it holds no `{missing[1]}`, so another version of fulcrum wrote it: train anew, or "
+            "go on with that version"
+        )
     return str(error) or type(error).__name__

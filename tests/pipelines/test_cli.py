@@ -115,7 +115,7 @@ def test_a_config_is_checked_without_what_only_work_needs():
     done = process("-c", code)
     assert done.returncode == 0, done.stderr
     needed = {"fulcrum", "pydantic", "yaml", "polars"}
-    heavy = {"torchrec", "fbgemm_gpu", "tensordict", "torchjd", "cvxpy", "quadprog"}
+    heavy = {"torchrec", "fbgemm_gpu", "tensordict", "torchjd", "clarabel", "quadprog"}
     heavy |= {"mlflow", "onnx", "onnxruntime", "pyarrow", "scipy", "sklearn", "matplotlib"}
     imported = set(done.stdout.split())
     assert needed <= imported
