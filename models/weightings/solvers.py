@@ -108,7 +108,7 @@ def pcgrad(cosines: Tensor, norms: Tensor, random: torch.Generator) -> Tensor:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(random.initial_seed())
-        return PCGradWeighting()(cosines * torch.outer(norms, norms)) / len(norms)  # type: ignore[arg-type]
+        return PCGradWeighting()(cosines * torch.outer(norms, norms)) / len(norms)
 
 
 def equal_cosines(cosines: Tensor) -> Tensor:
