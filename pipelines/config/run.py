@@ -120,6 +120,7 @@ class PromotionConfig(Config):
     latency: float = Field(0.1, gt=0)
     """Seconds that one row may take on a CPU."""
 
+
 class RunConfig(Config):
     """A whole run, one YAML file."""
 

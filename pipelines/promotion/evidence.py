@@ -145,7 +145,9 @@ def _alone(dataset: PreparedDataset, split: str, tasks: list[str]) -> dict[str, 
     samples = []
     for part in ("train", split):
         step = max(1, dataset.rows(part) // ADVICE_ROWS)
-        rows = pl.scan_parquet(dataset.shards(part), glob=False).select(columns(dataset.state.layout))
+        rows = pl.scan_parquet(dataset.shards(part), glob=False).select(
+            columns(dataset.state.layout)
+        )
         samples.append(rows.gather_every(step).collect())
     of_features = areas(dataset.state, *samples)
     best = {task: max(of_features, key=lambda f: of_features[f][task]) for task in tasks}

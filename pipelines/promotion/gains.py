@@ -73,7 +73,9 @@ def support(predictions: Predictions) -> Mapping[str, int]:
 def calibrations(predictions: Predictions) -> dict[str, np.ndarray]:
     """By task whose score stands for the mean label, mean score over mean label, on the rows and on
     draws. A score made through a transform does not, and labels below 0 have no such ratio."""
-    kinds = {kind: ("calibration",) for kind, task in TASKS.items() if "calibration" in task.metrics}
+    kinds = {
+        kind: ("calibration",) for kind, task in TASKS.items() if "calibration" in task.metrics
+    }
     samples = resample(predictions, DRAWS, {kind: kinds.get(kind, ()) for kind in TASKS})
     means = {
         rows.task.name
@@ -91,4 +93,3 @@ def ends(samples: np.ndarray, comparisons: int = 1) -> tuple[float, float]:
     tail = 100 * ALPHA / (2 * comparisons)
     low, high = np.percentile(drawn, [tail, 100 - tail])
     return float(low), float(high)
-

@@ -133,7 +133,9 @@ def _numbers(evidence: Evidence | None) -> dict[str, dict[str, float | str | Non
 
 def _bar(gain: Gain, comparisons: int) -> Interval:
     scale = 100 / (abs(gain.other) or 1.0)
-    low, high = (None if (e := _finite(end)) is None else scale * e for end in gain.ends(comparisons))
+    low, high = (
+        None if (e := _finite(end)) is None else scale * e for end in gain.ends(comparisons)
+    )
     return scale * float(gain.samples[0]), low, high
 
 

@@ -142,7 +142,9 @@ def _measure(candidate: Candidate, champion: str | None, console: Console) -> Ev
 def _prepared(candidate: Candidate, console: Console) -> PreparedDataset:
     """The data set that the run was made of, also when the log has grown since."""
     made = Path(candidate.config.workspace, "prepared", str(candidate.tracker.tag(DATA)))
-    return PreparedDataset.open(made) if made.exists() else prepare_dataset(candidate.config, console)
+    return (
+        PreparedDataset.open(made) if made.exists() else prepare_dataset(candidate.config, console)
+    )
 
 
 def _keep(

@@ -58,7 +58,7 @@ def constant(evidence: Evidence, limits: PromotionConfig) -> Judgement:
     shown = [gain.task for gain in evidence.gains if gain.ends(len(evidence.gains))[0] > 0]
     if not shown:
         return "no task is shown to be better", "at least one task better than the constant", False
-    return f"{listed(shown)} better, no task worse", expected, True
+    return f"{listed(shown)} shown to be better, none to be worse", expected, True
 
 
 def champion(evidence: Evidence, limits: PromotionConfig) -> Judgement:

@@ -59,7 +59,7 @@ def of_keys(
     if found.is_empty():
         raise DataError("no row of the split is found in the log by `data.keys`")
     scorer = Scorer(bundle, "cpu")
-    columns = found.select(bundle.state.row_columns)
+    columns = found.select(list(bundle.state.row_columns))
     if bundle.state.past_columns:
         with History(_events(data), bundle.state).gathered() as past:
             scores = scorer.predict(columns, past)

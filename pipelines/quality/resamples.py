@@ -161,11 +161,11 @@ def _means(
     return _ratios(weight * values, weight, unit, times)
 
 
-def _ratios(above: np.ndarray, below: np.ndarray, unit: np.ndarray, times: np.ndarray) -> np.ndarray:
+def _ratios(
+    above: np.ndarray, below: np.ndarray, unit: np.ndarray, times: np.ndarray
+) -> np.ndarray:
     """Σ c a / Σ c b, from the sums of each unit."""
-    total, whole = (
-        times @ np.bincount(unit, of_row, times.shape[1]) for of_row in (above, below)
-    )
+    total, whole = (times @ np.bincount(unit, of_row, times.shape[1]) for of_row in (above, below))
     return _divide(total, whole)
 
 

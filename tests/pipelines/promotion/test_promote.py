@@ -40,7 +40,7 @@ tasks:
   click: {{kind: binary, label: click}}
   like: {{kind: binary, label: like}}
 model: {{architecture: shared_bottom, embedding_dim: 4, hidden: [8], tower: [4]}}
-train: {{epochs: 3, batch_size: 64, precision: fp32, dense: {{lr: 0.01}}, sparse: {{lr: 0.1}}}}
+train: {{epochs: 6, batch_size: 64, precision: fp32, dense: {{lr: 0.02}}, sparse: {{lr: 0.2}}}}
 tracking: {{uri: "sqlite:///{folder}/store.db", experiment: gate}}
 """
 ROWS, TRAIN = 1500, 900
@@ -49,8 +49,8 @@ numbers = count()
 
 
 def write_logs(folder: Path) -> None:
-    """The same log four times: as it is, with clicks said by another column, with clicks that training sees
-    the wrong way round, and with likes that it sees shuffled."""
+    """The same log four times: as it is, with clicks said by another column, with clicks that
+    training sees the wrong way round, and with likes that it sees shuffled."""
     random = np.random.default_rng(0)
     user, item = random.integers(0, 30, ROWS), random.integers(0, 20, ROWS)
     log = pl.DataFrame(
@@ -210,9 +210,7 @@ def test_force_is_kept_with_the_version(model, store):
 
 
 @pytest.mark.parametrize("step", ["describe", "set_alias"])
-def test_killed_in_between_it_is_no_champion_and_can_be_done_again(
-    model, store, monkeypatch, step
-):
+def test_killed_in_between_it_is_no_champion_and_can_be_done_again(model, store, monkeypatch, step):
     name = model(("plain", 0))
 
     def killed(*_):
@@ -281,11 +279,11 @@ def test_a_scheduler_reads_the_exit_code(model, store, folder, monkeypatch, caps
     assert code == 0 and "(a drill)" in printed and "is @champion" in printed
 
 
-def test_training_may_end_at_the_gate(folder, store, monkeypatch, capsys):
-    text = YAML.format(folder=folder, name="at-once", log="plain")
-    (folder / "at-once.yaml").write_text(text)
-    code, printed, said = run(monkeypatch, capsys, "train", folder / "at-once.yaml", "--promote")
+def test_training_may_end_at_the_gate(train, store, monkeypatch, capsys):
+    run_id = train("plain", 0)
+    options = ("--resume", run_id, "--promote", "--tracking", store)
+    code, printed, said = run(monkeypatch, capsys, "train", *options)
     assert code == 0, said
-    assert "models:/at-once/1 is @champion" in printed
-    report = find_run(store, "at-once").folder / "promotion" / "promotion.json"
+    assert "models:/plain-0/1 is @champion" in printed
+    report = find_run(store, run_id).folder / "promotion" / "promotion.json"
     assert all(rule["holds"] for rule in json.loads(report.read_text())["rules"])
