@@ -41,7 +41,8 @@ def areas(state: FeatureState, train: pl.DataFrame, test: pl.DataFrame) -> Areas
 def columns(layout: Layout) -> list[str]:
     """Of prepared rows, those that `areas` reads."""
     labels = [f"{what}.{task.name}" for task in layout.tasks for what in ("label", "observed")]
-    return [*(source.name for source in (*layout.ids, *layout.dense)), *labels]
+    sources: list[Input] = [*layout.ids, *layout.dense]
+    return [*(source.name for source in sources), *labels]
 
 
 def inputs(feature: str, state: FeatureState) -> Sequence[Input]:
