@@ -46,7 +46,7 @@ def pass_gate(
     model = f"models:/{name}/{promotion.version}"
     if promotion.findings:
         terminal.results.print(page.table(f"{model} at the gate", promotion.findings))
-    terminal.results.print(promotion.said, markup=False)
+    terminal.results.print(promotion.said, markup=False, soft_wrap=True)
     if not promotion.promoted:
         raise typer.Exit(REFUSED)
     terminal.results.print(f"{model} is @champion")

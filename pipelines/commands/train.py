@@ -67,4 +67,5 @@ def train(
     else:
         store = [] if uri == STORE else ["--tracking", uri]
         command = shlex.join(["fulcrum", "promote", name, *store])
-        terminal.results.print(f"`{command}` makes it champion, if it is good enough", markup=False)
+        said = f"`{command}` makes it champion, if it is good enough"
+        terminal.results.print(said, markup=False, soft_wrap=True)
