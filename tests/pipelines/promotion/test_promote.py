@@ -164,6 +164,7 @@ def test_an_auc_below_that_of_a_constant_is_refused_and_the_page_says_why(model,
     assert files == {"promotion.md", "promotion.json", "gains.png"}
 
 
+@pytest.mark.slow
 def test_a_feature_that_is_the_label_is_refused_by_its_name(model, store):
     done = promote(store, model(("leak", 0)), QUIET)
     [finding] = [f for f in done.findings if f.rule == "not too good to be true"]
@@ -171,6 +172,7 @@ def test_a_feature_that_is_the_label_is_refused_by_its_name(model, store):
     assert "click has an AUC of " in finding.seen and "feature `hint` alone" in finding.seen
 
 
+@pytest.mark.slow
 def test_a_loss_in_one_task_is_refused_whatever_the_other_does(model, store):
     """The champion is of other data: it scores the rows from the log."""
     name = model(("plain", 0), ("dull", 0))
