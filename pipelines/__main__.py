@@ -17,6 +17,7 @@ from fulcrum.pipelines.commands.evaluate import evaluate
 from fulcrum.pipelines.commands.group import group
 from fulcrum.pipelines.commands.models import models
 from fulcrum.pipelines.commands.prepare import prepare
+from fulcrum.pipelines.commands.promote import promote
 from fulcrum.pipelines.commands.register import register
 from fulcrum.pipelines.commands.schema import schema
 from fulcrum.pipelines.commands.score import score
@@ -28,7 +29,7 @@ from fulcrum.pipelines.commands.weightings import weightings
 from fulcrum.pipelines.console.termination import terminable
 
 COMMANDS = {
-    "Train": (prepare, train, evaluate, compare, group, register),
+    "Train": (prepare, train, evaluate, compare, group, register, promote),
     "Score": (score, serve),
     "Look": (show, schema, models, weightings, ui, doctor),
 }

@@ -16,8 +16,8 @@ FOLDERS = {
     "models": "layers objectives agents embedding interactions chains bottoms gramians trunks "
     "regularisers weightings",
     "serving": "bundle scoring http publishing experiments",
-    "pipelines": "tracking quality console figures designs config training runs comparison ab "
-    "commands",
+    "pipelines": "tracking quality console figures designs config training runs comparison "
+    "promotion ab commands",
     "pipelines/ab": "statistics simulation log analysis",
 }
 """The folders of a room, each of which may import those before it."""
@@ -39,6 +39,7 @@ SPEAKERS = {
     "matplotlib": {
         "pipelines/figures/run.py",
         "pipelines/figures/balance.py",
+        "pipelines/figures/promotion.py",
         "pipelines/designs/figures.py",
         "pipelines/ab/analysis/figures.py",
         "pipelines/ab/simulation/loop/figure.py",

@@ -1,4 +1,4 @@
-"""One run: data, features, tasks, model, weighting, training, tracking, serving."""
+"""One run: data, features, tasks, model, weighting, training, tracking, promotion, serving."""
 
 from typing import Literal
 
@@ -101,6 +101,26 @@ class TrackingConfig(Config):
     """Registered model's name; the run's name when left out."""
 
 
+class PromotionConfig(Config):
+    """What a version must show before it becomes champion."""
+
+    tolerance: float = Field(0.01, ge=0, lt=1)
+    """Share of the champion's metric that a task may lose."""
+    calibration: float = Field(1.25, gt=1)
+    """How many times too large or too small the mean score of a task may be."""
+    auc: float = Field(0.99, gt=0.5, le=1)
+    """From where on a task is taken for one that reads its own label."""
+    rows: int = Field(100, ge=1)
+    """Measured rows (of either class, for two classes) with which a task must be shown to be better
+    than a constant. With fewer it must not be shown to be worse."""
+    unripe: float = Field(0.5, ge=0, le=1)
+    """Share of the measured rows that may still wait for their outcomes."""
+    unknown: float = Field(0.95, ge=0, le=1)
+    """Share of a feature's ids in the measured rows that its vocabulary may not hold."""
+    latency: float = Field(0.1, gt=0)
+    """Seconds that one row may take on a CPU."""
+
+
 class RunConfig(Config):
     """A whole run, one YAML file."""
 
@@ -123,6 +143,7 @@ class RunConfig(Config):
     """What is done beside the weighting, for flat minima or a better representation."""
     train: TrainConfig = TrainConfig()
     tracking: TrackingConfig = TrackingConfig()
+    promotion: PromotionConfig = PromotionConfig()
     serving: ServingConfig = ServingConfig()
 
 

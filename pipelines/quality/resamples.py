@@ -134,6 +134,8 @@ def _measure(metric: str, rows: TaskRows, unit: np.ndarray, times: np.ndarray) -
     if metric == "grouped_auc":
         return _grouped_aucs(rows, unit, times)
     weight = _session_weights(rows) if metric == "s_log_loss" else rows.weight
+    if metric == "calibration":
+        return _ratios(rows.weight * rows.scores, rows.weight * rows.labels, unit, times)
     means = _means(_per_row(metric, rows), weight, unit, times)
     return np.sqrt(means) if metric == "rmse" else means
 
@@ -155,10 +157,15 @@ def _per_row(metric: str, rows: TaskRows) -> np.ndarray:
 def _means(
     values: np.ndarray, weight: np.ndarray, unit: np.ndarray, times: np.ndarray
 ) -> np.ndarray:
-    """Σ c w v / Σ c w, from the sums of each unit."""
-    total, whole = (
-        times @ np.bincount(unit, of_row, times.shape[1]) for of_row in (weight * values, weight)
-    )
+    """Σ c w v / Σ c w."""
+    return _ratios(weight * values, weight, unit, times)
+
+
+def _ratios(
+    above: np.ndarray, below: np.ndarray, unit: np.ndarray, times: np.ndarray
+) -> np.ndarray:
+    """Σ c a / Σ c b, from the sums of each unit."""
+    total, whole = (times @ np.bincount(unit, of_row, times.shape[1]) for of_row in (above, below))
     return _divide(total, whole)
 
 

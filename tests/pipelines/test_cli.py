@@ -17,8 +17,8 @@ from fulcrum.pipelines.__main__ import AB_COMMANDS, COMMANDS, main
 from fulcrum.pipelines.console import terminal
 
 ROOT = Path(__file__).parents[2]
-VERBS = ["prepare", "train", "evaluate", "compare", "group", "register", "score", "serve"]
-VERBS += ["show", "schema", "models", "weightings", "ui", "doctor"]
+VERBS = ["prepare", "train", "evaluate", "compare", "group", "register", "promote"]
+VERBS += ["score", "serve", "show", "schema", "models", "weightings", "ui", "doctor"]
 AB_VERBS = ["simulate", "designs", "power", "analyze"]
 SMALL = """\
 name: small
@@ -173,6 +173,7 @@ def test_a_wrong_config_is_told_before_data_are_touched(fulcrum, small, verb):
         ["compare", "small.yaml", "small.yaml"],
         ["group", "small.yaml"],
         ["register", "nobody"],
+        ["promote", "nobody"],
         ["score", "--model", "models:/nobody@champion", "--input", "x", "--output", "y"],
         ["score", "--model", "no/folder", "--input", "x", "--output", "y"],
         ["serve", "--model", "models:/nobody/1"],

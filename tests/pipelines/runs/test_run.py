@@ -100,10 +100,12 @@ def test_the_model_is_measured_beside_single_task_networks_and_a_constant(outcom
     assert outcome.title == "small on the 180 rows of the test split"
 
 
-def test_the_first_version_is_candidate_and_champion(outcome, store):
+def test_the_first_version_is_candidate_and_no_champion(outcome, store):
     assert outcome.model == "models:/small/1"
-    for uri in ("models:/small@candidate", "models:/small@champion", "models:/small/1"):
+    for uri in ("models:/small@candidate", "models:/small/1"):
         assert Registry(store).resolve(uri).version == "1"
+    with pytest.raises(ModelError, match="no such alias"):
+        Registry(store).resolve("models:/small@champion")
 
 
 def test_the_run_carries_all_that_the_page_of_a_run_shows(outcome, run, store):
@@ -159,19 +161,21 @@ def test_unhealthy_experts_are_told_in_words(run, monkeypatch, caplog):
     ]
 
 
-def test_the_champion_stays_until_it_is_moved(outcome, folder, store):
+def test_a_later_version_takes_the_candidate_and_no_other_alias(outcome, folder, store):
+    registry = Registry(store)
+    assert register_run(find_run(store, "small"), store, "shadow") == ("small", 1)
     second = start(load(folder / "small.yaml", ["train.seed=1"]), Options(1, False, Console()))
     assert second.model == "models:/small/2"
-    registry = Registry(store)
     assert registry.resolve("models:/small@candidate").version == "2"
-    assert registry.resolve("models:/small@champion").version == "1"
+    assert registry.resolve("models:/small@shadow").version == "1"
     newest = find_run(store, "small")
-    assert register_run(newest, store, "champion") == ("small", 2)
-    assert registry.resolve("models:/small@champion").version == "2"
-    assert [(m.previous, m.version) for m in registry.moves("small", "champion")] == [
+    assert register_run(newest, store, "shadow") == ("small", 2)
+    assert [(m.previous, m.version) for m in registry.moves("small", "shadow")] == [
         (None, 1),
         (1, 2),
     ]
+    with pytest.raises(ConfigError, match="expected `--alias candidate`, then `fulcrum promote`"):
+        register_run(newest, store, "champion")
 
 
 def test_a_run_stopped_before_its_export_has_no_model_until_it_is_resumed(
