@@ -18,7 +18,7 @@ from fulcrum.pipelines.training.trainer import TrainResult, train
 from tests.pipelines.small_runs import small_run
 from tests.prepared import prepare
 
-RUN = small_run(calibration={}, dense={"lr": 0.05}, sparse={"lr": 2.0}, early_stopping=None)
+RUN = small_run(calibration={}, epochs=6, dense={"lr": 0.05}, early_stopping=None)
 """Learns its users by heart, so that it is too sure of its scores."""
 
 
@@ -60,7 +60,7 @@ def test_rows_not_seen_are_scored_better_and_in_the_same_order(
         for metric in ("log_loss", "ece"):
             one, other = before[f"{metric}/{task}"], after[f"{metric}/{task}"]
             assert one is not None and other is not None and other < one
-        assert after[f"auc/{task}"] == pytest.approx(before[f"auc/{task}"], abs=2e-4)
+    assert after["auc/click"] == pytest.approx(before["auc/click"], abs=1e-6)
     assert {n: after[n] for n in after if n.endswith("/page")} == {
         n: before[n] for n in before if n.endswith("/page")
     }
@@ -96,9 +96,12 @@ def test_the_best_weights_are_calibrated_and_no_earlier_phase(
     dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     run = small_run(
-        calibration={}, epochs=4, sparse={"lr": 2.0}, pretrain={"tasks": ["click"]},
+        calibration={},
+        epochs=8,
+        dense={"lr": 0.05},
+        pretrain={"tasks": ["click"]},
         early_stopping={"metric": "loss", "patience": 1},
-    )  # fmt: skip
+    )
     result = train(run, dataset, tmp_path)
     newest, first = latest(tmp_path), latest(tmp_path / pretraining.FOLDER)
     assert newest is not None and first is not None and newest != result.checkpoint
