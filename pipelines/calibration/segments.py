@@ -16,12 +16,13 @@ import polars as pl
 from fulcrum.features.kinds.vocabulary import Vocabulary
 from fulcrum.features.layout import NULL, UNKNOWN
 from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.quality.metrics import Predictions, TaskRows, by_task
 from fulcrum.pipelines.quality.resamples import units
 
-USERS, POSITIVES = 30, 10
-"""A segment of fewer users, or of which scores expect a smaller sum, is not judged: its mean is not
-near enough to normal."""
+USERS, EVENTS = 30, 10
+"""A segment of fewer users, or in which scores expect fewer events (or fewer rows without one), is
+not judged: its mean is not near enough to normal."""
 SCHEMA = {
     "task": pl.String,
     "feature": pl.String,
@@ -77,7 +78,8 @@ def judged(
     square = np.bincount(of_pair, (residual - mass * difference[of_pair]) ** 2)
     for place, value in enumerate(values):
         n, mean = users[place], expected[place] / max(whole[place], 1e-300)
-        if n < USERS or mean * counted[place] < POSITIVES or square[place] == 0:
+        rarer = min(mean, 1 - mean) if TASKS[rows.task.kind].two_classes else mean
+        if n < USERS or rarer * counted[place] < EVENTS or square[place] == 0:
             continue
         error = np.sqrt(n / (n - 1) * square[place]) / whole[place]
         p = 2 * stats.t.sf(abs(difference[place]) / error, n - 1)

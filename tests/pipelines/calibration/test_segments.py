@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from fulcrum.features.layout import TaskSpec
-from fulcrum.pipelines.calibration.segments import POSITIVES, SCHEMA, USERS, judged
+from fulcrum.pipelines.calibration.segments import EVENTS, SCHEMA, USERS, judged
 from fulcrum.pipelines.quality.alarms import segment_warnings
 from fulcrum.pipelines.quality.metrics import TaskRows
 
@@ -61,7 +61,7 @@ def test_a_segment_that_is_off_is_found_and_small_ones_are_not_judged() -> None:
     assert list(found) == [0, 1, 2, 3, 4]
     assert min(found, key=lambda value: found[value]["p"]) == 3
     assert found[3]["p"] < 1e-6
-    of_task.scores[:] = POSITIVES / 10 / len(unit)
+    of_task.scores[:] = EVENTS / 10 / len(unit)
     assert not list(judged(of_task, segment, unit))
 
 

@@ -269,7 +269,7 @@ def test_what_is_reported_is_what_is_served(folder, store, monkeypatch):
     choices = {"logit": planted, "log": NoCalibration()}
     monkeypatch.setattr(fitting, "choose", lambda linked, *_: choices[linked.link])
     monkeypatch.setattr(segments_of, "USERS", 2)
-    monkeypatch.setattr(segments_of, "POSITIVES", 0)
+    monkeypatch.setattr(segments_of, "EVENTS", 0)
     config = load(folder / "small.yaml", ["name=planted", "train.calibration.segments=[item]"])
     outcome = start(config, Options(1, False, Console(quiet=True)))
     run = find_run(store, "planted")
