@@ -8,12 +8,14 @@ from fulcrum.models.calibrations.base import Calibration
 from fulcrum.models.calibrations.beta import BetaCalibration
 from fulcrum.models.calibrations.isotonic import IsotonicCalibration
 from fulcrum.models.calibrations.none import NoCalibration
+from fulcrum.models.calibrations.offset import OffsetCalibration
 from fulcrum.models.calibrations.platt import PlattCalibration
 from fulcrum.models.calibrations.scale import ScaleCalibration
 
 CALIBRATIONS: dict[str, type[Calibration]] = {
     "none": NoCalibration,
     "scale": ScaleCalibration,
+    "offset": OffsetCalibration,
     "platt": PlattCalibration,
     "beta": BetaCalibration,
     "isotonic": IsotonicCalibration,

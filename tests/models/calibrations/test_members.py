@@ -10,6 +10,7 @@ from fulcrum.models.calibrations.beta import BetaCalibration
 from fulcrum.models.calibrations.isotonic import ROWS, STEPS, IsotonicCalibration
 from fulcrum.models.calibrations.logistic import EVENTS
 from fulcrum.models.calibrations.none import NoCalibration
+from fulcrum.models.calibrations.offset import OffsetCalibration
 from fulcrum.models.calibrations.platt import PlattCalibration
 from fulcrum.models.calibrations.scale import ScaleCalibration
 from fulcrum.testing.calibrations import CalibrationContract, linked_rows
@@ -29,6 +30,18 @@ class TestScale(CalibrationContract):
         fitted = ScaleCalibration.fit(value, target, weight)
         assert fitted is not None
         assert weight @ np.exp(fitted(value)) == pytest.approx(weight @ target, rel=1e-6)
+
+
+class TestOffset(CalibrationContract):
+    member = OffsetCalibration
+    planted = OffsetCalibration(offset=-0.8)
+
+    def test_scores_add_up_to_what_labels_do(self) -> None:
+        value, target, weight = linked_rows("logit", self.planted)
+        fitted = OffsetCalibration.fit(value, target, weight)
+        assert fitted is not None
+        score = 1 / (1 + np.exp(-fitted(value)))
+        assert weight @ score == pytest.approx(weight @ target, rel=1e-6)
 
 
 class TestPlatt(CalibrationContract):
