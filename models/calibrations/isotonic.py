@@ -66,7 +66,8 @@ class IsotonicCalibration(Calibration):
 
 def _steps(value: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """`(rows,)` number of each row's step, ascending with the value."""
-    edges = np.linspace(*np.quantile(value, [0.01, 0.99]), STEPS + 1)[1:-1]
+    low, high = np.quantile(value, [0.01, 0.99])
+    edges = np.linspace(low, high, STEPS + 1)[1:-1]
     narrow = np.searchsorted(edges, value, side="right")
     counts = np.bincount(2 * narrow + positive, minlength=2 * STEPS).reshape(STEPS, 2)
     wide, number, held = np.zeros(STEPS, np.int64), 0, np.zeros(2)

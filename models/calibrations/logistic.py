@@ -14,6 +14,7 @@ def logistic(
 ) -> tuple[list[float], float] | None:
     """Slopes and offset of the greatest likelihood, `(rows, columns), (rows,), (rows,)`; None
     unless every slope is above 0, and where events are too few for so many numbers."""
+    from scipy.linalg import LinAlgWarning
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -23,7 +24,8 @@ def logistic(
     model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-8)
     with warnings.catch_warnings():
         # Columns that hardly differ; the slopes are then refused or held against held-out rows.
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        for warning in (ConvergenceWarning, LinAlgWarning):
+            warnings.simplefilter("ignore", warning)
         model.fit(columns, target > 0, sample_weight=weight / weight.mean())
     slopes, offset = model.coef_[0], float(model.intercept_[0])
     if not (np.isfinite(slopes).all() and np.isfinite(offset) and (slopes > 0).all()):

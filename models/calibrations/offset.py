@@ -11,12 +11,11 @@ from fulcrum.models.calibrations.logistic import EVENTS, rarer
 
 class OffsetCalibration(Calibration):
     """z' = z + c with Σ w s(z + c) = Σ w t, s the logistic function: scores add up to what labels
-    do. What a level that has moved needs, such as that of a rare task, and no more.
-    """
+    do. All that a level needs which has moved, as that of a rare task has before others."""
 
     source: ClassVar = (
-        "King and Zeng, Logistic Regression in Rare Events Data, 2001, section 4.1 (prior "
-        "correction), with the rate of the rows at hand"
+        "King and Zeng, Logistic Regression in Rare Events Data, Political Analysis 2001 (prior "
+        "correction)"
     )
     links: ClassVar = frozenset({"logit"})
 
