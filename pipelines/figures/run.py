@@ -93,7 +93,7 @@ def training_curves(history: Sequence[Point], best: int | None = None) -> Figure
 
 @matplotlib.rc_context(STYLE)
 def calibration(after: Mapping[str, Curve], before: Mapping[str, Curve]) -> Figure:
-    """Per task, the observed rate against the mean score in bins of equal count with its interval;
+    """Per task, the observed rate against the mean score in bins of equal weight with its interval;
     `before` is paler, of the tasks that were calibrated. Perfect calibration lies on the
     diagonal."""
     figure, panels = _grid(len(after), width=3.5, height=3.5)

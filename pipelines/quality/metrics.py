@@ -17,7 +17,7 @@ normalised_entropy  log loss over the entropy of the rows' own positive rate; He
                     equation 1; below 1 is better than predicting the rate
 calibration         mean score over mean label; 1 is unbiased
 ece                 expected calibration error, the mean distance of scores from rates in bins of
-                    equal count, see `reliability`
+                    equal weight, see `reliability`
 rmse, mae           in the label's own unit
 accuracy            share of rows whose most likely class is the right one
 deviance            mean Poisson deviance of the scores; 0 where each is its label

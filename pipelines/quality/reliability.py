@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 BINS = 10
-"""Of equally many rows each, by score."""
+"""Of about equal weight each, by score."""
 Z = 1.96
 """Half the width of a 95 % interval in standard errors."""
 
@@ -26,7 +26,7 @@ class Curve(NamedTuple):
     @property
     def error(self) -> float:
         """Expected calibration error, Σ share |mean - rate| (Naeini, Cooper and Hauskrecht, AAAI
-        2015), here over bins of equal count. Never 0 but by chance: an even coin's rate of n rows
+        2015), here over bins of equal weight. Never 0 but by chance: an even coin's rate of n rows
         lies about .4 / √n from the truth."""
         return float(self.share @ np.abs(self.mean - self.rate))
 
@@ -38,15 +38,13 @@ def reliability(
     unit: np.ndarray | None = None,
     bins: int = BINS,
 ) -> Curve:
-    """In up to `bins` bins of equally many rows that have a weight, `(rows,)` each.
+    """In up to `bins` bins of about equal weight, equal scores in one, of `(rows,)` each.
 
     The interval is Wilson's of as many independent rows as would vary like the `unit`s do (users;
     each row by itself when left out), and no more than (Σ w)² / Σ w² (Kish, Survey Sampling, 1965;
     Korn and Graubard, 1998, for the design effect).
     """
-    order = np.argsort(score, kind="stable")
-    order = order[weight[order] > 0]
-    parts = [part for part in np.array_split(order, bins) if len(part)]
+    parts = _bins(score, weight, bins)
     mass = np.array([weight[part].sum() for part in parts])
     mean = np.array([np.average(score[part], weights=weight[part]) for part in parts])
     rate = np.array([np.average(label[part], weights=weight[part]) for part in parts])
@@ -60,6 +58,17 @@ def reliability(
     half = Z / (1 + Z**2 / count) * np.sqrt(rate * (1 - rate) / count + Z**2 / (4 * count**2))
     low, high = np.minimum(middle - half, rate), np.maximum(middle + half, rate)
     return Curve(mean, rate, low, high, mass / mass.sum())
+
+
+def _bins(score: np.ndarray, weight: np.ndarray, bins: int) -> list[np.ndarray]:
+    """The rows of each bin, those without a weight in none. A score's bin is that of the middle of
+    its rows, so neither the order of rows nor a row twice for a weight of 2 makes another."""
+    rows = np.flatnonzero(weight > 0)
+    _, distinct = np.unique(score[rows], return_inverse=True)
+    mass = np.bincount(distinct, weight[rows])
+    middle = (np.cumsum(mass) - mass / 2) / mass.sum()
+    number = np.floor(bins * middle).astype(int)[distinct]
+    return [rows[number == place] for place in np.unique(number)]
 
 
 def _independent(label: np.ndarray, weight: np.ndarray, unit: np.ndarray | None) -> float:
