@@ -80,7 +80,9 @@ def _calibration(
     predictions: Predictions, uncalibrated: Predictions | None
 ) -> figures.Figure | None:
     curves = _reliability(predictions)
-    before = {} if uncalibrated is None else _reliability(uncalibrated)
+    earlier = {} if uncalibrated is None else _reliability(uncalibrated)
+    moved = (task for task in earlier if not np.array_equal(earlier[task].mean, curves[task].mean))
+    before = {task: earlier[task] for task in moved}
     return figures.calibration(curves, before) if curves else None
 
 
