@@ -13,11 +13,11 @@ ROOMS = ("features", "models", "serving", "pipelines", "fulcrum/testing")
 """Each may import those before it."""
 FOLDERS = {
     "features": "values declared tasks past raw files kinds transform prepared reading",
-    "models": "layers objectives agents embedding interactions chains bottoms gramians trunks "
-    "regularisers weightings",
+    "models": "layers calibrations objectives agents embedding interactions chains bottoms "
+    "gramians trunks regularisers weightings",
     "serving": "bundle scoring http publishing experiments",
-    "pipelines": "tracking quality console figures designs config training runs comparison "
-    "promotion ab commands",
+    "pipelines": "tracking quality calibration console figures designs config training runs "
+    "comparison promotion ab commands",
     "pipelines/ab": "statistics simulation log analysis",
 }
 """The folders of a room, each of which may import those before it."""

@@ -22,3 +22,8 @@ def evaluate(
     terminal.results.print(tables.results(outcome.title, outcome.tasks, outcome.metrics))
     if outcome.health.levels:
         terminal.results.print(tables.health(outcome.health))
+    if outcome.uncalibrated:
+        after = next(iter(outcome.metrics.values()))
+        terminal.results.print(tables.calibration(outcome.tasks, outcome.uncalibrated, after))
+    if len(outcome.segments):
+        terminal.results.print(tables.segments(outcome.segments))

@@ -59,6 +59,11 @@ def train(
     terminal.results.print(tables.results(outcome.title, outcome.tasks, outcome.metrics))
     if outcome.health.levels:
         terminal.results.print(tables.health(outcome.health))
+    if outcome.uncalibrated:
+        after = next(iter(outcome.metrics.values()))
+        terminal.results.print(tables.calibration(outcome.tasks, outcome.uncalibrated, after))
+    if len(outcome.segments):
+        terminal.results.print(tables.segments(outcome.segments))
     terminal.results.print(f"registered as {outcome.model}")
     name, _, version = str(outcome.model).removeprefix("models:/").rpartition("/")
     uri = tracking if run is None else run.tracking.uri

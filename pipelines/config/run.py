@@ -59,6 +59,15 @@ class PretrainConfig(Config):
     """Go on with the optimizers' moments, too, which start anew otherwise."""
 
 
+class CalibrationConfig(Config):
+    """After training, scores are made probabilities (or means) on the validation split; the graph
+    that is served does so itself."""
+
+    segments: tuple[str, ...] = ()
+    """Categorical features; the run reports by each of their values whether scores are right
+    there."""
+
+
 class TrainConfig(Config):
     """The training loop."""
 
@@ -88,6 +97,11 @@ class TrainConfig(Config):
     their number, as the theory of weighted training has it; equal where weights are 1."""
     pretrain: PretrainConfig | None = None
     """Some tasks first, then all."""
+    calibration: CalibrationConfig | None = Field(
+        CalibrationConfig(), exclude_if=lambda value: value == CalibrationConfig()
+    )
+    """Leave it out for the default; `null` serves the network's own scores, and so does a run
+    without a validation split."""
 
 
 class TrackingConfig(Config):

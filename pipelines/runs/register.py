@@ -14,6 +14,7 @@ from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.raw.pivot import impressions
 from fulcrum.features.transform.uses import row_reads
+from fulcrum.pipelines.calibration import kept
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.quality.metrics import Metrics, Predictions
@@ -136,6 +137,7 @@ def make_bundle(
         example=example.head(EXAMPLE_ROWS).collect(),
         plugins=requirements(config),
         tables=torch.float16 if rounded else torch.float32,
+        calibrations=kept.load(checkpoint),
         check=check,
     )
 

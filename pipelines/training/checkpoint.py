@@ -5,6 +5,7 @@ A checkpoint is a folder `step-<n>` beside the others of its run:
     *.distcp, .metadata   model and optimizers, one file a process (torch.distributed.checkpoint)
     state.json            step, reader position, early stopping, fingerprints, metric history
     random-<rank>.json    states of that process's random generators
+    calibration.json      added when training is over, see `pipelines.calibration.kept`
 
 It is written under a temporary name and renamed when every process has finished. Read only
 checkpoints that you wrote: torch's metadata file is a pickle. What travels is the exported bundle.

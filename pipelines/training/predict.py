@@ -18,6 +18,8 @@ from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.reading.reader import Reader
 from fulcrum.features.tasks import TASKS
 from fulcrum.models.network import Network
+from fulcrum.models.objectives.mixed import MixedObjective
+from fulcrum.pipelines.calibration import kept
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.quality.experts import Health, Tally
 from fulcrum.pipelines.quality.metrics import Predictions
@@ -36,18 +38,28 @@ of every expert."""
 def restore_network(
     run: RunConfig, dataset: PreparedDataset, folder: Path
 ) -> Iterator[tuple[nn.Module, Process]]:
-    """The network with the weights of a checkpoint, however many processes wrote it."""
+    """The network with the weights of a checkpoint, however many processes wrote it, calibrated as
+    it is served."""
     with process_group() as process:
         network = Network(dataset.state.layout, run.model)
         model = distribute(network, run.train.sparse, process)
         checkpoint.load_model(folder, model)
+        calibrations = kept.load(folder)
+        if calibrations is not None:
+            _tasks(model).calibrate(calibrations)
+            _tasks(model).to(process.device)
         yield model, process
+
+
+def uncalibrate(model: nn.Module) -> bool:
+    """Leave the network's scores alone from here on; whether they were calibrated."""
+    return _tasks(model).uncalibrate()
 
 
 def evaluate(
     run: RunConfig, dataset: PreparedDataset, folder: Path, split: str = "test"
 ) -> Predictions:
-    """Score a split with the weights of a checkpoint."""
+    """Score a split with the weights of a checkpoint, as it is served."""
     with restore_network(run, dataset, folder) as (model, process):
         return predict(model, dataset, split, process)
 
@@ -118,6 +130,10 @@ def constant(dataset: PreparedDataset, predictions: Predictions) -> Predictions:
         predictions.group,
         predictions.session,
     )
+
+
+def _tasks(model: nn.Module) -> MixedObjective:
+    return cast(Network, get_unwrapped_module(model)).objective.predictor.tasks
 
 
 def row_losses(layout: Layout, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
