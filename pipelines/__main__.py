@@ -11,6 +11,7 @@ from fulcrum.pipelines.commands.ab.analyze import analyze
 from fulcrum.pipelines.commands.ab.designs import designs
 from fulcrum.pipelines.commands.ab.power import power
 from fulcrum.pipelines.commands.ab.simulate import simulate
+from fulcrum.pipelines.commands.baseline import baseline
 from fulcrum.pipelines.commands.compare import compare
 from fulcrum.pipelines.commands.doctor import doctor
 from fulcrum.pipelines.commands.evaluate import evaluate
@@ -28,7 +29,7 @@ from fulcrum.pipelines.commands.weightings import weightings
 from fulcrum.pipelines.console.termination import terminable
 
 COMMANDS = {
-    "Train": (prepare, train, evaluate, compare, group, register),
+    "Train": (prepare, train, evaluate, baseline, compare, group, register),
     "Score": (score, serve),
     "Look": (show, schema, models, weightings, ui, doctor),
 }

@@ -17,8 +17,8 @@ from fulcrum.pipelines.__main__ import AB_COMMANDS, COMMANDS, main
 from fulcrum.pipelines.console import terminal
 
 ROOT = Path(__file__).parents[2]
-VERBS = ["prepare", "train", "evaluate", "compare", "group", "register", "score", "serve"]
-VERBS += ["show", "schema", "models", "weightings", "ui", "doctor"]
+VERBS = ["prepare", "train", "evaluate", "baseline", "compare", "group", "register", "score"]
+VERBS += ["serve", "show", "schema", "models", "weightings", "ui", "doctor"]
 AB_VERBS = ["simulate", "designs", "power", "analyze"]
 SMALL = """\
 name: small
