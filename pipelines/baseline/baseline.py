@@ -48,9 +48,7 @@ class Lead:
     network: float
     boosting: float
     difference: Difference
-    """Above 0 the network is better."""
-    clear: bool
-    """Whether it is told from 0 beside those of the other tasks."""
+    """Above 0 the network is better; intervals hold for all tasks at once."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def sentences(told: Baseline) -> list[str]:
         heading, form = tables.COLUMNS[lead.metric]
         gap = lead.difference
         who = f"{network} beats boosting" if gap.value > 0 else f"{network} falls short of boosting"
-        if not lead.clear:
+        if not gap.clear:
             who = f"{network} and boosting cannot be told apart"
         signed = form.replace("{:", "{:+")
         ends = ""
@@ -175,7 +173,7 @@ def _leads(network: Predictions, boosted: Predictions) -> dict[str, Lead]:
     for key, values in ours.items():
         gap = Difference.of(better(values, theirs[key], key[1]))
         measured = float(values[0]), float(theirs[key][0])
-        leads[key[0]] = Lead(key[1], *measured, gap, gap.clear(len(ours)))
+        leads[key[0]] = Lead(key[1], *measured, gap.beside(len(ours)))
     return leads
 
 

@@ -53,7 +53,7 @@ def lightgbm() -> ModuleType:
         ) from error
     except OSError as error:
         raise ResourceError(f"LightGBM is installed and does not load: {error}") from error
-    return lightgbm  # type: ignore[no-any-return]
+    return lightgbm
 
 
 def check_kinds(tasks: tuple[TaskSpec, ...]) -> None:

@@ -54,9 +54,9 @@ class TreeColumns:
                 own = (pl.col(source.name) - pl.col(source.query)).list.count_matches(0)
                 numbers.append(own.alias(f"{source.name}.own"))
         sizes = {table.name: table.rows for table in layout.tables}
-        for column, table in ids:
+        for single, table in ids:
             if table not in vocabularies:
-                numbers.append(pl.when(column != NULL).then(column))
+                numbers.append(pl.when(single != NULL).then(single))
         known = [(column, sizes[table]) for column, table in ids if table in vocabularies]
         return cls(
             tuple(column.cast(pl.Float32) for column in numbers),
@@ -113,7 +113,7 @@ def read_rows(dataset: PreparedDataset, split: str, columns: TreeColumns) -> Row
 
 def _matrix(frame: pl.DataFrame, names: Sequence[str], dtype: type) -> np.ndarray:
     """`(rows, names)`, though there be no name."""
-    matrix = np.empty((len(frame), len(names)), dtype)
+    matrix: np.ndarray = np.empty((len(frame), len(names)), dtype)
     for place, name in enumerate(names):
         matrix[:, place] = frame[name].to_numpy()
     return matrix

@@ -8,8 +8,10 @@ from matplotlib.figure import Figure
 
 from fulcrum.pipelines.figures.run import INK, STYLE
 
-TOP, LONGEST = 30, 44
-"""Rows drawn, and letters of their names."""
+TOP = 30
+"""Rows drawn."""
+LEAST = 0.001
+"""Share of the column's largest loss below which a number says no more than about 0."""
 
 
 @matplotlib.rc_context(STYLE)
@@ -23,7 +25,7 @@ def importance(
     """A row a group, a column a task (with its metric): what the metric loses. The colour is the
     share of the column's largest loss; what is not told from 0 stays white, its number grey.
     Arrays are `(groups, tasks)`."""
-    names = [g if len(g) <= LONGEST else f"{g[: LONGEST - 1]}…" for g in groups[:TOP]]
+    names = groups[:TOP]
     drawn = np.where(clear, shares, 0.0)[:TOP].clip(0, 1)
     figure = Figure(
         figsize=(2.2 + 0.07 * max(map(len, names)) + 0.95 * len(metrics), 1.5 + 0.3 * len(names)),
@@ -35,7 +37,7 @@ def importance(
     for row, column in np.ndindex(drawn.shape):
         dark = drawn[row, column] > 0.6
         color = "white" if dark else INK if clear[row, column] else "#a9b0b7"
-        text = f"{losses[row, column]:.2g}"
+        text = f"{losses[row, column]:.2g}" if abs(shares[row, column]) > LEAST else "~0"
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=9)
     labels = [f"{task}\n{metric.replace('_', ' ')}" for task, metric in metrics.items()]

@@ -25,3 +25,9 @@ def feature_groups(state: FeatureState) -> Groups:
         )
         for names in alike.values()
     }
+
+
+def short(group: str) -> str:
+    """`user_click and 2 more` of the names of a group."""
+    first, *others = group.split(", ")
+    return f"{first} and {len(others)} more" if others else first

@@ -18,7 +18,7 @@ from fulcrum.features.staging import full_disk
 from fulcrum.pipelines.console.progress import SECONDS_BETWEEN_LINES
 from fulcrum.pipelines.figures import importance as figures
 from fulcrum.pipelines.figures.run import save
-from fulcrum.pipelines.importance.groups import feature_groups
+from fulcrum.pipelines.importance.groups import feature_groups, short
 from fulcrum.pipelines.importance.permutation import Importance, importance
 from fulcrum.pipelines.runs.kept_config import kept_config
 from fulcrum.pipelines.runs.prepare import prepare_dataset
@@ -80,10 +80,10 @@ class Told:
 def to_frame(found: Importance) -> pl.DataFrame:
     """A line for each group and task: the metric, and what it loses with its interval."""
     rows = [
-        (group, task, metric, found.values[task], loss.value, loss.low, loss.high, clear)
+        (group, task, metric, found.values[task], loss.value, loss.low, loss.high, loss.clear)
         for group in found.ranked()
         for task, metric in found.metrics.items()
-        for loss, clear in [(found.drops[group][task], found.clear(group, task))]
+        for loss in [found.drops[group][task]]
     ]
     names = ("features", "task", "metric")
     numbers = ("value", "loss", "low", "high")
@@ -95,8 +95,8 @@ def _keep(found: Importance, folder: Path, tracker: MlflowTracker) -> None:
     name, groups, tasks = f"importance_{found.split}", found.ranked(), list(found.metrics)
     losses = np.array([[found.drops[g][t].value for t in tasks] for g in groups])
     shares = np.array([[found.share(g, t) for t in tasks] for g in groups])
-    clear = np.array([[found.clear(g, t) for t in tasks] for g in groups])
-    picture = figures.importance(groups, found.metrics, losses, shares, clear)
+    clear = np.array([[found.drops[g][t].clear for t in tasks] for g in groups])
+    picture = figures.importance([*map(short, groups)], found.metrics, losses, shares, clear)
     target = folder / "figures"
     target.mkdir(exist_ok=True)
     tracker.log_artifact(save(picture, target / f"{name}.png"), "figures")

@@ -52,11 +52,8 @@ class Importance:
     values: dict[str, float]
     """By task: the metric of the rows as they are."""
     drops: dict[str, dict[str, Difference]]
-    """By group and task: what the metric loses; above 0 the group helps."""
-
-    def clear(self, group: str, task: str) -> bool:
-        """Whether a loss is told from 0 beside those of all groups and tasks."""
-        return self.drops[group][task].clear(len(self.drops) * len(self.metrics))
+    """By group and task: what the metric loses; above 0 the group helps. Intervals hold for all of
+    them at once."""
 
     def share(self, group: str, task: str) -> float:
         """Of the largest loss of the task; 0 where none is above 0."""
@@ -97,7 +94,8 @@ def importance(
     for done, (group, inputs) in enumerate(groups.items()):
         progress(done)
         after = [judge(shuffle(columns, cutter, inputs, order)) for order in orders]
-        drops[group] = {key[0]: _loss(key, before, after) for key in before}
+        losses = {key[0]: _loss(key, before, after) for key in before}
+        drops[group] = {t: loss.beside(len(groups) * len(losses)) for t, loss in losses.items()}
     progress(len(groups))
     return Importance(
         split,
@@ -130,8 +128,8 @@ def shuffle(
     places = [place for place, name in enumerate(dense) if name in inputs]
     numbers = columns[DENSE]
     assert isinstance(numbers, np.ndarray)
-    shuffled[DENSE] = numbers.copy()
-    shuffled[DENSE][:, places] = numbers[order][:, places]
+    shuffled[DENSE] = moved = numbers.copy()
+    moved[:, places] = numbers[order][:, places]
     for name in set(inputs) - set(dense):
         column = columns[name]
         shuffled[name] = column.take(order) if isinstance(column, Lists) else column[order]

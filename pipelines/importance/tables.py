@@ -3,6 +3,7 @@
 from rich.console import Group
 from rich.text import Text
 
+from fulcrum.pipelines.importance.groups import short
 from fulcrum.pipelines.importance.leave_out import Trial
 from fulcrum.pipelines.importance.permutation import REPEATS, Importance
 from fulcrum.pipelines.quality.differences import Difference
@@ -17,19 +18,19 @@ def importance(found: Importance) -> Group:
     """A line for each group of features, those that serve most first: what each task's metric
     loses, and below it the interval; dim where it is not told from 0."""
     table = empty_table(f"What {found.rows:,} rows of the {found.split} split lose")
-    table.add_column("features", overflow="fold")
+    table.add_column("features", no_wrap=True)
     for task, metric in found.metrics.items():
         table.add_column(f"{task}\n{COLUMNS[metric][0]}", justify="right", no_wrap=True)
     now = [COLUMNS[m][1].format(found.values[task]) for task, m in found.metrics.items()]
     table.add_row("(as they are)", *now, end_section=True)
     ranked = found.ranked()
     for group in ranked[:TOP]:
-        table.add_row(group, *(_cell(found, group, task) for task in found.metrics))
+        table.add_row(short(group), *(_cell(found, group, task) for task in found.metrics))
     more = f", {TOP} of {len(ranked)} groups" if len(ranked) > TOP else ""
     note = (
-        f"mean of {REPEATS} permutations over the rows{more}; {LEVEL:.0%}: what other users "
-        "and other permutations would change; dim: not told from 0 beside "
-        f"{len(ranked) * len(found.metrics):,} comparisons (Bonferroni)"
+        f"mean of {REPEATS} permutations over the rows{more}; {LEVEL:.0%} for all "
+        f"{len(ranked) * len(found.metrics):,} numbers at once: what other users and other "
+        "permutations would change; dim: 0 is within"
     )
     return Group(table, Text(note, style="dim italic"))
 
@@ -53,8 +54,9 @@ def trial(found: Trial) -> Group:
 
 
 def _cell(found: Importance, group: str, task: str) -> Text:
-    value, ends = _signed(found.drops[group][task], COLUMNS[found.metrics[task]][1])
-    cell = Text(value, style="" if found.clear(group, task) else "dim")
+    loss = found.drops[group][task]
+    value, ends = _signed(loss, COLUMNS[found.metrics[task]][1])
+    cell = Text(value, style="" if loss.clear else "dim")
     return cell.append(f"\n{ends}", style="dim")
 
 

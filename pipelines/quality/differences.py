@@ -4,7 +4,7 @@ Both are measured with the same users (`resamples`), so what they share cancels.
 a training would change is in no interval here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -29,15 +29,20 @@ class Difference:
         low, high = interval(samples) or (None, None)
         return cls(float(samples[0]), low, high)
 
-    def clear(self, comparisons: int) -> bool:
-        """Whether it is told from 0 beside so many others: by its interval, stretched from `LEVEL`
-        to a level whose complement is shared evenly among all of them (Bonferroni), as that of a
-        normal value would be."""
-        near = self.low if self.value > 0 else self.high
-        if near is None:
-            return False
-        single, shared = (-ndtri((1 - LEVEL) / 2 / count) for count in (1, comparisons))
-        return bool(abs(self.value) > shared / single * abs(self.value - near))
+    def beside(self, comparisons: int) -> Self:
+        """With an interval that holds at `LEVEL` for so many differences at once: stretched to a
+        level whose complement is shared evenly among them (Bonferroni), as that of a normal value
+        would be."""
+        if self.low is None or self.high is None:
+            return self
+        alone, shared = (-ndtri((1 - LEVEL) / 2 / count) for count in (1, comparisons))
+        ends = (self.value + shared / alone * (end - self.value) for end in (self.low, self.high))
+        return replace(self, **dict(zip(("low", "high"), map(float, ends), strict=True)))
+
+    @property
+    def clear(self) -> bool:
+        """Whether 0 lies beyond the interval."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
 def better(ours: np.ndarray, theirs: np.ndarray, metric: str) -> np.ndarray:
