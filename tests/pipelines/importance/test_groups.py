@@ -1,11 +1,13 @@
 """Which features are shuffled together."""
 
+import pytest
+
 from fulcrum.features.kinds.base import Learned
 from fulcrum.features.kinds.numeric import Number
 from fulcrum.features.layout import Layout
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.transform.state import FeatureState
-from fulcrum.pipelines.importance.groups import feature_groups
+from fulcrum.pipelines.importance.groups import feature_groups, short
 
 SPEC = FeatureSpec.model_validate(
     {
@@ -62,3 +64,8 @@ def test_what_reads_the_same_columns_is_one_group_and_a_history_has_all_its_attr
         "seen": ("seen",),
         "liked": ("liked.item", "liked.shelf", "liked.age"),
     }
+
+
+@pytest.mark.parametrize(("group", "name"), [("hour", "hour"), ("a, b, c", "a and 2 more")])
+def test_a_long_group_is_called_by_its_first_feature(group, name):
+    assert short(group) == name
