@@ -16,11 +16,13 @@ TOP = 20
 
 def importance(found: Importance) -> Group:
     """A line for each group of features, those that serve most first: what each task's metric
-    loses, and below it the interval; dim where it is not told from 0."""
+    loses, and below it the ends of the interval; dim where 0 is within."""
     table = empty_table(f"What {found.rows:,} rows of the {found.split} split lose")
     table.add_column("features", no_wrap=True)
     for task, metric in found.metrics.items():
-        table.add_column(f"{task}\n{COLUMNS[metric][0]}", justify="right", no_wrap=True)
+        table.add_column(
+            f"{task}\n{COLUMNS[metric][0]}", justify="right", min_width=8, overflow="fold"
+        )
     now = [COLUMNS[m][1].format(found.values[task]) for task, m in found.metrics.items()]
     table.add_row("(as they are)", *now, end_section=True)
     ranked = found.ranked()
@@ -57,7 +59,7 @@ def _cell(found: Importance, group: str, task: str) -> Text:
     loss = found.drops[group][task]
     value, ends = _signed(loss, COLUMNS[found.metrics[task]][1])
     cell = Text(value, style="" if loss.clear else "dim")
-    return cell.append(f"\n{ends}", style="dim")
+    return cell.append("\n" + ends.replace(" to ", "\n"), style="dim")
 
 
 def _signed(gap: Difference, form: str) -> tuple[str, str]:
