@@ -1,6 +1,6 @@
 """Scores of a whole split and the health of experts, from a network in training or a checkpoint."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from torchrec.distributed.model_parallel import get_unwrapped_module
 from fulcrum.features.errors import DataError
 from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.features.reading.batch import Batch
 from fulcrum.features.reading.reader import Reader
 from fulcrum.features.tasks import TASKS
 from fulcrum.models.network import Network
@@ -77,16 +78,24 @@ def predict(
         world=process.world,
         pin_memory=process.device.type == "cuda",
     )
+    return score(model, reader.layout, reader, process)
+
+
+def score(
+    model: nn.Module, layout: Layout, batches: Iterable[Batch], process: Process
+) -> Predictions:
+    """Score batches; every process calls it with its own and gets the rows of all, in the order of
+    ranks. Leaves the network in eval mode."""
     model.eval()
     parts: list[tuple[Tensor, ...]] = []
     with torch.no_grad():
-        for batch in reader:
+        for batch in batches:
             _, out = model(batch.to(process.device, non_blocking=True))
             of_tasks = (out["scores"], out["row_losses"], batch.labels, batch.observed)
             of_rows = (batch.weight, batch.group, batch.session)
             parts.append(tuple(t.cpu() for t in (*of_tasks, *of_rows)))
     columns = (process.gather(torch.cat(column)) for column in zip(*parts, strict=True))
-    return Predictions(reader.layout, *(column.numpy() for column in columns))
+    return Predictions(layout, *(column.numpy() for column in columns))
 
 
 def examine(model: nn.Module, dataset: PreparedDataset, split: str, process: Process) -> Health:

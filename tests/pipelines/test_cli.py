@@ -17,7 +17,7 @@ from fulcrum.pipelines.__main__ import AB_COMMANDS, COMMANDS, main
 from fulcrum.pipelines.console import terminal
 
 ROOT = Path(__file__).parents[2]
-VERBS = ["prepare", "train", "evaluate", "compare", "group", "register", "promote"]
+VERBS = ["prepare", "train", "evaluate", "baseline", "compare", "group", "register", "promote"]
 VERBS += ["score", "serve", "show", "schema", "models", "weightings", "ui", "doctor"]
 AB_VERBS = ["simulate", "designs", "power", "analyze"]
 SMALL = """\
