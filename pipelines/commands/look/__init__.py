@@ -1,1 +1,1 @@
-"""The verbs of `fulcrum ab`."""
+"""The verbs that only look."""
