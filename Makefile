@@ -21,8 +21,8 @@ help: ## list the verbs
 
 setup: $(INSTALLED) ## install the pinned set for this machine into .venv (again only when it changed)
 
-train: setup ## train CONFIG and the single-task networks beside it, register the model
-	$(BIN)/fulcrum train $(CONFIG) --reference
+train: setup ## train CONFIG and the single-task networks beside it, register the model, promote it if it is good enough
+	$(BIN)/fulcrum train $(CONFIG) --reference --promote
 
 compare: setup ## compare CONFIGS over SEEDS seeds: who rises, who pays
 	$(BIN)/fulcrum compare $(CONFIGS) --seeds $(SEEDS)

@@ -1,11 +1,6 @@
 """The base of every config class: frozen, closed, and documented field by field."""
 
-import ast
-import inspect
-from collections.abc import Iterator, Mapping
-from functools import cache
-from itertools import pairwise
-from textwrap import dedent
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Union
 
@@ -23,6 +18,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from fulcrum.features import import_path
+from fulcrum.features.explanations import explanations
 
 
 class Config(BaseModel):
@@ -41,37 +37,6 @@ class Config(BaseModel):
         for name, text in explanations(cls).items():
             properties[name].setdefault("description", text)
         return schema
-
-
-@cache
-def explanations(model: type[Config]) -> Mapping[str, str]:
-    """The text under each field that has one, by name.
-
-    Read from the source when it is asked for: pydantic would read it for every class that is made,
-    which takes a third of what a command needs to know its config."""
-    texts: dict[str, str] = {}
-    for base in reversed(model.__mro__):
-        if issubclass(base, Config):
-            fields = inspect.get_annotations(base)
-            texts = {name: text for name, text in texts.items() if name not in fields}
-            texts |= {name: text for name, text in _texts(base) if name in model.model_fields}
-    return texts
-
-
-def _texts(model: type[Config]) -> Iterator[tuple[str, str]]:
-    """Those of a class itself; none where it has no source."""
-    try:
-        (body,) = ast.parse(dedent(inspect.getsource(model))).body
-    except (OSError, TypeError):
-        return
-    assert isinstance(body, ast.ClassDef)
-    for field, below in pairwise(body.body):
-        match field, below:
-            case (
-                ast.AnnAssign(target=ast.Name(name)),
-                ast.Expr(value=ast.Constant(value=str(text))),
-            ):
-                yield name, inspect.cleandoc(text)
 
 
 def choice(

@@ -59,8 +59,8 @@ class Objective(nn.Module):
         """Whether the next step also tells the products of task gradients."""
         self.salt = 0
         """Of what is drawn to look at gradients: the number of the step."""
-        self.latest: Batch | None = None
-        """The batch of the latest training step."""
+        self.latest: tuple[Batch, RandomState] | None = None
+        """The batch of the latest training step, and the random state that its draws began at."""
 
     def forward(
         self, pooled: KeyedTensor | None, unpooled: dict[str, JaggedTensor] | None, batch: Batch
@@ -89,7 +89,8 @@ class Objective(nn.Module):
         if self.training:
             # Before anything passes through the parts again.
             auxiliary = self.predictor.auxiliary_losses()
-            self.latest = batch
+            assert forward.random is not None
+            self.latest = batch, forward.random
             self.salt = self.salt if self.weighting is None else int(self.weighting.steps)
             self.predictor.tasks.follow(
                 forward.logits.detach(), forward.labels, batch.observed, batch.weight
@@ -115,6 +116,18 @@ class Objective(nn.Module):
         """`(tasks,)` mean losses of the global batch in the present mode, and nothing else."""
         return self._means(self._pass(pooled, unpooled, batch).row_losses, batch)[1]
 
+    def latest_losses(
+        self, pooled: KeyedTensor | None, unpooled: dict[str, JaggedTensor] | None
+    ) -> Tensor:
+        """`(tasks,)` mean losses of the latest training batch at the weights of now, with the draws
+        of its step: what differs from that step's losses is what the step has done. Nothing is
+        drawn, and batch statistics are left alone."""
+        assert self.latest is not None
+        batch, random = self.latest
+        parameters = dict(self.predictor.named_parameters(prefix="predictor"))
+        vectors = self.gather(pooled, unpooled)
+        return self._means(self._replayed(vectors, batch, random, parameters), batch)[1]
+
     def rows(
         self, pooled: KeyedTensor | None, unpooled: dict[str, JaggedTensor] | None, batch: Batch
     ) -> Rows:
@@ -137,7 +150,7 @@ class Objective(nn.Module):
     ) -> "_Pass":
         """From the tables' output to row losses. `scale` as for `Predictor.logits`."""
         vectors = self.gather(pooled, unpooled)
-        random = RandomState() if self.regulariser is not None else None
+        random = RandomState() if self.training else None
         fields = self.predictor.bottom(vectors, batch.dense)
         logits = self.predictor.logits(fields, scale)
         return _Pass(batch, vectors, random, fields, logits, *self._row_losses(logits, batch))
@@ -226,19 +239,26 @@ class Objective(nn.Module):
     def _again(
         self, forward: "_Pass", row_weights: Tensor | None, parameters: Mapping[str, Tensor]
     ) -> Tensor:
-        """The task losses at other dense parameters, with the same draws. Buffers are followed in
-        copies that are thrown away."""
-        buffers = dict(self.predictor.named_buffers(prefix="predictor"))
-        copies = {name: buffer.clone() for name, buffer in buffers.items()}
-        heads = None if self.heads is None else self.heads.again
+        """The task losses at other dense parameters, with the same draws."""
         assert forward.random is not None
-        with forward.random.restored():
-            row_losses = torch.func.functional_call(
-                _RowLosses(self, heads), {**parameters, **copies}, (forward.vectors, forward.batch)
-            )
+        row_losses = self._replayed(forward.vectors, forward.batch, forward.random, parameters)
         if row_weights is not None:
             row_losses = row_losses * row_weights
         return self._means(row_losses, forward.batch)[0]
+
+    def _replayed(
+        self, vectors: Vectors, batch: Batch, random: RandomState, parameters: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Row losses at other dense parameters, with the draws of a pass before. Buffers are
+        followed in copies that are thrown away."""
+        buffers = dict(self.predictor.named_buffers(prefix="predictor"))
+        copies = {name: buffer.clone() for name, buffer in buffers.items()}
+        heads = None if self.heads is None else self.heads.again
+        with random.restored():
+            row_losses: Tensor = torch.func.functional_call(
+                _RowLosses(self, heads), {**parameters, **copies}, (vectors, batch)
+            )
+        return row_losses
 
 
 @dataclass(frozen=True)
@@ -248,7 +268,7 @@ class _Pass:
     batch: Batch
     vectors: Vectors
     random: RandomState | None
-    """The state before anything was drawn; None where nothing is drawn again."""
+    """The state before anything was drawn; None in eval mode, where nothing is."""
     fields: Tensor
     """`(batch, n · F, D)`."""
     logits: Tensor

@@ -74,8 +74,8 @@ class After(Protocol):
         """Learning rate of the next step, as a share of its peak."""
 
     def again(self) -> Tensor:
-        """`(tasks,)` float64: losses of the batch that was just trained on, under the new weights.
-        Costs a forward pass."""
+        """`(tasks,)` float64: losses of the batch that was just trained on, under the new weights,
+        with the dropout masks and whatever else the step drew. Costs a forward pass."""
 
     def held_out(self, number: int) -> Tensor:
         """`(tasks,)` float64: losses of a batch of the validation split; batches are numbered and

@@ -11,24 +11,26 @@ from fulcrum.pipelines.commands.ab.analyze import analyze
 from fulcrum.pipelines.commands.ab.designs import designs
 from fulcrum.pipelines.commands.ab.power import power
 from fulcrum.pipelines.commands.ab.simulate import simulate
+from fulcrum.pipelines.commands.baseline import baseline
 from fulcrum.pipelines.commands.compare import compare
-from fulcrum.pipelines.commands.doctor import doctor
 from fulcrum.pipelines.commands.evaluate import evaluate
 from fulcrum.pipelines.commands.group import group
-from fulcrum.pipelines.commands.models import models
+from fulcrum.pipelines.commands.look.doctor import doctor
+from fulcrum.pipelines.commands.look.models import models
+from fulcrum.pipelines.commands.look.schema import schema
+from fulcrum.pipelines.commands.look.show import show
+from fulcrum.pipelines.commands.look.ui import ui
+from fulcrum.pipelines.commands.look.weightings import weightings
 from fulcrum.pipelines.commands.prepare import prepare
+from fulcrum.pipelines.commands.promote import promote
 from fulcrum.pipelines.commands.register import register
-from fulcrum.pipelines.commands.schema import schema
 from fulcrum.pipelines.commands.score import score
 from fulcrum.pipelines.commands.serve import serve
-from fulcrum.pipelines.commands.show import show
 from fulcrum.pipelines.commands.train import train
-from fulcrum.pipelines.commands.ui import ui
-from fulcrum.pipelines.commands.weightings import weightings
 from fulcrum.pipelines.console.termination import terminable
 
 COMMANDS = {
-    "Train": (prepare, train, evaluate, compare, group, register),
+    "Train": (prepare, train, evaluate, baseline, compare, group, register, promote),
     "Score": (score, serve),
     "Look": (show, schema, models, weightings, ui, doctor),
 }

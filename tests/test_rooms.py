@@ -13,11 +13,11 @@ ROOMS = ("features", "models", "serving", "pipelines", "fulcrum/testing")
 """Each may import those before it."""
 FOLDERS = {
     "features": "values declared tasks past raw files kinds transform prepared reading",
-    "models": "layers objectives agents embedding interactions chains bottoms gramians trunks "
-    "regularisers weightings",
+    "models": "layers calibrations objectives agents embedding interactions chains bottoms "
+    "gramians trunks regularisers weightings",
     "serving": "bundle scoring http publishing experiments",
-    "pipelines": "tracking quality console figures designs config training runs comparison ab "
-    "commands",
+    "pipelines": "tracking quality calibration console figures designs config training runs "
+    "comparison promotion importance baseline ab commands",
     "pipelines/ab": "statistics simulation log analysis",
 }
 """The folders of a room, each of which may import those before it."""
@@ -39,11 +39,14 @@ SPEAKERS = {
     "matplotlib": {
         "pipelines/figures/run.py",
         "pipelines/figures/balance.py",
+        "pipelines/figures/importance.py",
+        "pipelines/figures/promotion.py",
         "pipelines/designs/figures.py",
         "pipelines/ab/analysis/figures.py",
         "pipelines/ab/simulation/loop/figure.py",
     },
     "jinja2": {"pipelines/comparison/page.py", "pipelines/ab/analysis/page.py"},
+    "lightgbm": {"pipelines/baseline/boosting.py"},
     "tea_tasting": {"pipelines/ab/statistics/tasting.py"},
 }
 

@@ -1,12 +1,11 @@
 """What to look at before training: a line for each thing that is rarely meant."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
-import numpy as np
 import polars as pl
 
 from fulcrum.features.kinds.multi import MultiConfig
-from fulcrum.features.layout import DenseInput, IdInput, Input, Layout
+from fulcrum.features.prepared.alone import areas, inputs, is_single
 from fulcrum.features.prepared.manifest import Manifest
 from fulcrum.features.prepared.stage import JOINED, LONE
 from fulcrum.features.prepared.tally import Tally
@@ -20,8 +19,6 @@ FEW = 0.1
 """Share of behaviours without an impression that logs may have."""
 TELLING = 0.99
 """AUC of a feature alone from which on it is taken for an outcome."""
-LEAST = 20
-"""Rows of either class that an AUC needs."""
 
 Tallies = Mapping[str, Tally]
 """By split."""
@@ -79,8 +76,8 @@ def _unknown_ids(drift: pl.DataFrame) -> Iterator[str]:
 def _values(train: Tally, state: FeatureState) -> Iterator[str]:
     """Numbers and ids that are all the same, and separators that never occur."""
     for name, encoder in state.spec.encoders.items():
-        inputs = _inputs(name, state)
-        if all(_is_single(source) and train.is_constant(source.name) for source in inputs):
+        sources = inputs(name, state)
+        if all(is_single(source) and train.is_constant(source.name) for source in sources):
             yield f"features.{name}: it is the same in every training row; drop it"
         if not isinstance(encoder, MultiConfig) or encoder.separator is None:
             continue
@@ -92,76 +89,15 @@ def _values(train: Tally, state: FeatureState) -> Iterator[str]:
 
 
 def _outcomes(tallies: Tallies, state: FeatureState) -> Iterator[str]:
-    """Features that alone tell a label of the last split. An id counts as its rate of the label in
-    training; a label that is no yes or no is one above its mean."""
+    """Features that alone tell a label of the last split."""
     last = list(tallies)[-1]
-    tasks = list(state.spec.tasks)
-    if last == "train" or not tasks:
+    if last == "train" or not state.spec.tasks:
         return
-    train, test = (tallies[split].examples.frame for split in ("train", last))
-    means = train.select(_label(task).mean() for task in tasks).row(0, named=True)
-    train, test = (
-        frame.with_columns((_label(task) > means[_name(task)]).alias(_name(task)) for task in tasks)
-        for frame in (train, test)
-    )
-    areas = {task: _areas(state.layout, _name(task), train, test) for task in tasks}
-    for feature in state.spec.features:
-        alone = [
-            (areas[task][source.name], task)
-            for source in _inputs(feature, state)
-            if _is_single(source)
-            for task in tasks
-        ]
-        area, task = max(alone, key=lambda one: one[0], default=(0.0, ""))
-        if area >= TELLING:
+    of_features = areas(state, *(tallies[split].examples.frame for split in ("train", last)))
+    for feature, alone in of_features.items():
+        task = max(alone, key=alone.__getitem__)
+        if alone[task] >= TELLING:
             yield (
-                f"features.{feature}: alone it tells `{task}` (AUC {area:.4f} in the {last} "
+                f"features.{feature}: alone it tells `{task}` (AUC {alone[task]:.4f} in the {last} "
                 "split); if it is known only after the event, list its column in `data.outcomes`"
             )
-
-
-def _areas(layout: Layout, label: str, train: pl.DataFrame, test: pl.DataFrame) -> dict[str, float]:
-    """By input with one value a row, its AUC or that of its negative, whichever is larger; 0 where
-    either class has too few rows."""
-    train, test = (frame.filter(pl.col(label).is_not_null()) for frame in (train, test))
-    positive = test[label]
-    count = int(positive.sum())
-    others = len(test) - count
-    ids, numbers = ([source.name for source in part] for part in (layout.ids, layout.dense))
-    inputs = [*ids, *numbers]
-    if not inputs or min(count, others) < LEAST:
-        return dict.fromkeys(inputs, 0.0)
-    rates = [_rates(train[name], train[label], test[name]) for name in ids]
-    scores = test.select(inputs).with_columns(rates)
-    ranks = scores.select(pl.all().rank().filter(positive).sum()).row(0, named=True)
-    below = {name: total - count * (count + 1) / 2 for name, total in ranks.items()}
-    shares = {name: pairs / (count * others) for name, pairs in below.items()}
-    return {name: max(share, 1 - share) for name, share in shares.items()}
-
-
-def _rates(ids: pl.Series, labels: pl.Series, asked: pl.Series) -> pl.Series:
-    """The share of yes that each asked id has in training; of all, where it is not there."""
-    places, yes = ids.to_numpy(), labels.to_numpy()
-    size = max(int(places.max()), int(asked.to_numpy().max())) + 1
-    uses, hits = np.bincount(places, minlength=size), np.bincount(places, yes, size)
-    rates = np.where(uses > 0, hits / np.maximum(uses, 1), yes.mean())
-    return pl.Series(ids.name, rates[asked.to_numpy()])
-
-
-def _label(task: str) -> pl.Expr:
-    """Null where it is not observed."""
-    return pl.when(pl.col(f"observed.{task}")).then(pl.col(_name(task)))
-
-
-def _name(task: str) -> str:
-    return f"label.{task}"
-
-
-def _is_single(source: Input) -> bool:
-    """Whether it has one value a row."""
-    return isinstance(source, IdInput | DenseInput)
-
-
-def _inputs(feature: str, state: FeatureState) -> Sequence[Input]:
-    encoders = state.spec.encoders
-    return encoders[feature].inputs(feature, state.learned[feature], encoders)

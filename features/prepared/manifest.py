@@ -63,6 +63,8 @@ class Manifest(Config):
     columns: dict[str, str]
     """Name and type of the shards' columns."""
     splits: dict[str, SplitFacts]
+    end: int | None = None
+    """Time of the last event, in microseconds, where outcomes come late."""
 
     def save(self, folder: Path) -> None:
         """Write `manifest.json`."""

@@ -117,6 +117,7 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
         rows_dropped={**log.drops, "no split": facts[None]["rows"] if None in facts else 0},
         columns=_columns(folder, splits),
         splits=splits,
+        end=log.end,
     )
     progress("measuring drift", 0, 1)
     changes = drift(folder, manifest, state, tallies)

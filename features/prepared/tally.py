@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from fulcrum.features.layout import BagInput, Layout, SequenceInput
+from fulcrum.features.prepared.alone import columns
 from fulcrum.features.prepared.stage import NOBODY
 
 MISSING = "missing."
@@ -52,13 +53,10 @@ class Tally:
         """Length of the longest list, by input."""
         self._ranges: dict[str, tuple[float, float]] = {}
         dense = [source.name for source in layout.dense]
-        labels = [f"{what}.{task.name}" for task in layout.tasks for what in ("label", "observed")]
         self.numbers = Sample(dense, rows, DRIFT_ROWS)
         """Dense inputs."""
-        self.examples = Sample(
-            [*(source.name for source in layout.ids), *dense, *labels], rows, ADVICE_ROWS
-        )
-        """Inputs with one value a row, and labels."""
+        self.examples = Sample(columns(layout), rows, ADVICE_ROWS)
+        """What tells whether a feature alone tells a label."""
 
     def add(self, block: pl.DataFrame) -> None:
         """Encoded rows with the flags of `MISSING`."""

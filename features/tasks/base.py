@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,19 @@ Mean = Callable[[pl.Expr], pl.Expr]
 """Weighted mean over observed rows."""
 TINY = 1e-12
 """Least probability or rate of which a logarithm is taken."""
+Link = Literal["logit", "log"]
+"""From what a label is expected to be to a number without bounds."""
+
+
+class Linked(NamedTuple):
+    """Scores and labels as a generalised linear model has them (McCullagh and Nelder, Generalized
+    Linear Models, 1989, section 2.2)."""
+
+    link: Link
+    value: np.ndarray
+    """`(rows,)` float64, finite: the link of each score."""
+    target: np.ndarray
+    """`(rows,)` what the inverse link of the value should be the mean of."""
 
 
 class Task(Config, ABC):
@@ -75,3 +88,8 @@ class Task(Config, ABC):
     @abstractmethod
     def row_loss(task: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The loss of final scores: `(rows, scores), (rows,) -> (rows,)`."""
+
+    @staticmethod
+    def linked(task: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> Linked | None:
+        """Scores and labels `(rows,)` as they are calibrated; None where scores are left alone."""
+        return None

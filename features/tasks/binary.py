@@ -7,7 +7,10 @@ import numpy as np
 import polars as pl
 
 from fulcrum.features.layout import TaskSpec
-from fulcrum.features.tasks.base import TINY, Task
+from fulcrum.features.tasks.base import TINY, Linked, Task
+
+SURE = 1e-7
+"""Scores are float32: of one nearer to 0 or 1 the logit is not known."""
 
 
 class BinaryTask(Task):
@@ -20,6 +23,7 @@ class BinaryTask(Task):
         "s_log_loss",
         "normalised_entropy",
         "calibration",
+        "ece",
     )
     compared_by: ClassVar = ("auc", "grouped_auc")
     weighed_by: ClassVar = ("auc", "log_loss", "s_log_loss")
@@ -51,3 +55,8 @@ class BinaryTask(Task):
     def row_loss(task: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
         score = scores[:, 0]
         return -np.log(np.maximum(np.where(labels > 0, score, 1 - score), TINY))
+
+    @staticmethod
+    def linked(task: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> Linked:
+        score = np.clip(scores.astype(np.float64), SURE, 1 - SURE)
+        return Linked("logit", np.log(score) - np.log1p(-score), labels)

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from fulcrum.features.layout import TaskSpec
-from fulcrum.features.tasks.base import TINY, Task
+from fulcrum.features.tasks.base import TINY, Linked, Task
 
 
 class CountTask(Task):
@@ -37,3 +37,7 @@ class CountTask(Task):
         rates = np.maximum(scores[:, 0], TINY)
         logs = np.log(np.where(labels > 0, labels, 1.0)) - np.log(rates)
         return 2 * (labels * logs - labels + rates)
+
+    @staticmethod
+    def linked(task: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> Linked:
+        return Linked("log", np.log(np.maximum(scores.astype(np.float64), TINY)), labels)

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from fulcrum.features.layout import TaskSpec
-from fulcrum.features.tasks.base import Task
+from fulcrum.features.tasks.base import TINY, Linked, Task
 
 
 class RegressionTask(Task):
@@ -49,3 +49,10 @@ class RegressionTask(Task):
         if task.transform == "log1p":
             score, labels = np.log1p(score), np.log1p(labels)
         return ((score - labels) / task.std) ** 2
+
+    @staticmethod
+    def linked(task: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> Linked | None:
+        """After log1p only: a squared error by itself is least at the mean."""
+        if task.transform != "log1p":
+            return None
+        return Linked("log", np.log(np.maximum(1 + scores.astype(np.float64), TINY)), 1 + labels)

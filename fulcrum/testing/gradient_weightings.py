@@ -1,5 +1,6 @@
 """What every weighting promises that looks at the products of task gradients."""
 
+import time
 from functools import partial
 from typing import Any, ClassVar
 
@@ -10,11 +11,42 @@ from torch import Tensor
 from fulcrum.models.gramians import SketchConfig
 from fulcrum.models.step import Rows, Step
 from fulcrum.models.weightings import Setting
-from fulcrum.models.weightings.gradients import GradientWeightingConfig
+from fulcrum.models.weightings.gradients import GradientWeightingConfig, apart, freedom
 from fulcrum.testing.layouts import binary_tasks
-from fulcrum.testing.weightings import WeightingContract
+from fulcrum.testing.weightings import COURSE, WeightingContract
 
 J3 = torch.tensor([[3, 0, 1], [-1, 2, 0], [0, -1, 2]], dtype=torch.float64)
+
+
+LENGTHS = torch.logspace(-6, 6, 10, dtype=torch.float64)[:, None]
+SECONDS = 0.05
+"""Of processor time that a look at ten tasks may take."""
+
+
+def degenerate(kind: str) -> Tensor:
+    """Gradients of ten tasks of very different lengths."""
+    random = torch.Generator().manual_seed(0)
+    rows = torch.randn(10, 12, generator=random, dtype=torch.float64)
+    rows /= rows.norm(dim=1, keepdim=True)
+    match kind:
+        case "equal":
+            rows[:] = rows[0]
+        case "opposed":
+            rows[5:] = -rows[:5]
+        case "a pair opposed":
+            rows[1] = -rows[0]
+        case "some missing":
+            rows[::3] = 0
+        case "more tasks than dimensions":
+            rows[:, 4:] = 0
+    return LENGTHS * rows
+
+
+def pair_at(cosine: float) -> Tensor:
+    """Six gradients of length 1, at right angles but for the first two."""
+    rows = torch.eye(6, dtype=torch.float64)
+    rows[1, :2] = torch.tensor([cosine, (1 - cosine**2) ** 0.5], dtype=torch.float64)
+    return rows
 
 
 def weights_of(config: GradientWeightingConfig, jacobian: Tensor) -> Tensor:
@@ -56,6 +88,37 @@ class GradientContract(WeightingContract):
 
     def config(self) -> GradientWeightingConfig:
         return self.method(gramian=SketchConfig(every=1))
+
+    def check_scale(self, weights: Tensor) -> None:
+        """The mean is 1 where tasks count by how free of conflict they are."""
+        for number, row in enumerate(weights.double()):
+            free = freedom(apart(COURSE.step(number).gramian)[0])
+            self.equal(free @ row, free.sum())
+
+    @pytest.mark.parametrize("cosine", [-0.5, -0.9, -0.99])
+    def test_a_task_in_no_conflict_keeps_its_weight(self, cosine: float) -> None:
+        """Whatever happens between two others: a plain sum of 6 would leave it 0.03 with some."""
+        if not self.config().normalise:
+            pytest.skip("the scale is the method's own")
+        weights = weights_of(self.config(), pair_at(cosine))
+        assert (weights[2:] > 0.5).all() and (weights[2:] < 1.5).all()
+
+    @pytest.mark.parametrize(
+        "kind",
+        ["equal", "opposed", "a pair opposed", "some missing", "more tasks than dimensions"],
+    )
+    def test_equal_opposed_and_missing_gradients_are_weighed_in_no_time(self, kind: str) -> None:
+        weighting = self.config().build(Setting(binary_tasks(10), epoch=1, steps=20))
+        step, seconds = step_of(degenerate(kind)), []
+        weighting(step)
+        for _ in range(3):
+            began = time.process_time()
+            weights = weighting(step)
+            seconds.append(time.process_time() - began)
+        assert weights.isfinite().all() and weights.any()
+        assert (weights >= 0).all()
+        assert not self.config().normalise or (weights <= 100 * 10).all()
+        assert min(seconds) < SECONDS
 
     @pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e6, 1e12])
     def test_the_scale_of_all_gradients_is_of_no_matter(self, scale: float) -> None:

@@ -75,12 +75,22 @@ class WeightingContract:
             return
         assert weights.shape == (20, 3)
         if self.config().normalise:
-            self.equal(weights.sum(1), torch.full((20,), 3.0))
+            self.check_scale(weights)
+
+    def check_scale(self, weights: Tensor) -> None:
+        """Of the weights `(steps, tasks)` of a course in which all tasks are observed."""
+        self.equal(weights.sum(1), torch.full((len(weights),), 3.0))
 
     @pytest.mark.parametrize("scale", [0.0, 1e-12, 1e-6, 1e6])
     def test_losses_of_any_size_give_finite_weights(self, scale: float) -> None:
         course = Course(scale=scale)
         assert follow(self.make(course), course, range(20)).isfinite().all()
+
+    def test_a_loss_of_0_leaves_the_others_their_weight(self) -> None:
+        """It has no gradient, and 1 / 0 would be all of the step."""
+        course = Course(scale=0.0)
+        weights = follow(self.make(course), course, range(20)).flatten(0, -2)
+        assert weights[:, 1:].mean() > 1 / 3
 
     def test_a_task_that_is_absent_has_weight_0(self) -> None:
         weighting = self.make()

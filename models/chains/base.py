@@ -9,6 +9,7 @@ from torch import Tensor
 from fulcrum.features.config import Config
 from fulcrum.features.errors import ConfigError
 from fulcrum.features.layout import TaskSpec
+from fulcrum.models.calibrations import Calibration
 from fulcrum.models.objectives.binary import Binary
 
 
@@ -40,10 +41,33 @@ class Chain(Binary):
     def __init__(self, tasks: Sequence[TaskSpec]) -> None:
         super().__init__(tasks)
         self.parents = parents(self.tasks)
+        self.caps = 0
+        """How often a cap is handed down from parents to children."""
         upper = [t if parent is None else parent for t, parent in enumerate(self.parents)]
         chained = [parent is not None for parent in self.parents]
         self.register_buffer("upper", torch.tensor(upper), persistent=False)
         self.register_buffer("chained", torch.tensor(chained), persistent=False)
+
+    def calibrate(self, calibrations: Sequence[Calibration]) -> None:
+        """From here on no task is scored above its parent, whatever the calibrations and the chain:
+        P(buy) <= P(click)."""
+        super().calibrate(calibrations)
+        self.caps = max(depth(t, self.parents) for t in range(len(self.parents)))
+
+    def uncalibrate(self) -> None:
+        super().uncalibrate()
+        self.caps = 0
+
+    def calibrated(self, links: Tensor) -> Tensor:
+        """Each task's own map of the probability of the whole chain, then the cap.
+
+        To calibrate the factors of a product instead would keep the chain without a cap, but change
+        the order of the rows; the cap changes it only among rows that reach it.
+        """
+        links = super().calibrated(links)
+        for _ in range(self.caps):
+            links = links.minimum(links.index_select(1, self.upper))
+        return links
 
 
 def parents(tasks: Sequence[TaskSpec]) -> list[int | None]:

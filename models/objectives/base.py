@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from fulcrum.features.layout import TaskSpec
+from fulcrum.models.calibrations import Calibration
+from fulcrum.models.calibrations.increasing import IDENTITY, Increasing
 
 
 class TaskObjective(nn.Module, ABC):
@@ -14,6 +16,7 @@ class TaskObjective(nn.Module, ABC):
     def __init__(self, tasks: Sequence[TaskSpec]) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
+        self.calibration: Increasing | None = None
 
     @property
     def outputs(self) -> int:
@@ -48,3 +51,19 @@ class TaskObjective(nn.Module, ABC):
     @abstractmethod
     def score(self, logits: Tensor) -> Tensor:
         """`(batch, tasks, outputs) -> (batch, tasks, scores)`: what is served."""
+
+    def calibrate(self, calibrations: Sequence[Calibration]) -> None:
+        """Put what is served and measured right from here on, by a calibration for each task. Of a
+        network that is trained already: it learns from scores that are not calibrated."""
+        maps = [calibration.terms for calibration in calibrations]
+        plain = all(terms == IDENTITY for terms in maps)
+        self.calibration = None if plain else Increasing(maps)
+
+    def uncalibrate(self) -> None:
+        """Leave scores alone from here on."""
+        self.calibration = None
+
+    def calibrated(self, links: Tensor) -> Tensor:
+        """Links of what is served, `(batch, tasks) -> (batch, tasks)`: as the calibrations say, or
+        bit for bit as they are."""
+        return links if self.calibration is None else self.calibration(links)

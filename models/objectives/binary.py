@@ -32,8 +32,11 @@ class Binary(TaskObjective):
         return self.error(logits, labels)
 
     def error(self, logits: Tensor, labels: Tensor) -> Tensor:
-        joint = self.joint(logits[:, :, 0])
-        return F.binary_cross_entropy_with_logits(joint, labels, reduction="none")
+        return F.binary_cross_entropy_with_logits(self.served(logits), labels, reduction="none")
 
     def score(self, logits: Tensor) -> Tensor:
-        return self.joint(logits[:, :, 0]).sigmoid()[:, :, None]
+        return self.served(logits).sigmoid()[:, :, None]
+
+    def served(self, logits: Tensor) -> Tensor:
+        """Logits of the scores, `(batch, tasks, outputs) -> (batch, tasks)`."""
+        return self.calibrated(self.joint(logits[:, :, 0]))

@@ -37,5 +37,6 @@ class Count(TaskObjective):
 
     def _parts(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """The logit up to `STEEP`, and what lies above."""
-        low = logits[:, :, 0].clamp(max=STEEP)
-        return low, logits[:, :, 0] - low
+        served = self.calibrated(logits[:, :, 0])
+        low = served.clamp(max=STEEP)
+        return low, served - low

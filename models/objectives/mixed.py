@@ -1,7 +1,7 @@
 """Tasks of several kinds side by side, in the order of the layout."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fulcrum.features.layout import TaskSpec
 from fulcrum.features.tasks import TASKS
+from fulcrum.models.calibrations import Calibration, NoCalibration
 from fulcrum.models.objectives import OBJECTIVES, TaskObjective
 from fulcrum.models.objectives.binary import Binary
 
@@ -72,6 +73,22 @@ class MixedObjective(nn.Module):
         self.by_task = _inverse([group.members for group in self._groups()])
         self.by_output = _inverse([group.columns for group in self._groups()])
         self.by_score = _inverse([_columns(group.members, scores) for group in self._groups()])
+        self.is_calibrated = False
+
+    def calibrate(self, calibrations: Mapping[str, Calibration]) -> None:
+        """Put scores right by task; see `TaskObjective.calibrate`. Tasks left out stay as they
+        are."""
+        self.is_calibrated = True
+        for g in self._groups():
+            tasks = g.objective.tasks
+            g.objective.calibrate([calibrations.get(t.name, NoCalibration()) for t in tasks])
+
+    def uncalibrate(self) -> bool:
+        """Leave scores alone from here on; whether they were calibrated."""
+        was, self.is_calibrated = self.is_calibrated, False
+        for g in self._groups():
+            g.objective.uncalibrate()
+        return was
 
     def start(self) -> Tensor:
         """Logits `(sum of outputs,)` of a network that knows nothing of the row yet."""

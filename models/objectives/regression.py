@@ -20,6 +20,8 @@ class Regression(TaskObjective):
     and e^m - 1 lies below the label's mean. The score is s · e^m - 1, where s is the mean of
     (1 + label) / e^m over training rows: Duan, "Smearing estimate", JASA 1983, equation 2.1.
     Departure: s is a running mean over training batches, so it needs no pass of its own.
+    Calibration then puts it right on the validation split; the loss is that of m and has no s in
+    it.
     """
 
     mean: Tensor
@@ -55,7 +57,7 @@ class Regression(TaskObjective):
 
     def score(self, logits: Tensor) -> Tensor:
         transformed = self._transformed(logits)
-        value = self.smearing * transformed.exp() - 1
+        value = self.smearing * self.calibrated(transformed).exp() - 1
         return torch.where(self.log, value, transformed)[:, :, None]
 
     def _transformed(self, logits: Tensor) -> Tensor:

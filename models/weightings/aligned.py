@@ -24,5 +24,5 @@ class AlignedConfig(GradientWeightingConfig):
     scale: Literal["min", "median", "rmse"] = "min"
     """The common length: of the smallest component, as in the paper, or of a middle one."""
 
-    def solve(self, products: Tensor, random: torch.Generator) -> Tensor:
-        return solvers.aligned(products, self.scale)
+    def solve(self, cosines: Tensor, norms: Tensor, random: torch.Generator) -> Tensor:
+        return solvers.aligned(cosines, norms, self.scale)

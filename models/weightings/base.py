@@ -163,8 +163,12 @@ class Weighting(nn.Module):
         self.clipped += (raw[active] < 0).any().long()
         weights = torch.where(active, raw, 0.0).clamp(min=0)
         if self.config.normalise:
-            weights = weights * (active.sum() / weights.sum().clamp(min=1e-300))
+            weights = self._normalised(weights, active)
         weights = weights.float()
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.broadcast(weights, 0)
         return weights
+
+    def _normalised(self, weights: Tensor, active: Tensor) -> Tensor:
+        """Weights `(tasks,)` that sum to the number of active tasks."""
+        return weights * (active.sum() / weights.sum().clamp(min=1e-300))

@@ -25,5 +25,5 @@ class CAGradConfig(GradientWeightingConfig):
     c: float = Field(0.5, ge=0)
     """Radius of the ball, as a share of the mean gradient's length."""
 
-    def solve(self, products: Tensor, random: torch.Generator) -> Tensor:
-        return solvers.cagrad(products, self.c)
+    def solve(self, cosines: Tensor, norms: Tensor, random: torch.Generator) -> Tensor:
+        return solvers.cagrad(cosines, norms, self.c)

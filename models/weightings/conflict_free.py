@@ -14,6 +14,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from fulcrum.models.weightings import solvers
 from fulcrum.models.weightings.gradients import GradientWeightingConfig
 
 
@@ -27,10 +28,7 @@ class ConFIGConfig(GradientWeightingConfig):
     normalise: bool = False
     """The length is what tells the method from IMTL-G, whose direction is the same."""
 
-    def solve(self, products: Tensor, random: torch.Generator) -> Tensor:
-        n = products.diagonal().sqrt()
-        unit = products / torch.outer(n, n)
-        x = torch.linalg.pinv(unit, hermitian=True).sum(1)
-        along = unit @ x
-        q = (x @ along).clamp(min=0).sqrt()
-        return (n @ along) * x / (n * q**2)
+    def solve(self, cosines: Tensor, norms: Tensor, random: torch.Generator) -> Tensor:
+        x = solvers.equal_cosines(cosines)
+        along = cosines @ x
+        return (norms @ along) * x / (norms * (x @ along))

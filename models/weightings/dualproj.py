@@ -23,5 +23,5 @@ class DualProjConfig(GradientWeightingConfig):
 
     method: Literal["dualproj"] = "dualproj"
 
-    def solve(self, products: Tensor, random: torch.Generator) -> Tensor:
-        return solvers.dualproj(products)
+    def solve(self, cosines: Tensor, norms: Tensor, random: torch.Generator) -> Tensor:
+        return solvers.dualproj(cosines, norms)

@@ -25,5 +25,5 @@ class FairGradConfig(GradientWeightingConfig):
     alpha: float = Field(2.0, gt=0)
     """How much the worse-off count."""
 
-    def solve(self, products: Tensor, random: torch.Generator) -> Tensor:
-        return solvers.fairgrad(products, self.alpha)
+    def solve(self, cosines: Tensor, norms: Tensor, random: torch.Generator) -> Tensor:
+        return solvers.fairgrad(cosines, norms, self.alpha)

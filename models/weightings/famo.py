@@ -18,7 +18,7 @@ from fulcrum.models.step import After, Step
 from fulcrum.models.weightings.base import Setting, Weighting, WeightingConfig
 
 SMALLEST = 1e-8
-"""The logarithm of a loss of 0 would be infinite."""
+"""Added to losses: the logarithm of one that has become 0 would be infinite."""
 
 
 class FAMOConfig(WeightingConfig):
@@ -42,7 +42,8 @@ class FAMOConfig(WeightingConfig):
 
 class FAMO(Weighting):
     """Departures: one update every `every` steps, so weights adapt that much more slowly for the
-    same `lr`; the lower bound of every loss is 0. Absent tasks have no part in z and delta."""
+    same `lr`; the lower bound of every loss is 0. Tasks that are absent, or whose loss is
+    0, have no part in z and delta: they have no gradient, and 1 / 0 would leave none to others."""
 
     before: Tensor
     active: Tensor
@@ -58,12 +59,14 @@ class FAMO(Weighting):
 
     def weigh(self, step: Step) -> Tensor:
         self.before.copy_(step.losses)
-        self.active.copy_(step.active)
+        self.active.copy_(step.active & (step.losses > 0))
+        if not self.active.any():
+            return torch.zeros_like(self.before)
         shares = self._shares() / (step.losses + SMALLEST)
         return len(shares) * shares / shares.sum()
 
     def after_step(self, after: After) -> None:
-        if (int(self.steps) - 1) % self.every:
+        if (int(self.steps) - 1) % self.every or not self.active.any():
             return
         delta = (self.before + SMALLEST).log() - (after.again() + SMALLEST).log()
         shares = self._shares()

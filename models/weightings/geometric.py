@@ -5,13 +5,14 @@ total = (prod_t L_t)^(1/T)        w_t = d total / d L_t = total / (T L_t)
 
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from fulcrum.models.step import Step
 from fulcrum.models.weightings.base import Setting, Weighting, WeightingConfig
 
 SMALLEST = 1e-8
-"""The weight of a loss of 0 would be infinite."""
+"""A smaller loss counts as this: its weight would be no number."""
 
 
 class GeometricConfig(WeightingConfig):
@@ -29,9 +30,11 @@ class GeometricConfig(WeightingConfig):
 
 
 class Geometric(Weighting):
-    """The mean is over the tasks that the batch observes."""
+    """The mean is over the tasks that the batch observes and whose loss is not 0: those have no
+    gradient, and would make the mean 0 for all."""
 
     def weigh(self, step: Step) -> Tensor:
+        present = step.active & (step.losses > 0)
         losses = step.losses.clamp(min=SMALLEST)
-        total = losses[step.active].log().mean().exp()
-        return total / (step.active.sum() * losses)
+        total = losses.log().where(present, 0.0).sum().div(present.sum().clamp(min=1)).exp()
+        return torch.where(present, total / (present.sum() * losses), 0.0)

@@ -64,13 +64,13 @@ class GradNorm(GradientWeighting):
             return torch.ones_like(self.start)
         return super().weigh(step)
 
-    def solve(self, products: Tensor, present: Tensor) -> Tensor:
+    def solve(self, cosines: Tensor, norms: Tensor, present: Tensor) -> Tensor:
         s = self.s.detach().clone().requires_grad_()
         with torch.enable_grad():
             weights = len(s) * s.softmax(0)
             objective = gradnorm(
                 weights[present],
-                products.diagonal().sqrt(),
+                norms,
                 self.losses[present] / self.start[present].clamp(min=1e-12),
                 self.config.alpha,
             )
@@ -80,6 +80,10 @@ class GradNorm(GradientWeighting):
         with torch.no_grad():
             self.s.copy_(torch.where(present, self.s, before))
         return (len(s) * self.s.detach().softmax(0))[present]
+
+    def scale(self, weights: Tensor, cosines: Tensor) -> Tensor:
+        """To the sum that they have in the paper: conflicts are not looked at."""
+        return len(weights) / weights.sum()
 
 
 def gradnorm(weights: Tensor, norms: Tensor, ratios: Tensor, alpha: float) -> Tensor:

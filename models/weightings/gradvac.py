@@ -44,10 +44,11 @@ class GradVac(GradientWeighting):
         tasks = len(self.names)
         self.register_buffer("usual", torch.zeros(tasks, tasks, dtype=torch.float64))
 
-    def solve(self, products: Tensor, present: Tensor) -> Tensor:
-        tasks, random = len(products), self.random()
+    def solve(self, cosines: Tensor, norms: Tensor, present: Tensor) -> Tensor:
+        tasks, random = len(norms), self.random()
+        products = cosines * torch.outer(norms, norms)
         usual = self.usual[present][:, present].clone()
-        norms, mixed = products.diagonal().sqrt(), torch.eye(tasks, dtype=products.dtype)
+        mixed = torch.eye(tasks, dtype=norms.dtype)
         for i in range(tasks):
             order = torch.randperm(tasks, generator=random)
             for j in (j for j in order.tolist() if j != i):

@@ -3,6 +3,9 @@
     total = sum_t w_t log L_t        w = T softmax(L_t / base_t)        weight of L_t: w_t / L_t
 
 base_t  mean loss of task t over the second window; w = 1 before it is known
+
+In 1 / L_t a loss counts as no less than a hundredth of the task's mean loss so far: the logarithm
+of a loss of 0 would ask for an infinite step.
 """
 
 from typing import ClassVar, Literal
@@ -13,9 +16,10 @@ from torch import Tensor
 
 from fulcrum.models.step import Step
 from fulcrum.models.weightings.base import Setting, Weighting, WeightingConfig
+from fulcrum.models.weightings.level import Level
 
-SMALLEST = 1e-8
-"""The weight of a loss of 0 would be infinite."""
+LEAST = 0.01
+"""Share of its mean so far that a loss counts as at least, where it is divided by."""
 
 
 class IGBConfig(WeightingConfig):
@@ -35,8 +39,8 @@ class IGBConfig(WeightingConfig):
 
 
 class IGB(Weighting):
-    """Departure: steps of a task are counted where it is observed, so that every task has a base
-    over as many steps."""
+    """Departures: steps of a task are counted where it is observed, so that every task has a base
+    over as many steps; the bound on 1 / L_t."""
 
     total: Tensor
     seen: Tensor
@@ -47,12 +51,15 @@ class IGB(Weighting):
         zeros = torch.zeros(len(self.names), dtype=torch.float64)
         self.register_buffer("total", zeros)
         self.register_buffer("seen", zeros.long())
+        self.level = Level(len(self.names))
 
     def weigh(self, step: Step) -> Tensor:
-        base = (self.total / self.window).clamp(min=SMALLEST)
-        gaps = torch.where(self.seen >= 2 * self.window, step.losses / base, 1.0)
+        self.level.add(step)
+        base = self.total / self.window
+        based = (self.seen >= 2 * self.window) & (base > 0)
+        gaps = torch.where(based, step.losses / base, 1.0)
         second = step.active & (self.window <= self.seen) & (self.seen < 2 * self.window)
         self.total += step.losses.where(second, 0.0)
         self.seen += step.active
         shares = gaps.where(step.active, -torch.inf).softmax(0)
-        return step.active.sum() * shares / step.losses.clamp(min=SMALLEST)
+        return step.active.sum() * shares * self.level.reciprocal(step.losses, LEAST)

@@ -6,7 +6,8 @@ reward  min_t (l_t(before) - l_t(now)), l the smoothed ratios, over the learning
     total = sum_t w_t log L_t        the weight of L_t is w_t / L_t
 
 base_t is the mean loss of the second window, as in `igb`. Weights are random for three windows; the
-agent (`fulcrum.models.agents.sac`) learns every so many steps from the third on.
+agent (`fulcrum.models.agents.sac`) learns every so many steps from the third on. 1 / L_t is bounded
+as in `igb`.
 """
 
 from collections.abc import Iterator
@@ -19,10 +20,11 @@ from torch import Tensor
 from fulcrum.models.agents.sac import SAC, Replay, weights
 from fulcrum.models.step import After, Step
 from fulcrum.models.weightings.base import Declared, Setting, Weighting, WeightingConfig
+from fulcrum.models.weightings.igb import LEAST
+from fulcrum.models.weightings.level import Level
 
 SMOOTH = 0.9
 """Share of the ratios before in the smoothed ones: single batches are mostly noise."""
-SMALLEST = 1e-8
 BATCH, UPDATES = 128, 25
 """Transitions in a batch, and updates at a time, while the replay memory is empty; twice as many
 when it is full."""
@@ -83,13 +85,14 @@ class IGBSAC(Weighting):
         self.register_buffer("action", torch.zeros(tasks - 1))
         self.register_buffer("known", torch.zeros((), dtype=torch.bool))
         self.register_buffer("share", torch.ones(()))
+        self.level = Level(tasks)
 
     def weigh(self, step: Step) -> Tensor:
         random, k = self.random(), int(self.steps)
         second = step.active & (self.window <= k < 2 * self.window)
         self.total += step.losses.where(second, 0.0)
         self.seen += second
-        losses = step.losses.clamp(min=SMALLEST)
+        self.level.add(step)
         if k >= 2 * self.window:
             self._observe(step)
         if k < 3 * self.window:
@@ -99,15 +102,15 @@ class IGBSAC(Weighting):
                 self.action.copy_(self.agent.act(self.ratios.float()[None], random)[0][0])
         if k >= 2 * self.window and k % self.config.every == 0 and len(self.replay):
             self._learn(random)
-        return weights(self.action.double()) / losses
+        return weights(self.action.double()) * self.level.reciprocal(step.losses, LEAST)
 
     def after_step(self, after: After) -> None:
         self.share.fill_(max(after.rate, 0.01))
 
     def _observe(self, step: Step) -> None:
         """The transition that the step before made."""
-        base = (self.total / self.seen.clamp(min=1)).clamp(min=SMALLEST)
-        base = torch.where(self.seen > 0, base, 1.0)
+        base = self.total / self.seen.clamp(min=1)
+        base = torch.where(base > 0, base, 1.0)
         now = torch.where(step.active, step.losses / base, self.ratios)
         before = self.ratios.clone()
         smoothed = SMOOTH * before + (1 - SMOOTH) * now if bool(self.known) else now

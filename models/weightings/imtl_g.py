@@ -1,9 +1,11 @@
 """IMTL-G: an update with equal projections on all gradients of unit length.
 
-    d . u_t equal for all t,  sum w = 1        w ~ pinv(G) n,  n_t = ||g_t||
+    d . u_t equal for all t        w ~ pinv(G) n = v / n,  v = pinv(C) 1,  n_t = ||g_t||
 
-Its weights may be negative, which trains a task backwards: they are cut at 0, and how many steps
-had one is logged.
+Departure: the paper has sum w = 1, which turns the update round where the sum is negative; by C,
+the cosines, sum v never is, and the scale is that of all methods here (`gradients`). Its weights
+may be negative, which trains a task backwards: they are cut at 0, and how many steps had one is
+logged.
 """
 
 from typing import ClassVar, Literal
@@ -23,5 +25,5 @@ class IMTLGConfig(GradientWeightingConfig):
 
     method: Literal["imtl_g"] = "imtl_g"
 
-    def solve(self, products: Tensor, random: torch.Generator) -> Tensor:
-        return solvers.imtl_g(products)
+    def solve(self, cosines: Tensor, norms: Tensor, random: torch.Generator) -> Tensor:
+        return solvers.equal_cosines(cosines) / norms

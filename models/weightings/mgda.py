@@ -25,8 +25,7 @@ class MGDAConfig(GradientWeightingConfig):
     unit_rows: bool = False
     """Solve on gradients of unit length, which takes the lean to small gradients away."""
 
-    def solve(self, products: Tensor, random: torch.Generator) -> Tensor:
+    def solve(self, cosines: Tensor, norms: Tensor, random: torch.Generator) -> Tensor:
         if not self.unit_rows:
-            return solvers.mgda(products)
-        norms = products.diagonal().sqrt()
-        return solvers.mgda(products / torch.outer(norms, norms)) / norms
+            return solvers.mgda(cosines, norms)
+        return solvers.mgda(cosines, torch.ones_like(norms)) / norms

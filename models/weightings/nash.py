@@ -2,9 +2,10 @@
 
     G w = 1 / w,  w > 0
 
-Insensitive to the scale of every loss by itself, and in practice never in conflict. Departure:
-solved as FairGrad with alpha = 1, the same equation, since the original's sequence of convex
-programs falls back to equal weights now and then; the length of the update is not clipped.
+The direction of the update does not depend on the scale of any loss, and hurts no task where any
+direction does not. Departures: solved as FairGrad with alpha = 1, the same equation, since the
+original's sequence of convex programs falls back to equal weights now and then; weights of opposed
+gradients stop growing, see `solvers.LONGEST`; the length of the update is not clipped.
 """
 
 from typing import ClassVar, Literal
@@ -20,9 +21,9 @@ class NashConfig(GradientWeightingConfig):
     """The bargaining solution: no setting, no scale to tune."""
 
     source: ClassVar[str] = "Navon et al., Nash-MTL, ICML 2022, arXiv 2202.01017, equation 3"
-    summary: ClassVar[str] = "bargaining: insensitive to the scale of losses"
+    summary: ClassVar[str] = "bargaining: a direction that no scale of a loss changes"
 
     method: Literal["nash"] = "nash"
 
-    def solve(self, products: Tensor, random: torch.Generator) -> Tensor:
-        return solvers.fairgrad(products, 1.0)
+    def solve(self, cosines: Tensor, norms: Tensor, random: torch.Generator) -> Tensor:
+        return solvers.fairgrad(cosines, norms, 1.0)

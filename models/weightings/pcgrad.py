@@ -24,5 +24,5 @@ class PCGradConfig(GradientWeightingConfig):
 
     method: Literal["pcgrad"] = "pcgrad"
 
-    def solve(self, products: Tensor, random: torch.Generator) -> Tensor:
-        return solvers.pcgrad(products, random)
+    def solve(self, cosines: Tensor, norms: Tensor, random: torch.Generator) -> Tensor:
+        return solvers.pcgrad(cosines, norms, random)

@@ -16,9 +16,7 @@ from torch import Tensor
 from fulcrum.features.errors import nearest
 from fulcrum.models.step import Step
 from fulcrum.models.weightings.base import Declared, Setting, Weighting, WeightingConfig
-
-SMALLEST = 1e-8
-"""The weight of a loss of 0 would be infinite."""
+from fulcrum.models.weightings.level import Level
 
 
 class PreferenceConfig(WeightingConfig):
@@ -47,23 +45,18 @@ class PreferenceConfig(WeightingConfig):
 
 
 class Preference(Weighting):
-    """In the first N steps of a task its level is the mean so far; then it stays."""
+    """In the first N steps of a task its level is the mean so far; then it stays. A task whose
+    losses were all 0 so far has weight 0."""
 
     preference: Tensor
-    total: Tensor
-    seen: Tensor
 
     def __init__(self, config: PreferenceConfig, setting: Setting) -> None:
         super().__init__(config, setting)
-        self.window = config.window
+        self.level = Level(len(self.names), config.window)
         shares = [config.preference.get(task, 1.0) for task in self.names]
         preference = torch.tensor(shares, dtype=torch.float64)
         self.register_buffer("preference", preference, persistent=False)
-        self.register_buffer("total", torch.zeros_like(preference))
-        self.register_buffer("seen", torch.zeros_like(preference, dtype=torch.int64))
 
     def weigh(self, step: Step) -> Tensor:
-        early = step.active & (self.seen < self.window)
-        self.total += step.losses.where(early, 0.0)
-        self.seen += early
-        return self.preference / (self.total / self.seen.clamp(min=1)).clamp(min=SMALLEST)
+        self.level.add(step)
+        return self.level.divide(self.preference)

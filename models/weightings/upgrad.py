@@ -23,8 +23,7 @@ class UPGradConfig(GradientWeightingConfig):
     """Solve on gradients of unit length: insensitive to the scale of losses, and another method
     than the paper's."""
 
-    def solve(self, products: Tensor, random: torch.Generator) -> Tensor:
+    def solve(self, cosines: Tensor, norms: Tensor, random: torch.Generator) -> Tensor:
         if not self.unit_rows:
-            return solvers.upgrad(products)
-        norms = products.diagonal().sqrt()
-        return solvers.upgrad(products / torch.outer(norms, norms)) / norms
+            return solvers.upgrad(cosines, norms)
+        return solvers.upgrad(cosines, torch.ones_like(norms)) / norms

@@ -36,11 +36,11 @@ from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.figures import run as run_figures
 from fulcrum.pipelines.quality.metrics import Predictions, by_task
+from fulcrum.pipelines.quality.pulls import with_pulls
 from fulcrum.pipelines.quality.resamples import (
     LEVEL,
     METRICS,
     Samples,
-    resample,
     undefined,
     units,
 )
@@ -205,7 +205,7 @@ def _train_all(
         result = read_result(run.folder / "checkpoints")
         predictions = evaluate(config, datasets[name], result.checkpoint, split)
         runs[name].append(run)
-        samples[name].append(resample(predictions, metrics))
+        samples[name].append(with_pulls(predictions, metrics))
         kept[name].append(annealing.kept(config.train, datasets[name].rows("train"), result))
         spent = time.monotonic() - began
         logger.info("%d of %d: %s, seed %d, %s, %.0f s", number, len(jobs), name, seed, how, spent)

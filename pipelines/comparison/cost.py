@@ -15,7 +15,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.reading.batch import Batch
@@ -35,6 +35,17 @@ TRAINED_STEPS, STEP_ROUNDS = 10, 5
 """Steps trained in a round at least, rounds."""
 
 
+def attention(
+    query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object
+) -> int:
+    """Operations of fused attention from the shapes of what goes in: its two matrix products."""
+    return sdpa_flop_count(query, key, value)
+
+
+UNCOUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
+"""What torch does not count by itself."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """Of one network."""
@@ -44,8 +55,8 @@ class Cost:
     dense: int
     """Parameters of everything else."""
     flops: float
-    """Per row scored: two for each multiply-add of the matrix products; table look-ups and what is
-    done element by element are not counted."""
+    """Per row scored: two for each multiply-add of the matrix products, those of attention among
+    them; table look-ups and what is done element by element are not counted."""
     scored: float
     """Rows per second that torch scores from prepared rows; median over rounds."""
     pace: float
@@ -95,7 +106,7 @@ def flops_per_row(network: Network, batch: Batch) -> float:
     network.requires_grad_(False)  # the counter hooks into whatever asks for a gradient
     with torch.no_grad():
         vectors = network.tables(batch.ids, batch.sequences)
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
             network.objective(*vectors, batch)
     return counter.get_total_flops() / len(batch)
 

@@ -1,7 +1,7 @@
 """A gain and how sure it is: other users and other seeds, for all gains of a table at once.
 
 The value is a mean over S seeds, of a network less another. What other users would change is the
-interval of `quality.resamples`, both networks on the same rows. What other seeds would change is
+interval of `quality.pulls`, both networks on the same rows. What other seeds would change is
 told by the spread over seeds. A spread of two or three numbers says little, so it is pooled over
 the networks, as in an analysis of variance; a network that spreads more is taken at its own:
 
@@ -24,7 +24,8 @@ from math import hypot, inf, sqrt
 import numpy as np
 from scipy import stats
 
-from fulcrum.pipelines.quality.resamples import LEVEL, interval
+from fulcrum.pipelines.quality.pulls import interval
+from fulcrum.pipelines.quality.resamples import LEVEL
 
 RELEVANT = 0.1
 """Per cent of the control's value below which a gain is not marked, unless another is declared."""

@@ -13,7 +13,8 @@ import numpy as np
 from fulcrum.pipelines.comparison.gains import RELEVANT, Gain, judge, level_of_each, spread
 from fulcrum.pipelines.comparison.order import Order, put_in_order
 from fulcrum.pipelines.figures.run import Bar
-from fulcrum.pipelines.quality.resamples import METRICS, Key, Samples, gain
+from fulcrum.pipelines.quality.differences import better
+from fulcrum.pipelines.quality.resamples import METRICS, Key, Samples
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def standings(
         for network, seeds in samples.items():
             half = None if chance is None else chance.half(network, single, level)
             pairs = zip(seeds, samples[single], strict=True)
-            gains = np.stack([gain(a[key], b[key], key[1]) for a, b in pairs])
+            gains = np.stack([better(a[key], b[key], key[1]) for a, b in pairs])
             found[network][key] = Standing(
                 values[network],
                 values[single],

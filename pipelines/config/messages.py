@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from fulcrum.features.config import explanations
 from fulcrum.features.errors import nearest
+from fulcrum.features.explanations import explanations
 from fulcrum.features.spec import Problem
 from fulcrum.pipelines.config import annotations
 from fulcrum.pipelines.config.run import RENAMED

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from fulcrum.features.errors import nearest
+from fulcrum.features.kinds.categorical import CategoricalConfig
 from fulcrum.features.spec import FeatureSpec, Problem
 from fulcrum.features.spec import problems as feature_problems
 from fulcrum.models.chains import ESMMConfig
@@ -28,6 +29,7 @@ def problems(config: RunConfig) -> list[Problem]:
         *_weighting(config),
         *_experiment_design(config),
         *_pretrain(config),
+        *_segments(config),
         *_early_stopping(config),
     ]
 
@@ -83,6 +85,16 @@ def _pretrain(config: RunConfig) -> Iterator[Problem]:
         if task not in config.tasks:
             message = f"there is no task `{task}`{nearest(task, config.tasks)}"
             yield Problem(("train", "pretrain", "tasks", place), message)
+
+
+def _segments(config: RunConfig) -> Iterator[Problem]:
+    calibration = config.train.calibration
+    known = [n for n, feature in config.features.items() if isinstance(feature, CategoricalConfig)]
+    for place, name in enumerate(calibration.segments if calibration else ()):
+        if name not in known:
+            hint = nearest(name, known) or f"; expected some of {', '.join(known) or 'none'}"
+            message = f"there is no categorical feature `{name}`{hint}"
+            yield Problem(("train", "calibration", "segments", place), message)
 
 
 def _early_stopping(config: RunConfig) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""One run: data, features, tasks, model, weighting, training, tracking, serving."""
+"""One run: data, features, tasks, model, weighting, training, tracking, promotion, serving."""
 
 from typing import Literal
 
@@ -59,6 +59,15 @@ class PretrainConfig(Config):
     """Go on with the optimizers' moments, too, which start anew otherwise."""
 
 
+class CalibrationConfig(Config):
+    """After training, scores are made probabilities (or means) on the validation split; the graph
+    that is served does so itself."""
+
+    segments: tuple[str, ...] = ()
+    """Categorical features; the run reports by each of their values whether scores are right
+    there."""
+
+
 class TrainConfig(Config):
     """The training loop."""
 
@@ -88,6 +97,11 @@ class TrainConfig(Config):
     their number, as the theory of weighted training has it; equal where weights are 1."""
     pretrain: PretrainConfig | None = None
     """Some tasks first, then all."""
+    calibration: CalibrationConfig | None = Field(
+        CalibrationConfig(), exclude_if=lambda value: value == CalibrationConfig()
+    )
+    """Leave it out for the default; `null` serves the network's own scores, and so does a run
+    without a validation split."""
 
 
 class TrackingConfig(Config):
@@ -99,6 +113,26 @@ class TrackingConfig(Config):
     """Experiment of the run."""
     model: str | None = None
     """Registered model's name; the run's name when left out."""
+
+
+class PromotionConfig(Config):
+    """What a version must show before it becomes champion."""
+
+    tolerance: float = Field(0.01, ge=0, lt=1)
+    """Share of the champion's metric that a task may lose."""
+    calibration: float = Field(1.25, gt=1)
+    """How many times too large or too small the mean score of a task may be."""
+    auc: float = Field(0.99, gt=0.5, le=1)
+    """From where on a task is taken for one that reads its own label."""
+    rows: int = Field(100, ge=1)
+    """Measured rows (of either class, for two classes) with which a task must be shown to be better
+    than a constant. With fewer it must not be shown to be worse."""
+    unripe: float = Field(0.5, ge=0, le=1)
+    """Share of the measured rows that may still wait for their outcomes."""
+    unknown: float = Field(0.95, ge=0, le=1)
+    """Share of a feature's ids in the measured rows that its vocabulary may not hold."""
+    latency: float = Field(0.1, gt=0)
+    """Seconds that one row may take on a CPU."""
 
 
 class RunConfig(Config):
@@ -123,6 +157,7 @@ class RunConfig(Config):
     """What is done beside the weighting, for flat minima or a better representation."""
     train: TrainConfig = TrainConfig()
     tracking: TrackingConfig = TrackingConfig()
+    promotion: PromotionConfig = PromotionConfig()
     serving: ServingConfig = ServingConfig()
 
 

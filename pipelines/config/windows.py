@@ -76,9 +76,11 @@ def write_out(annotation: Any, data: Any) -> WrittenOut:
                 continue
             owner = dotted_path((*path, first.entry))
             message = f"the name `{feature.name}` is taken by `{owner}`; rename one of them"
+            place: Path = (*path, feature.entry)
             if first.entry == feature.entry:
                 message = f"makes `{feature.name}` twice; list each value once"
-            clashes.setdefault(((*path, feature.entry), first.entry), message)
+                place += (next(f for f, n in first.places.items() if feature.places[f] != n),)
+            clashes.setdefault((place, first.entry), message)
         return single or {
             key: build(annotations.below(annotation, value, key), inner, (*path, key))
             for key, inner in value.items()

@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fulcrum.pipelines.designs.propensity import Propensity
-from fulcrum.pipelines.figures.run import INK, PALETTE, STYLE, reliability, save
+from fulcrum.pipelines.figures.run import INK, PALETTE, STYLE, save
+from fulcrum.pipelines.quality.reliability import reliability
 
 BINS = np.linspace(0, 1, 41)
 
@@ -27,8 +28,8 @@ def calibration(propensity: Propensity) -> Figure:
     panels = figure.subplots(1, len(propensity.names), squeeze=False)[0]
     for k, (panel, name) in enumerate(zip(panels, propensity.names, strict=True)):
         of_arm = propensity.arm == k
-        mean, rate, low, high = reliability(
-            propensity.chance[:, k], of_arm, np.ones(len(of_arm)), 10
+        mean, rate, low, high, _ = reliability(
+            propensity.chance[:, k], of_arm.astype(float), np.ones(len(of_arm))
         )
         panel.errorbar(
             mean, rate, yerr=(rate - low, high - rate), fmt="o-", markersize=4, elinewidth=1

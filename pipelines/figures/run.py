@@ -16,6 +16,7 @@ from matplotlib.ticker import EngFormatter
 
 from fulcrum.pipelines.quality.alarms import ALARMS
 from fulcrum.pipelines.quality.experts import LevelHealth
+from fulcrum.pipelines.quality.reliability import Curve
 
 PALETTE = ("#2a6f97", "#e07a1f", "#3a8f5c", "#b5404a", "#7a5ba6", "#8a6d4b", "#c2679b", "#5f6b76")
 INK, FAINT = "#2b2f33", "#c9ced3"
@@ -102,50 +103,43 @@ def training_curves(history: Sequence[Point], best: int | None = None) -> Figure
 
 
 @matplotlib.rc_context(STYLE)
-def calibration(
-    scores: Mapping[str, np.ndarray],
-    labels: Mapping[str, np.ndarray],
-    weights: Mapping[str, np.ndarray],
-    bins: int = 10,
-) -> Figure:
-    """Per task, the observed rate against the mean score in bins of equal count, with 95 % Wilson
-    intervals. Perfect calibration lies on the diagonal."""
-    figure, panels = _grid(len(scores), width=3.5, height=3.5)
-    for panel, (task, score) in zip(panels, scores.items(), strict=True):
-        label, weight = labels[task], weights[task]
-        mean, rate, low, high = reliability(score, label, weight, bins)
-        panel.errorbar(
-            mean, rate, yerr=(rate - low, high - rate), fmt="o-", markersize=4, elinewidth=1
-        )
-        ends = np.array([min(mean.min(), low.min()), max(mean.max(), high.max())])
-        pad = 0.05 * (ends[1] - ends[0])
-        limits = (max(ends[0] - pad, 0.0), min(ends[1] + pad, 1.0))
+def calibration(after: Mapping[str, Curve], before: Mapping[str, Curve]) -> Figure:
+    """Per task, the observed rate against the mean score in bins of equal weight with its interval;
+    `before` is paler, of the tasks that were calibrated. Perfect calibration lies on the
+    diagonal."""
+    figure, panels = _grid(len(after), width=3.5, height=3.5)
+    for panel, (task, curve) in zip(panels, after.items(), strict=True):
+        earlier = before.get(task)
+        curves = [curve] if earlier is None else [earlier, curve]
+        for shown in curves:
+            panel.errorbar(
+                shown.mean,
+                shown.rate,
+                yerr=(shown.rate - shown.low, shown.high - shown.rate),
+                fmt="o-",
+                markersize=4,
+                elinewidth=1,
+                color=PALETTE[0] if shown is curve else "#a9b0b7",
+                label="calibrated" if shown is curve else "before",
+            )
+        least = min(min(shown.mean.min(), shown.low.min()) for shown in curves)
+        most = max(max(shown.mean.max(), shown.high.max()) for shown in curves)
+        pad = 0.05 * (most - least)
+        limits = (max(least - pad, 0.0), min(most + pad, 1.0))
         panel.plot(limits, limits, color=INK, linestyle=":", linewidth=1.2)
         panel.set(xlim=limits, ylim=limits, title=task, xlabel="mean score", ylabel="observed rate")
         panel.set_aspect("equal")
-        ratio = (score * weight).sum() / max((label * weight).sum(), 1e-9)
-        panel.text(
-            0.04, 0.95, f"Σ score / Σ label = {ratio:.3f}", transform=panel.transAxes, va="top"
-        )
+        ratios = " from ".join(f"{_ratio(shown):.3f}" for shown in reversed(curves))
+        text = f"Σ score / Σ label = {ratios}"
+        panel.text(0.04, 0.95, text, transform=panel.transAxes, va="top", fontsize=8)
+    if before:
+        _one_legend(figure, panels)
     return figure
 
 
-def reliability(
-    score: np.ndarray, label: np.ndarray, weight: np.ndarray, bins: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Weighted mean score, observed rate and its 95 % Wilson interval, by ascending score, in up to
-    `bins` bins of equally many rows that have a weight. The interval is that of (sum w)^2 / sum w^2
-    rows (Kish, "Survey Sampling", 1965)."""
-    order = np.argsort(score, kind="stable")
-    order = order[weight[order] > 0]
-    parts = [part for part in np.array_split(order, bins) if len(part)]
-    count = np.array([weight[part].sum() ** 2 / (weight[part] ** 2).sum() for part in parts])
-    mean = np.array([np.average(score[part], weights=weight[part]) for part in parts])
-    rate = np.array([np.average(label[part], weights=weight[part]) for part in parts])
-    z = 1.96
-    middle = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * np.sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2))
-    return mean, rate, np.minimum(middle - half, rate), np.maximum(middle + half, rate)
+def _ratio(curve: Curve) -> float:
+    """Mean score over mean label."""
+    return float(curve.share @ curve.mean / max(curve.share @ curve.rate, 1e-9))
 
 
 @matplotlib.rc_context(STYLE)

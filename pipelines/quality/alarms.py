@@ -1,4 +1,4 @@
-"""Alarms of experts, in words: what is wrong, where an alarm begins, and what to try.
+"""Alarms of experts and segments, in words: what is wrong, where an alarm begins, what to try.
 
 Departures: underfitting alarms where the own experts' share of contribution_g is as low as that of
 the gate, for a native weight or a self-gate serves a task as well; gates agree on an expert only
@@ -8,6 +8,7 @@ where each gives it more than `favourite`, since even gates have a largest entry
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import polars as pl
 
 from fulcrum.pipelines.quality.experts import Health, LevelHealth, numbered, places, ratio
 
@@ -23,6 +24,10 @@ ALARMS = {
 """Where a warning begins. Those of `gate_entropy` and `own_mass` are lower limits; own mass alarms
 for tasks with a smaller share of positives than `sparse`. Only 0.90 is HoME's, the others are
 choices of this project."""
+SEGMENT_OFF, SEGMENT_P = 0.10, 0.05
+"""A segment alarms where its mean score is farther from its mean label than this share of it, and
+less likely than this by chance, after the adjustment for all segments: a large data set makes any
+difference certain, a small one makes any size of it likely."""
 
 
 def warnings(health: Health) -> list[str]:
@@ -36,6 +41,23 @@ def warnings(health: Health) -> list[str]:
             *_underfitting(level, health.rates),
         )
     ]
+
+
+def segment_warnings(table: pl.DataFrame) -> list[str]:
+    """Where scores are off in a part of the rows: a line for each alarm, of a table as
+    `fulcrum.pipelines.calibration.segments` makes it."""
+    lines = []
+    for row in table.iter_rows(named=True):
+        score, label = row["mean_score"], row["mean_label"]
+        if row["adjusted"] < SEGMENT_P and abs(score - label) > SEGMENT_OFF * abs(label):
+            lines.append(
+                f"{row['task']} is scored {score:.4g} where {row['feature']} is {row['value']} and "
+                f"turns out {label:.4g} ({row['rows']:,} rows of {row['users']:,} users; p = "
+                f"{row['adjusted']:.2g} adjusted for {len(table):,} segments, alarm below "
+                f"{SEGMENT_P} and beyond {SEGMENT_OFF:.0%}): scores are wrong there although they "
+                "may be right on the whole; look for a feature that tells such rows apart"
+            )
+    return lines
 
 
 def _collapse(level: LevelHealth) -> Iterator[str]:

@@ -16,6 +16,8 @@ s_log_loss          mean over sessions of the mean log loss within each, a sessi
 normalised_entropy  log loss over the entropy of the rows' own positive rate; He et al., ADKDD 2014,
                     equation 1; below 1 is better than predicting the rate
 calibration         mean score over mean label; 1 is unbiased
+ece                 expected calibration error, the mean distance of scores from rates in bins of
+                    equal weight, see `reliability`
 rmse, mae           in the label's own unit
 accuracy            share of rows whose most likely class is the right one
 deviance            mean Poisson deviance of the scores; 0 where each is its label
@@ -35,6 +37,7 @@ from fulcrum.features.errors import TrainError
 from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.prepared.stage import NOBODY
 from fulcrum.features.tasks import TASKS
+from fulcrum.pipelines.quality.reliability import reliability
 
 Metrics = dict[str, float | None]
 
@@ -189,6 +192,10 @@ def calibration(rows: TaskRows) -> float | None:
     return _mean(rows, rows.scores) / mean if mean else None
 
 
+def ece(rows: TaskRows) -> float:
+    return reliability(rows.scores, rows.labels, rows.weight).error
+
+
 def rmse(rows: TaskRows) -> float:
     return float(np.sqrt(_mean(rows, (rows.scores - rows.labels) ** 2)))
 
@@ -218,6 +225,7 @@ METRICS: dict[str, Callable[[TaskRows], float | None]] = {
     "s_log_loss": s_log_loss,
     "normalised_entropy": normalised_entropy,
     "calibration": calibration,
+    "ece": ece,
     "rmse": rmse,
     **{name: _mean_of(of_row) for name, of_row in MEANS.items()},
     "deviance": loss,

@@ -1,31 +1,18 @@
-"""How sure a metric is: its value on the rows of a split, and how far each user moves it.
+"""How sure a metric is: its value on the rows of a split and on draws of the users behind them.
 
-A user's pull is the derivative of the metric by how often the user is taken, all rows together: the
-infinitesimal jackknife (Jaeckel 1972; Efron, "The Jackknife, the Bootstrap and Other Resampling
-Plans", 1982, chapter 6). It is what draws of users with replacement come to when there are very
-many of them, and it is linear: the pulls of a difference or a mean of metrics are the difference or
-the mean of their pulls, so that networks measured on the same rows are paired, and tasks, too.
+Users are drawn with replacement, all of a user's rows together (the cluster bootstrap), so an
+interval says what other users would change. What another seed would change is not in it.
 
-An interval says what other users would change. What another seed would change is not in it.
-
-u  unit: a group, or a row where there are no groups    I_u  its pull, Σ I = 0    n  units
-
-    e² = n / (n - 1) Σ I²      s = Σ I³ / (Σ I²)^1.5      value - e g⁻¹(t),  value - e g⁻¹(-t)
-
-s is the skewness of the value, g(x) = x + s/3 x² + s²/27 x³ + s/6 takes it out of the studentised
-value (Hall, "On the removal of skewness by transformation", JRSS B 54, 1992), and t is Student's
-with n - 1 degrees.
+u  drawing unit: a group, or a row where there are no groups      c  times each unit was drawn
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from scipy import stats
 
 from fulcrum.features.prepared.stage import NOBODY
 from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.quality.metrics import (
-    HIGHER_IS_BETTER,
     MEANS,
     Metrics,
     Predictions,
@@ -35,83 +22,73 @@ from fulcrum.pipelines.quality.metrics import (
     group_aucs,
 )
 
+RESAMPLES = 200
 LEVEL = 0.95
-"""Of an interval that stands alone."""
-PARTS = 20_000
-"""Pulls kept of a metric. Of more units, each pull is the sum of several units', which leaves
-variance and skewness what they are."""
+"""Of every interval."""
+SEED = 0
+"""Of the draws: the same for every network."""
+CELLS = 2_000_000
+"""Numbers held at once for a part of the resamples."""
 METRICS: dict[str, tuple[str, str]] = {kind: task.compared_by for kind, task in TASKS.items()}
 """By kind of task; the first is the one that a task is judged by."""
-HIGHEST = dict.fromkeys(("auc", "grouped_auc", "accuracy"), 1.0)
-"""Beyond which a metric cannot be; none is below 0."""
 
 Key = tuple[str, str]
 """Task and metric."""
 Samples = dict[Key, np.ndarray]
-"""By task and metric, `(1 + parts,)`: the value on the rows, then the pulls of the units. A metric
-that is not defined on the rows has no entry."""
+"""By task and metric, `(1 + resamples,)`: the value on the rows, then on each draw; NaN where the
+metric is not defined on a draw. A metric that is not defined on the rows has no entry."""
 
 
-def resample(predictions: Predictions, metrics: Mapping[str, Sequence[str]] = METRICS) -> Samples:
-    """Every metric of every task with the pulls of all units; `metrics` by kind of task."""
+def resample(
+    predictions: Predictions,
+    resamples: int = RESAMPLES,
+    metrics: Mapping[str, Sequence[str]] = METRICS,
+) -> Samples:
+    """Every metric of every task on the rows and on draws of them; `metrics` by kind of task."""
     count, unit = units(predictions.group)
-    samples = {}
-    for rows, observed in zip(by_task(predictions), predictions.observed.T, strict=True):
-        for metric in metrics[rows.task.kind]:
-            if undefined(rows, metric) is None:
-                value, pulls, of_unit = _measure(metric, rows, unit[observed])
-                parts = np.bincount(of_unit % PARTS, pulls, min(count, PARTS))
-                samples[rows.task.name, metric] = np.append(value, parts)
-    return samples
+    measured = [
+        (rows, unit[observed], metric)
+        for rows, observed in zip(by_task(predictions), predictions.observed.T, strict=True)
+        for metric in metrics[rows.task.kind]
+        if undefined(rows, metric) is None
+    ]
+    values_of: dict[Key, list[np.ndarray]] = {(m[0].task.name, m[2]): [] for m in measured}
+    for times in _draws(count, len(unit), resamples):
+        for rows, unit_of_row, metric in measured:
+            values = _measure(metric, rows, unit_of_row, times)
+            values_of[rows.task.name, metric].append(values)
+    return {key: np.concatenate(parts) for key, parts in values_of.items()}
 
 
-def gain(ours: np.ndarray, theirs: np.ndarray, metric: str) -> np.ndarray:
-    """Samples of how much better the first is on the same rows, larger being better."""
-    return ours - theirs if metric in HIGHER_IS_BETTER else theirs - ours
-
-
-def interval(samples: np.ndarray, level: float = LEVEL) -> tuple[float, float] | None:
-    """Ends of the interval of a value, from `(1 + parts,)`: the value, then the pulls; None where
-    there is one unit."""
-    value, pulls = float(samples[0]), samples[1:]
-    count, square = len(pulls), float(pulls @ pulls)
-    if count < 2:
+def interval(samples: np.ndarray) -> tuple[float, float] | None:
+    """Ends of the percentile interval of `(1 + resamples,)` values, the first on the rows
+    themselves; None where no draw defines the metric."""
+    drawn = samples[1:][np.isfinite(samples[1:])]
+    if not len(drawn):
         return None
-    if square == 0:
-        return value, value
-    error = np.sqrt(square * count / (count - 1))
-    skewness = float(np.sum(pulls**3)) / square**1.5
-    t = float(stats.t.ppf(0.5 + level / 2, count - 1))
-    low, high = (value - error * _with_skewness(end, skewness) for end in (t, -t))
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(drawn, [tail, 100 - tail])
     return float(low), float(high)
 
 
-def _with_skewness(y: float, skewness: float) -> float:
-    """g⁻¹(y)."""
-    if abs(skewness) < 1e-6:  # the limit; the quotient below would be rounding errors
-        return y
-    return 3 / skewness * float(np.cbrt(1 + skewness * (y - skewness / 6)) - 1)
-
-
 def evidence(predictions: Predictions) -> Metrics:
-    """What the metrics rest on: `units` there are; of each task with two classes
-    `positives/<task>`, a count of rows; and of the metric that a task is judged by the ends of its
-    interval, `<metric>_low/<task>` and `<metric>_high/<task>`, within what the metric can be."""
+    """What the metrics rest on: `units` drawn; of each task with two classes `positives/<task>`, a
+    count of rows; and of the metric that a task is judged by the ends of its interval,
+    `<metric>_low/<task>` and `<metric>_high/<task>`."""
     judged_by = {kind: (first,) for kind, (first, _) in METRICS.items()}
     facts: Metrics = {"units": units(predictions.group)[0]}
     for rows in by_task(predictions):
         if TASKS[rows.task.kind].two_classes:
             facts[f"positives/{rows.task.name}"] = int(np.sum(rows.labels > 0))
-    for (task, metric), samples in resample(predictions, judged_by).items():
+    for (task, metric), samples in resample(predictions, metrics=judged_by).items():
         if ends := interval(samples):
-            low, high = np.clip(ends, 0.0, HIGHEST.get(metric, np.inf)).tolist()
-            facts |= {f"{metric}_low/{task}": low, f"{metric}_high/{task}": high}
+            facts |= dict(zip((f"{metric}_low/{task}", f"{metric}_high/{task}"), ends, strict=True))
     return facts
 
 
 def units(group: np.ndarray) -> tuple[int, np.ndarray]:
-    """How many units there are, and which of them each row belongs to: its group, or the row itself
-    where it is nobody's, and where all rows are of one group."""
+    """How many units there are to draw, and which of them each row belongs to: its group, or the
+    row itself where it is nobody's, and where all rows are of one group."""
     named = group != NOBODY
     names, of_named = np.unique(group[named], return_inverse=True)
     if len(names) < 2:
@@ -139,57 +116,82 @@ def undefined(rows: TaskRows, metric: str) -> str | None:
     return None if len(areas_by_group(rows)[0]) else "no group with both classes"
 
 
-def _measure(metric: str, rows: TaskRows, unit: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """A metric, pulls, and the unit of each pull."""
+def _draws(count: int, rows: int, resamples: int) -> Iterator[np.ndarray]:
+    """`(part, count)` times each unit is taken, part by part: once each, then as drawn."""
+    random, part = np.random.default_rng(SEED), max(1, CELLS // max(count, rows))
+    yield np.ones((1, count))
+    for start in range(0, resamples, part):
+        drawn = [
+            random.integers(0, count, count) for _ in range(start, min(start + part, resamples))
+        ]
+        yield np.stack([np.bincount(unit, minlength=count).astype(float) for unit in drawn])
+
+
+def _measure(metric: str, rows: TaskRows, unit: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """`(part,)` values of one metric, one for each row of `times`."""
     if metric == "auc":
-        return *area(rows.scores, rows.labels, rows.weight), unit
+        return weighted_aucs(rows.scores, rows.labels, rows.weight * times[:, unit])
     if metric == "grouped_auc":
-        areas, weights, group = _areas(rows, unit)
-        return *_mean(areas, weights), group
-    weight = _session_weights(rows) if metric == "s_log_loss" else rows.weight
-    value, pulls = _mean(_per_row(metric, rows), weight)
-    if metric != "rmse":
-        return value, pulls, unit
-    root = np.sqrt(value)
-    return root, pulls / (2 * root) if root else pulls, unit
+        return _grouped_aucs(rows, unit, times)
+    weight = session_weights(rows) if metric == "s_log_loss" else rows.weight
+    if metric == "calibration":
+        return _ratios(rows.weight * rows.scores, rows.weight * rows.labels, unit, times)
+    means = _means(per_row(metric, rows), weight, unit, times)
+    return np.sqrt(means) if metric == "rmse" else means
 
 
-def _session_weights(rows: TaskRows) -> np.ndarray:
+def session_weights(rows: TaskRows) -> np.ndarray:
     """Of each row, so that those of a session sum to 1: a session counts once."""
     _, session = np.unique(rows.session, return_inverse=True)
     whole = np.bincount(session, rows.weight)[session]
     return rows.weight / np.where(whole > 0, whole, 1.0)
 
 
-def _per_row(metric: str, rows: TaskRows) -> np.ndarray:
+def per_row(metric: str, rows: TaskRows) -> np.ndarray:
     """What the metric averages over rows."""
     if metric == "rmse":
         return (rows.scores - rows.labels) ** 2
     return MEANS[metric](rows) if metric in MEANS else rows.losses
 
 
-def _mean(values: np.ndarray, weight: np.ndarray) -> tuple[float, np.ndarray]:
-    """Σ w v / Σ w, and the pull of each value."""
-    mean = np.average(values, weights=weight)
-    return float(mean), weight * (values - mean) / weight.sum()
+def _means(
+    values: np.ndarray, weight: np.ndarray, unit: np.ndarray, times: np.ndarray
+) -> np.ndarray:
+    """Σ c w v / Σ c w."""
+    return _ratios(weight * values, weight, unit, times)
 
 
-def area(scores: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> tuple[float, np.ndarray]:
-    """Area under the ROC curve, ties counting half, and the pull of each row: of a positive one by
-    how much of the negative weight it is above, of a negative one by how much positive weight is
-    above it, each less the area (DeLong et al., Biometrics 44, 1988)."""
-    _, place = np.unique(scores, return_inverse=True)
-    positive, negative = np.where(labels > 0, weight, 0.0), np.where(labels > 0, 0.0, weight)
-    positives, negatives = np.bincount(place, positive), np.bincount(place, negative)
-    up, down = positives.sum(), negatives.sum()
-    below = (np.cumsum(negatives) - negatives / 2) / down
-    above = 1 - (np.cumsum(positives) - positives / 2) / up
-    value = float(positives @ below / up)
-    pulls = positive / up * (below[place] - value) + negative / down * (above[place] - value)
-    return value, pulls
+def _ratios(
+    above: np.ndarray, below: np.ndarray, unit: np.ndarray, times: np.ndarray
+) -> np.ndarray:
+    """Σ c a / Σ c b, from the sums of each unit."""
+    total, whole = (times @ np.bincount(unit, of_row, times.shape[1]) for of_row in (above, below))
+    return _divide(total, whole)
 
 
-def _areas(rows: TaskRows, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def weighted_aucs(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`(part,)` areas under the ROC curve for `(part, rows)` weights, ties counting half.
+
+    Rows are sorted once; every draw is one cumulative sum over the distinct scores.
+    """
+    order = np.argsort(scores, kind="stable")
+    scores, weights, positive = scores[order], weights[:, order], labels[order] > 0
+    tied = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))
+    positives = np.add.reduceat(weights * positive, tied, axis=1)
+    negatives = np.add.reduceat(weights * ~positive, tied, axis=1)
+    below = np.cumsum(negatives, 1) - negatives
+    pairs = (positives * (below + 0.5 * negatives)).sum(1)
+    return _divide(pairs, positives.sum(1) * negatives.sum(1))
+
+
+def _grouped_aucs(rows: TaskRows, unit: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """A group's own area does not change with how often it is drawn: its weight does."""
+    of_group, weights, group = areas(rows, unit)
+    drawn = times[:, group]
+    return _divide(drawn @ (of_group * weights), drawn @ weights)
+
+
+def areas(rows: TaskRows, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Area, weight and unit of each group with both classes."""
     areas, weights = group_aucs(rows.scores, rows.labels, rows.weight, unit)
     positive, negative = (
@@ -197,3 +199,8 @@ def _areas(rows: TaskRows, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
         for up in (True, False)
     )
     return areas, weights, np.flatnonzero((positive > 0) & (negative > 0))
+
+
+def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """NaN where the divisor is 0."""
+    return np.divide(a, b, out=np.full(len(a), np.nan), where=b > 0)

@@ -11,6 +11,8 @@ from fulcrum.pipelines.figures import balance as balance_figures
 from fulcrum.pipelines.figures import run as figures
 from fulcrum.pipelines.quality.experts import Health
 from fulcrum.pipelines.quality.metrics import Metrics, Predictions, by_task
+from fulcrum.pipelines.quality.reliability import Curve, reliability
+from fulcrum.pipelines.quality.resamples import units
 from fulcrum.pipelines.tracking.protocol import Tracker
 from fulcrum.pipelines.training.trainer import TrainResult
 from fulcrum.pipelines.training.weight_history import COSINE, WEIGHT, lines
@@ -27,16 +29,18 @@ def draw(
     folder: Path,
     result: TrainResult,
     predictions: Predictions,
+    uncalibrated: Predictions | None,
     health: Health,
     models: Mapping[str, Metrics],
     tracker: Tracker,
 ) -> None:
-    """Write every picture that the run has something to show for into `folder/figures`."""
+    """Write every picture that the run has something to show for into `folder/figures`.
+    `uncalibrated` has the scores of the same rows before they were calibrated, if they were."""
     pictures = {
         "training_curves": _curves(result),
         "weights": _weights(result),
         "conflicts": _conflicts(result),
-        "calibration": _calibration(predictions),
+        "calibration": _calibration(predictions, uncalibrated),
         "gain": _gain(models),
         "drift": _drift(dataset),
         "health": figures.health(health.levels) if health.levels else None,
@@ -72,12 +76,23 @@ def _conflicts(result: TrainResult) -> figures.Figure | None:
     return balance_figures.conflicts(course) if course else None
 
 
-def _calibration(predictions: Predictions) -> figures.Figure | None:
-    binary = [r for r in by_task(predictions) if TASKS[r.task.kind].two_classes and r.weight.any()]
-    scores = {rows.task.name: rows.scores for rows in binary}
-    labels = {rows.task.name: rows.labels for rows in binary}
-    weights = {rows.task.name: rows.weight for rows in binary}
-    return figures.calibration(scores, labels, weights) if binary else None
+def _calibration(
+    predictions: Predictions, uncalibrated: Predictions | None
+) -> figures.Figure | None:
+    curves = _reliability(predictions)
+    earlier = {} if uncalibrated is None else _reliability(uncalibrated)
+    moved = (task for task in earlier if not np.array_equal(earlier[task].mean, curves[task].mean))
+    before = {task: earlier[task] for task in moved}
+    return figures.calibration(curves, before) if curves else None
+
+
+def _reliability(predictions: Predictions) -> dict[str, Curve]:
+    unit = units(predictions.group)[1]
+    return {
+        rows.task.name: reliability(rows.scores, rows.labels, rows.weight, unit[observed])
+        for rows, observed in zip(by_task(predictions), predictions.observed.T, strict=True)
+        if TASKS[rows.task.kind].two_classes and rows.weight.any()
+    }
 
 
 def _gain(models: Mapping[str, Metrics]) -> figures.Figure | None:

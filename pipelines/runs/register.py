@@ -14,6 +14,7 @@ from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.raw.pivot import impressions
 from fulcrum.features.transform.uses import row_reads
+from fulcrum.pipelines.calibration import kept
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.quality.metrics import Metrics, Predictions
@@ -32,6 +33,8 @@ MODEL = "model"
 """Name of the model among those that a run has logged."""
 VERSION = "fulcrum.version"
 """Tag of the run: the registered version that it became."""
+CANDIDATE, CHAMPION = "candidate", "champion"
+"""Aliases: of the newest version, and of the one that serves."""
 HELD_OUT_ROWS, EXAMPLE_ROWS = 1024, 3
 
 
@@ -46,9 +49,8 @@ def publish(
 ) -> str:
     """Export, check parity, log the bundle as the run's model, and register it.
 
-    The new version gets the alias `candidate`, and `champion` when the model never had one: the
-    first model of a name can be served at once, every later one waits for `fulcrum register
-    --alias champion`. Gives `models:/<name>/<version>`; a run that has a version keeps it. Raises
+    The new version gets the alias `candidate`; `promotion` says what makes it champion.
+    Gives `models:/<name>/<version>`; a run that has a version keeps it. Raises
     ModelError, and registers nothing, when ONNX Runtime and torch disagree, or when tables of fewer
     bits would move a metric by more than half its interval.
 
@@ -62,10 +64,8 @@ def publish(
     uri = registry.log(bundle, tracker.run_id, MODEL, result.step, numbers)
     name = config.tracking.model or config.name
     version = registry.register(uri, name)
+    registry.set_alias(name, CANDIDATE, version)
     tracker.log_tags({VERSION: f"{name}/{version}"})
-    registry.set_alias(name, "candidate", version)
-    if not registry.moves(name, "champion"):
-        registry.set_alias(name, "champion", version)
     return f"models:/{name}/{version}"
 
 
@@ -73,8 +73,14 @@ def register_run(run: FoundRun, uri: str, alias: str | None) -> tuple[str, int]:
     """The registered version of a finished run, made when there is none yet, with an alias moved
     to it; gives name and version.
 
-    Raises ConfigError when the run has no model yet.
+    Raises ConfigError when the run has no model yet, and for the alias `champion`, which the gate
+    gives.
     """
+    if alias == CHAMPION:
+        raise ConfigError(
+            "--alias champion: what becomes champion passes a gate; expected `--alias candidate`, "
+            "then `fulcrum promote`"
+        )
     registry, tracker = Registry(uri), MlflowTracker(uri, run.id)
     version_path = tracker.tag(VERSION)
     if version_path is None:
@@ -131,6 +137,7 @@ def make_bundle(
         example=example.head(EXAMPLE_ROWS).collect(),
         plugins=requirements(config),
         tables=torch.float16 if rounded else torch.float32,
+        calibrations=kept.load(checkpoint),
         check=check,
     )
 

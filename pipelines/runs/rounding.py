@@ -3,14 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import polars as pl
-
 from fulcrum.features.errors import ModelError
 from fulcrum.features.prepared.dataset import PreparedDataset
-from fulcrum.features.reading.arrays import to_arrays
 from fulcrum.pipelines.quality.metrics import Metrics, Predictions, measure
-from fulcrum.serving.scoring.onnx_session import Session
+from fulcrum.pipelines.runs.graph_scores import graph_scores
 
 
 def check_rounding(
@@ -20,14 +16,7 @@ def check_rounding(
     by more than half its interval.
 
     `metrics` and `predictions` are those of unrounded tables on the same split."""
-    layout = dataset.state.layout
-    session, parts = Session(graph, layout, "cpu"), []
-    for shard in dataset.shards(split):
-        inputs = [source.name for source in layout.inputs]
-        rows = pl.scan_parquet(shard, glob=False).select(inputs).collect()
-        scores = session.run(to_arrays(rows, layout))
-        parts.append(np.stack([scores[name] for name in layout.score_columns], 1))
-    rounded = measure(replace(predictions, scores=np.concatenate(parts)))
+    rounded = measure(replace(predictions, scores=graph_scores(graph, dataset, split)))
     for name, value in rounded.items():
         metric, _, task = name.partition("/")
         low, high = (metrics.get(f"{metric}_{end}/{task}") for end in ("low", "high"))

@@ -1,8 +1,9 @@
 """A whole run, step by step: prepare, train, measure, export, register, draw.
 
 Everything that a run leaves lies in `<workspace>/runs/<run id>`: `config.yaml`, beside it the files
-that its parts come from, `checkpoints/`, `bundle/`, `figures/`, `results.json`, `run.log`, and
-`health.json` for a network with gates. A run that was stopped goes on from there.
+that its parts come from, `checkpoints/`, `bundle/`, `figures/`, `results.json`, `run.log`,
+`health.json` for a network with gates, and `segments.csv` where the config names some. A run that
+was stopped goes on from there.
 """
 
 import json
@@ -11,8 +12,10 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import polars as pl
 from rich.console import Console
 
 from fulcrum.features.errors import ConfigError
@@ -23,12 +26,13 @@ from fulcrum.models.regularisers import NoRegulariserConfig
 from fulcrum.models.trunks import TrunkConfig
 from fulcrum.models.trunks.single_task import SingleTaskConfig
 from fulcrum.models.weightings import StaticConfig
+from fulcrum.pipelines.calibration.segments import segments
 from fulcrum.pipelines.config.load import fingerprint, to_yaml
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.console.progress import for_console
 from fulcrum.pipelines.console.terminal import LOG, as_text, log_file
 from fulcrum.pipelines.designs.reweighting import WeightedDataset
-from fulcrum.pipelines.quality.alarms import ALARMS, warnings
+from fulcrum.pipelines.quality.alarms import ALARMS, segment_warnings, warnings
 from fulcrum.pipelines.quality.experts import Health
 from fulcrum.pipelines.quality.metrics import Metrics, Predictions, measure
 from fulcrum.pipelines.quality.resamples import evidence
@@ -49,6 +53,7 @@ from fulcrum.pipelines.training.predict import (
     examine,
     predict,
     restore_network,
+    uncalibrate,
 )
 from fulcrum.pipelines.training.trainer import TrainResult, read_result, train
 from fulcrum.serving.publishing.store import STORE
@@ -81,8 +86,32 @@ class Outcome:
     """By model: the run's own first, the constant predictor last."""
     health: Health
     """Of the experts, on the first rows of the split."""
+    uncalibrated: Metrics
+    """Of the run's scores before they were calibrated; none where they were not."""
+    segments: pl.DataFrame
+    """Calibration in each of the declared segments, see `pipelines.calibration.segments`; no row
+    where none is declared."""
     model: str | None = None
     """`models:/<name>/<version>`."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a trained network is like on a split."""
+
+    predictions: Predictions
+    """As it is served."""
+    uncalibrated: Predictions | None
+    """The same rows before the scores were calibrated; None where they were not."""
+    health: Health
+    """Of the experts."""
+    segments: pl.DataFrame
+    """Calibration in each of the declared ones."""
+
+    @cached_property
+    def before(self) -> Metrics:
+        """Of the scores before they were calibrated; none where they were not."""
+        return {} if self.uncalibrated is None else measure(self.uncalibrated)
 
 
 def start(config: RunConfig, options: Options) -> Outcome:
@@ -126,8 +155,9 @@ def measure_run(run: FoundRun, split: str, console: Console) -> Outcome:
     dataset = prepare_dataset(config, console)
     result = read_result(run.folder / "checkpoints")
     checkpoint.check_data(result.checkpoint, dataset.fingerprint)
-    predictions, health = _look(config, dataset, result.checkpoint, split)
-    return _outcome(config, dataset, split, _by_model(config.name, dataset, predictions), health)
+    look = _look(config, dataset, result.checkpoint, split)
+    models = _by_model(config.name, dataset, look.predictions)
+    return _outcome(config, dataset, split, models, look)
 
 
 def _carry_out(
@@ -139,9 +169,11 @@ def _carry_out(
 ) -> Outcome:
     result = _train(config, dataset, folder / "checkpoints", tracker, options)
     split = measured_split(dataset)
-    predictions, health = _look(config, dataset, result.checkpoint, split)
+    look = _look(config, dataset, result.checkpoint, split)
+    predictions, health = look.predictions, look.health
     models = _by_model(config.name, dataset, predictions)
     _log(tracker, split, models[config.name], result.step)
+    _log(tracker, f"uncalibrated/{split}", look.before, result.step)
     model = None
     if options.parent is None:
         model = publish(config, dataset, folder, result, models[config.name], predictions, tracker)
@@ -156,8 +188,12 @@ def _carry_out(
         facts = {"split": split, "alarms": ALARMS, "warnings": warnings(health)}
         experts.write_text(json.dumps({**facts, **health.document()}, indent=1))
         tracker.log_artifact(experts)
-    draw(dataset, folder, result, predictions, health, models, tracker)
-    return _outcome(config, dataset, split, models, health, model)
+    if len(look.segments):
+        table = folder / "segments.csv"
+        look.segments.write_csv(table)
+        tracker.log_artifact(table)
+    draw(dataset, folder, result, predictions, look.uncalibrated, health, models, tracker)
+    return _outcome(config, dataset, split, models, look, model)
 
 
 PARAMETERS = {"model", "weighting", "experiment_design", "regulariser", "train"}
@@ -235,16 +271,18 @@ def single_task(model: TrunkConfig) -> SingleTaskConfig:
     return SingleTaskConfig(**{name: getattr(model, name) for name in names}, hidden=model.path)
 
 
-def _look(
-    config: RunConfig, dataset: PreparedDataset, checkpoint: Path, split: str
-) -> tuple[Predictions, Health]:
-    """Score a split, look at the experts, and warn of those that are not healthy."""
+def _look(config: RunConfig, dataset: PreparedDataset, checkpoint: Path, split: str) -> Look:
+    """Score a split, look at the experts and at segments, and warn of those that are not well."""
     with restore_network(config, dataset, checkpoint) as (model, process):
         predictions = predict(model, dataset, split, process)
         health = examine(model, dataset, split, process)
-    for warning in warnings(health):
+        uncalibrated = predict(model, dataset, split, process) if uncalibrate(model) else None
+    calibration = config.train.calibration
+    features = () if calibration is None else calibration.segments
+    table = segments(dataset, split, predictions, features)
+    for warning in (*warnings(health), *segment_warnings(table)):
         logger.warning("%s", warning)
-    return predictions, health
+    return Look(predictions, uncalibrated, health, table)
 
 
 def _by_model(name: str, dataset: PreparedDataset, predictions: Predictions) -> dict[str, Metrics]:
@@ -301,8 +339,9 @@ def _outcome(
     dataset: PreparedDataset,
     split: str,
     models: dict[str, Metrics],
-    health: Health,
+    look: Look,
     model: str | None = None,
 ) -> Outcome:
     title = f"{config.name} on the {dataset.rows(split):,} rows of the {split} split"
-    return Outcome(title, tuple(config.tasks), models, health, model)
+    tasks = tuple(config.tasks)
+    return Outcome(title, tasks, models, look.health, look.before, look.segments, model)

@@ -18,10 +18,10 @@ from fulcrum.models.interactions import INTERACTIONS, InteractionConfig
 from fulcrum.models.regularisers import REGULARISERS
 from fulcrum.models.trunks import TRUNKS, TrunkConfig
 from fulcrum.models.weightings import WEIGHTINGS
-from fulcrum.pipelines.quality.alarms import ALARMS
+from fulcrum.pipelines.quality.alarms import ALARMS, SEGMENT_P
 from fulcrum.pipelines.quality.experts import Health
 from fulcrum.pipelines.quality.metrics import Metrics
-from fulcrum.pipelines.quality.resamples import LEVEL
+from fulcrum.pipelines.quality.resamples import LEVEL, RESAMPLES
 
 STRONG = 0.25
 """Population stability index above which a feature is said to have shifted."""
@@ -83,8 +83,9 @@ def results(title: str, tasks: Sequence[str], models: Mapping[str, Metrics]) -> 
     if not sure:
         return Group(table)
     note = (
-        f"{LEVEL:.0%}: what other users would change, from {first['units']:,.0f} groups (rows "
-        "without `data.group`); what other seeds would change comes on top"
+        f"{LEVEL:.0%}: what other users would change, by {RESAMPLES} draws of "
+        f"{first['units']:,.0f} groups (rows without `data.group`); what other seeds would change "
+        "comes on top"
     )
     return Group(table, Text(note, style="dim italic"))
 
@@ -99,6 +100,52 @@ def health(experts: Health) -> Table:
         cells = [_health_cell(name, worst[name]) for name in HEALTH]
         table.add_row(str(level.number), str(len(level.owners)), *cells)
     return table
+
+
+PUT_RIGHT = {
+    "log_loss": COLUMNS["log_loss"],
+    "ece": ("ECE", "{:.4f}"),
+    "calibration": COLUMNS["calibration"],
+    "deviance": COLUMNS["deviance"],
+    "rmse": COLUMNS["rmse"],
+}
+"""Metric that calibration is for to heading and format."""
+
+
+def calibration(tasks: Sequence[str], before: Metrics, after: Metrics) -> Table:
+    """A line for each task: its metrics before scores were calibrated, and as they are served."""
+    table = empty_table("Before and after calibration")
+    table.add_column("task")
+    shown = [m for m in PUT_RIGHT if any(after.get(f"{m}/{task}") is not None for task in tasks)]
+    for metric in shown:
+        table.add_column(PUT_RIGHT[metric][0] + "\nbefore", justify="right", style="dim")
+        table.add_column("\nafter", justify="right")
+    for task in tasks:
+        sides = ((m, side.get(f"{m}/{task}")) for m in shown for side in (before, after))
+        table.add_row(task, *("" if v is None else PUT_RIGHT[m][1].format(v) for m, v in sides))
+    return table
+
+
+DOUBTFUL = 20
+"""Segments that are shown."""
+
+
+def segments(found: pl.DataFrame) -> Group:
+    """A line for each of the most doubtful segments, red where chance does not explain it."""
+    table = empty_table("Calibration by segment")
+    for heading in ("task", "feature", "value"):
+        table.add_column(heading)
+    for heading in ("rows", "users", "mean score", "mean label", "p, adjusted"):
+        table.add_column(heading, justify="right")
+    for row in found.head(DOUBTFUL).iter_rows(named=True):
+        cells = [row["task"], row["feature"], row["value"], f"{row['rows']:,}", f"{row['users']:,}"]
+        cells += [f"{row['mean_score']:.4g}", f"{row['mean_label']:.4g}", f"{row['adjusted']:.2g}"]
+        table.add_row(*cells, style="red" if row["adjusted"] < SEGMENT_P else "")
+    note = (
+        f"{min(len(found), DOUBTFUL):,} of {len(found):,} segments that are large enough, most "
+        "doubtful first; p-values by users, adjusted for the number of all segments (Holm)"
+    )
+    return Group(table, Text(note, style="dim italic"))
 
 
 def splits(manifest: Manifest) -> Group:

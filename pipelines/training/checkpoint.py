@@ -5,6 +5,7 @@ A checkpoint is a folder `step-<n>` beside the others of its run:
     *.distcp, .metadata   model and optimizers, one file a process (torch.distributed.checkpoint)
     state.json            step, reader position, early stopping, fingerprints, metric history
     random-<rank>.json    states of that process's random generators
+    calibration.json      added when training is over, see `pipelines.calibration.kept`
 
 It is written under a temporary name and renamed when every process has finished. Read only
 checkpoints that you wrote: torch's metadata file is a pickle. What travels is the exported bundle.
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 NAME = re.compile(r"step-(\d+)")
 SHORT_WRITE = re.compile(r"unexpected pos \d+ vs \d+")
 """All that torch says when its writer runs out of space."""
+MISSING = re.compile(r"Missing key in checkpoint state_dict: (.+?)\.?$")
+"""What it says of state that a checkpoint does not hold."""
 MODEL = "model"
 
 
@@ -220,4 +223,9 @@ def _reason(error: BaseException) -> str:
     error = _failures(error)[0]
     if SHORT_WRITE.search(str(error)):
         return "no space left to write"
+    if missing := MISSING.search(str(error)):
+        return (
+            f"it holds no `{missing[1]}`, so another version of fulcrum wrote it: train anew, or "
+            "go on with that version"
+        )
     return str(error) or type(error).__name__

@@ -40,11 +40,17 @@ class AfterStep:
     def rate(self) -> float:
         return self.optimizers.share(self.optimizers.position)
 
+    @torch.no_grad()
     def again(self) -> Tensor:
-        batch = self.network.objective.latest
-        assert batch is not None
-        return self._losses(batch, training=True)
+        """Outside the pipeline, with the draws of the step: other dropout masks would drown what it
+        has done to the losses."""
+        self.pipeline.detach()
+        objective = self.network.objective
+        assert objective.latest is not None
+        pooled, unpooled, _ = self.network.inputs(objective.latest[0])
+        return objective.latest_losses(pooled, unpooled).double().cpu()
 
+    @torch.no_grad()
     def held_out(self, number: int) -> Tensor:
         if self.reader is None:
             rank, world = self.process.rank, self.process.world
@@ -54,14 +60,8 @@ class AfterStep:
             self.reader.position = number
             self.batches = iter(self.reader)
         batch = next(self.batches).to(self.process.device)
-        return self._losses(batch, training=False)
-
-    @torch.no_grad()
-    def _losses(self, batch: Batch, training: bool) -> Tensor:
-        """Outside the pipeline, with its own random numbers: what is drawn here does not change the
-        training's course."""
         self.pipeline.detach()
-        self.network.train(training)
+        self.network.eval()
         with torch.random.fork_rng():
             losses = self.network.objective.losses(*self.network.inputs(batch)).double().cpu()
         self.network.train()

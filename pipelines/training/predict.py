@@ -1,6 +1,6 @@
 """Scores of a whole split and the health of experts, from a network in training or a checkpoint."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -15,9 +15,12 @@ from torchrec.distributed.model_parallel import get_unwrapped_module
 from fulcrum.features.errors import DataError
 from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.features.reading.batch import Batch
 from fulcrum.features.reading.reader import Reader
 from fulcrum.features.tasks import TASKS
 from fulcrum.models.network import Network
+from fulcrum.models.objectives.mixed import MixedObjective
+from fulcrum.pipelines.calibration import kept
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.quality.experts import Health, Tally
 from fulcrum.pipelines.quality.metrics import Predictions
@@ -36,18 +39,28 @@ of every expert."""
 def restore_network(
     run: RunConfig, dataset: PreparedDataset, folder: Path
 ) -> Iterator[tuple[nn.Module, Process]]:
-    """The network with the weights of a checkpoint, however many processes wrote it."""
+    """The network with the weights of a checkpoint, however many processes wrote it, calibrated as
+    it is served."""
     with process_group() as process:
         network = Network(dataset.state.layout, run.model)
         model = distribute(network, run.train.sparse, process)
         checkpoint.load_model(folder, model)
+        calibrations = kept.load(folder)
+        if calibrations is not None:
+            _tasks(model).calibrate(calibrations)
+            _tasks(model).to(process.device)
         yield model, process
+
+
+def uncalibrate(model: nn.Module) -> bool:
+    """Leave the network's scores alone from here on; whether they were calibrated."""
+    return _tasks(model).uncalibrate()
 
 
 def evaluate(
     run: RunConfig, dataset: PreparedDataset, folder: Path, split: str = "test"
 ) -> Predictions:
-    """Score a split with the weights of a checkpoint."""
+    """Score a split with the weights of a checkpoint, as it is served."""
     with restore_network(run, dataset, folder) as (model, process):
         return predict(model, dataset, split, process)
 
@@ -65,16 +78,24 @@ def predict(
         world=process.world,
         pin_memory=process.device.type == "cuda",
     )
+    return score(model, reader.layout, reader, process)
+
+
+def score(
+    model: nn.Module, layout: Layout, batches: Iterable[Batch], process: Process
+) -> Predictions:
+    """Score batches; every process calls it with its own and gets the rows of all, in the order of
+    ranks. Leaves the network in eval mode."""
     model.eval()
     parts: list[tuple[Tensor, ...]] = []
     with torch.no_grad():
-        for batch in reader:
+        for batch in batches:
             _, out = model(batch.to(process.device, non_blocking=True))
             of_tasks = (out["scores"], out["row_losses"], batch.labels, batch.observed)
             of_rows = (batch.weight, batch.group, batch.session)
             parts.append(tuple(t.cpu() for t in (*of_tasks, *of_rows)))
     columns = (process.gather(torch.cat(column)) for column in zip(*parts, strict=True))
-    return Predictions(reader.layout, *(column.numpy() for column in columns))
+    return Predictions(layout, *(column.numpy() for column in columns))
 
 
 def examine(model: nn.Module, dataset: PreparedDataset, split: str, process: Process) -> Health:
@@ -118,6 +139,10 @@ def constant(dataset: PreparedDataset, predictions: Predictions) -> Predictions:
         predictions.group,
         predictions.session,
     )
+
+
+def _tasks(model: nn.Module) -> MixedObjective:
+    return cast(Network, get_unwrapped_module(model)).objective.predictor.tasks
 
 
 def row_losses(layout: Layout, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:

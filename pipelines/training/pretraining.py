@@ -14,13 +14,15 @@ FOLDER = "pretrain"
 
 
 def before(run: RunConfig) -> RunConfig | None:
-    """The phase that comes before a run's own training, or None. It may itself have one."""
+    """The phase that comes before a run's own training, or None. It may itself have one. Its scores
+    are nobody's, so they are not calibrated."""
+    plain = run.train.model_copy(update={"calibration": None})
     if run.weighting.pretraining is not None:
-        return run.model_copy(update={"weighting": run.weighting.pretraining})
+        return run.model_copy(update={"weighting": run.weighting.pretraining, "train": plain})
     first = run.train.pretrain
     if first is None:
         return None
     weights = {task: float(task in first.tasks) for task in run.tasks}
     settings = {"pretrain": None, "epochs": first.epochs, "early_stopping": None}
-    train = run.train.model_copy(update=settings)
+    train = plain.model_copy(update=settings)
     return run.model_copy(update={"train": train, "weighting": StaticConfig(weights=weights)})

@@ -24,6 +24,8 @@ from fulcrum.features.reading.reader import Reader
 from fulcrum.models.embedding.vectors import state_width
 from fulcrum.models.network import Network
 from fulcrum.models.weightings import Setting
+from fulcrum.pipelines.calibration import kept
+from fulcrum.pipelines.calibration.fit import fit
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.console.progress import SilentProgress, TrainProgress
 from fulcrum.pipelines.quality.metrics import Metrics, measure
@@ -232,12 +234,28 @@ class Trainer:
         )
 
     def run(self) -> TrainResult:
-        """Train to the last step or until the validation split no longer improves."""
+        """Train to the last step or until the validation split no longer improves, then
+        calibrate."""
         self.meter = Meter()
         while self.step < self.steps and not self.stopping.over:
             with closing(iter(self.reader)) as batches:
                 self._train(batches)
-        return read_result(self.folder)
+        result = read_result(self.folder)
+        if self.config.calibration is not None and self.validates:
+            self._calibrate(result.checkpoint)
+        return result
+
+    def _calibrate(self, best: Path) -> None:
+        """Put the scores of the best weights right on the validation split, once."""
+        done = kept.load(best) is not None
+        if self.process.any(done):
+            return
+        self.pipeline.detach()
+        checkpoint.load_model(best, self.model)
+        calibrations = fit(predict(self.model, self.dataset, "valid", self.process))
+        if self.process.main:
+            kept.save(best, calibrations)
+        self.process.wait()
 
     def _train(self, batches: Iterator[Batch]) -> None:
         """The rest of an epoch."""

@@ -1,6 +1,6 @@
 """What `bundle.json` says."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from fulcrum.features.config import Config
 
@@ -34,5 +34,8 @@ class Facts(Config):
     """Distributions that brought parts of the run."""
     parity: dict[str, float]
     """Largest difference between ONNX Runtime and torch, by score."""
+    calibration: dict[str, dict[str, Any]] = {}
+    """By task, for people: the graph has it. Empty where nothing was calibrated, as in models of
+    earlier versions."""
     files: dict[str, str]
     """SHA-256 by path in the folder."""

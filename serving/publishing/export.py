@@ -21,6 +21,7 @@ from fulcrum.features.errors import ModelError
 from fulcrum.features.layout import DenseInput, IdInput, Input, Layout
 from fulcrum.features.reading.arrays import to_arrays
 from fulcrum.features.transform.state import FeatureState
+from fulcrum.models.calibrations import Calibration
 from fulcrum.models.plain import PlainNetwork
 from fulcrum.models.trunks import TrunkConfig
 from fulcrum.serving.bundle.bundle import Bundle, write_bundle
@@ -44,6 +45,7 @@ def export(
     example: pl.DataFrame,
     plugins: Sequence[str] = (),
     tables: torch.dtype = torch.float32,
+    calibrations: Mapping[str, Calibration] | None = None,
     check: Callable[[Path], None] = lambda graph: None,
 ) -> Bundle:
     """Export, check parity, and write the bundle under a temporary name, then rename.
@@ -51,11 +53,18 @@ def export(
     `weights` are those of `Network.state_dict()`, unsharded; `config` the resolved run as plain
     JSON values; `held_out` prepared rows (one column per layout input); `example` a few raw rows;
     `plugins` the distributions that brought parts of the run; `tables` the type that tables are
-    rounded to, in torch as in the graph; `check` raises for a graph that may not be written.
+    rounded to, in torch as in the graph; `calibrations` are those of the tasks, which become part
+    of the graph, None where nothing was calibrated; `check` raises for a graph that may not be
+    written.
     Raises ModelError when ONNX Runtime and torch differ by more than 1e-5.
     """
     layout = state.layout
     network = PlainNetwork(layout, model).load(weights, tables)
+    if calibrations is not None:
+        network.predictor.tasks.calibrate(calibrations)
+    calibration = {
+        task: fitted.model_dump(mode="json") for task, fitted in (calibrations or {}).items()
+    }
     facts = {
         "config": config_fingerprint,
         "state": state.fingerprint,
@@ -66,7 +75,7 @@ def export(
         export_graph(network, path, facts)
         parity = check_parity(network, path, to_arrays(held_out, layout))
         check(path)
-        return {"parity": parity}
+        return {"parity": parity, "calibration": calibration}
 
     return write_bundle(
         folder,

@@ -3,6 +3,7 @@
 import json
 import re
 import tempfile
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -112,15 +113,46 @@ class Registry:
         return int(created.version)
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
-        """Point `alias` at a version, and record on the registered model what it pointed at."""
-        previous = self._registered(name).aliases.get(alias)
-        if str(previous) == str(version):
+        """Point `alias` at a version, and record on the registered model what it pointed at.
+
+        A record that a killed process left out is written by the next one."""
+        previous = self.aliased(name, alias)
+        if previous != version:
+            with self._answering():
+                self._client.set_registered_model_alias(name, alias, str(version))
+        moves = self.moves(name, alias)
+        before = moves[-1].version if moves else None
+        if before == version:
             return
         time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        move = {"from": int(previous) if previous else None, "to": version, "time": time}
+        move = {"from": before if previous == version else previous, "to": version, "time": time}
         with self._answering():
-            self._client.set_registered_model_alias(name, alias, str(version))
             self._client.set_registered_model_tag(name, f"alias.{alias}.{time}", json.dumps(move))
+
+    def aliased(self, name: str, alias: str) -> int | None:
+        """The version that has an alias."""
+        version = self._registered(name).aliases.get(alias)
+        return int(version) if version else None
+
+    def run(self, name: str, version: int) -> str:
+        """Id of the run that a version comes from."""
+        with self._answering():
+            return str(self._client.get_model_version(name, str(version)).run_id)
+
+    def describe(
+        self, name: str, version: int, heading: str, text: str, tags: Mapping[str, str]
+    ) -> None:
+        """Put a section below what the description of a version says already, in place of the one
+        that has the same heading, and set tags."""
+        with self._answering():
+            old = self._client.get_model_version(name, str(version)).description or ""
+            above = old.partition(heading)[0].rstrip()
+            section = f"{heading}\n\n{text}"
+            self._client.update_model_version(
+                name, str(version), "\n\n".join(filter(None, [above, section]))
+            )
+            for key, value in tags.items():
+                self._client.set_model_version_tag(name, str(version), key, value)
 
     def moves(self, name: str, alias: str) -> list[AliasMove]:
         """Every move of an alias, oldest first."""

@@ -18,6 +18,8 @@ from fulcrum.serving.scoring.onnx_session import Device
 from fulcrum.serving.scoring.scored_file import Note, Progress, ScoredFile
 from fulcrum.serving.scoring.scorer import Scorer
 
+POLARS_THREADS = "POLARS_MAX_THREADS"
+
 
 @dataclass(frozen=True)
 class Scoring:
@@ -47,16 +49,15 @@ def score_by(
     hand is given up then.
     """
     context, waiting, notes = get_context("spawn"), list(reversed(files)), list[Note]()
-    # Before the processes import Polars, which reads it then.
-    os.environ.setdefault("POLARS_MAX_THREADS", "1")
     processes: dict[Connection, SpawnProcess] = {}
     try:
-        for _ in range(workers):
-            near, far = context.Pipe()
-            processes[near] = context.Process(target=_work, args=(scoring, far), daemon=True)
-            processes[near].start()
-            far.close()
-            _send(near, waiting.pop())
+        with _one_polars_thread():
+            for _ in range(workers):
+                near, far = context.Pipe()
+                processes[near] = context.Process(target=_work, args=(scoring, far), daemon=True)
+                processes[near].start()
+                far.close()
+                _send(near, waiting.pop())
         busy = set(processes)
         while busy:
             for near in busy & {*wait([*busy])}:
@@ -88,6 +89,18 @@ def score_by(
             near.close()
             process.join()
     return notes
+
+
+@contextmanager
+def _one_polars_thread() -> Iterator[None]:
+    """For the processes started meanwhile, which read it when they import Polars."""
+    before = os.environ.get(POLARS_THREADS)
+    os.environ.setdefault(POLARS_THREADS, "1")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[POLARS_THREADS]
 
 
 def _send(end: Connection, file: ScoredFile) -> None:

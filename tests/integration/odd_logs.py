@@ -303,7 +303,7 @@ def happened(log: Log, folder: Path) -> str:
         trained = fulcrum("train", "odd.yaml", *options)
         assert trained.code == 0, trained
         events = next((o[12:] for o in log.options if o.startswith("data.events=")), "events.csv")
-        past = ("--model", "models:/odd@champion", "--history", events)
+        past = ("--model", "models:/odd@candidate", "--history", events)
         scored = fulcrum("score", *past, "--input", events, "--output", "scores")
         assert scored.code == 0, scored
         files = sorted(Path("scores").rglob("*.parquet"))

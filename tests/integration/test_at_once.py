@@ -28,7 +28,8 @@ def test_six_trainings_share_a_store_that_none_has_made_yet(tmp_path: Path) -> N
     ]
     ends = [(*training.communicate(), training.returncode) for training in trainings]
     assert [code for *_, code in ends] == [0] * TOGETHER, ends
-    versions = {printed.splitlines()[-1].strip() for printed, *_ in ends}
+    lines = [line.strip() for printed, *_ in ends for line in printed.splitlines()]
+    versions = {line for line in lines if line.startswith("registered as ")}
     numbers = range(1, TOGETHER + 1)
     assert versions == {f"registered as models:/small/{number}" for number in numbers}
     with closing(sqlite3.connect(tmp_path / "store.db")) as store:

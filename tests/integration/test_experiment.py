@@ -41,8 +41,8 @@ name: shop-test
 unit: user
 traffic: {traffic}
 arms:
-  control: {{share: 0.5, models: models:/first@champion}}
-  treatment: {{share: 0.5, models: models:/second@champion}}
+  control: {{share: 0.5, models: models:/first@candidate}}
+  treatment: {{share: 0.5, models: models:/second@candidate}}
 outcomes: [click]
 analysis:
   metrics:

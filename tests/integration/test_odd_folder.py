@@ -25,7 +25,7 @@ def test_everything_lies_in_the_folder_that_paths_name(
     config["features"]["seen"] = {"kind": "history", "key": "user", "attributes": ["item"]}
     config["tracking"]["uri"] = uri = f"sqlite:///{here / 'store.db'}"
     (here / "small.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    model = ("--model", "models:/small@champion", "--tracking", uri)
+    model = ("--model", "models:/small@candidate", "--tracking", uri)
     logs = ("--input", here / "log.parquet", "--history", here / "log.parquet")
     for command in (
         ("train", here / "small.yaml"),

@@ -89,7 +89,7 @@ def test_the_same_log_in_other_files_gives_the_same_scores(odd, fulcrum):
     found = {}
     for source in ("plain.csv", "windows.csv", "plain.parquet", "hive"):
         done = fulcrum(
-            *("score", "--model", "models:/odd@champion", "--input", source),
+            *("score", "--model", "models:/odd@candidate", "--input", source),
             *("--history", source, "--output", f"scores-{source}"),
         )
         assert done.code == 0, done

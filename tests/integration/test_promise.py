@@ -39,7 +39,7 @@ def test_training_batch_scorer_and_service_agree(shop, fulcrum):
     assert done.code == 0, done.stderr
     agree(trained, pl.read_parquet("scores/events.parquet"))
 
-    with serving("--model", "models:/shop@champion", "--history", "events.parquet") as url:
+    with serving("--model", "models:/shop@candidate", "--history", "events.parquet") as url:
         asked = json.loads(rows.drop(OUTCOMES).write_json())
         answer = post(f"{url}/score", {"rows": asked})
         agree(trained, pl.DataFrame(answer["scores"]))

@@ -10,6 +10,7 @@ from fulcrum.models.trunks import MMoEConfig, TrunkConfig
 from fulcrum.models.weightings import StaticConfig
 from fulcrum.testing.layouts import TASKS, binary_tasks, make_layout, random_arrays, random_batch
 from fulcrum.testing.networks import CPU, make_network, score
+from tests.models.debug import debug_model
 
 MODEL = MMoEConfig(embedding_dim=4, experts=3, expert=(16, 8), tower=(8,))
 
@@ -66,6 +67,20 @@ def test_divided_by_rows_the_losses_are_weighted_sums_by_observed_rows() -> None
     losses = (out["row_losses"] * counted).sum(0) / batch.observed.sum(0)
     torch.testing.assert_close(out["losses"], losses)
     torch.testing.assert_close(loss.detach(), losses.sum())
+
+
+def test_the_latest_losses_are_those_of_the_step_where_no_weight_has_moved() -> None:
+    """With the step's dropout masks; nothing is drawn, and batch norms learn nothing."""
+    network = make(debug_model("home", dropout=0.5))
+    batch = random_batch(make_layout(), 20)
+    _, out = network(batch)
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    random = torch.get_rng_state()
+    pooled, unpooled, _ = network.inputs(batch)
+    assert torch.equal(network.objective.latest_losses(pooled, unpooled), out["losses"])
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    assert not torch.equal(network(batch)[1]["losses"], out["losses"])
 
 
 def test_labels_that_are_not_observed_are_never_read() -> None:

@@ -6,7 +6,7 @@ from fulcrum.pipelines.config.run import RunConfig
 
 
 def small_run(**train: Any) -> RunConfig:
-    """Shared-bottom on four tasks; `train` settings may be replaced."""
+    """MMoE on four tasks, not calibrated; `train` settings may be replaced."""
     settings = {
         "epochs": 2,
         "batch_size": 64,
@@ -14,6 +14,7 @@ def small_run(**train: Any) -> RunConfig:
         "dense": {"lr": 0.02},
         "sparse": {"lr": 0.3},
         "early_stopping": {"metric": "auc", "patience": 5},
+        "calibration": None,
     }
     return RunConfig.model_validate(
         {

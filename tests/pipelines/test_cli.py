@@ -17,8 +17,8 @@ from fulcrum.pipelines.__main__ import AB_COMMANDS, COMMANDS, main
 from fulcrum.pipelines.console import terminal
 
 ROOT = Path(__file__).parents[2]
-VERBS = ["prepare", "train", "evaluate", "compare", "group", "register", "score", "serve"]
-VERBS += ["show", "schema", "models", "weightings", "ui", "doctor"]
+VERBS = ["prepare", "train", "evaluate", "baseline", "compare", "group", "register", "promote"]
+VERBS += ["score", "serve", "show", "schema", "models", "weightings", "ui", "doctor"]
 AB_VERBS = ["simulate", "designs", "power", "analyze"]
 SMALL = """\
 name: small
@@ -115,7 +115,7 @@ def test_a_config_is_checked_without_what_only_work_needs():
     done = process("-c", code)
     assert done.returncode == 0, done.stderr
     needed = {"fulcrum", "pydantic", "yaml", "polars"}
-    heavy = {"torchrec", "fbgemm_gpu", "tensordict", "torchjd", "cvxpy", "quadprog"}
+    heavy = {"torchrec", "fbgemm_gpu", "tensordict", "torchjd", "clarabel", "quadprog"}
     heavy |= {"mlflow", "onnx", "onnxruntime", "pyarrow", "scipy", "sklearn", "matplotlib"}
     imported = set(done.stdout.split())
     assert needed <= imported
@@ -173,6 +173,7 @@ def test_a_wrong_config_is_told_before_data_are_touched(fulcrum, small, verb):
         ["compare", "small.yaml", "small.yaml"],
         ["group", "small.yaml"],
         ["register", "nobody"],
+        ["promote", "nobody"],
         ["score", "--model", "models:/nobody@champion", "--input", "x", "--output", "y"],
         ["score", "--model", "no/folder", "--input", "x", "--output", "y"],
         ["serve", "--model", "models:/nobody/1"],

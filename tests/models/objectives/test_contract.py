@@ -121,7 +121,7 @@ def test_a_planted_signal_is_learned_and_measured(kind: str) -> None:
     )
     metrics, main = measure(predictions), TASKS[kind].compared_by[0]
     assert {f"{name}/t" for name in TASKS[kind].metrics} <= set(metrics)
-    assert resample(predictions)["t", main][0] == pytest.approx(metrics[f"{main}/t"])
+    assert resample(predictions, 2)["t", main][0] == pytest.approx(metrics[f"{main}/t"])
 
 
 def test_the_exported_graph_computes_the_same(tmp_path: Path) -> None:

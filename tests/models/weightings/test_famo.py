@@ -56,6 +56,12 @@ def test_asks_for_the_losses_again_every_so_many_steps() -> None:
     assert after.asked == 3
 
 
+def test_a_loss_of_0_has_no_part() -> None:
+    weighting = FAMOConfig().build(COURSE.setting())
+    seen = weighting(losses_only(torch.tensor([0.0, 0.5, 1.0])))
+    torch.testing.assert_close(seen, torch.tensor([0.0, 2.0, 1.0]))
+
+
 def test_the_scale_of_a_loss_leaves_every_weighted_loss() -> None:
     """Up to normalisation: all that is seen of a loss is its logarithm's change."""
     config, scaled = FAMOConfig(every=1), Course(scale=1e3)

@@ -16,7 +16,7 @@ WINDOW = 4
 
 
 class TestContract(WeightingContract):
-    per_task: ClassVar[tuple[str, ...]] = ("total", "seen")
+    per_task: ClassVar[tuple[str, ...]] = ("total", "seen", "level.total", "level.seen")
 
     def config(self) -> IGBConfig:
         return IGBConfig(window=WINDOW)
@@ -73,6 +73,18 @@ def test_the_scale_of_a_loss_leaves_every_weighted_loss() -> None:
     plain = follow(config.build(COURSE.setting()), COURSE, range(20))
     seen = follow(config.build(scaled.setting()), scaled, range(20))
     torch.testing.assert_close(seen * torch.tensor([1e3, 1, 1]), plain, rtol=1e-5, atol=0)
+
+
+def test_a_loss_next_to_0_counts_as_a_hundredth_of_its_mean() -> None:
+    """Its weight is T softmax(L / base) over that, where 1 / L would be 1e8 and more."""
+    weighting = IGBConfig(window=WINDOW).build(COURSE.setting())
+    for _ in range(2 * WINDOW):
+        weighting(losses_only(torch.tensor([0.5, 0.5, 0.5])))
+    seen = weighting(losses_only(torch.tensor([0.0, 0.5, 0.5])))
+    counted = (0.5 * 8 / 9 / 100, 0.5, 0.5)
+    powers = [1, math.e, math.e]
+    expected = [3 * p / sum(powers) / c for p, c in zip(powers, counted, strict=True)]
+    assert seen.tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_rare_task_has_a_base_over_as_many_steps() -> None:

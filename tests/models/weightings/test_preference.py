@@ -14,7 +14,7 @@ POSITIVE = st.floats(0.01, 100)
 
 
 class TestContract(WeightingContract):
-    per_task = ("total", "seen")
+    per_task = ("level.total", "level.seen")
 
     def config(self) -> PreferenceConfig:
         return PreferenceConfig(preference={"t0": 3.0}, window=4)

@@ -18,6 +18,7 @@ BALANCED: dict[str, dict[str, Any]] = {
     "igb": {"window": 50},
     "famo": {"every": 1},
     "preference": {"window": 50},
+    "stch": {"window": 50, "mu": 10.0},
 }
 
 

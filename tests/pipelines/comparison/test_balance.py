@@ -18,7 +18,8 @@ from fulcrum.pipelines.comparison.weightings import methods, multiply, trunks
 from fulcrum.pipelines.figures.balance import gains as gains_figure
 from fulcrum.pipelines.figures.run import Bar
 from fulcrum.pipelines.quality.metrics import measure
-from fulcrum.pipelines.quality.resamples import Samples, resample, units
+from fulcrum.pipelines.quality.pulls import with_pulls
+from fulcrum.pipelines.quality.resamples import Samples, units
 from tests.pipelines.comparison.test_page import DOWN, FLAT, UP, standing
 from tests.pipelines.quality.test_resamples import KINDS, predictions
 from tests.pipelines.small_runs import small_run
@@ -73,7 +74,7 @@ def test_the_control_is_the_one_with_equal_weights():
 
 def samples(**networks) -> dict[str, list[Samples]]:
     """Of two seeds that are alike."""
-    return {name: [resample(rows, MEASURED)] * 2 for name, rows in networks.items()}
+    return {name: [with_pulls(rows, MEASURED)] * 2 for name, rows in networks.items()}
 
 
 def balanced(**networks) -> Balance:
@@ -123,7 +124,7 @@ def test_session_log_loss_is_the_metric_and_a_users_pull_that_of_its_sessions():
     plain = predictions(groups=20)
     session = plain.group * 10 + random.integers(0, 3, 200)
     rows = replace(plain, session=session, losses=random.random((200, 3)) * plain.observed)
-    value, *pulls = resample(rows, MEASURED)["click", "s_log_loss"]
+    value, *pulls = with_pulls(rows, MEASURED)["click", "s_log_loss"]
     assert value == pytest.approx(measure(rows)["s_log_loss/click"], abs=1e-12)
     count, unit = units(rows.group)
     seen = rows.observed[:, 0]

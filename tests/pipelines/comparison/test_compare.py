@@ -164,14 +164,24 @@ def test_the_table_is_tidy(finished):
     gains = metrics.select((sign * (pl.col("value") - pl.col("single_task"))).alias("gain"))
     assert gains["gain"].to_list() == pytest.approx(metrics["gain"].to_list(), abs=1e-12)
     numbers = metrics.select("value", "single_task", "gain", "low", "high")
-    assert numbers.null_count().sum_horizontal().item() == 0
-    assert numbers.select(pl.all().is_finite().all()).row(0) == (True,) * 5
-    alone = metrics.filter(pl.col("network") == "alone")
+    one_seed = metrics["seed"] == "0"
+    assert numbers.filter(one_seed).drop("low", "high").null_count().sum_horizontal().item() == 0
+    assert (
+        numbers.filter(one_seed).select("low", "high").null_count().row(0) == (one_seed.sum(),) * 2
+    )
+    means = numbers.filter(~one_seed)
+    assert means.null_count().sum_horizontal().item() == 0
+    assert means.select(pl.all().is_finite().all()).row(0) == (True,) * 5
+    assert metrics["mark"].null_count() == metrics.height, "one seed marks nothing"
+    alone = metrics.filter((pl.col("network") == "alone") & (pl.col("seed") == "mean"))
     assert alone.select("gain", "low", "high").unique().rows() == [(0.0, 0.0, 0.0)]
 
 
 def test_costs_are_in_the_table(finished):
-    costs = table(finished).filter(pl.col("task").is_null())
+    places = ["mean gain, %", "first rank", "last rank"]
+    facts = table(finished).filter(pl.col("task").is_null())
+    assert facts.filter(pl.col("metric").is_in(places)).height == 3 * len(LABELS)
+    costs = facts.filter(~pl.col("metric").is_in(places))
     assert costs["metric"].n_unique() == 6
     assert costs.height == 6 * len(LABELS)
     assert costs.filter(pl.col("value") <= 0).is_empty()
@@ -269,6 +279,8 @@ def test_weightings_are_an_axis(weighed, store):
     assert set(rows["network"]) == others | {control, "alone"}
     gains = rows.filter((pl.col("over") == control) & (pl.col("seed") == "mean"))
     assert set(gains["network"]) == others
+    assert set(gains.filter(pl.col("task").is_null())["metric"]) == {"mean gain, %"}
+    gains = gains.filter(pl.col("task").is_not_null())
     assert set(gains["metric"]) == {"auc", "grouped_auc", "log_loss", "rmse", "mae"}
     value = {(n, t, m): v for n, t, m, v in rows.select(*rows.columns[:1], *rows.columns[2:5])
              .filter(pl.col("task").is_not_null()).iter_rows()}  # fmt: skip

@@ -5,6 +5,7 @@ import torch
 
 from fulcrum.features.layout import DenseInput, IdInput, Layout, TableSpec, TaskSpec
 from fulcrum.models.gramians import SketchConfig
+from fulcrum.models.interactions.autoint import AutoIntConfig
 from fulcrum.models.network import Network
 from fulcrum.models.trunks.mmoe import MMoEConfig
 from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
@@ -72,6 +73,16 @@ def test_operations_are_two_for_each_multiply_add(dataset, config, copies, trunk
 def test_operations_of_every_network_are_counted(name):
     network = Network(make_layout(), debug_model(name), tables_device=torch.device("cpu"))
     assert flops_per_row(network, random_batch(make_layout(), 8)) > 0
+
+
+def test_fused_attention_is_counted(dataset):
+    """AutoInt's own operations: in a layer of H heads, d wide, four maps of every field, and for
+    each pair of fields two products of the width of a head; then the map back."""
+    plain = MMOE.model
+    attending = plain.model_copy(update={"interaction": AutoIntConfig(layers=1, heads=2, units=8)})
+    batch = cost._batch(dataset, "test", 100)
+    more = flops_per_row(made(run(attending)), batch) - flops_per_row(made(run(plain)), batch)
+    assert more == 2 * (F * D * 4 * 16 + 2 * F * F * 16 + F * 16 * D)
 
 
 def test_operations_per_row_do_not_depend_on_the_rows(dataset):

@@ -10,14 +10,15 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from fulcrum.pipelines.comparison.seesaw import Seesaw, pareto, standings, weigh_up
+from fulcrum.pipelines.quality.differences import better
 from fulcrum.pipelines.quality.metrics import Predictions
-from fulcrum.pipelines.quality.resamples import gain, interval, resample
+from fulcrum.pipelines.quality.pulls import interval, with_pulls
 from tests.pipelines.quality.test_resamples import JUDGED, KINDS, predictions
 
 
 def seesaw_of(**networks: Predictions) -> Seesaw:
     """Two seeds that are alike, the first network being the single-task one."""
-    samples = {name: [resample(rows)] * 2 for name, rows in networks.items()}
+    samples = {name: [with_pulls(rows)] * 2 for name, rows in networks.items()}
     return weigh_up(samples, next(iter(networks)), (0, 1), KINDS, {}, {"click": 80})
 
 
@@ -49,12 +50,13 @@ def test_a_better_network_rises_and_a_worse_one_falls_on_every_task():
 def test_a_gain_is_the_mean_over_seeds_of_what_users_and_seeds_leave():
     """Two networks of three seeds: 4 degrees, 6 comparisons."""
     single, ours = (
-        [resample(predictions(skill=skill, seed=seed)) for seed in range(3)] for skill in (0.5, 0.6)
+        [with_pulls(predictions(skill=skill, seed=seed)) for seed in range(3)]
+        for skill in (0.5, 0.6)
     )
     key = ("page", "log_loss")
     standing = standings({"single": single, "ours": ours}, "single", 0.1)["ours"][key]
     pairs = zip(ours, single, strict=True)
-    gains = np.mean([gain(a[key], b[key], "log_loss") for a, b in pairs], 0)
+    gains = np.mean([better(a[key], b[key], "log_loss") for a, b in pairs], 0)
     assert standing.gain.value == pytest.approx(gains[0], abs=1e-15)
     assert np.mean(standing.gains) == pytest.approx(gains[0], abs=1e-15)
     level = 1 - 0.05 / 6
@@ -72,7 +74,10 @@ def test_a_gain_is_the_mean_over_seeds_of_what_users_and_seeds_leave():
 
 
 def test_one_seed_has_an_interval_of_its_users_and_no_mark():
-    samples = {"single": [resample(predictions())], "better": [resample(predictions(skill=0.9))]}
+    samples = {
+        "single": [with_pulls(predictions())],
+        "better": [with_pulls(predictions(skill=0.9))],
+    }
     seesaw = weigh_up(samples, "single", (0,), KINDS, {}, {})
     gains = [standing.gain for standing in seesaw.standings["better"].values()]
     assert all(g.low < g.value < g.high and g.least == inf for g in gains)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
-from fulcrum.features.config import Config, explanations
+from fulcrum.features.config import Config
 from fulcrum.features.errors import ConfigError
+from fulcrum.features.explanations import explanations
 from fulcrum.models.trunks import TRUNKS
 from fulcrum.models.weightings import WEIGHTINGS
 from fulcrum.models.weightings.refused import REFUSED
@@ -178,6 +179,24 @@ def test_a_method_that_is_no_weighted_sum_is_told_why(write, method):
     text = SMALL + f"weighting: {{method: {method}}}\n"
     assert f"weighting: `{method}` {REFUSED[method]}" in problems(write(text))
     assert method not in WEIGHTINGS
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("user_ids", "; did you mean `user_id`?"), ("price", "; expected some of user_id")],
+)
+def test_a_segment_is_a_categorical_feature(write, name, hint):
+    text = SMALL + f"train: {{calibration: {{segments: [{name}]}}}}\n"
+    line = f"train.calibration.segments.0: there is no categorical feature `{name}`{hint}"
+    assert line in problems(write(text))
+
+
+def test_calibration_is_on_and_can_be_switched_off(write):
+    assert load(write(SMALL)).train.calibration is not None
+    assert load(write(SMALL), ["train.calibration=null"]).train.calibration is None
+    assert "train.calibration: is false; expected" in problems(
+        write(SMALL), "train.calibration=false"
+    )
 
 
 def test_a_chain_needs_a_task_that_is_given_another(write):

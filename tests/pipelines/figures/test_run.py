@@ -4,13 +4,11 @@ from itertools import pairwise
 import matplotlib.image
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from fulcrum.pipelines.figures import run as run_figures
 from fulcrum.pipelines.figures.run import Bar
 from fulcrum.pipelines.quality.experts import LevelHealth
+from fulcrum.pipelines.quality.reliability import reliability
 from tests.pipelines.quality.test_experts import random_health
 
 TASKS = ("click", "like")
@@ -18,18 +16,18 @@ HISTORY = [
     (10, {"auc": 0.6, "auc/click": 0.7, "auc/like": 0.5, "rmse/watch": 9.0}),
     (20, {"auc": 0.7, "auc/click": 0.8, "auc/like": math.nan}),
 ]
+CURVES = {
+    "all": reliability(np.linspace(0, 1, 50), np.ones(50), np.ones(50)),
+    "none": reliability(np.full(3, 0.5), np.zeros(3), np.ones(3)),
+}
 
 
 @pytest.mark.parametrize(
     "figure",
     [
         lambda: run_figures.training_curves(HISTORY, best=20),
-        lambda: run_figures.calibration(
-            {"click": np.linspace(0, 1, 50)}, {"click": np.ones(50)}, {"click": np.ones(50)}
-        ),
-        lambda: run_figures.calibration(
-            {"click": np.full(3, 0.5)}, {"click": np.zeros(3)}, {"click": np.ones(3)}
-        ),
+        lambda: run_figures.calibration(CURVES, {}),
+        lambda: run_figures.calibration(CURVES, CURVES),
         lambda: run_figures.gain("auc", TASKS, {"constant": [0.5, 0.5], "mmoe": [0.7, math.nan]}),
         lambda: run_figures.seesaw(
             TASKS, {"mmoe": {"click": Bar(1.0, 0.5, 1.5, 1), "like": Bar(0, None, None)}}, 0.1
@@ -63,6 +61,20 @@ def test_a_task_has_one_colour_in_all_panels():
     history = [(1, {"auc/click": 0.5, "loss/like": 1.0, "loss/click": 1.0})]
     auc, loss = run_figures.training_curves(history).axes
     assert auc.lines[0].get_color() == loss.lines[1].get_color() != loss.lines[0].get_color()
+
+
+def test_calibration_shows_what_was_before_and_what_became_of_it():
+    label = np.repeat([0.0, 1.0], 20)
+    after, before = (
+        reliability(np.full(40, score), label, np.ones(40), bins=1) for score in (0.5, 0.75)
+    )
+    click, like = run_figures.calibration({"click": after, "like": after}, {"click": before}).axes
+    assert [text.get_text() for text in (click.texts[0], like.texts[0])] == [
+        "Σ score / Σ label = 1.000 from 1.500",
+        "Σ score / Σ label = 1.000",
+    ]
+    drawn = [list(line.get_xdata()) for line in click.lines if len(line.get_xdata()) == 1]
+    assert [0.75] in drawn and [0.5] in drawn
 
 
 def test_drift_shows_the_worst_first():
@@ -132,43 +144,6 @@ def test_names_of_near_points_lie_apart():
     names = run_figures.front(points, {"a"}).axes[0].texts
     heights = sorted(text.get_position()[1] for text in names)
     assert min(b - a for a, b in pairwise(heights)) >= 10
-
-
-def test_reliability_by_hand():
-    score = np.array([0.9, 0.1, 0.2, 0.8])
-    label = np.array([1.0, 0.0, 1.0, 1.0])
-    mean, rate, low, high = run_figures.reliability(score, label, np.ones(len(score)), bins=2)
-    assert mean == pytest.approx([(0.1 + 0.2) / 2, (0.8 + 0.9) / 2])
-    assert rate == pytest.approx([1 / 2, 2 / 2])
-    # Wilson at rate 1 and n = 2 is [n / (n + z²), 1].
-    assert low[1] == pytest.approx(2 / (2 + 1.96**2))
-    assert high[1] == pytest.approx(1)
-
-
-@given(
-    arrays(float, st.integers(1, 60), elements=st.floats(0, 1)), st.integers(1, 12), st.randoms()
-)
-def test_reliability_keeps_totals_and_encloses_rates(score, bins, random):
-    label = np.array([float(random.random() < 0.5) for _ in score])
-    mean, rate, low, high = run_figures.reliability(score, label, np.ones(len(score)), bins)
-    assert len(mean) == min(bins, len(score))
-    assert np.all(np.diff(mean) >= -1e-12)
-    counts = [len(part) for part in np.array_split(score, min(bins, len(score)))]
-    assert np.dot(rate, counts) == pytest.approx(label.sum())
-    assert np.all((low <= rate) & (rate <= high) & (low >= -1e-9) & (high <= 1 + 1e-9))
-
-
-def test_a_row_that_weighs_nothing_is_not_drawn_and_weights_have_no_unit():
-    random = np.random.default_rng(0)
-    score, label = random.random(40), (random.random(40) < 0.5).astype(float)
-    weight = random.choice([0.0, 1.0, 3.0], 40)
-    weighted = weight > 0
-    drawn = run_figures.reliability(score, label, weight, 4)
-    alone = run_figures.reliability(score[weighted], label[weighted], 7 * weight[weighted], 4)
-    np.testing.assert_allclose(drawn, alone)
-    mean, rate, *_ = run_figures.reliability(score, label, weight, 1)
-    assert mean[0] == pytest.approx((weight * score).sum() / weight.sum())
-    assert rate[0] == pytest.approx((weight * label).sum() / weight.sum())
 
 
 def test_an_affinity_has_groups_side_by_side_and_leaves_unknown_pairs_empty():

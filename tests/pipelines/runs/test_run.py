@@ -14,18 +14,29 @@ import pytest
 from rich.console import Console
 
 from fulcrum.features.errors import ConfigError, ModelError, StateError
+from fulcrum.features.reading.arrays import to_arrays
+from fulcrum.models.calibrations import NoCalibration
+from fulcrum.models.calibrations.platt import PlattCalibration
 from fulcrum.models.chains import ESMMConfig
 from fulcrum.models.trunks.mmoe import MMoEConfig
 from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
 from fulcrum.pipelines.__main__ import main
+from fulcrum.pipelines.calibration import fit as fitting
+from fulcrum.pipelines.calibration import segments as segments_of
 from fulcrum.pipelines.config.load import load
 from fulcrum.pipelines.quality.alarms import ALARMS
+from fulcrum.pipelines.quality.metrics import measure
 from fulcrum.pipelines.runs import rounding
 from fulcrum.pipelines.runs import run as runs
+from fulcrum.pipelines.runs.prepare import prepare_dataset
 from fulcrum.pipelines.runs.register import register_run
 from fulcrum.pipelines.runs.run import Options, measure_run, single_task, start, take_up
 from fulcrum.pipelines.tracking.mlflow import client, find_run
+from fulcrum.pipelines.training.predict import evaluate, predict, restore_network, uncalibrate
+from fulcrum.pipelines.training.trainer import read_result
+from fulcrum.serving.bundle.bundle import Bundle
 from fulcrum.serving.publishing.registry import Registry
+from fulcrum.serving.scoring.onnx_session import Session
 
 YAML = """\
 name: small
@@ -100,10 +111,12 @@ def test_the_model_is_measured_beside_single_task_networks_and_a_constant(outcom
     assert outcome.title == "small on the 180 rows of the test split"
 
 
-def test_the_first_version_is_candidate_and_champion(outcome, store):
+def test_the_first_version_is_candidate_and_no_champion(outcome, store):
     assert outcome.model == "models:/small/1"
-    for uri in ("models:/small@candidate", "models:/small@champion", "models:/small/1"):
+    for uri in ("models:/small@candidate", "models:/small/1"):
         assert Registry(store).resolve(uri).version == "1"
+    with pytest.raises(ModelError, match="no such alias"):
+        Registry(store).resolve("models:/small@champion")
 
 
 def test_the_run_carries_all_that_the_page_of_a_run_shows(outcome, run, store):
@@ -159,19 +172,21 @@ def test_unhealthy_experts_are_told_in_words(run, monkeypatch, caplog):
     ]
 
 
-def test_the_champion_stays_until_it_is_moved(outcome, folder, store):
+def test_a_later_version_takes_the_candidate_and_no_other_alias(outcome, folder, store):
+    registry = Registry(store)
+    assert register_run(find_run(store, "small"), store, "shadow") == ("small", 1)
     second = start(load(folder / "small.yaml", ["train.seed=1"]), Options(1, False, Console()))
     assert second.model == "models:/small/2"
-    registry = Registry(store)
     assert registry.resolve("models:/small@candidate").version == "2"
-    assert registry.resolve("models:/small@champion").version == "1"
+    assert registry.resolve("models:/small@shadow").version == "1"
     newest = find_run(store, "small")
-    assert register_run(newest, store, "champion") == ("small", 2)
-    assert registry.resolve("models:/small@champion").version == "2"
-    assert [(m.previous, m.version) for m in registry.moves("small", "champion")] == [
+    assert register_run(newest, store, "shadow") == ("small", 2)
+    assert [(m.previous, m.version) for m in registry.moves("small", "shadow")] == [
         (None, 1),
         (1, 2),
     ]
+    with pytest.raises(ConfigError, match="expected `--alias candidate`, then `fulcrum promote`"):
+        register_run(newest, store, "champion")
 
 
 def test_a_run_stopped_before_its_export_has_no_model_until_it_is_resumed(
@@ -250,6 +265,38 @@ def test_a_model_with_tables_of_half_the_size_is_measured_before_it_is_registere
     graph = onnx.load(str(run.folder / "bundle" / "model.onnx")).graph
     [tables] = [t for t in graph.initializer if t.name == "/tables.weight"]
     assert tables.data_type == onnx.TensorProto.FLOAT16
+
+
+def test_what_is_reported_is_what_is_served(folder, store, monkeypatch):
+    """With a calibration that no data would give: results, figures, segments and the graph."""
+    planted = PlattCalibration(slope=0.5, offset=1.0)
+    choices = {"logit": planted, "log": NoCalibration()}
+    monkeypatch.setattr(fitting, "choose", lambda linked, *_: choices[linked.link])
+    monkeypatch.setattr(segments_of, "USERS", 2)
+    monkeypatch.setattr(segments_of, "EVENTS", 0)
+    config = load(folder / "small.yaml", ["name=planted", "train.calibration.segments=[item]"])
+    outcome = start(config, Options(1, False, Console(quiet=True)))
+    run = find_run(store, "planted")
+    dataset = prepare_dataset(config, Console(quiet=True))
+    checkpoint = read_result(run.folder / "checkpoints").checkpoint
+    predictions = evaluate(config, dataset, checkpoint)
+    assert measure(predictions).items() <= outcome.metrics["planted"].items()
+    bundle = Bundle.load(run.folder / "bundle")
+    assert bundle.facts["calibration"]["click"] == planted.model_dump()
+    [shard] = dataset.shards("test")
+    arrays = to_arrays(pl.read_parquet(shard), bundle.state.layout)
+    served = Session(bundle.graph, bundle.state.layout, "cpu").run(arrays)
+    for name, column in zip(bundle.state.layout.score_columns, predictions.scores.T, strict=True):
+        np.testing.assert_allclose(served[name], column, rtol=1e-4, atol=1e-5)
+    with restore_network(config, dataset, checkpoint) as (model, process):
+        assert uncalibrate(model)
+        before = predict(model, dataset, "test", process).scores[:, 0].astype(float)
+    by_hand = 1 / (1 + np.exp(-(0.5 * np.log(before / (1 - before)) + 1.0)))
+    np.testing.assert_allclose(predictions.scores[:, 0], by_hand, rtol=1e-5)
+    table = pl.read_csv(run.folder / "segments.csv")
+    assert set(table["task"]) == {"click", "watch"} and set(table["feature"]) == {"item"}
+    assert "segments.csv" in {f.path for f in client(store).list_artifacts(run.id)}
+    assert len(outcome.segments) == len(table)
 
 
 def test_the_reference_is_as_wide_as_what_a_task_passes():

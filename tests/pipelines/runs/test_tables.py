@@ -44,7 +44,7 @@ def test_results_tell_how_sure_they_are():
         ["click", "mmoe", "0.8123", "0.6500", "to", "0.9000", "0.5000"],
         ["8", "positives", "constant", "-", "0.6000"],
     ]
-    assert "from 1,234 groups" in " ".join(printed[4])
+    assert "draws of 1,234 groups" in " ".join(printed[4])
 
 
 def test_health_has_a_line_for_each_level():
@@ -125,3 +125,26 @@ def test_weightings_come_family_by_family_then_what_stands_beside_them():
         assert set(members) <= set(names)
     text = " ".join(" ".join(line) for line in shown)
     assert "ICLR 2021, arXiv 2010.01412" in text
+
+
+def test_calibration_stands_before_and_after():
+    before = {"log_loss/click": 0.52, "ece/click": 0.04, "calibration/click": 1.2}
+    after = {"log_loss/click": 0.51, "ece/click": 0.01, "calibration/click": 1.0}
+    assert lines(tables.calibration(["click", "page"], before, after)) == [
+        ["Before", "and", "after", "calibration"],
+        ["log", "loss", "ECE", "calibration"],
+        ["task", "before", "after", "before", "after", "before", "after"],
+        ["click", "0.5200", "0.5100", "0.0400", "0.0100", "1.200", "1.000"],
+        ["page"],
+    ]
+
+
+def test_segments_are_told_most_doubtful_first_and_how_many_there_are():
+    row = {
+        **{"task": "click", "feature": "tab", "value": "3", "rows": 1234, "users": 56},
+        **{"mean_score": 0.5, "mean_label": 0.25, "p": 0.001, "adjusted": 0.01},
+    }
+    printed = lines(tables.segments(pl.DataFrame([row] * 25)))
+    assert printed[2] == ["click", "tab", "3", "1,234", "56", "0.5", "0.25", "0.01"]
+    assert len(printed) == 2 + tables.DOUBTFUL + 1
+    assert " ".join(printed[-1]).startswith("20 of 25 segments")

@@ -45,6 +45,15 @@ def test_parts_state_and_generators_come_back(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"step-4"}
 
 
+def test_state_that_another_version_did_not_have_is_named(tmp_path: Path) -> None:
+    with process_group() as process:
+        before = {"model": {}, "weighting": {"total": torch.ones(2)}}
+        written = save(tmp_path, 1, before, {}, process)
+        now = {"model": {}, "weighting": {"level.total": torch.zeros(2)}}
+        with pytest.raises(StateError, match=r"`weighting\.level\.total`.*another version"):
+            load(written, now, process)
+
+
 def test_an_interrupt_is_no_failure_of_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

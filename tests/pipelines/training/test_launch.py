@@ -6,22 +6,25 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from fulcrum.features.errors import ConfigError, ResourceError, StateError
 from fulcrum.features.prepared.dataset import PreparedDataset
+from fulcrum.pipelines.calibration import kept
+from fulcrum.pipelines.calibration.fit import fit
 from fulcrum.pipelines.quality.metrics import Metrics, measure
 from fulcrum.pipelines.tracking.protocol import SilentTracker
 from fulcrum.pipelines.training.checkpoint import latest, load_weights, read_state
 from fulcrum.pipelines.training.launch import JOB, _cause, launch
-from fulcrum.pipelines.training.predict import evaluate
+from fulcrum.pipelines.training.predict import predict, restore_network, uncalibrate
 from fulcrum.pipelines.training.trainer import TrainResult, train
 from tests.pipelines.small_runs import small_run
 from tests.prepared import prepare
 
-RUN = small_run(precision="fp32")
+RUN = small_run(precision="fp32", calibration={})
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +80,16 @@ def test_two_processes_train_like_one(
 def test_weights_of_two_processes_load_in_one(two: TrainResult, dataset: PreparedDataset) -> None:
     weights = load_weights(two.checkpoint)
     assert weights["tables.pooled.embedding_bags.user.weight"].shape == (52, 8)
-    again = measure(evaluate(RUN, dataset, two.checkpoint, "valid"))
+    with restore_network(RUN, dataset, two.checkpoint) as (model, process):
+        assert uncalibrate(model)
+        predictions = predict(model, dataset, "valid", process)
+    again = measure(predictions)
     assert again.keys() == two.metrics.keys()
     for name, value in two.metrics.items():
         assert again[name] == pytest.approx(value, abs=1e-5)
+    expected, z = fit(predictions), np.linspace(-3, 3, 9)
+    for task, calibration in (kept.load(two.checkpoint) or {}).items():
+        np.testing.assert_allclose(calibration(z), expected[task](z), atol=1e-3)
 
 
 def test_the_first_process_tracks(two: TrainResult, tracker: Memory) -> None:

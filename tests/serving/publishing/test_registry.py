@@ -243,6 +243,17 @@ def test_aliases_remember_where_they_were(registry, store, logged, bundle):
     assert len(registry.moves("history", "candidate")) == 1
 
 
+def test_a_move_whose_record_was_lost_to_a_kill_is_recorded_by_the_next(registry, store, logged):
+    for _ in range(2):
+        registry.register(logged[1], "killed")
+    registry.set_alias("killed", "champion", 1)
+    mlflow.MlflowClient(store).set_registered_model_alias("killed", "champion", "2")
+    for _ in range(2):
+        registry.set_alias("killed", "champion", 2)
+    moves = registry.moves("killed", "champion")
+    assert [(move.previous, move.version) for move in moves] == [(None, 1), (1, 2)]
+
+
 def test_an_alias_needs_a_model_and_a_version(registry, logged):
     with pytest.raises(ModelError, match=r"no registered model named 'ranke'.*mean `ranker`"):
         registry.set_alias("ranke", "champion", 1)

@@ -1,0 +1,1 @@
+"""Gradient boosting on the prepared features, to compare a network with."""

@@ -1,0 +1,1 @@
+"""Which feature serves which task."""

@@ -1,0 +1,1 @@
+"""The gate between a registered version and `@champion`."""
