@@ -49,6 +49,8 @@ MODERATE, STRONG = 0.1, 0.25
 
 Point = tuple[int, Mapping[str, float]]
 """A step and the metrics measured after it."""
+Interval = tuple[float, float | None, float | None]
+"""A value and the ends of its interval, None where there is none."""
 
 
 class Bar(NamedTuple):
