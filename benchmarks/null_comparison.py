@@ -1,4 +1,4 @@
-"""`python -m benchmarks.null_comparison CONFIG`: what `fulcrum compare` marks where there is nothing.
+"""`python -m benchmarks.null_comparison CONFIG`: what `fulcrum compare` marks of nothing.
 
 One network is trained with many seeds, and its runs are dealt into tables as if they were several
 networks with a few seeds each. No network of such a table is better than another, so every mark
