@@ -38,6 +38,9 @@ class Task(Config, ABC):
     """Metrics that networks are compared by; the first is the one that a task is judged by."""
     weighed_by: ClassVar[tuple[str, ...]]
     """Metrics that are told of each weighting."""
+    boosted_by: ClassVar[str]
+    """Objective of LightGBM that fits such labels; of classes it is also scikit-learn's word for
+    them."""
     two_classes: ClassVar[bool] = False
     """Whether labels are 0 or 1 and the score is the probability of 1."""
     squared_error: ClassVar[bool] = False

@@ -27,6 +27,7 @@ class BinaryTask(Task):
     )
     compared_by: ClassVar = ("auc", "grouped_auc")
     weighed_by: ClassVar = ("auc", "log_loss", "s_log_loss")
+    boosted_by: ClassVar = "binary"
     two_classes: ClassVar = True
 
     kind: Literal["binary"] = "binary"

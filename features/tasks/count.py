@@ -16,6 +16,7 @@ class CountTask(Task):
     metrics: ClassVar = ("deviance", "rmse", "mae", "calibration")
     compared_by: ClassVar = ("deviance", "rmse")
     weighed_by: ClassVar = ("deviance", "rmse")
+    boosted_by: ClassVar = "poisson"
 
     kind: Literal["count"] = "count"
 

@@ -18,6 +18,7 @@ class MulticlassTask(Task):
     metrics: ClassVar = ("accuracy", "log_loss")
     compared_by: ClassVar = ("accuracy", "log_loss")
     weighed_by: ClassVar = ("accuracy", "log_loss")
+    boosted_by: ClassVar = "multiclass"
 
     kind: Literal["multiclass"] = "multiclass"
     classes: tuple[Word, ...] = Field(min_length=2)

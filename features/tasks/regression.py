@@ -16,6 +16,7 @@ class RegressionTask(Task):
     metrics: ClassVar = ("rmse", "mae", "calibration")
     compared_by: ClassVar = ("rmse", "mae")
     weighed_by: ClassVar = ("rmse", "mae")
+    boosted_by: ClassVar = "regression"
     squared_error: ClassVar = True
 
     kind: Literal["regression"] = "regression"

@@ -67,12 +67,11 @@ def baseline(config: RunConfig, model: str | None, console: Console) -> Baseline
     """Fit boosting on the training split, and measure it on the rows that runs are measured on.
 
     The network is the registered `model`, else the config's newest finished run, if there is one.
-    Raises ConfigError without LightGBM, for a model that was made from other data or features, and
-    for tasks of unknown kinds; ResourceError where the matrix does not fit into memory.
+    Raises ConfigError without LightGBM and for a model that was made from other data or features,
+    ResourceError where the matrix does not fit into memory.
     """
     boosting.lightgbm()
     dataset = prepare_dataset(config, console)
-    boosting.check_kinds(dataset.state.layout.tasks)
     split = measured_split(dataset)
     graph = None if model is None else _graph(model, config, dataset)
     columns = TreeColumns.of(dataset.state.layout, dataset.state.lookups)

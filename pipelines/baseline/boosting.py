@@ -17,8 +17,9 @@ import numpy as np
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import TargetEncoder
 
-from fulcrum.features.errors import ConfigError, ResourceError, listed
+from fulcrum.features.errors import ConfigError, ResourceError
 from fulcrum.features.layout import TaskSpec
+from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.baseline.columns import Rows
 
 logger = logging.getLogger(__name__)
@@ -32,14 +33,6 @@ FIXED_ROUNDS = 200
 FOLDS = 5
 """Of which a training row's statistic leaves out its own."""
 SEED = 0
-OBJECTIVES = {
-    "binary": "binary",
-    "regression": "regression",
-    "count": "poisson",
-    "multiclass": "multiclass",
-}
-"""By kind of task."""
-_TARGETS = {"binary": "binary", "multiclass": "multiclass"}
 
 
 def lightgbm() -> ModuleType:
@@ -56,16 +49,6 @@ def lightgbm() -> ModuleType:
     return lightgbm
 
 
-def check_kinds(tasks: tuple[TaskSpec, ...]) -> None:
-    """Raises ConfigError for a kind of task that boosting is not told how to fit."""
-    for task in tasks:
-        if task.kind not in OBJECTIVES:
-            known = listed([f"`{kind}`" for kind in OBJECTIVES])
-            raise ConfigError(
-                f"tasks.{task.name}: a baseline fits tasks of kind {known}, got `{task.kind}`"
-            )
-
-
 def boost(task: TaskSpec, place: int, train: Rows, valid: Rows | None, test: Rows) -> np.ndarray:
     """Fit the task at a place of the labels, and score every row of `test`: `(rows, scores)` in the
     label's unit."""
@@ -75,7 +58,8 @@ def boost(task: TaskSpec, place: int, train: Rows, valid: Rows | None, test: Row
     if np.ptp(labels) == 0:
         return _all_alike(task, float(labels[0]), len(test.weight))
     folds = KFold(FOLDS, shuffle=True, random_state=SEED)
-    encoder = TargetEncoder(target_type=_TARGETS.get(task.kind, "continuous"), cv=folds)
+    target = TASKS[task.kind].boosted_by if _is_class(task) else "continuous"
+    encoder = TargetEncoder(target_type=target, cv=folds)
     ids = train.ids[fitted]
     statistics = encoder.fit_transform(ids, labels) if ids.shape[1] else ids
 
@@ -110,7 +94,7 @@ def boost(task: TaskSpec, place: int, train: Rows, valid: Rows | None, test: Row
 
 def _settings(task: TaskSpec) -> dict[str, Any]:
     settings = {
-        "objective": OBJECTIVES[task.kind],
+        "objective": TASKS[task.kind].boosted_by,
         "learning_rate": RATE,
         "seed": SEED,
         "deterministic": True,
@@ -131,7 +115,11 @@ def _join(plain: np.ndarray, statistics: np.ndarray) -> np.ndarray:
 
 def _range(task: TaskSpec, labels: np.ndarray) -> tuple[float, float]:
     """Of scores: trees that fit squared errors may go beyond the labels."""
-    return (0.0, 1.0) if task.kind in _TARGETS else (labels.min(), labels.max())
+    return (0.0, 1.0) if _is_class(task) else (labels.min(), labels.max())
+
+
+def _is_class(task: TaskSpec) -> bool:
+    return TASKS[task.kind].two_classes or bool(task.classes)
 
 
 def _all_alike(task: TaskSpec, label: float, rows: int) -> np.ndarray:

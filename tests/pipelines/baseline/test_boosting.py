@@ -10,7 +10,7 @@ from sklearn.preprocessing import TargetEncoder
 
 from fulcrum.features.errors import ConfigError
 from fulcrum.features.layout import TaskSpec
-from fulcrum.pipelines.baseline.boosting import boost, check_kinds, lightgbm
+from fulcrum.pipelines.baseline.boosting import boost, lightgbm
 from fulcrum.pipelines.baseline.columns import Rows
 
 CLICK = TaskSpec(name="click", kind="binary")
@@ -117,8 +117,3 @@ def test_a_missing_package_is_one_message_with_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     with pytest.raises(ConfigError, match=r"`pip install 'fulcrum-recsys\[baseline\]'`"):
         lightgbm()
-
-
-def test_a_task_of_another_kind_is_told():
-    with pytest.raises(ConfigError, match=r"tasks\.rank: .* `multiclass`, got `ranking`"):
-        check_kinds((CLICK, TaskSpec(name="rank", kind="ranking")))
