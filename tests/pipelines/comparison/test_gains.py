@@ -92,7 +92,7 @@ def marks(samples):
     )
 
 
-@pytest.mark.parametrize("networks", [2, 8])
+@pytest.mark.parametrize("networks", [2, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_no_table_of_equal_networks_is_marked_in_more_than_one_of_twenty(networks, seeds):
     """All of a table's marks are false here, whatever users and seeds make of the networks."""
