@@ -132,6 +132,7 @@ def page(store: str, name: str, version: int) -> tuple[str, dict[str, str]]:
     return found.description, found.tags
 
 
+@pytest.mark.slow
 def test_the_first_is_measured_against_a_constant_and_the_next_against_it(model, store):
     """The same network with another seed is noise."""
     name = model(("plain", 0), ("plain", 1))
