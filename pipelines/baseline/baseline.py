@@ -17,6 +17,7 @@ from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.baseline import boosting
 from fulcrum.pipelines.baseline.columns import CATEGORIES, Rows, TreeColumns, read_rows
+from fulcrum.pipelines.comparison.order import FEW
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.console.terminal import as_text
@@ -99,7 +100,7 @@ def sentences(told: Baseline) -> list[str]:
             "no finished run of this config on these data to compare with: `fulcrum train` it, or "
             "name a registered model by --model"
         ]
-    network = next(iter(told.metrics))
+    network, measured = next(iter(told.metrics.items()))
     lines = []
     for task, lead in told.leads.items():
         heading, form = tables.COLUMNS[lead.metric]
@@ -107,6 +108,8 @@ def sentences(told: Baseline) -> list[str]:
         who = f"{network} beats boosting" if gap.value > 0 else f"{network} falls short of boosting"
         if not gap.clear:
             who = f"{network} and boosting cannot be told apart"
+        if (positives := measured.get(f"positives/{task}", FEW)) < FEW:
+            who = f"{positives:.0f} positive rows are too few to tell {network} and boosting apart"
         signed = form.replace("{:", "{:+")
         ends = ""
         if gap.low is not None and gap.high is not None:

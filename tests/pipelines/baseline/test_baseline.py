@@ -23,3 +23,10 @@ def test_a_sentence_claims_no_more_than_its_interval(gap, words):
     assert line.startswith(f"click: {words}: AUC 0.7500 against {0.75 - gap.value:.4f}, ")
     ends = "" if gap.low is None else f" ({gap.low:+.4f} to {gap.high:+.4f})"
     assert line.endswith(f", {gap.value:+.4f}{ends}, above 0 is better")
+
+
+def test_few_positive_rows_tell_nothing():
+    leads = {"hate": Lead("auc", 0.85, 0.49, Difference(0.36, 0.1, 0.68))}
+    metrics = {"mmoe": {"positives/hate": 13.0}, "boosting": {}, "constant": {}}
+    [line] = sentences(Baseline("mmoe on 9 rows", ("hate",), metrics, leads))
+    assert line.startswith("hate: 13 positive rows are too few to tell mmoe and boosting apart: ")
