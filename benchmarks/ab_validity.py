@@ -241,7 +241,7 @@ def ends(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
 
 def msprt(path: sequential.SamplePath, tau: float | None) -> np.ndarray:
     """After which users there was a significant result."""
-    return sequential.msprt(path, ALPHA, WATCHED, tau) < ALPHA
+    return sequential.msprt(path, WATCHED, tau) < ALPHA
 
 
 def share(value: float | None) -> str:

@@ -10,7 +10,12 @@ from fulcrum.features.errors import DataError
 from fulcrum.pipelines.ab.statistics.effects import Effect
 from fulcrum.pipelines.ab.statistics.guardrail import judge
 from fulcrum.pipelines.ab.statistics.instances import replicated
-from fulcrum.pipelines.ab.statistics.multiplicity import benjamini_hochberg, holm
+from fulcrum.pipelines.ab.statistics.multiplicity import (
+    benjamini_hochberg,
+    bonferroni,
+    coverage_level,
+    holm,
+)
 
 
 def between(low: float, high: float) -> Effect:
@@ -39,6 +44,20 @@ def test_adjusted_p_values_by_hand():
     assert holm(p) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert benjamini_hochberg(p) == pytest.approx([0.04, 0.04, 0.04, 0.04])
     assert holm([]) == benjamini_hochberg([]) == []
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(1e-9, 1), min_size=1, max_size=20), st.sampled_from([0.01, 0.05, 0.2]))
+def test_intervals_of_explored_questions_leave_zero_where_their_p_value_says_so(p, alpha):
+    """An interval at a level leaves 0 where the raw p-value lies below it."""
+    level = coverage_level(p, alpha)
+    assert alpha / len(p) <= level <= alpha
+    shown = [adjusted < alpha for adjusted in benjamini_hochberg(p)]
+    near = [abs(value - level) < 1e-12 for value in p]
+    assert [value < level for value, n in zip(p, near, strict=True) if not n] == [
+        s for s, n in zip(shown, near, strict=True) if not n
+    ]
+    assert bonferroni(0.02, 3) == 0.06 and bonferroni(0.5, 3) == 1
 
 
 @settings(max_examples=6, deadline=None)
