@@ -15,6 +15,7 @@ from fulcrum.features.kinds import FeatureConfig
 from fulcrum.features.spec import Problem
 from fulcrum.features.values import sql
 from fulcrum.pipelines.ab.log import impressions
+from fulcrum.pipelines.ab.log.plan import PlanChoice, SequentialPlan
 from fulcrum.serving.experiments.experiment import ExperimentConfig
 
 
@@ -88,15 +89,6 @@ class PrePeriodConfig(Config):
     """Time in ISO 8601 at which the test began; earlier rows of the log are the pre-period."""
 
 
-class SequentialConfig(Config):
-    """Inference that stays valid however often one looks."""
-
-    alpha: float = Field(0.05, gt=0, lt=0.5)
-    """Probability of ever being wrong."""
-    tuned_for: int = Field(5000, ge=2)
-    """Number of users near which the confidence sequence is tightest."""
-
-
 class OffPolicyConfig(Config):
     """The probabilities with which each arm's policy chose what it showed."""
 
@@ -126,7 +118,10 @@ class AnalysisConfig(Config):
     segments: dict[str, str] = {}
     """SQL expressions by name, constant within a user: effects are also given for each value."""
     pre_period: PrePeriodConfig | None = None
-    sequential: SequentialConfig | None = None
+    plan: PlanChoice = SequentialPlan()
+    """When the test is judged; whenever somebody looks when left out."""
+    pairs: Literal["control", "all"] = "control"
+    """What the primary metric compares: treatments with control, or all pairs of arms."""
     off_policy: OffPolicyConfig | None = None
     interference: InterferenceConfig | None = None
     alpha: float = Field(0.05, gt=0, lt=0.5)

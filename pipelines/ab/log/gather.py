@@ -15,6 +15,7 @@ from fulcrum.features.raw.instant import microseconds
 from fulcrum.features.values.hashing import hash64
 from fulcrum.pipelines.ab.log import refusals
 from fulcrum.pipelines.ab.log.experiment import Experiment, MeanMetric, MetricChoice
+from fulcrum.pipelines.ab.log.plan import FixedPlan
 from fulcrum.pipelines.ab.log.staged import (
     ARM,
     CONTENT,
@@ -41,14 +42,15 @@ def gather(log: Log, experiment: Experiment) -> Units:
     analysis = experiment.analysis
     assert analysis is not None
     refusals.check_times(log.rows, log)
-    rows = log.rows.filter(pl.col(UNIT).is_not_null())
-    until = (
-        None if analysis.pre_period is None else _instant(analysis.pre_period.until, log.data.time)
-    )
+    logged = _until_the_end(log, experiment)
+    rows = logged.filter(pl.col(UNIT).is_not_null())
+    until = None
+    if analysis.pre_period is not None:
+        until = _instant(analysis.pre_period.until, log.data.time, "pre_period.until")
     during = rows if until is None else rows.filter(pl.col(TIME) >= until)
     past = rows.clear() if until is None else rows.filter((pl.col(TIME) < until) & pl.col(KEPT))
     in_test = pl.col(KEPT) & pl.col(ARM).is_not_null()
-    nobody = _nobody(log.rows.filter(in_test), until)
+    nobody = _nobody(logged.filter(in_test), until)
     refusals.check_arms(
         during, experiment, analysis.pre_period.until if analysis.pre_period else None, nobody
     )
@@ -87,15 +89,34 @@ def gather(log: Log, experiment: Experiment) -> Units:
     )
 
 
-def _instant(until: str, time: TimeConfig | None) -> int:
+def planned_end(experiment: Experiment, time: TimeConfig | None) -> datetime | None:
+    """Of a fixed plan. Raises DataError for a log without times."""
+    analysis = experiment.analysis
+    assert analysis is not None
+    if not isinstance(analysis.plan, FixedPlan):
+        return None
+    if time is None:
+        raise DataError("analysis.plan: a fixed plan needs `analysis.log.time`, to know its end")
+    return _moment(_instant(analysis.plan.ends, time, "plan.ends"))
+
+
+def _until_the_end(log: Log, experiment: Experiment) -> pl.LazyFrame:
+    """Rows of later than the planned end are of no test that was declared."""
+    end = planned_end(experiment, log.data.time)
+    if end is None:
+        return log.rows
+    return log.rows.filter(pl.col(TIME) < int(end.timestamp() * 1_000_000))
+
+
+def _instant(text: str, time: TimeConfig | None, place: str) -> int:
     """Microseconds of a time in ISO 8601, in the zone of the log. Raises DataError for what is
     none."""
-    column = pl.DataFrame({"at": [until]})
+    column = pl.DataFrame({"at": [text]})
     zone = "UTC" if time is None else time.zone
     time = TimeConfig(column="at", zone=zone, latest=date(2199, 12, 31))
     instant = column.select(microseconds(time, pl.String())).item()
     if instant is None:
-        raise DataError(f"analysis.pre_period.until: {until!r} is no time; expected ISO 8601")
+        raise DataError(f"analysis.{place}: {text!r} is no time; expected ISO 8601")
     return int(instant)
 
 

@@ -10,9 +10,16 @@ import polars as pl
 
 from fulcrum.features.errors import ConfigError, DataError
 from fulcrum.features.values import sql
+from fulcrum.pipelines.ab.log.comparisons import Family, family
 from fulcrum.pipelines.ab.log.experiment import Experiment, LogConfig, MeanMetric, MetricChoice
+from fulcrum.pipelines.ab.log.plan import SequentialPlan
 from fulcrum.pipelines.ab.log.staged import KEPT, TIME, UNIT, denominator, numerator, stage
-from fulcrum.pipelines.ab.statistics.power import Days, days_needed, users_needed
+from fulcrum.pipelines.ab.statistics.power import (
+    Days,
+    days_needed,
+    users_needed,
+    users_needed_looking,
+)
 from fulcrum.pipelines.ab.statistics.users import Users, check
 
 DAY = 24 * 60 * 60 * 1_000_000
@@ -25,6 +32,10 @@ class Size:
 
     metric: str
     role: str
+    comparisons: int
+    """That it is judged beside."""
+    alpha: float
+    """Its share of alpha."""
     value: float | None = None
     """What the metric is in the log."""
     effect: float | None = None
@@ -44,8 +55,9 @@ def sizes(
 
     The log is of the past: nobody needs an arm in it, and all of it counts. Users are as they were
     over the whole log, so a metric that adds up over time stands for a test that takes as long.
-    With several treatments the smallest one decides. Raises ConfigError for an effect of 0 and
-    DataError for what is wrong with the log.
+    With several treatments the smallest one decides. A test that may be looked at whenever one
+    likes needs more than one that is judged once, and so does one that makes several comparisons.
+    Raises ConfigError for an effect of 0 and DataError for what is wrong with the log.
     """
     if experiment.analysis is None:
         raise ConfigError("the experiment has no `analysis`, which says what to ask of the log")
@@ -57,16 +69,18 @@ def sizes(
     answers = []
     for name in sorted(metrics, key=lambda name: metrics[name].role != "primary"):
         role = metrics[name].role
+        beside = family(experiment, role)
+        judged = name, role, beside.comparisons, beside.alpha
         try:
             totals = _totals(users, name, metrics[name])
             check(totals, "the log")
             size = effect * totals.value if relative else effect
-            number = _number(totals, size, experiment, power)
+            number = _number(totals, size, experiment, beside, power)
         except DataError as error:
-            answers.append(Size(name, role, problem=str(error)))
+            answers.append(Size(*judged, problem=str(error)))
             continue
         days = days_needed(number, growth, experiment.traffic) if growth else None
-        answers.append(Size(name, role, totals.value, size, number, days))
+        answers.append(Size(*judged, totals.value, size, number, days))
     return answers
 
 
@@ -108,7 +122,9 @@ def _growth(users: pl.DataFrame) -> list[int]:
     return [] if not len(first) else np.bincount(first - first.min()).cumsum().tolist()
 
 
-def _number(users: Users, effect: float, experiment: Experiment, power: float) -> int:
+def _number(
+    users: Users, effect: float, experiment: Experiment, beside: Family, power: float
+) -> int:
     """Users in the whole test for the smallest treatment to be found against control."""
     assert experiment.analysis is not None
     deviation = float(users.residuals.std(ddof=1))
@@ -116,6 +132,10 @@ def _number(users: Users, effect: float, experiment: Experiment, power: float) -
     control = shares.pop(experiment.control)
     treatment = min(shares.values())
     both = control + treatment
-    alpha = experiment.analysis.alpha
-    needed = users_needed(deviation, effect, treatment / both, alpha, power)
+    size = deviation, effect, treatment / both, beside.alpha, power
+    plan = experiment.analysis.plan
+    if isinstance(plan, SequentialPlan):
+        needed = users_needed_looking(*size, plan.tuned_for)
+    else:
+        needed = users_needed(*size)
     return int(np.ceil(needed / both))
