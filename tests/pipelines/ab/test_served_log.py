@@ -57,7 +57,7 @@ def served(tmp_path: Path) -> Path:
 def test_what_the_service_logged_is_analysed_as_it_is(served: Path) -> None:
     """Outcomes came for clicks alone, so the metric says what a missing one means."""
     clicks = {"kind": "ratio", "numerator": "coalesce(click, 0)", "role": "primary"}
-    result = analyse([str(served)], shop(metrics={"ctr": clicks}, sequential={}))
+    result = analyse([str(served)], shop(metrics={"ctr": clicks}))
     assert result.log.rows == len(log(users=800))
     assert sum(result.log.units.values()) == 800
     assert result.checks[0].name == "sample ratio of the deal"
@@ -72,7 +72,8 @@ def test_what_the_service_logged_is_analysed_as_it_is(served: Path) -> None:
 def test_outcomes_that_never_came_are_doubted_where_arms_differ(served: Path) -> None:
     result = analyse([str(served)], shop())
     assert not result.sound
-    assert "With doubt, because a check failed (missing outcomes of ctr)" in result.headline
+    assert "In doubt, because a check failed (missing outcomes of ctr)" in result.headline
+    assert result.decision == "keep running"
 
 
 def test_neither_name_of_the_unit_may_tell_arms_apart(served: Path) -> None:

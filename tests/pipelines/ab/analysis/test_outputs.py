@@ -26,7 +26,7 @@ RICH = {
     },
     "segments": {"country": "country"},
     "pre_period": {"until": BEGAN},
-    "sequential": {"tuned_for": 1000},
+    "plan": {"kind": "sequential", "tuned_for": 1000},
     "log": {"time": {"column": "time"}, "instance": "instance", "version": "version"},
     "interference": {"features": {"item": {"kind": "categorical"}}, "folds": 2},
     "off_policy": {"propensity": "chance", "action": "item"},
@@ -81,7 +81,9 @@ def test_every_part_says_something(rich: Analysis) -> None:
 def test_what_is_told_is_told_once_and_holds_every_part(rich: Analysis) -> None:
     lines, answers = rich.facts.sentences, rich.facts
     assert len(lines) == len(set(lines))
-    assert lines[0].startswith("ctr is better in treatment than in control: ")
+    assert lines[0].startswith("treatment: ship. ctr is better by +0.0")
+    assert lines[0].endswith(", and the guard-rail rows holds.")
+    assert lines[1].startswith("ctr is better in treatment than in control: ")
     assert answers.interference is not None
     for sentence in (
         *[v.sentence for v in answers.off_policy],
@@ -128,6 +130,7 @@ def test_the_run_holds_numbers_words_and_files(rich: Analysis, store: str) -> No
     assert run.data.metrics["difference/ctr/treatment"] == effect.difference
     assert run.data.metrics["low/ctr/treatment"] == effect.low
     assert run.data.metrics["sample_ratio_p"] == rich.facts.checks[0].numbers["p_value"]
+    assert run.data.tags["decision"] == run.data.tags["decision.treatment"] == "ship"
     assert run.data.tags["verdict"] == rich.facts.headline
     files = {item.path for item in store_client.list_artifacts(run.info.run_id)}
     assert {PAGE, NUMBERS, CONFIG, "figures"} <= files
@@ -157,10 +160,11 @@ def test_a_broken_deal_withholds_effects(fulcrum: Any, written: Write, tmp_path:
     lost = (pl.col("arm") == "treatment") & (pl.col("user_id") % 3 == 0)
     done = fulcrum(*written(rows.filter(~lost), experiment(segments={"country": "country"})))
     assert done.code == 1
-    assert done.stdout.startswith("Stop: sample ratio, ")
+    assert done.stdout.startswith("treatment: broken. Failed: sample ratio, ")
     assert "not as designed: the deal or the log is broken" in done.stdout
     assert "interval" not in done.stdout
     result = facts.load(tmp_path / "out" / NUMBERS)
+    assert result.decision == "broken"
     assert result.withheld and result.judged == [] and result.segments is None and not result.days
     text = " ".join(Parsed((tmp_path / "out" / PAGE).read_text()).words)
     assert "Effects are withheld" in text
@@ -178,6 +182,18 @@ def test_a_report_replaces_a_report_and_nothing_else(
     assert (done.code, done.stdout) == (2, "")
     assert "holds something else than an analysis" in done.stderr
     assert (tmp_path / "out" / PAGE).exists()
+
+
+@pytest.mark.parametrize(
+    ("lift", "decision", "code"),
+    [(0.2, "ship", 0), (-0.2, "do not ship", 3), (0.0, "keep running", 4)],
+)
+def test_the_exit_code_is_the_decision(
+    lift: float, decision: str, code: int, fulcrum: Any, written: Write
+) -> None:
+    done = fulcrum(*written(log(users=400, lift=lift)))
+    assert done.code == code, done.stderr
+    assert done.stdout.startswith(f"treatment: {decision}. ")
 
 
 def bad(name: str) -> tuple[pl.DataFrame, Experiment]:

@@ -148,10 +148,13 @@ def test_what_chance_explains_in_a_small_test_is_no_alarm(tmp_path: Path) -> Non
     assert results["balance before the test"].holds
 
 
-def test_a_doubt_stands_before_the_verdict(tmp_path: Path) -> None:
+def test_a_doubt_is_why_nothing_is_decided(tmp_path: Path) -> None:
     rows = log(users=300)
     facts: Facts = analysed(pl.concat([rows, rows]), tmp_path)
-    assert facts.headline.startswith("With doubt, because a check failed (repeated rows): ctr: no ")
+    doubt = (
+        "treatment: keep running. In doubt, because a check failed (repeated rows); ctr, so far, "
+    )
+    assert facts.headline.startswith(doubt)
     assert not facts.withheld and not facts.sound
 
 
