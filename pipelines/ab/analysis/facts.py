@@ -146,6 +146,7 @@ class Judged:
     adjustment: Adjustment
     verdict: Verdict
     guardrail: GuardrailVerdict | None
+    """By the interval; undecided before a planned end."""
     margin: float | None
     instances: Instances | None
     instances_problem: str | None

@@ -289,10 +289,10 @@ def _stood(judged: Judged, analysis: AnalysisConfig, plan: Plan, doubts: Sequenc
     if judged.margin is None:
         return replace(judged, verdict=verdict, standing=standing)
     rail = guardrail.judge(judged.effect, judged.better, judged.margin)
-    standing = "undecided"
-    if plan.reached and rail == "fails":
-        standing = "bad"
-    elif plan.reached and rail == "passes" and not doubted:
+    if not plan.reached:
+        rail = "undecided"
+    standing = "bad" if rail == "fails" else "undecided"
+    if rail == "passes" and not doubted:
         standing = "good"
     return replace(judged, verdict=verdict, guardrail=rail, standing=standing)
 
