@@ -206,11 +206,11 @@ def lucky(seed: int) -> Facts:
 
 @pytest.mark.usefixtures("cheap")
 def test_what_is_within_the_chance_of_training_is_not_shipped() -> None:
-    """Of 40 A/A tests one may be shipped; four or more have a chance of 1.8 %. By users alone,
+    """Of 25 A/A tests one may be shipped; four or more have a chance of .4 %. By users alone,
     several times as many would be."""
-    found = [lucky(seed) for seed in range(40)]
+    found = [lucky(seed) for seed in range(25)]
     assert sum(one.decision == "ship" for one in found) <= 3
-    assert sum(judged(one).clear for one in found) >= 8
+    assert sum(judged(one).clear for one in found) >= 5
     fooled = next(one for one in found if judged(one).lucky)
     assert fooled.decision == "keep running" and judged(fooled).verdict == "in doubt"
     assert "over 5 instances of the models that is within the chance of training" in fooled.headline
@@ -218,11 +218,11 @@ def test_what_is_within_the_chance_of_training_is_not_shipped() -> None:
 
 @pytest.mark.usefixtures("cheap")
 def test_daily_looks_at_the_same_in_both_arms_ship_nothing() -> None:
-    """40 A/A tests, each looked at on five days; one look a day at the interval for one look would
-    find something in six of them."""
+    """20 A/A tests, each looked at on five days, ship at most in 5 % each: four or more have a
+    chance of 1.6 %."""
     test = test_of({"m": PRIMARY})
     shipped = once = 0
-    for seed in range(40):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         arm, values = dealt(test, 1000, rng), rng.normal(0, 1, 1000)
         looks = [
@@ -230,7 +230,7 @@ def test_daily_looks_at_the_same_in_both_arms_ship_nothing() -> None:
         ]
         shipped += any(look.decision != "keep running" for look in looks)
         once += any(judged(look).raw.p_value < 0.05 for look in looks)
-    assert shipped <= 4  # a chance of 4.8 % at 5 % each
+    assert shipped <= 3
     assert once > shipped
 
 
