@@ -15,6 +15,7 @@ from fulcrum.pipelines.ab.analysis.validity import checks
 from fulcrum.pipelines.ab.analysis.verdicts import judge
 from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.gather import gather
+from fulcrum.pipelines.ab.log.ramp import ramped
 from fulcrum.pipelines.ab.log.staged import Log, numerator, stage
 from fulcrum.pipelines.ab.log.units import Units
 
@@ -35,7 +36,7 @@ def analyse(logs: Sequence[str], experiment: Experiment) -> Facts:
 def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Facts:
     logger.info("reading the log")
     log = stage(logs, experiment, scratch)
-    units = gather(log, experiment)
+    units = ramped(gather(log, experiment), experiment)
     assert experiment.analysis is not None
     validity = checks(units, experiment)
     stops = [check for check in validity if check.stops and not check.holds]

@@ -96,7 +96,9 @@ class Judged:
     arm: str
     raw: Effect
     """By the delta method over units."""
-    bootstrap: Effect
+    bootstrap: Effect | None
+    """The same by drawing units again; None where that is not asked for, or cannot tell anything
+    (`bootstrap.beside`)."""
     agree: bool
     """Whether both intervals are the same but for the chance of drawing."""
     cuped: Cuped | None

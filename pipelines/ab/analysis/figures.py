@@ -41,7 +41,10 @@ def draw(facts: Facts) -> dict[str, Figure]:
 def effects(facts: Facts) -> Figure:
     """A panel a metric, in its own unit: raw, bootstrap and adjusted intervals of each arm."""
     metrics = [metric for metric in facts.metrics if metric.effects]
-    rows = [sum(3 if e.cuped else 2 for e in metric.effects) for metric in metrics]
+    rows = [
+        sum(1 + (e.cuped is not None) + (e.bootstrap is not None) for e in metric.effects)
+        for metric in metrics
+    ]
     figure = Figure(figsize=(WIDTH, sum(0.85 + 0.24 * n for n in rows)), layout="constrained")
     panels = figure.subplots(len(metrics), squeeze=False, height_ratios=[2 + n for n in rows])[:, 0]
     for panel, metric in zip(panels, metrics, strict=True):
@@ -51,7 +54,8 @@ def effects(facts: Facts) -> Figure:
             if judged.cuped is not None:
                 lines.append((f"{judged.arm}, CUPED", judged.cuped.effect, differs))
             lines.append((f"{judged.arm}, delta method", judged.raw, differs and not judged.cuped))
-            lines.append((f"{judged.arm}, bootstrap", judged.bootstrap, False))
+            if judged.bootstrap is not None:
+                lines.append((f"{judged.arm}, bootstrap", judged.bootstrap, False))
         _forest(panel, lines)
         better = metric.effects[0].better
         panel.set_title(fill(f"{metric.name} ({metric.role}, better {better})", LINE))

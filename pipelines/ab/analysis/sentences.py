@@ -114,6 +114,7 @@ def guardrail(judged: Judged, alpha: float) -> str:
 def disagreement(judged: Judged) -> str:
     """Where formula and bootstrap differ."""
     se, drawn = judged.raw.se, judged.bootstrap
+    assert drawn is not None
     return (
         f"{judged.metric}: drawing users again gives {number(drawn.low, se, True)} to "
         f"{number(drawn.high, se, True)}, which is not the interval of the formula, "

@@ -98,7 +98,9 @@ def _compare(
 ) -> Judged:
     config = analysis.metrics[name]
     raw = effects.compare(control, treatment, analysis.alpha)
-    drawn = bootstrap.compare(control, treatment, analysis.alpha, analysis.seed)
+    drawn = None
+    if analysis.bootstrap:
+        drawn = bootstrap.beside(raw, control, treatment, analysis.alpha, analysis.seed)
     adjusted = _cuped(units, control, treatment, analysis.alpha)
     effect = raw if adjusted is None else adjusted.effect
     margin = config.margin
@@ -128,7 +130,9 @@ def _compare(
     )
 
 
-def _agree(formula: Effect, drawn: Effect) -> bool:
+def _agree(formula: Effect, drawn: Effect | None) -> bool:
+    if drawn is None:
+        return True
     width = formula.high - formula.low
     ends = (formula.low - drawn.low, formula.high - drawn.high)
     return max(map(abs, ends)) <= TOLERANCE * width
@@ -165,8 +169,9 @@ def _instances(
             by_pair[pair] = effects.compare(control, treatment, analysis.alpha)
         except DataError as error:
             raise DataError(f"instance {pair}: {error}") from error
-    over = replicated([effect.difference for effect in by_pair.values()], analysis.alpha)
     within = float(np.mean([effect.se**2 for effect in by_pair.values()]))
+    differences = [effect.difference for effect in by_pair.values()]
+    over = replicated(differences, analysis.alpha, within)
     between = max(0.0, over.spread**2 - within)
     return Instances(
         over,

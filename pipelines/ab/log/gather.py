@@ -43,7 +43,9 @@ def gather(log: Log, experiment: Experiment) -> Units:
     refusals.check_times(log.rows, log)
     rows = log.rows.filter(pl.col(UNIT).is_not_null())
     until = (
-        None if analysis.pre_period is None else _instant(analysis.pre_period.until, log.data.time)
+        None
+        if analysis.pre_period is None
+        else instant(analysis.pre_period.until, log.data.time, "analysis.pre_period.until")
     )
     during = rows if until is None else rows.filter(pl.col(TIME) >= until)
     past = rows.clear() if until is None else rows.filter((pl.col(TIME) < until) & pl.col(KEPT))
@@ -87,16 +89,16 @@ def gather(log: Log, experiment: Experiment) -> Units:
     )
 
 
-def _instant(until: str, time: TimeConfig | None) -> int:
+def instant(text: str, time: TimeConfig | None, place: str) -> int:
     """Microseconds of a time in ISO 8601, in the zone of the log. Raises DataError for what is
-    none."""
-    column = pl.DataFrame({"at": [until]})
+    none, with the place of the YAML that says it."""
+    column = pl.DataFrame({"at": [text]})
     zone = "UTC" if time is None else time.zone
     time = TimeConfig(column="at", zone=zone, latest=date(2199, 12, 31))
-    instant = column.select(microseconds(time, pl.String())).item()
-    if instant is None:
-        raise DataError(f"analysis.pre_period.until: {until!r} is no time; expected ISO 8601")
-    return int(instant)
+    moment = column.select(microseconds(time, pl.String())).item()
+    if moment is None:
+        raise DataError(f"{place}: {text!r} is no time; expected ISO 8601")
+    return int(moment)
 
 
 def _per_unit(test: pl.LazyFrame, experiment: Experiment) -> pl.DataFrame:
@@ -142,16 +144,24 @@ def _with_past(units: pl.DataFrame, past: pl.LazyFrame, metrics: Sequence[str]) 
 
 
 def _winsorised(frame: pl.DataFrame, metrics: Mapping[str, MetricChoice]) -> pl.DataFrame:
-    """Totals cut off at a quantile of both arms together, those of the pre-period at theirs."""
+    """Totals cut off at both ends, at quantiles of both arms together, those of the pre-period at
+    theirs."""
     cuts = []
     for name, metric in metrics.items():
         if not isinstance(metric, MeanMetric) or metric.winsorise is None:
             continue
         for column in (numerator(name), f"before.{numerator(name)}"):
             if column in frame.columns and frame[column].drop_nulls().len():
-                limit = frame[column].quantile(metric.winsorise, "higher")
-                cuts.append(pl.col(column).clip(upper_bound=limit))
+                cuts.append(pl.col(column).clip(*ends(frame[column], metric.winsorise)))
     return frame.with_columns(cuts)
+
+
+def ends(totals: pl.Series, winsorise: float) -> tuple[float, float]:
+    """Where totals are cut off: at the quantile below which a share of `winsorise` lies, and at the
+    one above which as many do."""
+    low, high = totals.quantile(1 - winsorise, "lower"), totals.quantile(winsorise, "higher")
+    assert low is not None and high is not None
+    return low, high
 
 
 def _ordered(frame: pl.DataFrame, named: bool) -> pl.DataFrame:
@@ -199,7 +209,14 @@ def _nobody(test: pl.LazyFrame, until: int | None) -> int:
 
 
 def _repeated(test: pl.LazyFrame) -> int:
-    counts = test.select(pl.len() - pl.col(CONTENT).n_unique()).collect(engine="streaming")
+    """Of rows whose time is known: without one, or with the day alone, many may be alike and each
+    have happened."""
+    moments = test.filter(pl.col(TIME).is_not_null())
+    counts = moments.select(
+        pl.when((pl.col(TIME) % DAY != 0).any())
+        .then(pl.len() - pl.col(CONTENT).n_unique())
+        .otherwise(0)
+    ).collect(engine="streaming")
     return int(counts.item())
 
 

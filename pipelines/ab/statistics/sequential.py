@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fulcrum.features.errors import DataError
+from fulcrum.pipelines.ab.statistics import skewness
 from fulcrum.pipelines.ab.statistics.users import Users
 
 FEWEST = 20
@@ -32,8 +33,9 @@ class SamplePath:
 def sample_path(users: Users, treated: np.ndarray) -> SamplePath:
     """The difference of values, sum over sum, after each user.
 
-    users: of both arms, in the order in which they came; treated: `(users,)` bool. Raises DataError
-    where an arm never has `FEWEST` users.
+    users: of both arms, in the order in which they came; treated: `(users,)` bool. An arm that is
+    constant so far, or too small for the metric's skewness, has the variance of the other
+    (`skewness.cautious`). Raises DataError where an arm never has `FEWEST` users.
     """
     counts = np.stack([np.cumsum(~treated), np.cumsum(treated)])
     enough = (counts >= FEWEST).all(axis=0)
@@ -46,8 +48,9 @@ def sample_path(users: Users, treated: np.ndarray) -> SamplePath:
     (control, c_variance), (treatment, t_variance) = (
         _running(users, chosen) for chosen in (~treated, treated)
     )
-    se = np.sqrt(c_variance + t_variance)
-    enough &= se > 0
+    se = np.sqrt(
+        skewness.cautious(users, treated, np.stack([c_variance, t_variance])).sum(axis=0)
+    )
     return SamplePath(
         (np.flatnonzero(enough) + 1).astype(float),
         (treatment - control)[enough],
