@@ -5,13 +5,12 @@ came at once in an order that has nothing to do with their arms.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import polars as pl
 
-from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import DataError
-from fulcrum.features.raw.instant import microseconds
+from fulcrum.features.raw.instant import moment
 from fulcrum.features.values.hashing import hash64
 from fulcrum.pipelines.ab.log import refusals
 from fulcrum.pipelines.ab.log.experiment import Experiment, MeanMetric, MetricChoice
@@ -42,10 +41,11 @@ def gather(log: Log, experiment: Experiment) -> Units:
     assert analysis is not None
     refusals.check_times(log.rows, log)
     rows = log.rows.filter(pl.col(UNIT).is_not_null())
+    zone = "UTC" if log.data.time is None else log.data.time.zone
     until = (
         None
         if analysis.pre_period is None
-        else instant(analysis.pre_period.until, log.data.time, "analysis.pre_period.until")
+        else moment(analysis.pre_period.until, zone, "analysis.pre_period.until")
     )
     during = rows if until is None else rows.filter(pl.col(TIME) >= until)
     past = rows.clear() if until is None else rows.filter((pl.col(TIME) < until) & pl.col(KEPT))
@@ -87,18 +87,6 @@ def gather(log: Log, experiment: Experiment) -> Units:
         began=_moment(frame[FIRST].min()),
         ended=_moment(frame[LAST].max()),
     )
-
-
-def instant(text: str, time: TimeConfig | None, place: str) -> int:
-    """Microseconds of a time in ISO 8601, in the zone of the log. Raises DataError for what is
-    none, with the place of the YAML that says it."""
-    column = pl.DataFrame({"at": [text]})
-    zone = "UTC" if time is None else time.zone
-    time = TimeConfig(column="at", zone=zone, latest=date(2199, 12, 31))
-    moment = column.select(microseconds(time, pl.String())).item()
-    if moment is None:
-        raise DataError(f"{place}: {text!r} is no time; expected ISO 8601")
-    return int(moment)
 
 
 def _per_unit(test: pl.LazyFrame, experiment: Experiment) -> pl.DataFrame:

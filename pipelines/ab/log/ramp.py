@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from fulcrum.features.errors import DataError
+from fulcrum.features.raw.instant import moment
 from fulcrum.pipelines.ab.log.experiment import Experiment
-from fulcrum.pipelines.ab.log.gather import instant
 from fulcrum.pipelines.ab.log.staged import ARM, UNIT, denominator, numerator
 from fulcrum.pipelines.ab.log.units import CAME, DAY, FIRST, PERIOD, WEIGHT, Ramp, Units
 from fulcrum.pipelines.ab.statistics import sample_ratio, strata
@@ -60,8 +60,9 @@ def _declared(units: Units, experiment: Experiment) -> Ramp | None:
         return None
     if units.frame[FIRST].null_count():
         raise DataError("analysis.ramp: needs `analysis.log.time`, which says when units came")
+    zone = "UTC" if analysis.log.time is None else analysis.log.time.zone
     began = tuple(
-        instant(stage.until, analysis.log.time, f"analysis.ramp.{place}.until")
+        moment(stage.until, zone, f"analysis.ramp.{place}.until")
         for place, stage in enumerate(analysis.ramp)
     )
     for place, (one, other) in enumerate(pairwise(began)):
