@@ -43,6 +43,8 @@ def balance(units: Units, experiment: Experiment) -> Iterator[Check]:
                 distances.append(standardised(*pair))
                 p_values.append(_p_value(*pair))
                 small.append(abs(distances[-1]) <= SMALL * claimed)
+    if not names:
+        return
     adjusted = holm(p_values)
     wrong = [q < LOUD and not fine for q, fine in zip(adjusted, small, strict=True)]
     place = min(range(len(names)), key=lambda n: (not wrong[n], adjusted[n], -abs(distances[n])))

@@ -27,6 +27,16 @@ class Users:
     def __len__(self) -> int:
         return len(self.numerator)
 
+    def weighted(self, weights: np.ndarray) -> "Users":
+        """Each user as so many, `(users,)`: the value is then that of weighted sums."""
+        sizes = np.ones(len(self)) if self.before_denominator is None else self.before_denominator
+        return Users(
+            self.numerator * weights,
+            self.denominator * weights,
+            None if self.before is None else self.before * weights,
+            None if self.before is None else sizes * weights,
+        )
+
     @property
     def value(self) -> float:
         """What the metric is in this arm."""
