@@ -40,8 +40,8 @@ class LoggedRows:
         return np.bincount(self.arm[self.test], minlength=len(self.names)) / self.test.sum()
 
     def over_shares(self, chances: np.ndarray) -> np.ndarray:
-        """`(n, K)` chances of the arms, `(rows of the test, K)`, over their shares of the rows in the
-        row's window; 1 outside the test. An arm without rows in a window weighs none there."""
+        """`(n, K)` chances of the arms, `(rows of the test, K)`, over their shares of the rows in
+        the row's window; 1 outside the test. An arm without rows in a window weighs none there."""
         arm = self.arm[self.test]
         shares = np.broadcast_to(self.shares, chances.shape)
         if self.window is not None:
@@ -50,7 +50,9 @@ class LoggedRows:
             np.add.at(counts, (window, arm), 1)
             shares = counts[window] / counts[window].sum(axis=1, keepdims=True)
         weights = np.ones((len(self.arm), len(self.names)))
-        weights[self.test] = np.divide(chances, shares, out=np.zeros_like(chances), where=shares > 0)
+        weights[self.test] = np.divide(
+            chances, shares, out=np.zeros_like(chances), where=shares > 0
+        )
         return weights
 
     def splitting_weights(self) -> np.ndarray:

@@ -83,9 +83,7 @@ def standardised(control: Users, treatment: Users) -> float:
     return (treatment.value - control.value) / spread if spread > 0 else 0.0
 
 
-def _before(
-    sides: tuple[pl.DataFrame, pl.DataFrame], metric: str
-) -> Iterator[tuple[Users, Users]]:
+def _before(sides: tuple[pl.DataFrame, pl.DataFrame], metric: str) -> Iterator[tuple[Users, Users]]:
     """The metric before the test and, of a ratio, its denominator per unit. Users without history
     did nothing then."""
     top, bottom = f"before.{numerator(metric)}", f"before.{denominator(metric)}"

@@ -31,8 +31,8 @@ def concentration(units: Units, experiment: Experiment) -> Iterator[Check]:
         if frame.is_empty():
             continue
         rows = np.sort(frame[ROWS].to_numpy())[::-1].astype(float)
-        largest = rows[0] / rows.sum()
-        head = rows[: max(1, round(BUSIEST * len(rows)))].sum() / rows.sum()
+        largest = float(rows[0] / rows.sum())
+        head = float(rows[: max(1, round(BUSIEST * len(rows)))].sum() / rows.sum())
         numbers |= {f"largest.{arm}": largest, f"busiest.{arm}": head}
         numbers[f"one_row.{arm}"] = float((rows == 1).mean())
         if largest > max(MUCH, TIMES / len(rows)):

@@ -52,7 +52,8 @@ def denominators(units: Units, experiment: Experiment) -> Iterator[Check]:
             holds,
             False,
             f"The denominator of {metric} is {_values(rows)} a unit in {arm} and "
-            f"{experiment.control} ({p(q)} after Holm), its numerator {_values(above)} ({p(above.p_value)}): {verdict}.",
+            f"{experiment.control} ({p(q)} after Holm), its numerator {_values(above)} "
+            f"({p(above.p_value)}): {verdict}.",
             {"p_value": q, "difference": rows.difference, "numerator": above.difference},
         )
 

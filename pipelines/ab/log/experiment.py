@@ -137,8 +137,8 @@ class AnalysisConfig(Config):
     """SQL expressions by name, constant within a user: effects are also given for each value."""
     pre_period: PrePeriodConfig | None = None
     ramp: tuple[RampStage, ...] = ()
-    """Earlier shares, in order; `arms` has those after the last change. Units are held against those
-    that came under the same shares."""
+    """Earlier shares, in order; `arms` has those after the last change. Units are held against
+    those that came under the same shares."""
     sequential: SequentialConfig | None = None
     off_policy: OffPolicyConfig | None = None
     interference: InterferenceConfig | None = None

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from fulcrum.features.errors import DataError
 from fulcrum.features.raw.instant import moment
 from fulcrum.features.values.hashing import hash64
 from fulcrum.pipelines.ab.log import refusals
@@ -138,9 +137,11 @@ def _winsorised(frame: pl.DataFrame, metrics: Mapping[str, MetricChoice]) -> pl.
     for name, metric in metrics.items():
         if not isinstance(metric, MeanMetric) or metric.winsorise is None:
             continue
-        for column in (numerator(name), f"before.{numerator(name)}"):
-            if column in frame.columns and frame[column].drop_nulls().len():
-                cuts.append(pl.col(column).clip(*ends(frame[column], metric.winsorise)))
+        cuts += [
+            pl.col(column).clip(*ends(frame[column], metric.winsorise))
+            for column in (numerator(name), f"before.{numerator(name)}")
+            if column in frame.columns and frame[column].count()
+        ]
     return frame.with_columns(cuts)
 
 

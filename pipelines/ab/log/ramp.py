@@ -4,7 +4,7 @@ The service deals by the shares of its configuration, and its log holds arms, no
 are declared in `analysis.ramp`. Those that are not are found in the units that came each day.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -41,9 +41,7 @@ def ramped(units: Units, experiment: Experiment) -> Units:
             WEIGHT: strata.weights(shares).ravel(),
         }
     )
-    period = pl.sum_horizontal(
-        (pl.col(FIRST) >= began).cast(pl.Int64) for began in ramp.began
-    )
+    period = pl.sum_horizontal((pl.col(FIRST) >= began).cast(pl.Int64) for began in ramp.began)
     frame = units.frame.with_columns(period.alias(PERIOD)).join(
         weights, on=[PERIOD, ARM], how="left", maintain_order="left"
     )
@@ -92,7 +90,9 @@ def _found(units: Units, experiment: Experiment) -> Ramp | None:
     if min(part.min() for part in periods) == 0:
         return None
     shares = [dict(zip(arms, (part / part.sum()).tolist(), strict=True)) for part in periods]
-    falls = all(one[experiment.control] > other[experiment.control] for one, other in pairwise(shares))
+    falls = all(
+        one[experiment.control] > other[experiment.control] for one, other in pairwise(shares)
+    )
     last = dict(zip(arms, periods[-1].tolist(), strict=True))
     final = {name: arm.share for name, arm in experiment.arms.items()}
     if not (falls and sample_ratio.check(last, final).holds):

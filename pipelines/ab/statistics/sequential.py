@@ -48,9 +48,7 @@ def sample_path(users: Users, treated: np.ndarray) -> SamplePath:
     (control, c_variance), (treatment, t_variance) = (
         _running(users, chosen) for chosen in (~treated, treated)
     )
-    se = np.sqrt(
-        skewness.cautious(users, treated, np.stack([c_variance, t_variance])).sum(axis=0)
-    )
+    se = np.sqrt(skewness.cautious(users, treated, np.stack([c_variance, t_variance])).sum(axis=0))
     return SamplePath(
         (np.flatnonzero(enough) + 1).astype(float),
         (treatment - control)[enough],

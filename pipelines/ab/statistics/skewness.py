@@ -12,8 +12,8 @@ import numpy as np
 from fulcrum.pipelines.ab.statistics.users import ROUNDING, Users
 
 LIMIT = 0.1
-"""Skewness of the difference up to which Welch's interval is taken. At 5 % one tail is then wrong in
-3.3 % instead of 2.5 %, the other in 1.7 %, and both together as often as they should be. A small
+"""Skewness of the difference up to which Welch's interval is taken. At 5 % one tail is then wrong
+in 3.3 % instead of 2.5 %, the other in 1.7 %, and both together as often as they should be. A small
 arm beside a large one so needs 100 times the square of the metric's skewness; 355 times, as Kohavi,
 Deng, Longbotham and Xu have it (KDD 2014, rule 7), is a limit of .053."""
 
@@ -60,7 +60,9 @@ def cautious(users: Users, treated: np.ndarray, variances: np.ndarray) -> np.nda
     2000). The skewness is that of all users: an early look has not met the tail.
     """
     counts = np.maximum(np.stack([np.cumsum(~treated), np.cumsum(treated)]), 1)
-    arms = [Users(users.numerator[chosen], users.denominator[chosen]) for chosen in (~treated, treated)]
+    arms = [
+        Users(users.numerator[chosen], users.denominator[chosen]) for chosen in (~treated, treated)
+    ]
     metric = of_metric(*arms) if all(arm.denominator.sum() for arm in arms) else 0.0
     step = float(np.abs(users.numerator).max() / np.abs(users.denominator.mean())) or 1.0
     spread = variances * counts

@@ -231,7 +231,10 @@ def bad(name: str) -> tuple[pl.DataFrame, Experiment]:
     [
         ("users in both arms", "units are in several arms, for example "),
         ("an arm without rows", "arm `treatment` has no row in the log; expected rows of each arm"),
-        ("nothing to divide by", "analysis.metrics.ctr: arm `control`: the metric's denominator is 0"),
+        (
+            "nothing to divide by",
+            "analysis.metrics.ctr: arm `control`: the metric's denominator is 0",
+        ),
         ("arms one after the other", "never at the same time, so that times, not arms, would be"),
         ("propensity 0", "`chance` is not above 0 and at most 1 in 1 of "),
         ("propensity above 1", "for example 1.5 in arm "),
