@@ -24,8 +24,8 @@ class ArmsConfig(Config):
     unit: str
     """Column that says who was randomised, for example `user_id`."""
     changes: tuple[str, ...] = Field((), exclude_if=lambda changes: not changes)
-    """Times in ISO 8601 at which the shares of the arms were changed, as in a ramp-up: the weight of
-    a row is made of the shares of its window. Needs `data.time`."""
+    """Times in ISO 8601 at which the shares of the arms were changed, as in a ramp-up: the weight
+    of a row is made of the shares of its window. Needs `data.time`."""
 
 
 def arm_columns(arms: ArmsConfig, dtype: Callable[[str], pl.DataType]) -> list[pl.Expr]:
