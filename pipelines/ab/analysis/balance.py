@@ -37,7 +37,8 @@ def balance(units: Units, experiment: Experiment) -> Iterator[Check]:
     for arm in (name for name in experiment.arms if name != experiment.control):
         sides = units.arm(experiment.control), units.arm(arm)
         for metric in units.metrics:
-            claimed = _claimed(*(units.users(metric, side) for side in sides), alpha)
+            now = [units.users(metric, side) for side in sides]
+            claimed = _claimed(now[0], now[1], alpha)
             for pair in _before(sides, metric):
                 names.append(f"{metric} ({arm})")
                 distances.append(standardised(*pair))

@@ -25,7 +25,8 @@ def concentration(units: Units, experiment: Experiment) -> Iterator[Check]:
     units have one row alone, is told: heavy use is honest, and so are passers-by."""
     if experiment.unit is None:
         return
-    wrong, told, numbers = [], [], {}
+    wrong, told = [], []
+    numbers: dict[str, float] = {}
     for arm in experiment.arms:
         frame = units.arm(arm)
         if frame.is_empty():

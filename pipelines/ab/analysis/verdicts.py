@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import stats
 
 from fulcrum.features.errors import DataError
 from fulcrum.pipelines.ab.analysis import sentences
@@ -80,11 +79,10 @@ def _metric(units: Units, experiment: Experiment, analysis: AnalysisConfig, name
 
 
 def _value(arm: str, users: Users, alpha: float) -> ArmValue:
-    half = 0.0
     if len(users) > 1 and users.denominator.sum():
-        half = float(stats.norm.ppf(1 - alpha / 2)) * users.se
+        return ArmValue(arm, len(users), users.value, *effects.of_arm(users, alpha))
     value = users.value if users.denominator.sum() else 0.0
-    return ArmValue(arm, len(users), value, value - half, value + half)
+    return ArmValue(arm, len(users), value, value, value)
 
 
 def _compare(

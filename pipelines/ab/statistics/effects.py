@@ -16,7 +16,7 @@ CLEAR = 3.0
 Relative = tuple[float | None, float | None, float | None]
 """A relative effect and the ends of its interval, or none of them."""
 UNKNOWN: Relative = (None, None, None)
-Method = Literal["welch", "newcombe", "larger variance", "bootstrap"]
+Method = Literal["welch", "newcombe", "larger variance", "bootstrap", "clustered"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,16 @@ def compare(control: Users, treatment: Users, alpha: float = 0.05) -> Effect:
     if not normal or constant(control) or constant(treatment):
         return _larger_variance(control, treatment, alpha)
     return _welch(control, treatment, alpha)
+
+
+def of_arm(users: Users, alpha: float = 0.05) -> tuple[float, float]:
+    """Ends of the interval of an arm's value: normal, or Wilson's where it has few units of one of
+    two values."""
+    rare = proportion.shares(users, users)
+    if rare is not None and rare.few:
+        return rare.wilson(alpha)
+    half = float(stats.norm.ppf(1 - alpha / 2)) * users.se
+    return users.value - half, users.value + half
 
 
 def _welch(control: Users, treatment: Users, alpha: float) -> Effect:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize, stats
-from statsmodels.stats.proportion import confint_proportions_2indep
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from fulcrum.pipelines.ab.statistics.users import Users, constant
 
@@ -23,6 +23,8 @@ class Shares:
     counts: tuple[int, int]
     """Control first."""
     sizes: tuple[int, int]
+    base: float
+    """The lower value."""
     step: float
     """From the lower value to the higher one."""
 
@@ -33,6 +35,12 @@ class Shares:
             min(count, size - count) < FEW
             for count, size in zip(self.counts, self.sizes, strict=True)
         )
+
+    def wilson(self, alpha: float) -> tuple[float, float]:
+        """Of the value of treatment alone (Wilson, JASA 1927)."""
+        ends = proportion_confint(self.counts[1], self.sizes[1], alpha, method="wilson")
+        low, high = (self.base + self.step * float(end) for end in ends)
+        return low, high
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Of treatment less control, by Newcombe's hybrid of the arms' Wilson score intervals
@@ -85,5 +93,6 @@ def shares(control: Users, treatment: Users) -> Shares | None:
     return Shares(
         (int((values[0] == high).sum()), int((values[1] == high).sum())),
         (len(control), len(treatment)),
+        float(low),
         float(high - low),
     )

@@ -62,6 +62,14 @@ def test_a_constant_arm_of_many_values_has_the_others_variance(count):
     assert effect.se == pytest.approx(spends.std(ddof=1) * np.sqrt(1 / 500 + 1 / 300))
 
 
+@pytest.mark.parametrize("count", [0, 3, 50])
+def test_an_arm_of_few_units_has_wilsons_interval(count):
+    ends = effects.of_arm(units(count, 50, 2.0))
+    assert ends == pytest.approx(
+        [2 * end for end in proportion_confint(count, 50, method="wilson")]
+    )
+
+
 def test_more_than_two_values_are_no_shares():
     assert shares(units(3, 9), units(3, 9, 2.0)) is None
     assert shares(Users(np.ones(3), np.arange(1.0, 4)), Users(np.ones(3), np.ones(3))) is None
@@ -71,9 +79,9 @@ def test_more_than_two_values_are_no_shares():
 @given(st.integers(1, 300), st.integers(1, 3000), st.data(), st.floats(0.001, 0.2))
 def test_the_p_value_lies_below_alpha_where_the_interval_leaves_zero(one, other, data, alpha):
     counts = data.draw(st.integers(0, one)), data.draw(st.integers(0, other))
-    held = Shares(counts, (one, other), 2.0)
+    held = Shares(counts, (one, other), 0.0, 2.0)
     low, high = held.interval(alpha)
-    swapped = Shares(counts[::-1], (other, one), 2.0)
+    swapped = Shares(counts[::-1], (other, one), 0.0, 2.0)
     assert swapped.interval(alpha) == pytest.approx((-high, -low))
     assert swapped.p_value == pytest.approx(held.p_value, rel=1e-6)
     difference = 2 * (counts[1] / other - counts[0] / one)
@@ -91,6 +99,6 @@ def test_rare_units_alike_in_both_arms_are_no_difference_shown(one, other, share
         stats.binom.pmf(a, one, share) * stats.binom.pmf(b, other, share)
         for a in range(most[0] + 1)
         for b in range(most[1] + 1)
-        if np.prod(Shares((a, b), (one, other), 1.0).interval(0.05)) > 0
+        if np.prod(Shares((a, b), (one, other), 0.0, 1.0).interval(0.05)) > 0
     )
     assert claimed <= 0.05
