@@ -3,7 +3,7 @@
 Tests without an effect, of metrics whose tail is short, long and very long, in arms of one size and
 in a small one beside a large one. Welch's interval and the bootstrap's are taken as they are, and
 then what `fulcrum.pipelines.ab.statistics.effects` takes by the rule of `statistics.skewness`.
-Either side should be wrong in 2.5 % of tests at most.
+Both sides together should be wrong in 5 % of tests at most.
 """
 
 from collections.abc import Callable, Sequence

@@ -40,7 +40,7 @@ def compare(
     low, high = np.quantile(differences, ends)
     below, above = np.sum(differences <= 0), np.sum(differences >= 0)
     relative: Relative = UNKNOWN
-    if abs(control.value) > CLEAR * again[0].std(ddof=1):
+    if abs(control.value) > CLEAR * again[0].std(ddof=1) and again[0].all():
         relative_low, relative_high = np.quantile(differences / again[0], ends)
         value = treatment.value / control.value - 1
         relative = value, float(relative_low), float(relative_high)

@@ -64,10 +64,8 @@ def test_a_constant_arm_of_many_values_has_the_others_variance(count):
 
 @pytest.mark.parametrize("count", [0, 3, 50])
 def test_an_arm_of_few_units_has_wilsons_interval(count):
-    ends = effects.of_arm(units(count, 50, 2.0))
-    assert ends == pytest.approx(
-        [2 * end for end in proportion_confint(count, 50, method="wilson")]
-    )
+    ends = effects.of_arm(units(count, 50))
+    assert ends == pytest.approx(proportion_confint(count, 50, method="wilson"))
 
 
 def test_more_than_two_values_are_no_shares():
@@ -75,7 +73,7 @@ def test_more_than_two_values_are_no_shares():
     assert shares(Users(np.ones(3), np.arange(1.0, 4)), Users(np.ones(3), np.ones(3))) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 3000), st.data(), st.floats(0.001, 0.2))
 def test_the_p_value_lies_below_alpha_where_the_interval_leaves_zero(one, other, data, alpha):
     counts = data.draw(st.integers(0, one)), data.draw(st.integers(0, other))
@@ -90,7 +88,7 @@ def test_the_p_value_lies_below_alpha_where_the_interval_leaves_zero(one, other,
         assert (held.p_value < alpha) == (low > 0 or high < 0)
 
 
-@pytest.mark.parametrize(("one", "other"), [(500, 500), (100, 9900), (30, 300)])
+@pytest.mark.parametrize(("one", "other"), [(500, 500), (100, 4900), (30, 300)])
 @pytest.mark.parametrize("share", [0.003, 0.02])
 def test_rare_units_alike_in_both_arms_are_no_difference_shown(one, other, share):
     """At most 5 % of false claims, exactly: over all pairs of counts with their probabilities."""
