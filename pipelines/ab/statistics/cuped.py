@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fulcrum.features.errors import DataError
-from fulcrum.pipelines.ab.statistics import proportion
+from fulcrum.pipelines.ab.statistics.intervals import proportion
 from fulcrum.pipelines.ab.statistics.users import Users, check, check_varies
 
 

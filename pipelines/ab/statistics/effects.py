@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from fulcrum.pipelines.ab.statistics import proportion, skewness, tasting
-from fulcrum.pipelines.ab.statistics.proportion import Shares
+from fulcrum.pipelines.ab.statistics.intervals import proportion, skewness, tasting
+from fulcrum.pipelines.ab.statistics.intervals.proportion import Shares
 from fulcrum.pipelines.ab.statistics.users import Users, check, constant
 
 CLEAR = 3.0

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fulcrum.features.errors import DataError
-from fulcrum.pipelines.ab.statistics import skewness
+from fulcrum.pipelines.ab.statistics.intervals import skewness
 from fulcrum.pipelines.ab.statistics.users import Users
 
 FEWEST = 20

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fulcrum.pipelines.ab.statistics import bootstrap, effects, sequential, skewness
+from fulcrum.pipelines.ab.statistics import bootstrap, effects, sequential
+from fulcrum.pipelines.ab.statistics.intervals import skewness
 from fulcrum.pipelines.ab.statistics.users import Users
 
 

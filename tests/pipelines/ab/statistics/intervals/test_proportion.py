@@ -8,7 +8,7 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from fulcrum.pipelines.ab.statistics import effects
-from fulcrum.pipelines.ab.statistics.proportion import Shares, shares
+from fulcrum.pipelines.ab.statistics.intervals.proportion import Shares, shares
 from fulcrum.pipelines.ab.statistics.users import Users
 
 

@@ -6,8 +6,9 @@ from fulcrum.features.errors import DataError
 from fulcrum.pipelines.ab.analysis.facts import Check
 from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.units import Units
-from fulcrum.pipelines.ab.statistics import cuped, effects, guardrail, skewness
+from fulcrum.pipelines.ab.statistics import cuped, effects, guardrail
 from fulcrum.pipelines.ab.statistics.effects import Effect
+from fulcrum.pipelines.ab.statistics.intervals import skewness
 from fulcrum.pipelines.ab.statistics.users import Users
 
 
