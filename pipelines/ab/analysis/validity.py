@@ -7,13 +7,13 @@ import numpy as np
 import polars as pl
 
 from fulcrum.features.errors import DataError, listed
+from fulcrum.pipelines.ab.analysis.checks.balance import LOUD, balance
+from fulcrum.pipelines.ab.analysis.checks.concentration import concentration
+from fulcrum.pipelines.ab.analysis.checks.denominators import denominators
+from fulcrum.pipelines.ab.analysis.checks.ramps import ramp
+from fulcrum.pipelines.ab.analysis.checks.tails import tails
 from fulcrum.pipelines.ab.analysis.facts import Check
 from fulcrum.pipelines.ab.analysis.sentences import p, percent
-from fulcrum.pipelines.ab.checks.balance import LOUD, balance
-from fulcrum.pipelines.ab.checks.concentration import concentration
-from fulcrum.pipelines.ab.checks.denominators import denominators
-from fulcrum.pipelines.ab.checks.ramps import ramp
-from fulcrum.pipelines.ab.checks.tails import tails
 from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.staged import ARM, segment
 from fulcrum.pipelines.ab.log.units import CAME, DAY, FIRST, PERIOD, ROWS, Units

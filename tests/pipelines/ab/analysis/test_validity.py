@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from fulcrum.pipelines.ab.analysis.checks.balance import standardised
 from fulcrum.pipelines.ab.analysis.facts import Check, Facts
-from fulcrum.pipelines.ab.checks.balance import standardised
 from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.statistics.users import Users
 from tests.pipelines.ab.logs import BEGAN, analysed, experiment, log
