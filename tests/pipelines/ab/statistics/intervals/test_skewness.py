@@ -53,7 +53,7 @@ def test_a_small_arm_with_a_heavy_tail_is_not_worse_for_it():
     """1 % of 10,000 units, lognormal with sigma 3, no effect: the formula and the bootstrap claim
     'worse' in a third of tests and more, the rule in none."""
     rng = np.random.default_rng(2)
-    tests = [(lognormal(rng, 9900), lognormal(rng, 100)) for _ in range(200)]
+    tests = [(lognormal(rng, 9900), lognormal(rng, 100)) for _ in range(120)]
     assert np.mean([welch(*test)[0] for test in tests]) > 0.3
     drawn = [bootstrap.compare(*test, draws=200) for test in tests[:20]]
     assert np.mean([effect.high < 0 for effect in drawn]) > 0.2
@@ -64,7 +64,7 @@ def test_a_small_arm_with_a_heavy_tail_is_not_worse_for_it():
     assert all((effect.p_value < 0.05) == (effect.low * effect.high > 0) for effect in found)
 
 
-@pytest.mark.parametrize("sizes", [(450, 50), (2700, 300), (500, 500)])
+@pytest.mark.parametrize("sizes", [(450, 50), (500, 500)])
 @pytest.mark.parametrize("law", ["exponential", "sparse"])
 def test_claims_without_an_effect_are_as_rare_as_they_should_be(sizes, law):
     """Each way in 2.5 % or less: below the upper end of a binomial band."""
