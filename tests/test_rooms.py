@@ -44,7 +44,7 @@ SPEAKERS = {
         "pipelines/ab/simulation/loop/figure.py",
     },
     "jinja2": {"pipelines/comparison/page.py", "pipelines/ab/analysis/page.py"},
-    "tea_tasting": {"pipelines/ab/statistics/tasting.py"},
+    "tea_tasting": {"pipelines/ab/statistics/intervals/tasting.py"},
 }
 
 

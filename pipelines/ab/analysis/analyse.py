@@ -19,6 +19,7 @@ from fulcrum.pipelines.ab.log.comparisons import treatments
 from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.gather import gather, planned_end
 from fulcrum.pipelines.ab.log.plan import SequentialPlan
+from fulcrum.pipelines.ab.log.ramp import ramped
 from fulcrum.pipelines.ab.log.staged import Log, numerator, stage
 from fulcrum.pipelines.ab.log.units import Units
 
@@ -41,7 +42,8 @@ def analyse(logs: Sequence[str], experiment: Experiment) -> Facts:
 def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Facts:
     logger.info("reading the log")
     log = stage(logs, experiment, scratch)
-    return of_units(gather(log, experiment), log, experiment, scratch)
+    units = ramped(gather(log, experiment), experiment)
+    return of_units(units, log, experiment, scratch)
 
 
 def of_units(units: Units, log: Log, experiment: Experiment, scratch: Path) -> Facts:

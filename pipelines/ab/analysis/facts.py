@@ -133,7 +133,8 @@ class Judged:
     raw: Effect
     """By the delta method over units, as if this were the only comparison and the only look."""
     bootstrap: Effect | None
-    """The same by drawing units again; None where that was not asked for."""
+    """The same by drawing units again; None where that is not asked for, or cannot tell anything
+    (`bootstrap.beside`)."""
     agree: bool
     """Whether both intervals are the same but for the chance of drawing."""
     cuped: Cuped | None

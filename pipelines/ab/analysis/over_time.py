@@ -11,7 +11,7 @@ from fulcrum.pipelines.ab.log.comparisons import family, treatments
 from fulcrum.pipelines.ab.log.experiment import Experiment, MeanMetric
 from fulcrum.pipelines.ab.log.plan import SequentialPlan
 from fulcrum.pipelines.ab.log.staged import ARM, UNIT, denominator, numerator
-from fulcrum.pipelines.ab.log.units import DAY, FIRST, Units
+from fulcrum.pipelines.ab.log.units import DAY, FIRST, Units, ones
 from fulcrum.pipelines.ab.statistics import novelty, sequential
 
 LOOKS = 200
@@ -77,7 +77,7 @@ def daily(units: Units, experiment: Experiment, metric: str) -> list[Daily]:
         mean = isinstance(units.metrics[metric], MeanMetric)
         trend = novelty.trend(
             both[numerator(metric)].to_numpy(),
-            np.ones(len(both)) if mean else both[denominator(metric)].to_numpy(),
+            ones(both) if mean else both[denominator(metric)].to_numpy(),
             both[UNIT].to_numpy(),
             both["day"].to_numpy(),
             (both[ARM] == arm).to_numpy(),

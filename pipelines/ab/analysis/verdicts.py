@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import stats
 
 from fulcrum.features.errors import DataError
 from fulcrum.pipelines.ab.analysis import looks, sentences
@@ -91,11 +90,10 @@ def _against_control(experiment: Experiment) -> list[Pair]:
 
 
 def _value(arm: str, users: Users, alpha: float) -> ArmValue:
-    half = 0.0
     if len(users) > 1 and users.denominator.sum():
-        half = float(stats.norm.ppf(1 - alpha / 2)) * users.se
+        return ArmValue(arm, len(users), users.value, *effects.of_arm(users, alpha))
     value = users.value if users.denominator.sum() else 0.0
-    return ArmValue(arm, len(users), value, value - half, value + half)
+    return ArmValue(arm, len(users), value, value, value)
 
 
 def _compare(
@@ -112,7 +110,9 @@ def _compare(
     config = analysis.metrics[name]
     control, treatment = (arms[arm] for arm in pair)
     raw = effects.compare(control, treatment, analysis.alpha)
-    drawn = bootstrap.compare(control, treatment, analysis.alpha, analysis.seed)
+    drawn = None
+    if analysis.bootstrap:
+        drawn = bootstrap.beside(raw, control, treatment, analysis.alpha, analysis.seed)
     adjusted = looks.adjusted(units, control, treatment)
     cuped = None if adjusted is None else _cuped(adjusted, analysis.alpha)
     sides = (control, treatment) if adjusted is None else (adjusted.control, adjusted.treatment)
@@ -128,7 +128,7 @@ def _compare(
         if changed:
             doubts.append(sentences.changed(here, once))
     agree = _agree(raw, drawn)
-    if not agree:
+    if drawn is not None and not agree:
         doubts.append(sentences.disagreement(here, raw, drawn))
     instances, problem = None, None
     try:
@@ -170,7 +170,9 @@ def _adjustment(beside: Family, role: str) -> Adjustment:
     return "benjamini_hochberg" if role == "exploratory" else "bonferroni"
 
 
-def _agree(formula: Effect, drawn: Effect) -> bool:
+def _agree(formula: Effect, drawn: Effect | None) -> bool:
+    if drawn is None:
+        return True
     width = formula.high - formula.low
     ends = (formula.low - drawn.low, formula.high - drawn.high)
     return max(map(abs, ends)) <= TOLERANCE * width
@@ -236,8 +238,9 @@ def _instances(units: Units, name: str, pair: Pair, raw: Effect, alpha: float) -
             by_pair[number] = effects.compare(control, treatment, alpha)
         except DataError as error:
             raise DataError(f"instance {number}: {error}") from error
-    over = replicated([effect.difference for effect in by_pair.values()], alpha)
     within = float(np.mean([effect.se**2 for effect in by_pair.values()]))
+    differences = [effect.difference for effect in by_pair.values()]
+    over = replicated(differences, alpha, within)
     between = max(0.0, over.spread**2 - within)
     return Instances(
         over,

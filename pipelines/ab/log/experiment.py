@@ -1,6 +1,6 @@
 """An experiment as the analysis knows it: one YAML file, the one that the service reads."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -16,7 +16,7 @@ from fulcrum.features.spec import Problem
 from fulcrum.features.values import sql
 from fulcrum.pipelines.ab.log import impressions
 from fulcrum.pipelines.ab.log.plan import PlanChoice, SequentialPlan
-from fulcrum.serving.experiments.experiment import ExperimentConfig
+from fulcrum.serving.experiments.experiment import TOLERANCE, ExperimentConfig
 
 
 class LogConfig(Config):
@@ -63,7 +63,8 @@ class MeanMetric(MetricConfig):
     value: str
     """SQL expression of a row; summed over the rows of a user."""
     winsorise: float | None = Field(None, gt=0.5, lt=1)
-    """Quantile of the users' totals, both arms pooled, above which they are cut off."""
+    """Quantile of the users' totals, both arms pooled, above which they are cut off; as many are at
+    the other end."""
 
 
 class RatioMetric(MetricConfig):
@@ -87,6 +88,15 @@ class PrePeriodConfig(Config):
 
     until: str
     """Time in ISO 8601 at which the test began; earlier rows of the log are the pre-period."""
+
+
+class RampStage(Config):
+    """Shares that arms had before they were changed."""
+
+    until: str
+    """Time in ISO 8601 at which they were."""
+    shares: dict[str, float]
+    """By arm; they add up to 1."""
 
 
 class OffPolicyConfig(Config):
@@ -118,6 +128,9 @@ class AnalysisConfig(Config):
     segments: dict[str, str] = {}
     """SQL expressions by name, constant within a user: effects are also given for each value."""
     pre_period: PrePeriodConfig | None = None
+    ramp: tuple[RampStage, ...] = ()
+    """Earlier shares, in order; `arms` has those after the last change. Units are held against
+    those that came under the same shares."""
     plan: PlanChoice = SequentialPlan()
     """When the test is judged; whenever somebody looks when left out."""
     pairs: Literal["control", "all"] = "control"
@@ -126,6 +139,8 @@ class AnalysisConfig(Config):
     interference: InterferenceConfig | None = None
     alpha: float = Field(0.05, gt=0, lt=0.5)
     """Intervals cover with probability 1 - alpha."""
+    bootstrap: bool = True
+    """Whether intervals are checked by drawing units again."""
     seed: int = 0
     """Of the bootstrap."""
 
@@ -141,7 +156,7 @@ def problems(experiment: Experiment) -> list[Problem]:
     """Everything that is wrong without looking at data."""
     if experiment.analysis is None:
         return []
-    declared = list(_analysis(experiment.analysis))
+    declared = [*_analysis(experiment.analysis), *_ramp(experiment.analysis, experiment.arms)]
     features = interference(experiment.analysis, experiment.unit, experiment.outcomes)
     return declared + [problem for problem in features if problem not in declared]
 
@@ -186,6 +201,16 @@ def _analysis(analysis: AnalysisConfig) -> Iterator[Problem]:
             sql.check(text)
         except ConfigError as error:
             yield Problem(path, str(error))
+
+
+def _ramp(analysis: AnalysisConfig, arms: Collection[str]) -> Iterator[Problem]:
+    for place, stage in enumerate(analysis.ramp):
+        at = ("analysis", "ramp", str(place), "shares")
+        total = sum(stage.shares.values())
+        if set(stage.shares) != set(arms):
+            yield Problem(at, f"expected a share of each of {', '.join(arms)}")
+        elif min(stage.shares.values()) <= 0 or abs(total - 1) > TOLERANCE:
+            yield Problem(at, f"expected shares above 0 that add up to 1, got {total:g} in all")
 
 
 def _expressions(analysis: AnalysisConfig) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -5,13 +5,13 @@ came at once in an order that has nothing to do with their arms.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import polars as pl
 
 from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import DataError
-from fulcrum.features.raw.instant import microseconds
+from fulcrum.features.raw.instant import moment
 from fulcrum.features.values.hashing import hash64
 from fulcrum.pipelines.ab.log import refusals
 from fulcrum.pipelines.ab.log.experiment import Experiment, MeanMetric, MetricChoice
@@ -109,15 +109,8 @@ def _until_the_end(log: Log, experiment: Experiment) -> pl.LazyFrame:
 
 
 def _instant(text: str, time: TimeConfig | None, place: str) -> int:
-    """Microseconds of a time in ISO 8601, in the zone of the log. Raises DataError for what is
-    none."""
-    column = pl.DataFrame({"at": [text]})
-    zone = "UTC" if time is None else time.zone
-    time = TimeConfig(column="at", zone=zone, latest=date(2199, 12, 31))
-    instant = column.select(microseconds(time, pl.String())).item()
-    if instant is None:
-        raise DataError(f"analysis.{place}: {text!r} is no time; expected ISO 8601")
-    return int(instant)
+    """Microseconds of a time in ISO 8601, in the zone of the log."""
+    return moment(text, "UTC" if time is None else time.zone, f"analysis.{place}")
 
 
 def _per_unit(test: pl.LazyFrame, experiment: Experiment) -> pl.DataFrame:
@@ -163,16 +156,26 @@ def _with_past(units: pl.DataFrame, past: pl.LazyFrame, metrics: Sequence[str]) 
 
 
 def _winsorised(frame: pl.DataFrame, metrics: Mapping[str, MetricChoice]) -> pl.DataFrame:
-    """Totals cut off at a quantile of both arms together, those of the pre-period at theirs."""
+    """Totals cut off at both ends, at quantiles of both arms together, those of the pre-period at
+    theirs."""
     cuts = []
     for name, metric in metrics.items():
         if not isinstance(metric, MeanMetric) or metric.winsorise is None:
             continue
-        for column in (numerator(name), f"before.{numerator(name)}"):
-            if column in frame.columns and frame[column].drop_nulls().len():
-                limit = frame[column].quantile(metric.winsorise, "higher")
-                cuts.append(pl.col(column).clip(upper_bound=limit))
+        cuts += [
+            pl.col(column).clip(*ends(frame[column], metric.winsorise))
+            for column in (numerator(name), f"before.{numerator(name)}")
+            if column in frame.columns and frame[column].count()
+        ]
     return frame.with_columns(cuts)
+
+
+def ends(totals: pl.Series, winsorise: float) -> tuple[float, float]:
+    """Where totals are cut off: at the quantile below which a share of `winsorise` lies, and at the
+    one above which as many do."""
+    low, high = totals.quantile(1 - winsorise, "lower"), totals.quantile(winsorise, "higher")
+    assert low is not None and high is not None
+    return low, high
 
 
 def _ordered(frame: pl.DataFrame, named: bool) -> pl.DataFrame:
@@ -220,7 +223,14 @@ def _nobody(test: pl.LazyFrame, until: int | None) -> int:
 
 
 def _repeated(test: pl.LazyFrame) -> int:
-    counts = test.select(pl.len() - pl.col(CONTENT).n_unique()).collect(engine="streaming")
+    """Of rows whose time is known: without one, or with the day alone, many may be alike and each
+    have happened."""
+    moments = test.filter(pl.col(TIME).is_not_null())
+    counts = moments.select(
+        pl.when((pl.col(TIME) % DAY != 0).any())
+        .then(pl.len() - pl.col(CONTENT).n_unique())
+        .otherwise(0)
+    ).collect(engine="streaming")
     return int(counts.item())
 
 

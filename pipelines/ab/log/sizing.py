@@ -12,6 +12,7 @@ from fulcrum.features.errors import ConfigError, DataError
 from fulcrum.features.values import sql
 from fulcrum.pipelines.ab.log.comparisons import Family, family
 from fulcrum.pipelines.ab.log.experiment import Experiment, LogConfig, MeanMetric, MetricChoice
+from fulcrum.pipelines.ab.log.gather import ends
 from fulcrum.pipelines.ab.log.plan import SequentialPlan
 from fulcrum.pipelines.ab.log.staged import KEPT, TIME, UNIT, denominator, numerator, stage
 from fulcrum.pipelines.ab.statistics.power import (
@@ -20,7 +21,7 @@ from fulcrum.pipelines.ab.statistics.power import (
     users_needed,
     users_needed_looking,
 )
-from fulcrum.pipelines.ab.statistics.users import Users, check
+from fulcrum.pipelines.ab.statistics.users import Users, check, check_varies
 
 DAY = 24 * 60 * 60 * 1_000_000
 """Microseconds."""
@@ -74,6 +75,7 @@ def sizes(
         try:
             totals = _totals(users, name, metrics[name])
             check(totals, "the log")
+            check_varies(totals, "the log")
             size = effect * totals.value if relative else effect
             number = _number(totals, size, experiment, beside, power)
         except DataError as error:
@@ -112,7 +114,7 @@ def _totals(users: pl.DataFrame, name: str, metric: MetricChoice) -> Users:
     if not isinstance(metric, MeanMetric):
         return Users(totals, users[denominator(name)].to_numpy())
     if metric.winsorise is not None and len(totals):
-        totals = np.minimum(totals, np.quantile(totals, metric.winsorise, method="higher"))
+        totals = np.clip(totals, *ends(users[numerator(name)], metric.winsorise))
     return Users(totals, np.ones(len(totals)))
 
 

@@ -18,6 +18,26 @@ DAY = 24 * 60 * 60 * 1_000_000
 """Microseconds."""
 ROWS, FIRST, LAST, CAME = "rows", "first", "last", "came"
 """Columns of `Units.frame`: a unit's rows, its first and last time, and the day of the first."""
+PERIOD, WEIGHT = "period", "weight"
+"""Columns of `Units.frame` where shares changed: in which period a unit came, from 0, and what it
+weighs."""
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """Periods of constant shares."""
+
+    began: tuple[int, ...]
+    """Microseconds since 1970 at which each period after the first began."""
+    shares: tuple[Mapping[str, float], ...]
+    """By arm, of each period."""
+    declared: bool
+    """By the experiment; else they were found in the log."""
+
+
+def ones(frame: pl.DataFrame) -> np.ndarray:
+    """Each unit once or, where shares changed, as its weight."""
+    return frame[WEIGHT].to_numpy() if WEIGHT in frame.columns else np.ones(len(frame))
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,8 @@ class Units:
     began: datetime | None
     ended: datetime | None
     """Time of the first and of the last row of the test."""
+    ramp: Ramp | None = None
+    """None while shares are constant."""
 
     def arm(self, name: str) -> pl.DataFrame:
         """The units of an arm."""
@@ -65,11 +87,11 @@ class Units:
     def users(self, metric: str, frame: pl.DataFrame) -> Users:
         """What statistics see of some rows of `frame`."""
         mean = isinstance(self.metrics[metric], MeanMetric)
-        ones = np.ones(len(frame))
         past = f"before.{numerator(metric)}", f"before.{denominator(metric)}"
-        return Users(
+        users = Users(
             frame[numerator(metric)].to_numpy(),
-            ones if mean else frame[denominator(metric)].to_numpy(),
+            np.ones(len(frame)) if mean else frame[denominator(metric)].to_numpy(),
             frame[past[0]].fill_null(np.nan).to_numpy() if self.has_past else None,
             None if mean or not self.has_past else frame[past[1]].fill_null(np.nan).to_numpy(),
         )
+        return users.weighted(ones(frame)) if WEIGHT in frame.columns else users

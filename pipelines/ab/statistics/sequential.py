@@ -19,11 +19,10 @@ import numpy as np
 from scipy import optimize
 
 from fulcrum.features.errors import DataError
+from fulcrum.pipelines.ab.statistics.intervals import skewness
 from fulcrum.pipelines.ab.statistics.users import Users
 
 FEWEST = 20
-ALIKE = 1e-9
-"""Share of all users' variance below which some have none: what rounding leaves."""
 LEVEL = 0.05
 """At which sequences are tightest near `tuned_for`; at others they nearly are."""
 PATHS, LOOKS = 4000, 150
@@ -80,9 +79,9 @@ class Running:
 def sample_path(users: Users, treated: np.ndarray) -> SamplePath:
     """The difference of values, sum over sum, after each user.
 
-    users: of both arms, in the order in which they came; treated: `(users,)` bool. An arm whose
-    users are all alike so far is given the variance of the other's: no variance in a few users is
-    no knowledge. Raises DataError where an arm never has `FEWEST` users.
+    users: of both arms, in the order in which they came; treated: `(users,)` bool. An arm that is
+    constant so far, or too small for the metric's skewness, has the variance of the other
+    (`skewness.cautious`). Raises DataError where an arm never has `FEWEST` users.
     """
     counts = np.stack([np.cumsum(~treated), np.cumsum(treated)])
     enough = (counts >= FEWEST).all(axis=0)
@@ -95,11 +94,7 @@ def sample_path(users: Users, treated: np.ndarray) -> SamplePath:
     (control, c_variance), (treatment, t_variance) = (
         _running(users, chosen) for chosen in (~treated, treated)
     )
-    spreads = np.stack([c_variance, t_variance]) * np.maximum(counts, 1)
-    spreads = np.where(spreads > ALIKE * users.residuals.var(), spreads, 0.0)
-    spreads = np.where(spreads > 0, spreads, spreads[::-1])
-    c_variance, t_variance = spreads / np.maximum(counts, 1)
-    enough &= c_variance + t_variance > 0
+    c_variance, t_variance = skewness.cautious(users, treated, np.stack([c_variance, t_variance]))
     return SamplePath(
         (np.flatnonzero(enough) + 1).astype(float),
         control[enough],

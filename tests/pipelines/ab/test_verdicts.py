@@ -78,6 +78,13 @@ def test_instances_have_one_degree_of_freedom_less_than_they_are():
     assert over_instances.p_value == pytest.approx(2 * stats.t.sf(3 / np.sqrt(2.5 / 5), 4))
 
 
+def test_instances_that_do_not_differ_have_the_spread_of_their_users():
+    over_instances = replicated([0.0, 0.0, 0.0], 0.05, within=3.0)
+    assert over_instances.high == pytest.approx(stats.t.ppf(0.975, 2)) == -over_instances.low
+    assert over_instances.p_value == pytest.approx(1) and over_instances.spread == 3**0.5
+    assert replicated([1.0, 2.0], within=9.0) == replicated([1.0, 2.0])
+
+
 @pytest.mark.parametrize("few", [[], [1.0], [1.0, 1.0], [1.0, np.nan]])
 def test_instances_without_a_spread_are_refused(few):
     with pytest.raises(DataError):

@@ -22,7 +22,12 @@ RICH = {
         "ctr": {"kind": "ratio", "numerator": "click", "role": "primary"},
         "watch": {"kind": "mean", "value": "watch", "winsorise": 0.999},
         "rows": {"kind": "mean", "value": "1", "role": "guardrail", "margin": 0.5},
-        "nothing": {"kind": "mean", "value": "0", "role": "exploratory"},
+        "nothing": {
+            "kind": "ratio",
+            "numerator": "click",
+            "denominator": "0",
+            "role": "exploratory",
+        },
     },
     "segments": {"country": "country"},
     "pre_period": {"until": BEGAN},
@@ -90,7 +95,7 @@ def test_what_is_told_is_told_once_and_holds_every_part(rich: Analysis) -> None:
         *answers.interference.sentences,
     ):
         assert sentence in lines
-    assert any("nothing is not compared: " in line and "constant" in line for line in lines)
+    assert any("nothing is not compared: " in line and "is 0 for" in line for line in lines)
 
 
 def test_numbers_round_trip_through_json(rich: Analysis) -> None:
@@ -207,7 +212,19 @@ def bad(name: str) -> tuple[pl.DataFrame, Experiment]:
     cases: dict[str, tuple[pl.DataFrame, Experiment]] = {
         "users in both arms": (rows.with_columns(alternating), experiment()),
         "an arm without rows": (rows.filter(~treated), experiment()),
-        "a constant metric": (rows.with_columns(click=1.0), experiment()),
+        "nothing to divide by": (
+            rows,
+            experiment(
+                metrics={
+                    "ctr": {
+                        "kind": "ratio",
+                        "numerator": "click",
+                        "denominator": "0",
+                        "role": "primary",
+                    }
+                }
+            ),
+        ),
         "arms one after the other": (rows.with_columns(time=later), experiment()),
         "propensity 0": (
             rows.with_columns(pl.when(first).then(0.0).otherwise("chance").alias("chance")),
@@ -230,7 +247,10 @@ def bad(name: str) -> tuple[pl.DataFrame, Experiment]:
     [
         ("users in both arms", "units are in several arms, for example "),
         ("an arm without rows", "arm `treatment` has no row in the log; expected rows of each arm"),
-        ("a constant metric", "analysis.metrics.ctr: arm `control`: the metric is constant, 1 for"),
+        (
+            "nothing to divide by",
+            "analysis.metrics.ctr: arm `control`: the metric's denominator is 0",
+        ),
         ("arms one after the other", "never at the same time, so that times, not arms, would be"),
         ("propensity 0", "`chance` is not above 0 and at most 1 in 1 of "),
         ("propensity above 1", "for example 1.5 in arm "),

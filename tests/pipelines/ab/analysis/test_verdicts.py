@@ -186,9 +186,13 @@ def test_an_instance_without_users_enough_loses_only_the_instances(tmp_path: Pat
 
 
 def test_intervals_that_disagree_are_told(tmp_path: Path) -> None:
-    """One user of three has all the value: no formula for large numbers holds."""
+    """One user has all the value, in arms of one size: no formula for large numbers holds."""
     rows = log(users=60).with_columns(
-        watch=pl.when(pl.col("user_id") == 7).then(1e6).otherwise("watch")
+        pl.when(pl.col("user_id") % 2 == 0)
+        .then(pl.lit("control"))
+        .otherwise(pl.lit("treatment"))
+        .alias("arm"),
+        watch=pl.when(pl.col("user_id") == 7).then(1e6).otherwise("watch"),
     )
     effect = only(rows, tmp_path, MEAN)
     assert not effect.agree

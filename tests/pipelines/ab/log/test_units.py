@@ -118,15 +118,16 @@ def test_rows_before_the_test_are_the_past_of_units(tmp_path: Path) -> None:
     assert (np.isnan(users.before) == alone).all()
 
 
-def test_a_total_is_cut_off_at_the_quantile_of_both_arms(tmp_path: Path) -> None:
+def test_a_total_is_cut_off_at_both_ends_at_quantiles_of_both_arms(tmp_path: Path) -> None:
     rows = log(users=300)
     metric = {"kind": "mean", "value": "watch", "role": "primary"}
     plain = units(rows, tmp_path, experiment(metrics={"watch": metric}))
     cut = units(rows, tmp_path, experiment(metrics={"watch": metric | {"winsorise": 0.9}}))
     totals = plain.frame[numerator("watch")]
     limit = totals.quantile(0.9, "higher")
+    least = totals.quantile(0.1, "lower")
     assert cut.frame[numerator("watch")].max() == limit
-    assert cut.frame[numerator("watch")].sum() == totals.clip(upper_bound=limit).sum()
+    assert cut.frame[numerator("watch")].sum() == totals.clip(least, limit).sum()
 
 
 def test_units_in_both_arms_are_counted_and_left_out(tmp_path: Path) -> None:
