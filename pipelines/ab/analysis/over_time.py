@@ -6,7 +6,7 @@ import polars as pl
 from fulcrum.features.errors import DataError
 from fulcrum.pipelines.ab.analysis.facts import Course, Daily
 from fulcrum.pipelines.ab.analysis.sentences import level, number, p
-from fulcrum.pipelines.ab.log.experiment import Experiment, MeanMetric
+from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.staged import ARM, UNIT, denominator, numerator
 from fulcrum.pipelines.ab.log.units import DAY, FIRST, Units
 from fulcrum.pipelines.ab.statistics import novelty, sequential
@@ -26,7 +26,8 @@ def courses(units: Units, experiment: Experiment, metric: str) -> list[Course]:
     for arm in experiment.arms:
         if arm == experiment.control:
             continue
-        both = units.frame.filter(pl.col(ARM).is_in([experiment.control, arm]))
+        pair = pl.col(ARM).is_in([experiment.control, arm])
+        both = units.entries(metric, units.frame.filter(pair))
         path = sequential.sample_path(units.users(metric, both), (both[ARM] == arm).to_numpy())
         low, high = sequential.confidence_sequence(path, alpha, tuned_for)
         tests = sequential.msprt(path, alpha, tuned_for)
@@ -63,15 +64,17 @@ def daily(units: Units, experiment: Experiment, metric: str) -> list[Daily]:
     """The effect of each day and its trend, for each arm. Raises DataError below three days."""
     analysis = experiment.analysis
     assert analysis is not None
+    if numerator(metric) not in units.daily.columns:
+        raise DataError(f"{metric} takes longer than a day to know")
+    counted = units.daily.drop_nulls(numerator(metric))
     trends = []
     for arm in experiment.arms:
         if arm == experiment.control:
             continue
-        both = units.daily.filter(pl.col(ARM).is_in([experiment.control, arm]))
-        mean = isinstance(units.metrics[metric], MeanMetric)
+        both = counted.filter(pl.col(ARM).is_in([experiment.control, arm]))
         trend = novelty.trend(
             both[numerator(metric)].to_numpy(),
-            np.ones(len(both)) if mean else both[denominator(metric)].to_numpy(),
+            both[denominator(metric)].to_numpy(),
             both[UNIT].to_numpy(),
             both["day"].to_numpy(),
             (both[ARM] == arm).to_numpy(),

@@ -8,9 +8,10 @@ import polars as pl
 from scipy import stats
 
 from fulcrum.features.errors import DataError, listed
+from fulcrum.pipelines.ab.analysis import imbalance
 from fulcrum.pipelines.ab.analysis.facts import Check
 from fulcrum.pipelines.ab.analysis.sentences import p, percent
-from fulcrum.pipelines.ab.log.experiment import Experiment, MeanMetric
+from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.staged import ARM, denominator, numerator, segment
 from fulcrum.pipelines.ab.log.units import CAME, DAY, FIRST, ROWS, Units
 from fulcrum.pipelines.ab.statistics import effects, sample_ratio
@@ -43,7 +44,8 @@ def _sample_ratio(units: Units, experiment: Experiment) -> Iterator[Check]:
     analysed = _counts(units.frame)
     if units.assigned is not None:
         yield _ratio("sample ratio of the deal", "units that were assigned", units.assigned, shares)
-    yield _ratio("sample ratio", "units that the log has", units.dealt, shares)
+    dealt = _ratio("sample ratio", "units that the log has", units.dealt, shares)
+    yield imbalance.located(dealt, units, shares)
     if {arm: analysed.get(arm, 0) for arm in shares} != units.dealt:
         yield _ratio("sample ratio after filters", "units that are analysed", analysed, shares)
     assert experiment.analysis is not None
@@ -191,7 +193,7 @@ def _missing(units: Units, experiment: Experiment) -> Iterator[Check]:
 
 
 def _balance(units: Units, experiment: Experiment) -> Iterator[Check]:
-    if not units.has_past or not units.before:
+    if not units.has_past:
         return
     largest: dict[str, float] = {}
     holds = True
@@ -199,11 +201,8 @@ def _balance(units: Units, experiment: Experiment) -> Iterator[Check]:
         if arm == experiment.control:
             continue
         pair = units.arm(experiment.control), units.arm(arm)
-        for metric, kind in units.metrics.items():
-            columns = [numerator(metric)]
-            if not isinstance(kind, MeanMetric):
-                columns.append(denominator(metric))
-            for column in columns:
+        for metric in units.metrics:
+            for column in (numerator(metric), denominator(metric)):
                 sides = [side[f"before.{column}"].fill_null(0).to_numpy() for side in pair]
                 name = f"{metric} ({arm})"
                 d = standardised(*sides)

@@ -136,7 +136,7 @@ def _agree(formula: Effect, drawn: Effect) -> bool:
 
 def _cuped(units: Units, control: Users, treatment: Users, alpha: float) -> Cuped | None:
     """None without a pre-period, or where no unit has a history."""
-    if not units.has_past or not units.before:
+    if not units.has_past:
         return None
     try:
         adjusted = cuped.adjust(control, treatment)
