@@ -69,7 +69,7 @@ class PrePeriodConfig(Config):
 
     until: str | None = None
     """Time in ISO 8601 at which the test began; earlier rows of the log are the pre-period. Left
-    out, the test begins for each unit when it comes, and rows without an arm are the time before."""
+    out, the test begins for each unit when it comes, and rows without an arm are from before."""
     window: Duration | None = Field(None, exclude_if=lambda window: window is None)
     """How long before each unit came the rows count, for example `28d`; all of them when left
     out."""

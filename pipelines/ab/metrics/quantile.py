@@ -1,4 +1,4 @@
-"""A quantile of what units add up to or of what rows say, for example the slowest 5 % of answers."""
+"""A quantile of units' totals or of rows, for example the slowest 5 % of answers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from fulcrum.pipelines.ab.metrics import influence
 from fulcrum.pipelines.ab.metrics.base import MetricConfig
 from fulcrum.pipelines.ab.metrics.columns import denominator, numerator
-from fulcrum.pipelines.ab.statistics import quantiles
 
 PLACE, VALUE = "place", "value"
 
@@ -18,7 +18,7 @@ class QuantileMetric(MetricConfig):
     """A quantile of the users' totals, or of rows.
 
     Each user has what they add to the quantile's linear form about their arm's own quantile
-    (`statistics.quantiles`), so that an arm's value is its quantile, and errors know that rows of
+    (`metrics.influence`), so that an arm's value is its quantile, and errors know that rows of
     one user hang together. That is approximate where only part of an arm is looked at: by segment,
     by instance and on the way, where it is one step from the whole arm's quantile with the whole
     arm's density, and in the bootstrap, which draws linear forms and so checks no more than their
@@ -55,7 +55,7 @@ class QuantileMetric(MetricConfig):
             owners, places = part.with_row_index("owner"), part[PLACE].to_numpy()
             if self.of == "rows":
                 owners = owners.explode(VALUE).filter(pl.col(VALUE).is_not_null())
-            sums[:, places] = quantiles.linear(
+            sums[:, places] = influence.linear(
                 owners[VALUE].to_numpy(), owners["owner"].to_numpy(), len(part), self.quantile
             )
         columns = [

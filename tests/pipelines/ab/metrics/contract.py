@@ -47,7 +47,7 @@ def rows(users: int, lift: float = 0.0, seed: int = 0) -> pl.DataFrame:
     )
     late = {"user_id": [-1, -2], "arm": ARMS, "hour": 4 * 24, "click": 1.0, "watch": 1.0, "item": 0}
     both = pl.concat([log, pl.DataFrame(late).cast(dict(log.schema))])
-    began = np.datetime64(BEGAN, "us").astype(np.int64)
+    began = int(np.datetime64(BEGAN, "us").astype(np.int64))
     time = (began + pl.col("hour") * HOUR).cast(pl.Datetime("us"))
     return both.with_columns(time.alias("time")).drop("hour")
 
@@ -152,4 +152,5 @@ class MetricContract:
         units = gathered(both, tmp_path, self.config(), pre_period={"until": BEGAN})
         sides = [units.users("it", units.arm(arm)) for arm in ARMS]
         correlation = cuped.adjust(*sides).correlation
-        assert correlation > 0.9 if self.has_past else correlation < 0.5
+        least = 0.8  # of 1; an arm's quantile is not that of both, so a few units change sides
+        assert correlation > least if self.has_past else correlation < 0.5

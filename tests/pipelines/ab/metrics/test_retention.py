@@ -33,7 +33,7 @@ def test_what_has_no_meaning_is_refused(settings: dict[str, object]) -> None:
 
 def test_late_comers_are_no_losses(tmp_path: Path) -> None:
     """Half of the users come two days later: their third day is not over when the log ends."""
-    log, odd = rows(200), pl.col("user_id") % 2 == 1
+    log, odd = rows(200), (pl.col("user_id") % 2 == 1) & (pl.col("user_id") >= 0)
     later = pl.when(odd).then(pl.col("time") + pl.duration(days=2)).otherwise("time")
     mixed = log.with_columns(later.alias("time")).filter(pl.col("time") <= log["time"].max())
     metric = RetentionMetric(days=(1, 2))
