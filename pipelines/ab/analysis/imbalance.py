@@ -138,5 +138,5 @@ def _of_column(name: str, values: pl.DataFrame, arms: list[str]) -> Iterator[Sus
         p_value = float(
             stats.chi2_contingency(np.stack([inside, outside]), correction=False).pvalue
         )
-        by_arm = (dict(zip(arms, map(int, side), strict=True)) for side in (inside, outside))
-        yield Suspect(name, value, *by_arm, p_value)
+        here, there = (dict(zip(arms, map(int, s), strict=True)) for s in (inside, outside))
+        yield Suspect(name, value, here, there, p_value)

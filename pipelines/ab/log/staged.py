@@ -284,15 +284,16 @@ def _columns(unit: str | None, analysis: AnalysisConfig, lineage: Lineage) -> It
     yield keep.alias(KEPT)
     for name, metric in analysis.metrics.items():
         at = f"analysis.metrics.{name}"
-        for column, (part, text_) in zip(
-            (numerator, denominator), metric.expressions.items(), strict=False
-        ):
-            value, place = sql.value(text_), f"{at}.{part}"
-            read = _number(value, lineage, place) if metric.numbers else _key(value, lineage)
-            yield (read.fill_null(0.0) if column is denominator else read).alias(column(name))
+        made = _number if metric.numbers else _key
+        values = [
+            made(sql.value(sql_), lineage, f"{at}.{part}")
+            for part, sql_ in metric.expressions.items()
+        ]
+        yield from (value.alias(numerator(name)) for value in values[:1])
+        yield from (value.fill_null(0.0).alias(denominator(name)) for value in values[1:])
         if metric.covariate is not None:
-            value = _number(sql.value(metric.covariate), lineage, f"{at}.covariate")
-            yield value.alias(covariate(name))
+            known = _number(sql.value(metric.covariate), lineage, f"{at}.covariate")
+            yield known.alias(covariate(name))
     for name, expression in analysis.segments.items():
         yield _text(sql.value(expression), lineage).fill_null("unknown").alias(segment(name))
     if off is not None:
@@ -308,7 +309,7 @@ def _text(name: str, lineage: Lineage) -> pl.Expr:
     return text(pl.col(name), lineage.dtype(name))
 
 
-def _key(name: str, lineage: Lineage) -> pl.Expr:
+def _key(name: str, lineage: Lineage, place: str = "") -> pl.Expr:
     return key_text(pl.col(name), lineage.dtype(name))
 
 

@@ -1,6 +1,7 @@
 """Rows summed up: what each unit adds to each metric."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
@@ -26,7 +27,7 @@ def sums(metrics: Mapping[str, MetricConfig]) -> Iterable[pl.Expr]:
     return (total for name, metric in metrics.items() for total in metric.totals(name))
 
 
-def final(units: pl.DataFrame, metrics: Mapping[str, MetricConfig], end: object) -> pl.DataFrame:
+def final(units: pl.DataFrame, metrics: Mapping[str, MetricConfig], end: Any) -> pl.DataFrame:
     """Units with a numerator of null where their time is not over at the end of the log
     (microseconds)."""
     return units.with_columns(
