@@ -188,7 +188,7 @@ def _analysis(analysis: AnalysisConfig) -> Iterator[Problem]:
     for name in primary if analysis.off_policy is not None else []:
         if not analysis.metrics[name].adds_up:
             kind = analysis.metrics[name].kind
-            message = f"the primary metric is a {kind}, to which a row adds nothing of its own"
+            message = f"`{name}` is of kind `{kind}`, to which a row adds nothing of its own"
             yield Problem(("analysis", "off_policy"), message)
     table = analysis.log.assignments
     if table is not None and (table.time is None) != (analysis.log.time is None):

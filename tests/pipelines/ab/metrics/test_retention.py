@@ -5,8 +5,9 @@ import pytest
 from pydantic import ValidationError
 
 from fulcrum.features.errors import DataError
+from fulcrum.pipelines.ab.log.experiment import problems
 from fulcrum.pipelines.ab.metrics.retention import RetentionMetric
-from tests.pipelines.ab.metrics.contract import ARMS, MetricContract, gathered, rows
+from tests.pipelines.ab.metrics.contract import ARMS, MetricContract, asking, gathered, rows
 
 
 class TestRetention(MetricContract):
@@ -49,3 +50,11 @@ def test_a_test_shorter_than_its_days_is_told(tmp_path: Path) -> None:
     message = r"metrics\.it: the log ends before 8 days are over for any unit of arm `control`"
     with pytest.raises(DataError, match=message):
         gathered(rows(50), tmp_path, RetentionMetric(days=(7, 7)))
+
+
+def test_a_row_of_its_own_is_worth_nothing_to_policies() -> None:
+    test = asking(
+        RetentionMetric(days=(7, 7)), off_policy={"propensity": "chance", "action": "item"}
+    )
+    [problem] = problems(test)
+    assert problem.message == "`it` is of kind `retention`, to which a row adds nothing of its own"
