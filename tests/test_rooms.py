@@ -18,7 +18,7 @@ FOLDERS = {
     "serving": "bundle scoring http publishing experiments",
     "pipelines": "tracking quality console figures designs config training runs comparison ab "
     "commands",
-    "pipelines/ab": "statistics simulation log analysis",
+    "pipelines/ab": "statistics simulation metrics log analysis",
 }
 """The folders of a room, each of which may import those before it."""
 FILES = 16

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from fulcrum.features.errors import DataError
-from fulcrum.pipelines.ab.analysis import interference, over_time, policies, sentences
+from fulcrum.pipelines.ab.analysis import (
+    interference,
+    over_time,
+    policies,
+    population,
+    sentences,
+)
 from fulcrum.pipelines.ab.analysis.decision import decisions, overall
 from fulcrum.pipelines.ab.analysis.facts import VERSION, Decision, Facts, LogFacts, Plan
 from fulcrum.pipelines.ab.analysis.segments import by_segment
@@ -152,15 +158,16 @@ def _notes(units: Units, experiment: Experiment) -> list[str]:
     notes = []
     if experiment.unit is None:
         notes.append(sentences.UNIT_NOTE)
+    notes += population.notes(units)
     period = experiment.analysis.pre_period
     if period is not None and not units.before:
         notes.append(
-            f"The log has no row from before {period.until}, so there is no pre-period: effects "
+            f"The log has no row from before {period.began}, so there is no pre-period: effects "
             "are not adjusted, and balance before the test is not checked."
         )
     elif period is not None and not _covered(units):
         notes.append(
-            f"No unit of the test has a row from before {period.until}: effects are not adjusted, "
+            f"No unit of the test has a row from before {period.began}: effects are not adjusted, "
             "and balance before the test says nothing."
         )
     return notes

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 
 from fulcrum.features.errors import DataError
+from fulcrum.pipelines.ab.log.columns import ARM
 from fulcrum.pipelines.ab.log.comparisons import Pair
-from fulcrum.pipelines.ab.log.staged import ARM
 from fulcrum.pipelines.ab.log.units import FIRST, Units
 from fulcrum.pipelines.ab.statistics import cuped, sequential
 from fulcrum.pipelines.ab.statistics.cuped import Adjusted
@@ -20,7 +20,7 @@ def path(units: Units, metric: str, pair: Pair) -> SamplePath:
     A log without times does not say in which order units came: its path is the last look alone,
     which holds as well. Raises DataError below `sequential.FEWEST` units of an arm.
     """
-    both = units.frame.filter(pl.col(ARM).is_in(pair))
+    both = units.entries(metric, units.frame.filter(pl.col(ARM).is_in(pair)))
     treated = (both[ARM] == pair[1]).to_numpy()
     users = units.users(metric, both)
     arms = [units.users(metric, both.filter(chosen)) for chosen in (~treated, treated)]
@@ -36,7 +36,7 @@ def path(units: Units, metric: str, pair: Pair) -> SamplePath:
 def adjusted(units: Units, control: Users, treatment: Users) -> Adjusted | None:
     """Both arms, less what the pre-period explains; None without one, or where no unit has a
     history."""
-    if not units.has_past or not units.before:
+    if not units.has_past:
         return None
     try:
         return cuped.adjust(control, treatment)

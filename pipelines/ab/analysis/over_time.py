@@ -8,10 +8,10 @@ from fulcrum.pipelines.ab.analysis import looks
 from fulcrum.pipelines.ab.analysis.facts import Course, Daily
 from fulcrum.pipelines.ab.analysis.sentences import level, number, p
 from fulcrum.pipelines.ab.log.comparisons import family, treatments
-from fulcrum.pipelines.ab.log.experiment import Experiment, MeanMetric
+from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.plan import SequentialPlan
 from fulcrum.pipelines.ab.log.staged import ARM, UNIT, denominator, numerator
-from fulcrum.pipelines.ab.log.units import DAY, FIRST, Units, ones
+from fulcrum.pipelines.ab.log.units import DAY, FIRST, Units
 from fulcrum.pipelines.ab.statistics import novelty, sequential
 
 LOOKS = 200
@@ -69,15 +69,17 @@ def daily(units: Units, experiment: Experiment, metric: str) -> list[Daily]:
     """The effect of each day and its trend, for each arm. Raises DataError below three days."""
     analysis = experiment.analysis
     assert analysis is not None
+    if numerator(metric) not in units.daily.columns:
+        raise DataError(f"{metric} takes longer than a day to know")
+    counted = units.daily.drop_nulls(numerator(metric))
     trends = []
     for arm in experiment.arms:
         if arm == experiment.control:
             continue
-        both = units.daily.filter(pl.col(ARM).is_in([experiment.control, arm]))
-        mean = isinstance(units.metrics[metric], MeanMetric)
+        both = counted.filter(pl.col(ARM).is_in([experiment.control, arm]))
         trend = novelty.trend(
             both[numerator(metric)].to_numpy(),
-            ones(both) if mean else both[denominator(metric)].to_numpy(),
+            both[denominator(metric)].to_numpy(),
             both[UNIT].to_numpy(),
             both["day"].to_numpy(),
             (both[ARM] == arm).to_numpy(),

@@ -10,6 +10,7 @@ from fulcrum.features.errors import DataError, listed
 from fulcrum.pipelines.ab.analysis.checks.balance import LOUD, balance
 from fulcrum.pipelines.ab.analysis.checks.concentration import concentration
 from fulcrum.pipelines.ab.analysis.checks.denominators import denominators
+from fulcrum.pipelines.ab.analysis.checks.imbalance import located
 from fulcrum.pipelines.ab.analysis.checks.ramps import ramp
 from fulcrum.pipelines.ab.analysis.checks.tails import tails
 from fulcrum.pipelines.ab.analysis.facts import Check
@@ -47,7 +48,8 @@ def _sample_ratio(units: Units, experiment: Experiment) -> Iterator[Check]:
     shares = _due(units, frame, designed)
     if units.assigned is not None:
         yield _ratio("sample ratio of the deal", "units that were assigned", units.assigned, shares)
-    yield _ratio("sample ratio", "units that the log has", units.dealt, shares)
+    dealt = _ratio("sample ratio", "units that the log has", units.dealt, shares)
+    yield located(dealt, units, shares)
     if {arm: analysed.get(arm, 0) for arm in shares} != units.dealt:
         yield _ratio("sample ratio after filters", "units that are analysed", analysed, shares)
     assert experiment.analysis is not None

@@ -5,16 +5,19 @@ are declared in `analysis.ramp`. Those that are not are found in the units that 
 """
 
 from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 
 from fulcrum.features.errors import DataError
 from fulcrum.features.raw.instant import moment
+from fulcrum.pipelines.ab.log.columns import ARM, CLUSTER, UNIT
 from fulcrum.pipelines.ab.log.experiment import Experiment
-from fulcrum.pipelines.ab.log.staged import ARM, UNIT, denominator, numerator
-from fulcrum.pipelines.ab.log.units import CAME, DAY, FIRST, PERIOD, WEIGHT, Ramp, Units
+from fulcrum.pipelines.ab.log.units import CAME, FIRST, PERIOD, WEIGHT, Ramp, Units
+from fulcrum.pipelines.ab.metrics.columns import denominator, numerator
 from fulcrum.pipelines.ab.statistics import sample_ratio, strata
 
 MOST = 10
@@ -27,7 +30,8 @@ def ramped(units: Units, experiment: Experiment) -> Units:
 
     A ramp that is not declared is one in which the control's share only ever falls, all arms have
     units in each period, and the last one has the shares of `arms`. Anything else is no ramp, but a
-    deal that does not fit its shares. Raises DataError for a declared ramp in a log without times,
+    deal that does not fit its shares. Clusters have units of several periods, so with them none is
+    looked for. Raises DataError for a declared ramp in a log without times,
     or whose stages are not in order.
     """
     ramp = _declared(units, experiment) or _found(units, experiment)
@@ -58,7 +62,7 @@ def _declared(units: Units, experiment: Experiment) -> Ramp | None:
         return None
     if units.frame[FIRST].null_count():
         raise DataError("analysis.ramp: needs `analysis.log.time`, which says when units came")
-    zone = "UTC" if analysis.log.time is None else analysis.log.time.zone
+    zone = _zone(experiment)
     began = tuple(
         moment(stage.until, zone, f"analysis.ramp.{place}.until")
         for place, stage in enumerate(analysis.ramp)
@@ -74,7 +78,7 @@ def _declared(units: Units, experiment: Experiment) -> Ramp | None:
 
 
 def _found(units: Units, experiment: Experiment) -> Ramp | None:
-    if units.frame[FIRST].null_count():
+    if units.frame[FIRST].null_count() or CLUSTER in units.frame.columns:
         return None
     arms = list(experiment.arms)
     table = (
@@ -98,4 +102,18 @@ def _found(units: Units, experiment: Experiment) -> Ramp | None:
     if not (falls and sample_ratio.check(last, final).holds):
         return None
     days = table[CAME].to_numpy()
-    return Ramp(tuple(int(days[place]) * DAY for place in places), tuple(shares), declared=False)
+    began = tuple(_midnight(int(days[place]), _zone(experiment)) for place in places)
+    return Ramp(began, tuple(shares), declared=False)
+
+
+def _zone(experiment: Experiment) -> str:
+    assert experiment.analysis is not None
+    config = experiment.analysis.log.time
+    return "UTC" if config is None else config.zone
+
+
+def _midnight(day: int, zone: str) -> int:
+    """Microseconds since 1970 at which a day begins by the clocks of a zone; days as
+    `units.day` counts them."""
+    begins = datetime.combine(date(1970, 1, 1) + timedelta(day), time.min, ZoneInfo(zone))
+    return int(begins.astimezone(UTC).timestamp()) * 1_000_000

@@ -10,11 +10,13 @@ import polars as pl
 
 from fulcrum.features.errors import ConfigError, DataError
 from fulcrum.features.values import sql
+from fulcrum.pipelines.ab.log.columns import KEPT, TIME, UNIT
 from fulcrum.pipelines.ab.log.comparisons import Family, family
-from fulcrum.pipelines.ab.log.experiment import Experiment, LogConfig, MeanMetric, MetricChoice
-from fulcrum.pipelines.ab.log.gather import ends
+from fulcrum.pipelines.ab.log.experiment import Experiment, LogConfig
 from fulcrum.pipelines.ab.log.plan import SequentialPlan
-from fulcrum.pipelines.ab.log.staged import KEPT, TIME, UNIT, denominator, numerator, stage
+from fulcrum.pipelines.ab.log.staged import stage
+from fulcrum.pipelines.ab.log.totals import FIRST, aged, final, settled, sums
+from fulcrum.pipelines.ab.metrics.columns import denominator, numerator
 from fulcrum.pipelines.ab.statistics.power import (
     Days,
     days_needed,
@@ -73,7 +75,8 @@ def sizes(
         beside = family(experiment, role)
         judged = name, role, beside.comparisons, beside.alpha
         try:
-            totals = _totals(users, name, metrics[name])
+            counted = users.drop_nulls(numerator(name))
+            totals = Users(*(counted[c(name)].to_numpy() for c in (numerator, denominator)))
             check(totals, "the log")
             check_varies(totals, "the log")
             size = effect * totals.value if relative else effect
@@ -91,36 +94,23 @@ def _users(logs: Sequence[str], experiment: Experiment) -> pl.DataFrame:
     analysis = experiment.analysis
     assert analysis is not None
     log: LogConfig = analysis.log.model_copy(
-        update={"arm": sql.value("'past'"), "instance": None, "version": None}
+        update={"arm": sql.value("'past'"), **dict.fromkeys(("instance", "version", "assignments"))}
     )
     drop = dict.fromkeys(("off_policy", "interference", "pre_period"))
     analysis = analysis.model_copy(update={"log": log, "segments": {}, **drop})
     with tempfile.TemporaryDirectory(prefix="fulcrum-ab-") as scratch:
         experiment = experiment.model_copy(update={"analysis": analysis})
         rows = stage(logs, experiment, Path(scratch)).rows.filter(KEPT)
-        names = rows.collect_schema().names()
-        sums = [
-            pl.col(column).sum()
-            for metric in analysis.metrics
-            for column in (numerator(metric), denominator(metric))
-            if column in names
-        ]
-        users = rows.group_by(UNIT).agg(pl.col(TIME).min(), *sums)
-        return users.sort(UNIT).collect(engine="streaming")
-
-
-def _totals(users: pl.DataFrame, name: str, metric: MetricChoice) -> Users:
-    totals = users[numerator(name)].to_numpy()
-    if not isinstance(metric, MeanMetric):
-        return Users(totals, users[denominator(name)].to_numpy())
-    if metric.winsorise is not None and len(totals):
-        totals = np.clip(totals, *ends(users[numerator(name)], metric.winsorise))
-    return Users(totals, np.ones(len(totals)))
+        first, last = pl.col(TIME).min().alias(FIRST), pl.col(TIME).max().alias("last")
+        rows = aged(rows, analysis.metrics)
+        users = rows.group_by(UNIT).agg(first, last, *sums(analysis.metrics))
+        totals = users.sort(UNIT).collect(engine="streaming")
+        return settled(final(totals, analysis.metrics, totals["last"].max()), analysis.metrics)
 
 
 def _growth(users: pl.DataFrame) -> list[int]:
     """Users seen until the end of each day; empty where the log has no times."""
-    first = users[TIME].drop_nulls().to_numpy() // DAY
+    first = users[FIRST].drop_nulls().to_numpy() // DAY
     return [] if not len(first) else np.bincount(first - first.min()).cumsum().tolist()
 
 

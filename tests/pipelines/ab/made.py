@@ -12,14 +12,17 @@ from fulcrum.features.declared.data import DataConfig
 from fulcrum.features.declared.time import TimeConfig
 from fulcrum.pipelines.ab.analysis.analyse import of_units
 from fulcrum.pipelines.ab.analysis.facts import Facts
+from fulcrum.pipelines.ab.log.columns import ARM, INSTANCE, UNIT, segment
 from fulcrum.pipelines.ab.log.experiment import Experiment
-from fulcrum.pipelines.ab.log.staged import ARM, INSTANCE, UNIT, Log, numerator, segment
+from fulcrum.pipelines.ab.log.staged import Log
 from fulcrum.pipelines.ab.log.units import CAME, DAY, FIRST, LAST, ROWS, Units
+from fulcrum.pipelines.ab.metrics.columns import before as old
+from fulcrum.pipelines.ab.metrics.columns import denominator, numerator
 
 BEGAN = int(datetime(2024, 3, 4, tzinfo=UTC).timestamp() * 1e6)
 LENGTH = 7
 """Days."""
-LOG = Log(Path(), DataConfig(events="", time=TimeConfig(column="time")), 0, None)
+LOG = Log(Path(), DataConfig(events="", time=TimeConfig(column="time")), 0, None, None)
 
 
 def test_of(metrics: Mapping[str, Mapping[str, Any]], arms: int = 2, **analysis: Any) -> Experiment:
@@ -64,6 +67,13 @@ def units(
     assert experiment.analysis is not None
     count = len(arm)
     time = (BEGAN + np.linspace(0, days * DAY - 1, count)).astype(np.int64)
+    unknown = pl.Series([None] * count, dtype=pl.Float64)
+    past = {}
+    for name in totals if before is not None else ():
+        assert before is not None
+        values = pl.Series(before.get(name, unknown))
+        past[old(numerator(name))] = values
+        past[old(denominator(name))] = values * 0.0 + 1.0
     frame = pl.DataFrame(
         {
             UNIT: [f"u{n}" for n in range(count)],
@@ -76,25 +86,30 @@ def units(
             ROWS: np.ones(count, dtype=np.int64),
             CAME: time // DAY,
             **{numerator(name): values.astype(float) for name, values in totals.items()},
+            **{denominator(name): np.ones(count) for name in totals},
             **{
                 f"missing.{name}": np.zeros(count, dtype=np.int64) if missing is None else missing
                 for name in totals
             },
-            **{f"before.{numerator(name)}": values for name, values in (before or {}).items()},
+            **past,
             **{segment(name): values for name, values in (segments or {}).items()},
         }
     )
     counts = dict(frame.group_by(ARM).len().sort(ARM).iter_rows())
     return Units(
         frame=frame,
-        daily=frame.rename({CAME: "day"}).select(UNIT, "day", ARM, *map(numerator, totals)),
+        daily=frame.rename({CAME: "day"}).select(
+            UNIT, "day", ARM, *map(numerator, totals), *map(denominator, totals)
+        ),
         retrained={},
         test=frame.lazy(),
+        logged=None,
         metrics=experiment.analysis.metrics,
         has_past=before is not None,
         assigned=None,
         dealt={name: counts.get(name, 0) for name in experiment.arms},
         crossed=0,
+        waiting={},
         rows=count,
         repeated=0,
         nobody=0,

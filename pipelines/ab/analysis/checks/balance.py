@@ -1,7 +1,7 @@
 """Were the arms alike before the test? What they differ by then is there during it, too."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import polars as pl
@@ -10,8 +10,8 @@ from fulcrum.features.errors import DataError
 from fulcrum.pipelines.ab.analysis.facts import Check
 from fulcrum.pipelines.ab.analysis.sentences import p, percent
 from fulcrum.pipelines.ab.log.experiment import Experiment
-from fulcrum.pipelines.ab.log.staged import denominator, numerator
 from fulcrum.pipelines.ab.log.units import Units, ones
+from fulcrum.pipelines.ab.metrics.columns import before, denominator, numerator
 from fulcrum.pipelines.ab.statistics import effects
 from fulcrum.pipelines.ab.statistics.multiplicity import holm
 from fulcrum.pipelines.ab.statistics.users import Users
@@ -29,7 +29,7 @@ def balance(units: Units, experiment: Experiment) -> Iterator[Check]:
     the effect that is claimed. CUPED takes away what chance does; of what an earlier test has left,
     or a deal that is not at random, it takes theta and leaves the rest in the effect.
     """
-    if not units.has_past or not units.before:
+    if not units.has_past:
         return
     assert experiment.analysis is not None
     alpha = experiment.analysis.alpha
@@ -39,7 +39,8 @@ def balance(units: Units, experiment: Experiment) -> Iterator[Check]:
         for metric in units.metrics:
             now = [units.users(metric, side) for side in sides]
             claimed = _claimed(now[0], now[1], alpha)
-            for pair in _before(sides, metric):
+            entries = tuple(units.entries(metric, side) for side in sides)
+            for pair in _before(entries, metric):
                 names.append(f"{metric} ({arm})")
                 distances.append(standardised(*pair))
                 p_values.append(_p_value(*pair))
@@ -84,18 +85,17 @@ def standardised(control: Users, treatment: Users) -> float:
     return (treatment.value - control.value) / spread if spread > 0 else 0.0
 
 
-def _before(sides: tuple[pl.DataFrame, pl.DataFrame], metric: str) -> Iterator[tuple[Users, Users]]:
-    """The metric before the test and, of a ratio, its denominator per unit. Users without history
-    did nothing then."""
-    top, bottom = f"before.{numerator(metric)}", f"before.{denominator(metric)}"
-    if top not in sides[0].columns:
-        return
+def _before(sides: Sequence[pl.DataFrame], metric: str) -> Iterator[tuple[Users, Users]]:
+    """The metric before the test and, where that is no mean over units, its denominator per unit.
+    Users without history did nothing then."""
+    top, bottom = before(numerator(metric)), before(denominator(metric))
     once = [np.ones(len(side)) for side in sides]
     weights = [ones(side) for side in sides]
     tops = [side[top].fill_null(0).to_numpy() for side in sides]
-    bottoms = once
-    if bottom in sides[0].columns:
-        bottoms = [side[bottom].fill_null(0).to_numpy() for side in sides]
+    bottoms = [side[bottom].fill_null(0).to_numpy() for side in sides]
+    if all(np.isin(sizes, (0, 1)).all() for sizes in bottoms):
+        bottoms = once
+    else:
         yield _pair(bottoms, once, weights)
     if all(sizes.sum() for sizes in bottoms):
         yield _pair(tops, bottoms, weights)

@@ -8,8 +8,8 @@ import polars as pl
 from fulcrum.features.errors import listed
 from fulcrum.pipelines.ab.analysis.facts import Check
 from fulcrum.pipelines.ab.analysis.sentences import percent
+from fulcrum.pipelines.ab.log.columns import UNIT
 from fulcrum.pipelines.ab.log.experiment import Experiment
-from fulcrum.pipelines.ab.log.staged import UNIT
 from fulcrum.pipelines.ab.log.units import ROWS, Units
 
 MUCH = 0.1

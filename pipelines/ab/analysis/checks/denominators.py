@@ -1,6 +1,6 @@
 """Does a treatment change what a ratio is divided by? The ratio is then of other rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -8,8 +8,8 @@ from fulcrum.features.errors import DataError
 from fulcrum.pipelines.ab.analysis.facts import Check
 from fulcrum.pipelines.ab.analysis.sentences import number, p
 from fulcrum.pipelines.ab.log.experiment import Experiment
-from fulcrum.pipelines.ab.log.staged import denominator, numerator
 from fulcrum.pipelines.ab.log.units import Units, ones
+from fulcrum.pipelines.ab.metrics.columns import denominator, numerator
 from fulcrum.pipelines.ab.statistics import effects
 from fulcrum.pipelines.ab.statistics.effects import Effect
 from fulcrum.pipelines.ab.statistics.multiplicity import holm
@@ -24,16 +24,16 @@ def denominators(units: Units, experiment: Experiment) -> Iterator[Check]:
     numerator per unit does. A doubt where that goes the other way than a ratio that moves: more
     clicks a row may be fewer clicks."""
     assert experiment.analysis is not None
-    ratios = [name for name in units.metrics if denominator(name) in units.frame.columns]
+    ratios = [name for name in units.metrics if _varies(units, name)]
     arms = [arm for arm in experiment.arms if arm != experiment.control]
     asked = [(metric, arm) for metric in ratios for arm in arms]
     alpha = experiment.analysis.alpha
-    below = [_per_unit(units, denominator(m), (experiment.control, arm), alpha) for m, arm in asked]
+    below = [_per_unit(units, m, denominator, (experiment.control, arm), alpha) for m, arm in asked]
     adjusted = holm([1.0 if effect is None else effect.p_value for effect in below])
     for (metric, arm), rows, q in zip(asked, below, adjusted, strict=True):
         if rows is None or q >= LOUD:
             continue
-        above = _per_unit(units, numerator(metric), (experiment.control, arm), alpha)
+        above = _per_unit(units, metric, numerator, (experiment.control, arm), alpha)
         ratio = _compared(
             [units.users(metric, units.arm(side)) for side in (experiment.control, arm)], alpha
         )
@@ -62,10 +62,20 @@ def _values(effect: Effect) -> str:
     return f"{number(effect.treatment, effect.se)} and {number(effect.control, effect.se)}"
 
 
-def _per_unit(units: Units, column: str, arms: tuple[str, str], alpha: float) -> Effect | None:
-    sides = [units.arm(arm) for arm in arms]
+def _varies(units: Units, metric: str) -> bool:
+    """Whether the metric is of rows: means over units have 1, and the numerator of a quantile is
+    none by itself."""
+    sizes = units.frame.drop_nulls(numerator(metric))[denominator(metric)]
+    return units.metrics[metric].adds_up and sizes.n_unique() > 1
+
+
+def _per_unit(
+    units: Units, metric: str, part: Callable[[str], str], arms: tuple[str, str], alpha: float
+) -> Effect | None:
+    sides = [units.entries(metric, units.arm(arm)) for arm in arms]
     pair = [
-        Users(side[column].to_numpy(), np.ones(len(side))).weighted(ones(side)) for side in sides
+        Users(side[part(metric)].to_numpy(), np.ones(len(side))).weighted(ones(side))
+        for side in sides
     ]
     return _compared(pair, alpha)
 

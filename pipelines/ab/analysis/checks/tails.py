@@ -51,7 +51,7 @@ def tails(units: Units, experiment: Experiment) -> Iterator[Check]:
 
 
 def _adjusted(units: Units, control: Users, treatment: Users, alpha: float) -> Effect | None:
-    if not units.has_past or not units.before:
+    if not units.has_past:
         return None
     try:
         less = cuped.adjust(control, treatment)

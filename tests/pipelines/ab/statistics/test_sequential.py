@@ -121,13 +121,15 @@ def test_an_arm_without_variance_is_given_the_others():
     assert sequential.running(path, 0.05, 1000).high[-1] < 0
 
 
-def test_looks_at_which_nobody_varies_say_nothing():
-    """The first 200 of each arm are all alike: not even rounding may make them an interval."""
+def test_looks_at_which_nobody_varies_leave_everything_open():
+    """The first 200 of each arm are all alike: not even rounding may make them a claim."""
     treated = np.arange(1000) % 2 == 1
     clicks = np.where(np.arange(1000) < 400, 0.0, np.random.default_rng(0).random(1000) < 0.1)
     rows = np.full(1000, 3.0)
     path = sequential.sample_path(Users(clicks, rows), treated)
-    assert path.users[0] > 400 and path.se.min() > 0.1 * path.se[-1]
+    low, high = sequential.confidence_sequence(path)
+    assert path.users[0] == 2 * sequential.FEWEST and path.se.min() > 0.1 * path.se[-1]
+    assert (low[:360] < 0).all() and (high[:360] > 0).all()
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.05 / 19])
