@@ -67,7 +67,9 @@ def test_a_catastrophe_without_variance_is_a_number(role: str, tmp_path: Path) -
         },
         treated,
     )
-    past = rows.with_columns(pl.col("time") - pl.duration(days=8))
+    past = rows.with_columns(
+        pl.col("time") - pl.duration(days=8), converted=pl.Series(rng.permutation(converted))
+    )
     metric: dict[str, Any] = CONVERSION | {"role": role}
     metrics = {"conversion": metric}
     if role == "guardrail":

@@ -60,6 +60,18 @@ def test_who_never_came_counts_as_nothing(tmp_path: Path) -> None:
     assert sum((gathered.assigned or {}).values()) == 400
 
 
+def test_who_was_dealt_after_the_end_of_a_fixed_plan_is_of_no_test(tmp_path: Path) -> None:
+    rows = log(users=300, days=4)
+    late = pl.col("who") >= 10_050
+    table = dealt(rows, silent=100).with_columns(
+        pl.when(late).then(pl.col("at") + pl.duration(days=3)).otherwise(pl.col("at")).alias("at")
+    )
+    plan = {"kind": "fixed", "ends": "2024-03-07"}
+    gathered = units(rows.drop("arm"), table, tmp_path, plan=plan)
+    assert (gathered.frame[ROWS] == 0).sum() >= 50 and len(gathered.frame) == 300 + 50
+    assert sum((gathered.assigned or {}).values()) == 350
+
+
 def test_rows_of_others_and_from_before_the_deal_are_outside(tmp_path: Path) -> None:
     rows = log(users=100, before=7)
     table = dealt(rows, silent=0).filter(pl.col("who") < 80)

@@ -8,13 +8,16 @@ import polars as pl
 import pytest
 
 from fulcrum.features.errors import DataError
+from fulcrum.pipelines.ab.log.columns import ARM, UNIT
 from fulcrum.pipelines.ab.log.experiment import Experiment, problems
 from fulcrum.pipelines.ab.log.gather import gather
 from fulcrum.pipelines.ab.log.ramp import ramped
-from fulcrum.pipelines.ab.log.staged import ARM, UNIT, denominator, numerator, stage
+from fulcrum.pipelines.ab.log.staged import stage
 from fulcrum.pipelines.ab.log.units import FIRST, PERIOD, WEIGHT, Units
+from fulcrum.pipelines.ab.metrics.columns import denominator, numerator
 from tests.pipelines.ab.logs import experiment, log
 
+QUANTILE = {"kind": "quantile", "value": "click", "quantile": 0.5, "role": "primary"}
 CHANGED = np.datetime64("2024-03-06", "us").astype(np.int64)
 
 
@@ -86,6 +89,47 @@ def test_constant_shares_are_left_alone(users: int, tmp_path: Path) -> None:
 def test_shares_of_a_stage_are_those_of_all_arms(ramp: list[dict[str, Any]], message: str) -> None:
     [problem] = problems(experiment(ramp=ramp))
     assert problem.path == ("analysis", "ramp", "0", "shares") and message in problem.message
+
+
+def test_days_of_a_ramp_begin_by_the_clocks_of_the_log(tmp_path: Path) -> None:
+    """The change is at midnight in Berlin, an hour before that of UTC."""
+    earlier = rows().with_columns(pl.col("time") - pl.duration(hours=1))
+    instants = earlier.with_columns(pl.col("time").dt.replace_time_zone("UTC"))
+    there = {"time": {"column": "time", "zone": "Europe/Berlin"}}
+    _, units = made(tmp_path, experiment(log=there), instants)
+    assert units.ramp is not None and units.ramp.began == (int(CHANGED) - 3_600_000_000,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"log": {"time": {"column": "time"}, "cluster": "home"}}, "`analysis.log.cluster`"),
+        ({"metrics": {"half": QUANTILE}}, "`half` of kind `quantile`"),
+    ],
+)
+def test_what_is_of_all_stages_together_is_refused_beside_them(
+    changes: dict[str, Any], message: str
+) -> None:
+    [problem] = problems(experiment(ramp=stages("2024-03-06"), **changes))
+    assert problem.path == ("analysis", "ramp")
+    assert problem.message.startswith(f"not beside {message}")
+
+
+def test_a_ramp_is_not_looked_for_among_clusters(tmp_path: Path) -> None:
+    homes = rows().with_columns(home=(pl.col("user_id") // 2).cast(pl.String))
+    test = experiment(log={"time": {"column": "time"}, "cluster": "home"})
+    plain, units = made(tmp_path, test, homes)
+    assert units is plain
+
+
+def test_units_whose_window_is_not_over_weigh_nothing_in_a_ramp(tmp_path: Path) -> None:
+    metric = {"kind": "mean", "value": "click", "window": "1d", "role": "primary"}
+    test = experiment(metrics={"it": metric}, ramp=stages("2024-03-06"))
+    plain, units = made(tmp_path, test)
+    counted = units.frame.filter(pl.col(numerator("it")).is_not_null())
+    users = units.users("it", units.frame)
+    assert 0 < len(users) == len(counted) < len(units.frame) == len(plain.frame)
+    assert users.denominator == pytest.approx(counted[WEIGHT].to_numpy())
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from fulcrum.pipelines.ab.log.gather import gather
 from fulcrum.pipelines.ab.log.staged import stage
 from fulcrum.pipelines.ab.log.units import CAME, FIRST, ROWS, Units
 from fulcrum.pipelines.ab.metrics.columns import numerator
-from fulcrum.pipelines.ab.statistics import clustered, effects
+from fulcrum.pipelines.ab.statistics import effects
+from fulcrum.pipelines.ab.statistics.intervals import clustered
 from tests.pipelines.ab.logs import BEGAN, experiment, log
 
 

@@ -20,7 +20,7 @@ from fulcrum.pipelines.ab.statistics import bootstrap, cuped, effects
 from fulcrum.pipelines.ab.statistics.users import Users
 from tests.pipelines.ab.logs import BEGAN, HOUR, experiment
 
-TESTS, USERS = 200, 200
+TESTS, USERS = 100, 200
 ARMS = ("control", "treatment")
 
 
@@ -116,7 +116,7 @@ class MetricContract:
                 np.testing.assert_allclose(one[column], other[column], rtol=1e-12)
 
     def test_intervals_are_wrong_as_often_as_they_say(self, tmp_path: Path) -> None:
-        """200 A/A tests of 200 users at 5 %, to the ends of a binomial 99.8 % band."""
+        """100 A/A tests of 200 users at 5 %, to the ends of a binomial 99.8 % band."""
         metrics = {"it": self.config()}
         log = aged(staged(rows(TESTS * USERS), tmp_path, self.config()).rows, metrics)
         totals = log.group_by(UNIT).agg(
