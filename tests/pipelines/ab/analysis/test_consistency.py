@@ -14,7 +14,7 @@ from fulcrum.pipelines.ab.analysis.sentences import number
 from tests.pipelines.ab.made import analysed, dealt, test_of, units
 from tests.pipelines.comparison.test_page import Parsed
 
-QUICK, MANY = 30, 1000
+QUICK, MANY = 30, 400
 ENDS = re.compile(r"% interval(?: at all looks)? ([+-][\d.]+) to ([+-][\d.]+)\)")
 
 
@@ -223,7 +223,7 @@ def test_reports_contradict_themselves_nowhere() -> None:
 
 
 @pytest.mark.slow
-def test_a_thousand_reports_contradict_themselves_nowhere() -> None:
+def test_hundreds_of_reports_contradict_themselves_nowhere() -> None:
     for seed in range(QUICK, MANY):
         facts = report(seed)
         hold(facts)

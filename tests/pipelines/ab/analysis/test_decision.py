@@ -216,6 +216,7 @@ def test_what_is_within_the_chance_of_training_is_not_shipped() -> None:
     assert "over 5 instances of the models that is within the chance of training" in fooled.headline
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cheap")
 def test_daily_looks_at_the_same_in_both_arms_ship_nothing() -> None:
     """20 A/A tests, each looked at on five days, ship at most in 5 % each: four or more have a

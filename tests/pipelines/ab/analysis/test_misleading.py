@@ -51,7 +51,7 @@ def failing(facts: Facts) -> list[str]:
     return [check.name for check in facts.checks if not check.holds]
 
 
-@pytest.mark.parametrize("role", ["primary", "guardrail"])
+@pytest.mark.parametrize("role", [pytest.param("primary", marks=pytest.mark.slow), "guardrail"])
 def test_a_catastrophe_without_variance_is_a_number(role: str, tmp_path: Path) -> None:
     """0 of 5,000 conversions against 250, with all roads open."""
     rng = np.random.default_rng(0)
@@ -232,6 +232,7 @@ def test_an_effect_is_there_in_a_ramp_as_well(tmp_path: Path) -> None:
     assert effect.verdict == "better" and abs(effect.raw.difference - 0.06) < 3 * effect.raw.se
 
 
+@pytest.mark.slow
 def test_units_that_are_lost_from_a_day_on_are_no_ramp(tmp_path: Path) -> None:
     """The shares of `arms` come first, and not last."""
     rows = log(users=6000)
