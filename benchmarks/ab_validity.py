@@ -30,13 +30,13 @@ from scipy import stats
 
 from fulcrum.pipelines.ab.statistics import (
     bootstrap,
-    clustered,
     cuped,
     effects,
     sample_ratio,
     sequential,
 )
 from fulcrum.pipelines.ab.statistics.effects import Effect
+from fulcrum.pipelines.ab.statistics.intervals import clustered
 from fulcrum.pipelines.ab.statistics.users import Users
 from fulcrum.pipelines.console import terminal
 from fulcrum.pipelines.figures.run import FAINT, STYLE, save
@@ -241,7 +241,7 @@ def ends(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
 
 def msprt(path: sequential.SamplePath, tau: float | None) -> np.ndarray:
     """After which users there was a significant result."""
-    return sequential.msprt(path, ALPHA, WATCHED, tau) < ALPHA
+    return sequential.msprt(path, WATCHED, tau) < ALPHA
 
 
 def share(value: float | None) -> str:

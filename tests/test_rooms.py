@@ -18,7 +18,7 @@ FOLDERS = {
     "serving": "bundle scoring http publishing experiments",
     "pipelines": "tracking quality calibration console figures designs config training runs "
     "comparison promotion importance baseline ab commands",
-    "pipelines/ab": "statistics simulation log analysis",
+    "pipelines/ab": "statistics simulation metrics log analysis",
 }
 """The folders of a room, each of which may import those before it."""
 FILES = 16
@@ -47,7 +47,7 @@ SPEAKERS = {
     },
     "jinja2": {"pipelines/comparison/page.py", "pipelines/ab/analysis/page.py"},
     "lightgbm": {"pipelines/baseline/boosting.py"},
-    "tea_tasting": {"pipelines/ab/statistics/tasting.py"},
+    "tea_tasting": {"pipelines/ab/statistics/intervals/tasting.py"},
 }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import polars as pl
+from pydantic import Field
 
 from fulcrum.features.config import Config
 from fulcrum.features.errors import DataError
@@ -10,6 +11,8 @@ from fulcrum.features.values.text import key_text
 
 ARM, UNIT = "row.arm", "row.unit"
 """Columns of prepared rows, String. The arm is null for a row that is no part of the test."""
+WINDOW = "row.window"
+"""Column of prepared rows, Int32, where shares changed: how often before the row happened."""
 EXAMPLES = 3
 
 
@@ -20,6 +23,9 @@ class ArmsConfig(Config):
     """Column of the arm's name; null for rows from before the test, or of users outside it."""
     unit: str
     """Column that says who was randomised, for example `user_id`."""
+    changes: tuple[str, ...] = Field((), exclude_if=lambda changes: not changes)
+    """Times in ISO 8601 at which the shares of the arms were changed, as in a ramp-up: the weight
+    of a row is made of the shares of its window. Needs `data.time`."""
 
 
 def arm_columns(arms: ArmsConfig, dtype: Callable[[str], pl.DataType]) -> list[pl.Expr]:

@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fulcrum.features.declared.arms import arm_columns
+from fulcrum.features.declared.arms import WINDOW, ArmsConfig, arm_columns
 from fulcrum.features.declared.data import DataConfig
 from fulcrum.features.declared.session import KEY
 from fulcrum.features.declared.split import FILE, INDEX, TIME, FileSplit, split_column
-from fulcrum.features.errors import DataError
+from fulcrum.features.declared.time import TimeConfig
+from fulcrum.features.errors import ConfigError, DataError
 from fulcrum.features.prepared.columns import check_columns
 from fulcrum.features.prepared.inputs import Inputs
 from fulcrum.features.prepared.values import check_values, refuse_untimed
 from fulcrum.features.raw.complete import complete, prune
-from fulcrum.features.raw.instant import microseconds
+from fulcrum.features.raw.instant import microseconds, moment
 from fulcrum.features.raw.known import log_end, ripe_labels
 from fulcrum.features.raw.label import label_columns
 from fulcrum.features.raw.lineage import Lineage
@@ -156,6 +157,8 @@ def _row_columns(data: DataConfig, lineage: Lineage) -> list[pl.Expr]:
     ]
     if data.arms is not None:
         columns += arm_columns(data.arms, lineage.dtype)
+        if data.arms.changes:
+            columns.append(_window(data.arms, data.time, lineage))
     if data.time is not None:
         columns.append(microseconds(data.time, lineage.dtype(data.time.column)).alias(TIME))
     if data.session is not None:
@@ -165,6 +168,17 @@ def _row_columns(data: DataConfig, lineage: Lineage) -> list[pl.Expr]:
         condition = pl.col(sql.value(data.where)).cast(pl.Boolean).fill_null(False)
         columns.append(condition.alias(KEPT))
     return columns
+
+
+def _window(arms: ArmsConfig, time: TimeConfig | None, lineage: Lineage) -> pl.Expr:
+    if time is None:
+        raise ConfigError("data.arms.changes: needs `data.time`")
+    changes = [
+        moment(text, time.zone, f"data.arms.changes.{place}")
+        for place, text in enumerate(arms.changes)
+    ]
+    when = microseconds(time, lineage.dtype(time.column))
+    return pl.sum_horizontal((when >= at).cast(pl.Int32) for at in changes).alias(WINDOW)
 
 
 def _repeated(rows: pl.LazyFrame) -> int:

@@ -43,6 +43,16 @@ def microseconds(time: TimeConfig, dtype: pl.DataType) -> pl.Expr:
     return pl.when(plausible).then(whole)
 
 
+def moment(text: str, zone: str, place: str) -> int:
+    """Microseconds since 1970 of a time in ISO 8601 that a config has at `place`; without a zone
+    it is of `zone`. Raises DataError for what is none."""
+    time = TimeConfig(column="at", zone=zone, earliest=date(1700, 1, 1), latest=date(2199, 12, 31))
+    at = pl.DataFrame({"at": [text]}).select(microseconds(time, pl.String())).item()
+    if at is None:
+        raise DataError(f"{place}: {text!r} is no time; expected ISO 8601")
+    return int(at)
+
+
 def count(
     column: pl.Expr, dtype: pl.DataType, unit: Unit | None, zone: str
 ) -> tuple[pl.Expr, int] | None:

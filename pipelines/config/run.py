@@ -161,5 +161,5 @@ class RunConfig(Config):
     serving: ServingConfig = ServingConfig()
 
 
-RENAMED = {"weighting_by": "experiment_design"}
+RENAMED = {"weighting_by": "experiment_design", "sequential": "plan"}
 """Keys of the past, and what they are called now."""

@@ -1,7 +1,7 @@
 """What every design of an A/B test's training data shares: from logged rows to their weights."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -26,6 +26,8 @@ class LoggedRows:
     """`(n,)` bool, whether a row is in the training split."""
     chance: np.ndarray | None = None
     """`(n, K)` P(arm | row) of the rows of the test; only for a design that asks for it."""
+    window: np.ndarray | None = field(default=None, kw_only=True)
+    """`(n,)` how often the shares had changed when a row happened; None where they are constant."""
 
     @property
     def test(self) -> np.ndarray:
@@ -37,11 +39,27 @@ class LoggedRows:
         """`(K,)` share of the test's rows that each arm logged."""
         return np.bincount(self.arm[self.test], minlength=len(self.names)) / self.test.sum()
 
+    def over_shares(self, chances: np.ndarray) -> np.ndarray:
+        """`(n, K)` chances of the arms, `(rows of the test, K)`, over their shares of the rows in
+        the row's window; 1 outside the test. An arm without rows in a window weighs none there."""
+        arm = self.arm[self.test]
+        shares = np.broadcast_to(self.shares, chances.shape)
+        if self.window is not None:
+            window = self.window[self.test]
+            counts = np.zeros((window.max() + 1, len(self.names)))
+            np.add.at(counts, (window, arm), 1)
+            shares = counts[window] / counts[window].sum(axis=1, keepdims=True)
+        weights = np.ones((len(self.arm), len(self.names)))
+        weights[self.test] = np.divide(
+            chances, shares, out=np.zeros_like(chances), where=shares > 0
+        )
+        return weights
+
     def splitting_weights(self) -> np.ndarray:
         """`(n, K)` 1 / share for rows of the arm itself, 0 for rows of others, 1 outside the
         test."""
-        of_test = (self.arm[:, None] == np.arange(len(self.names))) / self.shares
-        return np.where(self.test[:, None], of_test, 1.0)
+        own = self.arm[self.test][:, None] == np.arange(len(self.names))
+        return self.over_shares(own.astype(float))
 
 
 class DesignConfig(Config):

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from scipy.sparse import csr_matrix, hstack
 
-from fulcrum.features.declared.arms import ARM, UNIT
+from fulcrum.features.declared.arms import ARM, UNIT, WINDOW
 from fulcrum.features.declared.split import SPLITS
 from fulcrum.features.errors import DataError, nearest
 from fulcrum.features.prepared.advice import FILE as ADVICE
@@ -73,7 +74,8 @@ def fingerprint(dataset: PreparedDataset, design: DesignConfig) -> str:
 def _build(
     dataset: PreparedDataset, design: DesignConfig, name: str, folder: Path, progress: Progress
 ) -> None:
-    columns = [ARM, UNIT, "row.weight"]
+    windowed = WINDOW in dataset.manifest.columns
+    columns = [ARM, UNIT, "row.weight", *([WINDOW] if windowed else [])]
     shards = {split: dataset.shards(split) for split in SPLITS}
     files = [file for split in SPLITS for file in shards[split]]
     rows = pl.read_parquet(files, columns=columns, glob=False)
@@ -84,7 +86,11 @@ def _build(
     if config is not None:
         propensity = _judge(dataset, config, arm != BEFORE, rows, progress)
     logged_rows = LoggedRows(
-        names, arm, training, None if propensity is None else propensity.chance
+        names,
+        arm,
+        training,
+        None if propensity is None else propensity.chance,
+        window=rows[WINDOW].to_numpy() if windowed else None,
     )
     weights = design.weights(logged_rows)
     base = rows["row.weight"].to_numpy().astype(np.float64)
@@ -139,6 +145,10 @@ def _judge(
     of_folds(0, config.folds)
     arms, units = rows[ARM].to_numpy()[test], rows[UNIT].to_numpy()[test]
     inputs = design_matrix(dataset, config.features)[test]
+    if WINDOW in rows.columns:
+        windows = rows[WINDOW].to_numpy()[test]
+        told = csr_matrix(windows[:, None] == np.unique(windows), dtype=np.float32)
+        inputs = csr_matrix(hstack([inputs, told], format="csr"))
     propensity = fit(inputs, arms, units, config, progress=of_folds)
     overlap.check(propensity, dataset, config, test, arms, units)
     return propensity

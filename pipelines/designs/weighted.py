@@ -27,9 +27,7 @@ class WeightedConfig(DesignConfig):
 
     def weights(self, rows: LoggedRows) -> np.ndarray:
         assert rows.chance is not None
-        weights = np.ones((len(rows.arm), len(rows.names)))
-        weights[rows.test] = rows.chance / rows.shares
-        return weights
+        return rows.over_shares(rows.chance)
 
     def problems(self, spec: FeatureSpec) -> Iterator[tuple[tuple[str | int, ...], str]]:
         yield from super().problems(spec)

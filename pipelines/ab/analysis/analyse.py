@@ -1,24 +1,37 @@
-"""From a log to facts: validity first, then effects, then what stands behind them."""
+"""From a log to facts: validity first, then effects and decisions, then what stands behind them."""
 
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from fulcrum.features.errors import DataError
-from fulcrum.pipelines.ab.analysis import interference, over_time, policies, sentences
-from fulcrum.pipelines.ab.analysis.facts import VERSION, Facts, LogFacts
+from fulcrum.pipelines.ab.analysis import (
+    interference,
+    over_time,
+    policies,
+    population,
+    sentences,
+)
+from fulcrum.pipelines.ab.analysis.decision import decisions, overall
+from fulcrum.pipelines.ab.analysis.facts import VERSION, Decision, Facts, LogFacts, Plan
 from fulcrum.pipelines.ab.analysis.segments import by_segment
 from fulcrum.pipelines.ab.analysis.validity import checks
 from fulcrum.pipelines.ab.analysis.verdicts import judge
+from fulcrum.pipelines.ab.log.comparisons import treatments
 from fulcrum.pipelines.ab.log.experiment import Experiment
-from fulcrum.pipelines.ab.log.gather import gather
+from fulcrum.pipelines.ab.log.gather import gather, planned_end
+from fulcrum.pipelines.ab.log.plan import SequentialPlan
+from fulcrum.pipelines.ab.log.ramp import ramped
 from fulcrum.pipelines.ab.log.staged import Log, numerator, stage
 from fulcrum.pipelines.ab.log.units import Units
 
 T = TypeVar("T")
+NEARLY = 0.01
+"""Share of a fixed plan's time that its last rows may be short of the end."""
 logger = logging.getLogger(__name__)
 
 
@@ -35,10 +48,17 @@ def analyse(logs: Sequence[str], experiment: Experiment) -> Facts:
 def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Facts:
     logger.info("reading the log")
     log = stage(logs, experiment, scratch)
-    units = gather(log, experiment)
+    units = ramped(gather(log, experiment), experiment)
+    return of_units(units, log, experiment, scratch)
+
+
+def of_units(units: Units, log: Log, experiment: Experiment, scratch: Path) -> Facts:
+    """The same from units; `log` is read for the panel of interference alone."""
     assert experiment.analysis is not None
     validity = checks(units, experiment)
     stops = [check for check in validity if check.stops and not check.holds]
+    plan = _plan(units, experiment, planned_end(experiment, log.data.time))
+    made = decisions(treatments(experiment), validity, plan, ()) if stops else ()
     without_effects = Facts(
         version=VERSION,
         experiment=experiment.name,
@@ -46,7 +66,10 @@ def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Fact
         control=experiment.control,
         arms=tuple(experiment.arms),
         alpha=experiment.analysis.alpha,
-        headline=sentences.withheld(stops) if stops else "",
+        plan=plan,
+        decision="broken",
+        decisions=made,
+        headline=_headline(made),
         withheld=bool(stops),
         log=_log_facts(units, experiment),
         checks=tuple(validity),
@@ -61,12 +84,26 @@ def _analyse(logs: Sequence[str], experiment: Experiment, scratch: Path) -> Fact
     return without_effects if stops else _compare(without_effects, log, units, experiment, scratch)
 
 
+def _plan(units: Units, experiment: Experiment, end: datetime | None) -> Plan:
+    """The declared plan, and whether the log has come to its end."""
+    if end is None or units.began is None or units.ended is None:
+        return Plan("sequential", None, True)
+    missing = (end - units.ended) / (end - units.began)
+    return Plan("fixed", end.isoformat(), missing <= NEARLY)
+
+
+def _headline(made: Sequence[Decision]) -> str:
+    return "\n".join(one.sentence for one in made)
+
+
 def _compare(facts: Facts, log: Log, units: Units, experiment: Experiment, scratch: Path) -> Facts:
     """The facts with effects, and what stands behind them."""
     analysis = experiment.analysis
     assert analysis is not None
     logger.info("comparing %d metrics", len(analysis.metrics))
-    metrics = judge(units, experiment)
+    doubts = [check.sentence for check in facts.checks if not check.holds]
+    metrics = judge(units, experiment, facts.plan, doubts)
+    made = decisions(treatments(experiment), facts.checks, facts.plan, metrics)
     primary = metrics[0].name
     notes = [
         *facts.notes,
@@ -74,7 +111,7 @@ def _compare(facts: Facts, log: Log, units: Units, experiment: Experiment, scrat
     ]
     segments = by_segment(units, experiment, primary) if analysis.segments else None
     courses, values, panel = None, None, None
-    if analysis.sequential is not None:
+    if isinstance(analysis.plan, SequentialPlan):
         courses = _or_note(
             lambda: over_time.courses(units, experiment, primary), "Looking early", notes
         )
@@ -92,11 +129,11 @@ def _compare(facts: Facts, log: Log, units: Units, experiment: Experiment, scrat
             "Whether the arms learn from each other is not told",
             notes,
         )
-    doubts = [check for check in facts.checks if not check.holds]
-    doubted = sentences.doubted(doubts) if doubts else ""
     return replace(
         facts,
-        headline=doubted + " ".join(effect.sentences[0] for effect in metrics[0].effects),
+        decision=overall(made),
+        decisions=made,
+        headline=_headline(made),
         metrics=tuple(metrics),
         segments=segments,
         over_time=tuple(courses or ()),
@@ -121,15 +158,16 @@ def _notes(units: Units, experiment: Experiment) -> list[str]:
     notes = []
     if experiment.unit is None:
         notes.append(sentences.UNIT_NOTE)
+    notes += population.notes(units)
     period = experiment.analysis.pre_period
     if period is not None and not units.before:
         notes.append(
-            f"The log has no row from before {period.until}, so there is no pre-period: effects "
+            f"The log has no row from before {period.began}, so there is no pre-period: effects "
             "are not adjusted, and balance before the test is not checked."
         )
     elif period is not None and not _covered(units):
         notes.append(
-            f"No unit of the test has a row from before {period.until}: effects are not adjusted, "
+            f"No unit of the test has a row from before {period.began}: effects are not adjusted, "
             "and balance before the test says nothing."
         )
     return notes

@@ -14,10 +14,12 @@ from fulcrum.pipelines.ab.statistics.guardrail import Verdict as GuardrailVerdic
 from fulcrum.pipelines.ab.statistics.instances import Replicated
 from fulcrum.pipelines.ab.statistics.off_policy import Value
 
-VERSION = 1
+VERSION = 2
 
-Verdict = Literal["better", "worse", "no difference shown"]
-Adjustment = Literal["none", "holm", "benjamini_hochberg"]
+Verdict = Literal["better", "worse", "no difference shown", "in doubt", "not judged yet"]
+Standing = Literal["good", "bad", "undecided"]
+Decided = Literal["ship", "do not ship", "keep running", "broken"]
+Adjustment = Literal["none", "bonferroni", "benjamini_hochberg"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,29 @@ class Check:
     """Whether effects are withheld where it does not hold."""
     sentence: str
     numbers: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When the test is judged, as it was declared."""
+
+    kind: Literal["sequential", "fixed"]
+    ends: str | None
+    """Of a fixed plan, ISO 8601 in UTC; later rows are left out."""
+    reached: bool
+    """Whether anything may be decided: a fixed plan decides nothing before its end."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do with an arm, and why."""
+
+    arm: str
+    decision: Decided
+    sentence: str
+    """Arm, decision and reason in one line."""
+    doubts: tuple[str, ...]
+    """Why what is seen of the arm is not to be relied on."""
 
 
 @dataclass(frozen=True)
@@ -88,35 +113,63 @@ class Instances:
 
 @dataclass(frozen=True)
 class Judged:
-    """One arm against control, in one metric."""
+    """One arm against another, in one metric."""
 
     metric: str
     role: str
     better: Literal["up", "down"]
+    against: str
+    """The arm that it is held against: control, or another treatment."""
     arm: str
+    effect: Effect
+    """What is judged: interval and p-value hold under the plan, and for the pre-period where there
+    is one."""
+    looking: bool
+    """Whether they hold at all looks together, or at the planned end alone."""
+    alpha: float
+    """The interval covers with probability 1 - alpha, which is this comparison's share."""
+    comparisons: int
+    """How many the share is judged beside."""
     raw: Effect
-    """By the delta method over units."""
-    bootstrap: Effect
+    """By the delta method over units, as if this were the only comparison and the only look."""
+    bootstrap: Effect | None
+    """The same by drawing units again; None where that is not asked for, or cannot tell anything
+    (`bootstrap.beside`)."""
     agree: bool
     """Whether both intervals are the same but for the chance of drawing."""
     cuped: Cuped | None
+    """As `raw` is."""
     detectable: float
-    """Difference that a test of this size finds in 80 % of cases."""
+    """Difference that a test of this size finds in 80 % of cases, under the plan and at `alpha`."""
     adjusted_p: float
-    """Among the other questions of the same role."""
+    """Among the other comparisons of the same role: below the experiment's alpha where the interval
+    leaves 0."""
     adjustment: Adjustment
     verdict: Verdict
     guardrail: GuardrailVerdict | None
+    """By the interval; undecided before a planned end."""
     margin: float | None
     instances: Instances | None
     instances_problem: str | None
     """Why there are none although the log has several."""
+    doubts: tuple[str, ...]
+    """Why the numbers are not to be relied on; a doubted difference is no claim."""
+    standing: Standing
+    """What the arm's decision takes it for; the colour of its interval."""
     sentences: tuple[str, ...]
 
     @property
-    def effect(self) -> Effect:
-        """The one that is judged: adjusted where there is a pre-period."""
-        return self.raw if self.cuped is None else self.cuped.effect
+    def clear(self) -> bool:
+        """Whether the interval leaves 0."""
+        return self.effect.low > 0 or self.effect.high < 0
+
+    @property
+    def lucky(self) -> bool:
+        """Whether units show a difference that is within the chance of training."""
+        if self.instances is None or not self.clear:
+            return False
+        over = self.instances.replicated
+        return over.low <= 0 if self.effect.low > 0 else over.high >= 0
 
 
 @dataclass(frozen=True)
@@ -126,9 +179,12 @@ class Metric:
     name: str
     kind: str
     role: str
+    better: Literal["up", "down"]
     arms: tuple[ArmValue, ...]
     effects: tuple[Judged, ...]
     """One an arm other than control; none where `problem` says why not."""
+    pairs: tuple[Judged, ...]
+    """Treatments against each other, on request."""
     problem: str | None
 
 
@@ -158,6 +214,8 @@ class Segments:
     """Effects by declared segment."""
 
     effects: tuple[SegmentEffect, ...]
+    alpha: float
+    """Intervals cover with probability 1 - alpha, so that those leave 0 that are shown."""
     heterogeneity: tuple[Heterogeneity, ...]
     left_out: tuple[str, ...]
     """What was too small, in words."""
@@ -174,9 +232,12 @@ class Course:
     difference: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
-    """Ends that hold the true difference at all looks at once."""
+    """Ends of what all looks so far have in common: they hold the true difference at all looks at
+    once, and the last ones are the interval that is judged."""
     p: tuple[float, ...]
-    """Of the mixture sequential probability ratio test."""
+    """The smallest so far of the mixture sequential probability ratio test."""
+    alpha: float
+    """The ends' share of alpha, below which p shows a difference."""
     sentence: str
 
 
@@ -270,7 +331,14 @@ class Facts:
     control: str
     arms: tuple[str, ...]
     alpha: float
+    plan: Plan
+    decision: Decided
+    """Of the test as a whole: broken if it is, ship if some arm is to be shipped, keep running if
+    some arm is not decided, else do not ship."""
+    decisions: tuple[Decision, ...]
+    """One an arm other than control."""
     headline: str
+    """The decisions, one line an arm."""
     withheld: bool
     """Whether a check stopped the analysis; then there are no effects below."""
     log: LogFacts
@@ -291,18 +359,19 @@ class Facts:
 
     @property
     def sentences(self) -> list[str]:
-        """The verdicts, the headline first."""
-        first = {s for m in self.metrics[:1] for e in m.effects for s in e.sentences[:1]}
+        """The decisions, then what they rest on."""
         failed = [check.sentence for check in self.checks if not check.holds]
-        rest = [s for e in self.judged for s in e.sentences if s not in first]
+        effects = [sentence for judged in self.judged for sentence in judged.sentences]
         values = [value.sentence for value in self.off_policy]
         panel = self.interference.sentences if self.interference is not None else ()
-        return [self.headline, *failed, *rest, *values, *panel, *self.notes]
+        said = dict.fromkeys([*failed, *effects, *values, *panel, *self.notes])
+        return [*(one.sentence for one in self.decisions), *said]
 
     @property
     def judged(self) -> list[Judged]:
-        """All effects, metric by metric."""
-        return [effect for metric in self.metrics for effect in metric.effects]
+        """All effects, metric by metric, then treatments against each other."""
+        effects = [effect for metric in self.metrics for effect in metric.effects]
+        return effects + [pair for metric in self.metrics for pair in metric.pairs]
 
 
 _ADAPTER = TypeAdapter(Facts)

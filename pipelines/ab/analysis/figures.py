@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import date
 from textwrap import fill
+from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -10,11 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fulcrum.pipelines.ab.analysis.facts import Course, Daily, Facts, Interference, SegmentEffect
+from fulcrum.pipelines.ab.analysis.facts import (
+    Course,
+    Daily,
+    Facts,
+    Interference,
+    SegmentEffect,
+    Standing,
+)
 from fulcrum.pipelines.ab.statistics.effects import Effect
 from fulcrum.pipelines.figures.run import INK, PALETTE, STYLE
 
 GREY = "#8b949e"
+COLORS: dict[Standing, str] = {"good": PALETTE[0], "bad": PALETTE[3], "undecided": GREY}
+"""An interval's colour is what the decision takes it for; the page has the same in words."""
 WIDTH = 5.2
 """Inches: the print is still readable on a page of 400 pixels."""
 LINE, LABEL = 36, 24
@@ -27,7 +37,7 @@ def draw(facts: Facts) -> dict[str, Figure]:
     if facts.judged:
         drawn["effects"] = effects(facts)
     if facts.segments is not None and facts.segments.effects:
-        drawn["segments"] = segments(facts.segments.effects, facts.alpha)
+        drawn["segments"] = segments(facts.segments.effects, facts.alpha, facts.metrics[0].better)
     if facts.over_time:
         drawn["over_time"] = over_time(facts.over_time)
     if facts.days:
@@ -39,33 +49,37 @@ def draw(facts: Facts) -> dict[str, Figure]:
 
 @matplotlib.rc_context(STYLE)
 def effects(facts: Facts) -> Figure:
-    """A panel a metric, in its own unit: raw, bootstrap and adjusted intervals of each arm."""
+    """A panel a metric, in its own unit: the interval that is judged, of each arm."""
     metrics = [metric for metric in facts.metrics if metric.effects]
-    rows = [sum(3 if e.cuped else 2 for e in metric.effects) for metric in metrics]
-    figure = Figure(figsize=(WIDTH, sum(0.85 + 0.24 * n for n in rows)), layout="constrained")
+    rows = [len(metric.effects) + len(metric.pairs) for metric in metrics]
+    figure = Figure(figsize=(WIDTH, sum(0.85 + 0.3 * n for n in rows)), layout="constrained")
     panels = figure.subplots(len(metrics), squeeze=False, height_ratios=[2 + n for n in rows])[:, 0]
     for panel, metric in zip(panels, metrics, strict=True):
-        lines = []
-        for judged in metric.effects:
-            differs = judged.verdict != "no difference shown"
-            if judged.cuped is not None:
-                lines.append((f"{judged.arm}, CUPED", judged.cuped.effect, differs))
-            lines.append((f"{judged.arm}, delta method", judged.raw, differs and not judged.cuped))
-            lines.append((f"{judged.arm}, bootstrap", judged.bootstrap, False))
+        lines = [(one.arm, one.effect, one.standing) for one in metric.effects]
+        lines += [
+            (f"{one.arm}, to {one.against}", one.effect, one.standing) for one in metric.pairs
+        ]
         _forest(panel, lines)
-        better = metric.effects[0].better
-        panel.set_title(fill(f"{metric.name} ({metric.role}, better {better})", LINE))
+        panel.set_title(fill(f"{metric.name} ({metric.role}, better {metric.better})", LINE))
         margin = metric.effects[0].margin
         if margin is not None:
-            edge = -margin if better == "up" else margin
-            panel.axvline(edge, color=PALETTE[3], linestyle="--", linewidth=1.2)
+            edge = -margin if metric.better == "up" else margin
+            panel.axvline(edge, color=INK, linestyle="--", linewidth=1.2)
     panels[-1].set_xlabel(f"difference to {facts.control}")
     return figure
 
 
 @matplotlib.rc_context(STYLE)
-def segments(segment_effects: Sequence[SegmentEffect], alpha: float) -> Figure:
+def segments(
+    segment_effects: Sequence[SegmentEffect], alpha: float, better: Literal["up", "down"]
+) -> Figure:
     """The primary metric's effect by segment."""
+
+    def standing(one: SegmentEffect) -> Standing:
+        if one.adjusted_p >= alpha:
+            return "undecided"
+        return "good" if (one.effect.difference > 0) == (better == "up") else "bad"
+
     figure = Figure(figsize=(WIDTH, 0.9 + 0.26 * len(segment_effects)), layout="constrained")
     axes = figure.subplots()
     several = len({one.arm for one in segment_effects}) > 1
@@ -75,7 +89,7 @@ def segments(segment_effects: Sequence[SegmentEffect], alpha: float) -> Figure:
             (
                 f"{one.segment} {one.value}" + (f", {one.arm}" if several else ""),
                 one.effect,
-                one.adjusted_p < alpha,
+                standing(one),
             )
             for one in segment_effects
         ],
@@ -86,7 +100,7 @@ def segments(segment_effects: Sequence[SegmentEffect], alpha: float) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def over_time(courses: Sequence[Course]) -> Figure:
-    """The effect with its always-valid band, and the p-value of the mSPRT below."""
+    """The effect with what all looks so far allow, and the p-value of the mSPRT below."""
     figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
     upper, lower = figure.subplots(2, sharex=True, height_ratios=[2.2, 1])
     for course, color in zip(courses, PALETTE, strict=False):
@@ -100,7 +114,7 @@ def over_time(courses: Sequence[Course]) -> Figure:
     upper.set_ylabel("difference to control")
     if len(courses) > 1:
         upper.legend(loc="upper right")
-    lower.axhline(0.05, color=INK, linestyle=":", linewidth=1.2)
+    lower.axhline(courses[0].alpha, color=INK, linestyle=":", linewidth=1.2)
     lower.set(ylim=(0, 1.05), ylabel="p (mSPRT)", xlabel="units that had come")
     lower.xaxis.set_major_locator(MaxNLocator(6))
     lower.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -162,10 +176,10 @@ def propensity(panel: Interference) -> Figure:
     return figure
 
 
-def _forest(axes: Axes, lines: Sequence[tuple[str, Effect, bool]]) -> None:
+def _forest(axes: Axes, lines: Sequence[tuple[str, Effect, Standing]]) -> None:
     axes.grid(axis="y", visible=False)
-    for place, (_, effect, differs) in enumerate(lines):
-        color = PALETTE[0] if differs else GREY
+    for place, (_, effect, standing) in enumerate(lines):
+        color = COLORS[standing]
         axes.hlines(place, effect.low, effect.high, color=color, linewidth=2)
         axes.scatter(effect.difference, place, color=color, s=30, zorder=3)
     axes.axvline(0, color=INK, linewidth=1)

@@ -67,7 +67,14 @@ def _log(facts: Facts, folder: Path, uri: str) -> None:
     run = start_run(uri, RUNS, facts.experiment)
     with MlflowTracker(uri, run) as tracker:
         tracker.log_params({"arms": list(facts.arms), "control": facts.control})
-        tracker.log_tags({"verdict": facts.headline, "withheld": facts.withheld})
+        tracker.log_tags(
+            {
+                "decision": facts.decision,
+                **{f"decision.{one.arm}": one.decision for one in facts.decisions},
+                "verdict": facts.headline,
+                "withheld": facts.withheld,
+            }
+        )
         tracker.log_metrics(dict(_metrics(facts)), step=0)
         for name in (PAGE, NUMBERS, CONFIG):
             tracker.log_artifact(folder / name)
@@ -81,9 +88,12 @@ def _metrics(facts: Facts) -> Iterator[tuple[str, float]]:
             yield "sample_ratio_p", check.numbers["p_value"]
     for judged in facts.judged:
         name = f"{judged.metric}/{judged.arm}"
+        if judged.against != facts.control:
+            name += f"-{judged.against}"
         effect = judged.effect
         for part in ("difference", "low", "high", "p_value"):
             yield f"{part}/{name}", getattr(effect, part)
+        yield f"adjusted_p/{name}", judged.adjusted_p
         yield f"detectable/{name}", judged.detectable
     if facts.interference is not None:
         yield "propensity_log_loss", facts.interference.log_loss

@@ -4,9 +4,12 @@ import numpy as np
 import polars as pl
 
 from fulcrum.features.errors import DataError
+from fulcrum.pipelines.ab.analysis import looks
 from fulcrum.pipelines.ab.analysis.facts import Course, Daily
 from fulcrum.pipelines.ab.analysis.sentences import level, number, p
-from fulcrum.pipelines.ab.log.experiment import Experiment, MeanMetric
+from fulcrum.pipelines.ab.log.comparisons import family, treatments
+from fulcrum.pipelines.ab.log.experiment import Experiment
+from fulcrum.pipelines.ab.log.plan import SequentialPlan
 from fulcrum.pipelines.ab.log.staged import ARM, UNIT, denominator, numerator
 from fulcrum.pipelines.ab.log.units import DAY, FIRST, Units
 from fulcrum.pipelines.ab.statistics import novelty, sequential
@@ -16,46 +19,49 @@ LOOKS = 200
 
 
 def courses(units: Units, experiment: Experiment, metric: str) -> list[Course]:
-    """Always-valid inference on each arm. Raises DataError for a log without times."""
+    """Each arm's way to the interval that is judged. Raises DataError for too few units, and for a
+    log without times, which has no order."""
     analysis = experiment.analysis
-    assert analysis is not None and analysis.sequential is not None
+    assert analysis is not None and isinstance(analysis.plan, SequentialPlan)
     if units.frame[FIRST].null_count():
-        raise DataError("analysis.sequential: needs `analysis.log.time`, in whose order units came")
-    alpha, tuned_for = analysis.sequential.alpha, analysis.sequential.tuned_for
+        raise DataError("the log has no `analysis.log.time`, in whose order units came")
+    alpha = family(experiment, analysis.metrics[metric].role).alpha
     arm_courses = []
-    for arm in experiment.arms:
-        if arm == experiment.control:
-            continue
-        both = units.frame.filter(pl.col(ARM).is_in([experiment.control, arm]))
-        path = sequential.sample_path(units.users(metric, both), (both[ARM] == arm).to_numpy())
-        low, high = sequential.confidence_sequence(path, alpha, tuned_for)
-        tests = sequential.msprt(path, alpha, tuned_for)
-        looks = np.unique(np.linspace(0, len(low) - 1, LOOKS).round().astype(int))
-        ends = float(low[-1]), float(high[-1])
+    for arm in treatments(experiment):
+        path = looks.path(units, metric, (experiment.control, arm))
+        found = sequential.running(path, alpha, analysis.plan.tuned_for)
+        kept = np.unique(np.linspace(0, len(path.users) - 1, LOOKS).round().astype(int))
+        ends = float(found.low[-1]), float(found.high[-1])
         arm_courses.append(
             Course(
                 arm=arm,
-                users=_plain(path.users[looks]),
-                difference=_plain(path.difference[looks]),
-                low=_plain(low[looks]),
-                high=_plain(high[looks]),
-                p=_plain(tests[looks]),
-                sentence=_course(arm, metric, path.users[-1], ends, float(tests[-1]), alpha),
+                users=_plain(path.users[kept]),
+                difference=_plain(path.difference[kept]),
+                low=_plain(found.low[kept]),
+                high=_plain(found.high[kept]),
+                p=_plain(found.p[kept]),
+                alpha=alpha,
+                sentence=_course(arm, metric, path, ends, float(found.p[-1]), alpha),
             )
         )
     return arm_courses
 
 
 def _course(
-    arm: str, metric: str, users: float, ends: tuple[float, float], p_value: float, alpha: float
+    arm: str,
+    metric: str,
+    path: sequential.SamplePath,
+    ends: tuple[float, float],
+    p_value: float,
+    alpha: float,
 ) -> str:
-    half = (ends[1] - ends[0]) / 2
-    ends_text = f"{number(ends[0], half / 2, True)} to {number(ends[1], half / 2, True)}"
-    differs = p_value < alpha
+    """Whether that is a claim is said where the metric is judged."""
+    low, high = (number(end, float(path.se[-1]), True) for end in ends)
+    out = "it leaves 0" if ends[0] > 0 or ends[1] < 0 else "it holds 0"
     return (
-        f"However often one looked: after {users:,.0f} units the effect of {arm} on {metric} lies "
-        f"in {ends_text} ({level(alpha)} at all looks together), {p(p_value)} (mSPRT): "
-        f"{'a difference is shown' if differs else 'no difference shown'}."
+        f"However often one looked: after {path.users[-1]:,.0f} units the effect of {arm} on "
+        f"{metric} lies in {low} to {high} ({level(alpha)} at all looks together), {p(p_value)} "
+        f"(mSPRT): {out}."
     )
 
 
@@ -63,15 +69,17 @@ def daily(units: Units, experiment: Experiment, metric: str) -> list[Daily]:
     """The effect of each day and its trend, for each arm. Raises DataError below three days."""
     analysis = experiment.analysis
     assert analysis is not None
+    if numerator(metric) not in units.daily.columns:
+        raise DataError(f"{metric} takes longer than a day to know")
+    counted = units.daily.drop_nulls(numerator(metric))
     trends = []
     for arm in experiment.arms:
         if arm == experiment.control:
             continue
-        both = units.daily.filter(pl.col(ARM).is_in([experiment.control, arm]))
-        mean = isinstance(units.metrics[metric], MeanMetric)
+        both = counted.filter(pl.col(ARM).is_in([experiment.control, arm]))
         trend = novelty.trend(
             both[numerator(metric)].to_numpy(),
-            np.ones(len(both)) if mean else both[denominator(metric)].to_numpy(),
+            both[denominator(metric)].to_numpy(),
             both[UNIT].to_numpy(),
             both["day"].to_numpy(),
             (both[ARM] == arm).to_numpy(),

@@ -10,7 +10,7 @@ from fulcrum.pipelines.ab.analysis import sentences
 from fulcrum.pipelines.ab.analysis.facts import Facts
 
 CAPTIONS = {
-    "effects": "Difference to control by metric and arm; the numbers are in the table below",
+    "effects": "Difference to control by metric and arm; the numbers are in the table above",
     "over_time": "The effect as units came, with the band that holds at all looks together",
     "days": "The effect of each day with its interval, and the trend",
     "segments": "The effect by segment; the numbers are in the table below",
@@ -27,11 +27,15 @@ def render(facts: Facts, pictures: Mapping[str, Path]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": sentences.percent, "p": sentences.p}
+    environment.filters |= {
+        "percent": sentences.percent,
+        "p": sentences.p,
+        "said": sentences.said,
+    }
     return environment.get_template("ab/analysis/page.html").render(
         facts=facts,
         number=sentences.number,
-        level=sentences.level(facts.alpha),
+        level=sentences.level,
         captions=CAPTIONS,
         pictures={name: _inline(file) for name, file in pictures.items()},
     )

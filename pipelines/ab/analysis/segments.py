@@ -13,7 +13,7 @@ from fulcrum.pipelines.ab.log.staged import ARM, segment
 from fulcrum.pipelines.ab.log.units import Units
 from fulcrum.pipelines.ab.statistics import effects
 from fulcrum.pipelines.ab.statistics.effects import Effect
-from fulcrum.pipelines.ab.statistics.multiplicity import benjamini_hochberg
+from fulcrum.pipelines.ab.statistics.multiplicity import benjamini_hochberg, coverage_level
 
 FEWEST = 30
 """Units of each arm below which a segment says nothing."""
@@ -23,7 +23,8 @@ MOST = 50
 
 def by_segment(units: Units, experiment: Experiment, metric: str) -> Segments:
     """Effects on one metric in each value of each segment, as exploration: p-values after
-    Benjamini-Hochberg over all of them. Small segments are left out and named."""
+    Benjamini-Hochberg over all of them, and intervals that say the same. Small segments are left
+    out and named."""
     assert experiment.analysis is not None
     alpha = experiment.analysis.alpha
     raw: list[tuple[str, str, str, Effect]] = []
@@ -42,8 +43,14 @@ def by_segment(units: Units, experiment: Experiment, metric: str) -> Segments:
                         raw.append((name, value, arm, effect))
                     else:
                         left_out.append(f"{name} {value} ({effect})")
-    adjusted = benjamini_hochberg([effect.p_value for *_, effect in raw])
-    judged = [SegmentEffect(*one, q) for one, q in zip(raw, adjusted, strict=True)]
+    p_values = [effect.p_value for *_, effect in raw]
+    adjusted, level = benjamini_hochberg(p_values), coverage_level(p_values, alpha)
+    judged = []
+    for (name, value, arm, _), adjusted_p in zip(raw, adjusted, strict=True):
+        where = segment(name), value
+        effect = _effect(units, metric, where, (experiment.control, arm), level)
+        assert isinstance(effect, Effect)
+        judged.append(SegmentEffect(name, value, arm, effect, adjusted_p))
     arms = [arm for arm in experiment.arms if arm != experiment.control]
     differ = [
         Heterogeneity(name, arm, q)
@@ -54,9 +61,10 @@ def by_segment(units: Units, experiment: Experiment, metric: str) -> Segments:
     ]
     return Segments(
         tuple(judged),
+        level,
         tuple(differ),
         tuple(left_out),
-        tuple(_words(judged, differ, metric, experiment)),
+        tuple(_words(judged, level, differ, metric, experiment)),
     )
 
 
@@ -88,6 +96,7 @@ def _cochran(estimates: Sequence[Effect]) -> float | None:
 
 def _words(
     judged: Sequence[SegmentEffect],
+    level: float,
     differ: Sequence[Heterogeneity],
     metric: str,
     experiment: Experiment,
@@ -97,7 +106,7 @@ def _words(
     clear = [e for e in judged if e.adjusted_p < alpha]
     lines = [
         f"In {e.segment} {e.value}, {metric} differs between {e.arm} and {experiment.control}: "
-        f"{interval(e.effect, alpha)}, {p(e.adjusted_p)} after Benjamini-Hochberg."
+        f"{interval(e.effect, level)}, {p(e.adjusted_p)} after Benjamini-Hochberg."
         for e in clear
     ]
     if judged and not clear:

@@ -2,8 +2,7 @@
 
 import math
 
-from fulcrum.features.errors import listed
-from fulcrum.pipelines.ab.analysis.facts import Check, Instances, Judged
+from fulcrum.pipelines.ab.analysis.facts import Instances, Judged, Plan
 from fulcrum.pipelines.ab.statistics.effects import Effect
 from fulcrum.pipelines.ab.statistics.off_policy import Value
 
@@ -32,11 +31,13 @@ def percent(share: float, sign: bool = True) -> str:
     return f"{text} %"
 
 
-def interval(effect: Effect, alpha: float) -> str:
-    """The difference and its interval, then the same relative to control where that is known."""
+def interval(effect: Effect, alpha: float, looking: bool = False) -> str:
+    """The difference and its interval, then the same relative to control where that is known.
+    looking: whether the interval holds at all looks together."""
     se = effect.se
     low, high = number(effect.low, se, True), number(effect.high, se, True)
-    text = f"{number(effect.difference, se, True)} ({level(alpha)} interval {low} to {high})"
+    kind = "interval at all looks" if looking else "interval"
+    text = f"{number(effect.difference, se, True)} ({level(alpha)} {kind} {low} to {high})"
     if effect.relative is None or effect.relative_low is None or effect.relative_high is None:
         return text
     ends = f"{percent(effect.relative_low)} to {percent(effect.relative_high)}"
@@ -45,7 +46,7 @@ def interval(effect: Effect, alpha: float) -> str:
 
 def level(alpha: float) -> str:
     """Of an interval: `95 %`."""
-    return f"{100 * (1 - alpha):g} %"
+    return f"{100 * (1 - alpha):.4g} %"
 
 
 def p(value: float) -> str:
@@ -53,27 +54,53 @@ def p(value: float) -> str:
     return "p < 0.0001" if value < 1e-4 else f"p = {value:.2g}"
 
 
-def verdict(judged: Judged, control: str, alpha: float) -> str:
+def change(judged: Judged) -> str:
+    """The difference that is judged, with its interval."""
+    return interval(judged.effect, judged.alpha, judged.looking)
+
+
+def verdict(judged: Judged, plan: Plan) -> str:
     """What one metric says about one arm."""
-    effect = judged.effect
-    values = (
-        f"{number(judged.raw.treatment, effect.se)} against {number(judged.raw.control, effect.se)}"
-    )
+    se = judged.effect.se
+    values = f"{number(judged.raw.treatment, se)} against {number(judged.raw.control, se)}"
     adjusted = ", adjusted for the pre-period" if judged.cuped else ""
-    change = f"{values}, difference {interval(effect, alpha)}{adjusted}"
+    numbers = f"{values}, difference {change(judged)}{adjusted}; {p_values(judged)}"
+    arms = f"{judged.arm} and {judged.against}"
+    if judged.verdict == "not judged yet":
+        return (
+            f"{judged.metric} is not judged between {arms} before the planned end, {plan.ends}: so "
+            f"far {numbers}."
+        )
     if judged.verdict == "no difference shown":
         return (
-            f"{judged.metric}: no difference shown between {judged.arm} and {control}: {change}. "
-            f"{detectable(judged)}"
+            f"{judged.metric}: no difference shown between {arms}: {numbers}. {detectable(judged)}"
         )
-    multiple = ""
-    if judged.adjustment != "none":
-        name = {"holm": "Holm", "benjamini_hochberg": "Benjamini-Hochberg"}[judged.adjustment]
-        multiple = f"; {p(judged.adjusted_p)} after {name}"
+    if judged.verdict == "in doubt":
+        return f"{judged.metric}: a difference between {arms} is in doubt: {numbers}."
     return (
-        f"{judged.metric} is {judged.verdict} in {judged.arm} than in {control}: "
-        f"{change}{multiple}."
+        f"{judged.metric} is {judged.verdict} in {judged.arm} than in {judged.against}: {numbers}."
     )
+
+
+def p_values(judged: Judged) -> str:
+    """Raw, and beside it what it is worth among so many comparisons."""
+    raw = p(judged.effect.p_value)
+    if judged.adjustment == "none":
+        return raw
+    name = {"bonferroni": "Bonferroni", "benjamini_hochberg": "Benjamini-Hochberg"}
+    return (
+        f"{raw}, {p(judged.adjusted_p)} among {judged.comparisons} comparisons "
+        f"({name[judged.adjustment]})"
+    )
+
+
+def said(judged: Judged) -> str:
+    """The verdict in a word or two, of a guard-rail by its margin."""
+    if judged.guardrail is None or judged.verdict == "not judged yet":
+        return judged.verdict
+    if judged.guardrail == "passes" and judged.standing != "good":
+        return "in doubt"
+    return judged.guardrail
 
 
 def detectable(judged: Judged) -> str:
@@ -88,70 +115,86 @@ def detectable(judged: Judged) -> str:
     )
 
 
-def guardrail(judged: Judged, alpha: float) -> str:
+def guardrail(judged: Judged, plan: Plan) -> str:
     """Whether a guard-rail holds, as non-inferiority."""
     assert judged.guardrail is not None and judged.margin is not None
     effect = judged.effect
     bad = effect.low if judged.better == "up" else effect.high
     margin = number(judged.margin, effect.se)
-    change = f"difference {interval(effect, alpha)}"
-    if judged.guardrail == "passes":
+    difference = f"difference {change(judged)}"
+    name = f"Guard-rail {judged.metric}"
+    if not plan.reached:
         return (
-            f"Guard-rail {judged.metric} passes in {judged.arm}: even the bad end of the interval, "
-            f"{number(bad, effect.se, True)}, is less than the margin of {margin} worse; {change}."
+            f"{name} is not judged in {judged.arm} before the planned end, {plan.ends}: so far "
+            f"{difference}; the margin is {margin}."
+        )
+    if judged.guardrail == "passes":
+        does = "passes" if judged.standing == "good" else "would pass, but is in doubt,"
+        return (
+            f"{name} {does} in {judged.arm}: even the bad end of the interval, "
+            f"{number(bad, effect.se, True)}, is less than the margin of {margin} worse; "
+            f"{difference}."
         )
     if judged.guardrail == "fails":
         return (
-            f"Guard-rail {judged.metric} fails in {judged.arm}: the whole interval is more than "
-            f"the margin of {margin} worse; {change}."
+            f"{name} fails in {judged.arm}: the whole interval is more than the margin of {margin} "
+            f"worse; {difference}."
         )
     return (
-        f"Guard-rail {judged.metric} is undecided in {judged.arm}: the interval holds changes on "
-        f"both sides of the margin of {margin}; {change}. {detectable(judged)}"
+        f"{name} is undecided in {judged.arm}: the interval holds changes on both sides of the "
+        f"margin of {margin}; {difference}."
     )
 
 
-def disagreement(judged: Judged) -> str:
+def disagreement(where: str, formula: Effect, drawn: Effect) -> str:
     """Where formula and bootstrap differ."""
-    se, drawn = judged.raw.se, judged.bootstrap
+    se = formula.se
     return (
-        f"{judged.metric}: drawing users again gives {number(drawn.low, se, True)} to "
-        f"{number(drawn.high, se, True)}, which is not the interval of the formula, "
-        f"{number(judged.raw.low, se, True)} to {number(judged.raw.high, se, True)}: trust neither "
+        f"{where}: drawing users again gives {number(drawn.low, se, True)} to "
+        f"{number(drawn.high, se, True)}, which is not the interval of the formula for one look, "
+        f"{number(formula.low, se, True)} to {number(formula.high, se, True)}: trust neither "
         "before you know which users cause it."
     )
 
 
-def instances(judged: Judged, replications: Instances, alpha: float) -> str:
+def changed(where: str, now: Effect) -> str:
+    """Where the intervals of early and late looks have nothing in common."""
+    return (
+        f"{where}: no effect lies in the intervals of early and of late looks, so it changes on "
+        f"the way (all units together differ by {number(now.difference, now.se, True)}), and the "
+        "interval at all looks is that of the looks before."
+    )
+
+
+def no_instances(where: str, problem: str) -> str:
+    """Where a log has several models of an arm, and they cannot be compared."""
+    return (
+        f"{where}: model instances are not compared, so nothing is known of the chance of "
+        f"training: {problem}."
+    )
+
+
+def instances(judged: Judged, replications: Instances, plan: Plan) -> str:
     """What instances of the models add to the interval over users."""
     over = replications.replicated
     se = over.spread / math.sqrt(over.instances)
     ends = f"{number(over.low, se, True)} to {number(over.high, se, True)}"
-    change = (
+    difference = (
         f"{judged.metric}: over {over.instances} instances of each arm's model the difference is "
-        f"{number(over.difference, se, True)} ({level(alpha)} interval {ends})"
+        f"{number(over.difference, se, True)} ({level(judged.alpha)} interval {ends})"
     )
+    if not plan.reached:
+        return f"{difference}, so far."
+    if judged.lucky:
+        return (
+            f"{difference}: no difference shown with the chance of training counted. What users "
+            "show holds for these trained models, and need not for the recommenders behind them."
+        )
+    if judged.clear:
+        return f"{difference}: the chance of training does not explain it."
     if over.low > 0 or over.high < 0:
-        return f"{change}: it is there however the models happened to be trained."
-    if judged.verdict == "no difference shown":
-        return f"{change}: with the chance of training counted, too, no difference shown."
-    return (
-        f"{change}: no difference shown with the chance of training counted. What users show holds "
-        "for these trained models, and need not for the recommenders behind them."
-    )
-
-
-def withheld(checks: list[Check]) -> str:
-    """The verdict line of a test that is broken."""
-    return (
-        f"Stop: {listed([check.name for check in checks])} failed, so this is no fair comparison "
-        f"of the arms, and effects are withheld. {checks[0].sentence}"
-    )
-
-
-def doubted(checks: list[Check]) -> str:
-    """What stands before the verdict where a check fails that does not stop."""
-    return f"With doubt, because a check failed ({listed([check.name for check in checks])}): "
+        return f"{difference}: so instances alone would show one; over users none is shown."
+    return f"{difference}: with the chance of training counted, too, no difference shown."
 
 
 def policy(

@@ -5,54 +5,73 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import polars as pl
-from scipy import stats
 
 from fulcrum.features.errors import DataError, listed
+from fulcrum.pipelines.ab.analysis.checks.balance import LOUD, balance
+from fulcrum.pipelines.ab.analysis.checks.concentration import concentration
+from fulcrum.pipelines.ab.analysis.checks.denominators import denominators
+from fulcrum.pipelines.ab.analysis.checks.imbalance import located
+from fulcrum.pipelines.ab.analysis.checks.ramps import ramp
+from fulcrum.pipelines.ab.analysis.checks.tails import tails
 from fulcrum.pipelines.ab.analysis.facts import Check
 from fulcrum.pipelines.ab.analysis.sentences import p, percent
-from fulcrum.pipelines.ab.log.experiment import Experiment, MeanMetric
-from fulcrum.pipelines.ab.log.staged import ARM, denominator, numerator, segment
-from fulcrum.pipelines.ab.log.units import CAME, DAY, FIRST, ROWS, Units
+from fulcrum.pipelines.ab.log.experiment import Experiment
+from fulcrum.pipelines.ab.log.staged import ARM, segment
+from fulcrum.pipelines.ab.log.units import CAME, DAY, FIRST, PERIOD, ROWS, Units
 from fulcrum.pipelines.ab.statistics import effects, sample_ratio
 from fulcrum.pipelines.ab.statistics.multiplicity import holm
 from fulcrum.pipelines.ab.statistics.users import Users
 
 FEW = 0.01
 """Share of units in both arms, of rows of nobody or of repeated rows that may be overlooked."""
-BALANCED = 0.1
-"""Standardised difference below which arms count as alike before the test (Austin, 2009); small
-tests exceed it by chance, so there it has to be an alarm, too."""
-LOUD = 0.001
-"""p-value of an alarm, as for the sample ratio."""
 
 
 def checks(units: Units, experiment: Experiment) -> list[Check]:
     """All of them, in the order in which they matter."""
     return [
         *_sample_ratio(units, experiment),
+        *ramp(units, experiment),
         *_nobody(units, experiment),
         _crossed(units),
-        _repeated(units),
+        *_repeated(units, experiment),
+        *concentration(units, experiment),
         *_missing(units, experiment),
-        *_balance(units, experiment),
+        *balance(units, experiment),
+        *denominators(units, experiment),
+        *tails(units, experiment),
     ]
 
 
 def _sample_ratio(units: Units, experiment: Experiment) -> Iterator[Check]:
-    shares = {name: arm.share for name, arm in experiment.arms.items()}
-    analysed = _counts(units.frame)
+    designed = {name: arm.share for name, arm in experiment.arms.items()}
+    frame, analysed = units.frame, _counts(units.frame)
+    shares = _due(units, frame, designed)
     if units.assigned is not None:
         yield _ratio("sample ratio of the deal", "units that were assigned", units.assigned, shares)
-    yield _ratio("sample ratio", "units that the log has", units.dealt, shares)
+    dealt = _ratio("sample ratio", "units that the log has", units.dealt, shares)
+    yield located(dealt, units, shares)
     if {arm: analysed.get(arm, 0) for arm in shares} != units.dealt:
         yield _ratio("sample ratio after filters", "units that are analysed", analysed, shares)
     assert experiment.analysis is not None
-    for name in experiment.analysis.segments:
-        yield _by(name, f"By {name}", _values(units.frame, name), shares)
-    if units.frame[FIRST].null_count():
-        return
-    yield _by("day", "By the day on which units came", _days(units.frame), shares)
-    yield _early(units.frame, shares)
+    parts = {f"By {name}": (name, _values(frame, name)) for name in experiment.analysis.segments}
+    if not frame[FIRST].null_count():
+        parts["By the day on which units came"] = "day", _days(frame)
+    for subject, (what, values) in parts.items():
+        due = {name: _due(units, part, designed) for name, part in values.items()}
+        yield _by(what, subject, values, due)
+    if not frame[FIRST].null_count():
+        yield _early(units, designed)
+
+
+def _due(units: Units, part: pl.DataFrame, designed: Mapping[str, float]) -> Mapping[str, float]:
+    """Shares of some units under which they came: of their periods, where shares changed."""
+    if units.ramp is None:
+        return designed
+    sizes = np.bincount(part[PERIOD].to_numpy(), minlength=len(units.ramp.shares)) / len(part)
+    return {
+        arm: float(sum(n * shares[arm] for n, shares in zip(sizes, units.ramp.shares, strict=True)))
+        for arm in designed
+    }
 
 
 def _ratio(name: str, what: str, counts: Mapping[str, int], shares: Mapping[str, float]) -> Check:
@@ -72,10 +91,15 @@ def _ratio(name: str, what: str, counts: Mapping[str, int], shares: Mapping[str,
 
 
 def _by(
-    what: str, subject: str, parts: Mapping[str, pl.DataFrame], shares: Mapping[str, float]
+    what: str,
+    subject: str,
+    parts: Mapping[str, pl.DataFrame],
+    shares: Mapping[str, Mapping[str, float]],
 ) -> Check:
     """The same within parts of the units, all at once."""
-    adjusted = holm([sample_ratio.check(_counts(part), shares).p_value for part in parts.values()])
+    adjusted = holm(
+        [sample_ratio.check(_counts(part), shares[name]).p_value for name, part in parts.items()]
+    )
     wrong = [name for name, q in zip(parts, adjusted, strict=True) if q < LOUD]
     least = min(adjusted)
     verdict = f"not as designed in {listed(wrong)}" if wrong else "as designed in each"
@@ -100,9 +124,14 @@ def _values(frame: pl.DataFrame, name: str) -> dict[str, pl.DataFrame]:
     }
 
 
-def _early(frame: pl.DataFrame, shares: Mapping[str, float]) -> Check:
-    path = sample_ratio.sequential(frame[ARM], shares)
-    highest = float(path.max())
+def _early(units: Units, designed: Mapping[str, float]) -> Check:
+    """In each period of constant shares."""
+    frame = units.frame
+    parts = [frame] if units.ramp is None else frame.partition_by(PERIOD, maintain_order=True)
+    highest = max(
+        float(sample_ratio.sequential(part[ARM], _due(units, part, designed)).max())
+        for part in parts
+    ) - math.log(len(parts))
     holds = highest < math.log(1 / LOUD)
     return Check(
         "sample ratio along the way",
@@ -149,9 +178,12 @@ def _crossed(units: Units) -> Check:
     )
 
 
-def _repeated(units: Units) -> Check:
+def _repeated(units: Units, experiment: Experiment) -> Iterator[Check]:
+    """Only where unit and time are known: two rows of nobody in particular may be alike."""
+    if experiment.unit is None or units.began is None:
+        return
     share = units.repeated / units.rows
-    return Check(
+    yield Check(
         "repeated rows",
         share <= FEW,
         False,
@@ -188,46 +220,6 @@ def _missing(units: Units, experiment: Experiment) -> Iterator[Check]:
             + f" ({p(least)}).",
             {"p_value": least, **{f"share.{arm}": share for arm, share in shares.items()}},
         )
-
-
-def _balance(units: Units, experiment: Experiment) -> Iterator[Check]:
-    if not units.has_past or not units.before:
-        return
-    largest: dict[str, float] = {}
-    holds = True
-    for arm in experiment.arms:
-        if arm == experiment.control:
-            continue
-        pair = units.arm(experiment.control), units.arm(arm)
-        for metric, kind in units.metrics.items():
-            columns = [numerator(metric)]
-            if not isinstance(kind, MeanMetric):
-                columns.append(denominator(metric))
-            for column in columns:
-                sides = [side[f"before.{column}"].fill_null(0).to_numpy() for side in pair]
-                name = f"{metric} ({arm})"
-                d = standardised(*sides)
-                error = math.sqrt(sum(1 / len(side) for side in sides))
-                loud = 2 * stats.norm.sf(abs(d) / error) < LOUD
-                holds = holds and not (loud and abs(d) >= BALANCED)
-                if abs(d) >= abs(largest.get(name, 0.0)):
-                    largest[name] = d
-    worst = max(largest, key=lambda name: abs(largest[name]))
-    yield Check(
-        "balance before the test",
-        holds,
-        False,
-        f"Before the test the arms differ by {abs(largest[worst]):.3f} standard deviations at "
-        f"most, in {worst}: {'alike' if holds else 'not alike'} (alike below {BALANCED:g}, "
-        "and where chance explains it).",
-        {f"standardised_difference.{name}": d for name, d in largest.items()},
-    )
-
-
-def standardised(control: np.ndarray, treatment: np.ndarray) -> float:
-    """Difference of means over the root of the mean variance; 0 where nothing varies."""
-    spread = math.sqrt((control.var(ddof=1) + treatment.var(ddof=1)) / 2)
-    return float(treatment.mean() - control.mean()) / spread if spread > 0 else 0.0
 
 
 def _p_value(control: Users, treatment: Users) -> float:

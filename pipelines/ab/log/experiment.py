@@ -1,11 +1,11 @@
 """An experiment as the analysis knows it: one YAML file, the one that the service reads."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Collection, Iterator
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from fulcrum.features.config import Config, choice
+from fulcrum.features.config import Config
 from fulcrum.features.declared.csv import CsvConfig
 from fulcrum.features.declared.data import DataConfig, SideTableConfig
 from fulcrum.features.declared.time import TimeConfig
@@ -14,8 +14,24 @@ from fulcrum.features.errors import ConfigError
 from fulcrum.features.kinds import FeatureConfig
 from fulcrum.features.spec import Problem
 from fulcrum.features.values import sql
+from fulcrum.features.values.duration import Duration
 from fulcrum.pipelines.ab.log import impressions
-from fulcrum.serving.experiments.experiment import ExperimentConfig
+from fulcrum.pipelines.ab.log.plan import PlanChoice, SequentialPlan
+from fulcrum.pipelines.ab.metrics import MetricChoice
+from fulcrum.serving.experiments.experiment import TOLERANCE, ExperimentConfig
+
+
+class AssignmentsConfig(Config):
+    """The table of who was dealt to which arm, for a log of those who came."""
+
+    path: str
+    """Parquet or text files: a path, a folder or a glob."""
+    unit: str | None = None
+    """Column of the unit; named as in the log when left out."""
+    arm: str = "arm"
+    """Column of the arm's name."""
+    time: TimeConfig | None = None
+    """When the unit was dealt: earlier rows are not of the test. Needed where the log has times."""
 
 
 class LogConfig(Config):
@@ -23,6 +39,12 @@ class LogConfig(Config):
 
     arm: str = "arm"
     """Column of the arm's name; null for rows of users outside the test."""
+    assignments: AssignmentsConfig | None = Field(None, exclude_if=lambda table: table is None)
+    """Who was dealt to which arm, in a table of its own: rows have the arm of their unit, and units
+    without rows count, too."""
+    cluster: str | None = Field(None, exclude_if=lambda column: column is None)
+    """Column of what units belong to, for example the person behind several devices: units are
+    dealt, and clusters are what varies."""
     instance: str | None = None
     """Column that numbers the model instance behind a row, where each arm has several."""
     version: str | None = None
@@ -43,58 +65,35 @@ class LogConfig(Config):
     """New columns by SQL expression, in order."""
 
 
-class MetricConfig(Config):
-    """What all metrics have."""
-
-    kind: str
-    role: Literal["primary", "secondary", "guardrail", "exploratory"] = "secondary"
-    """One metric is primary; guard-rails only have to be no worse than `margin`."""
-    better: Literal["up", "down"] = "up"
-    """Which direction is good."""
-    margin: float | None = Field(None, gt=0)
-    """How much worse a guard-rail may become, in the metric's own unit."""
-
-
-class MeanMetric(MetricConfig):
-    """Mean over users of the user's total."""
-
-    kind: Literal["mean"] = "mean"
-    value: str
-    """SQL expression of a row; summed over the rows of a user."""
-    winsorise: float | None = Field(None, gt=0.5, lt=1)
-    """Quantile of the users' totals, both arms pooled, above which they are cut off."""
-
-
-class RatioMetric(MetricConfig):
-    """Sum over sum, for example clicks over impressions; its error by the delta method."""
-
-    kind: Literal["ratio"] = "ratio"
-    numerator: str
-    """SQL expression of a row."""
-    denominator: str = "1"
-    """SQL expression of a row; the number of rows when left out."""
-
-
-if TYPE_CHECKING:
-    MetricChoice = MeanMetric | RatioMetric
-else:
-    MetricChoice = choice({"mean": MeanMetric, "ratio": RatioMetric})
-
-
 class PrePeriodConfig(Config):
     """What users did before the test, as the covariate of CUPED."""
 
+    until: str | None = None
+    """Time in ISO 8601 at which the test began; earlier rows of the log are the pre-period. Left
+    out, the test begins for each unit when it comes, and rows without an arm are from before."""
+    window: Duration | None = Field(None, exclude_if=lambda window: window is None)
+    """How long before each unit came the rows count, for example `28d`; all of them when left
+    out."""
+
+    @model_validator(mode="after")
+    def _says_when(self) -> Self:
+        if self.until is None and self.window is None:
+            raise ValueError("expected `until`, `window`, or both")
+        return self
+
+    @property
+    def began(self) -> str:
+        """When the test began, in words."""
+        return self.until or "a unit came"
+
+
+class RampStage(Config):
+    """Shares that arms had before they were changed."""
+
     until: str
-    """Time in ISO 8601 at which the test began; earlier rows of the log are the pre-period."""
-
-
-class SequentialConfig(Config):
-    """Inference that stays valid however often one looks."""
-
-    alpha: float = Field(0.05, gt=0, lt=0.5)
-    """Probability of ever being wrong."""
-    tuned_for: int = Field(5000, ge=2)
-    """Number of users near which the confidence sequence is tightest."""
+    """Time in ISO 8601 at which they were."""
+    shares: dict[str, float]
+    """By arm; they add up to 1."""
 
 
 class OffPolicyConfig(Config):
@@ -126,11 +125,19 @@ class AnalysisConfig(Config):
     segments: dict[str, str] = {}
     """SQL expressions by name, constant within a user: effects are also given for each value."""
     pre_period: PrePeriodConfig | None = None
-    sequential: SequentialConfig | None = None
+    ramp: tuple[RampStage, ...] = ()
+    """Earlier shares, in order; `arms` has those after the last change. Units are held against
+    those that came under the same shares."""
+    plan: PlanChoice = SequentialPlan()
+    """When the test is judged; whenever somebody looks when left out."""
+    pairs: Literal["control", "all"] = "control"
+    """What the primary metric compares: treatments with control, or all pairs of arms."""
     off_policy: OffPolicyConfig | None = None
     interference: InterferenceConfig | None = None
     alpha: float = Field(0.05, gt=0, lt=0.5)
     """Intervals cover with probability 1 - alpha."""
+    bootstrap: bool = True
+    """Whether intervals are checked by drawing units again."""
     seed: int = 0
     """Of the bootstrap."""
 
@@ -146,7 +153,10 @@ def problems(experiment: Experiment) -> list[Problem]:
     """Everything that is wrong without looking at data."""
     if experiment.analysis is None:
         return []
-    declared = list(_analysis(experiment.analysis))
+    declared = [*_analysis(experiment.analysis), *_ramp(experiment.analysis, experiment.arms)]
+    if experiment.unit is None and experiment.analysis.log.assignments is not None:
+        message = "`unit` is null; expected the column that says whose a row is"
+        declared.append(Problem(("analysis", "log", "assignments"), message))
     features = interference(experiment.analysis, experiment.unit, experiment.outcomes)
     return declared + [problem for problem in features if problem not in declared]
 
@@ -166,9 +176,9 @@ def interference(
 
 
 def _values(analysis: AnalysisConfig) -> Iterator[str]:
-    """What metrics add up, where that is a column as it is."""
+    """What metrics are made of, where that is a column as it is."""
     for metric in analysis.metrics.values():
-        yield metric.value if isinstance(metric, MeanMetric) else metric.numerator
+        yield from list(metric.expressions.values())[:1]
 
 
 def _analysis(analysis: AnalysisConfig) -> Iterator[Problem]:
@@ -184,8 +194,15 @@ def _analysis(analysis: AnalysisConfig) -> Iterator[Problem]:
                 else "only a guard-rail has a margin"
             )
             yield Problem(("analysis", "metrics", name, "margin"), message)
-    if analysis.pre_period is not None and analysis.log.time is None:
-        yield Problem(("analysis", "pre_period"), "needs `analysis.log.time`")
+    for name in primary if analysis.off_policy is not None else []:
+        if not analysis.metrics[name].adds_up:
+            kind = analysis.metrics[name].kind
+            message = f"`{name}` is of kind `{kind}`, to which a row adds nothing of its own"
+            yield Problem(("analysis", "off_policy"), message)
+    table = analysis.log.assignments
+    if table is not None and (table.time is None) != (analysis.log.time is None):
+        message = "expected times in both the log and its assignments, or in neither"
+        yield Problem(("analysis", "log", "assignments", "time"), message)
     for path, text in _expressions(analysis):
         try:
             sql.check(text)
@@ -193,14 +210,42 @@ def _analysis(analysis: AnalysisConfig) -> Iterator[Problem]:
             yield Problem(path, str(error))
 
 
+def _ramp(analysis: AnalysisConfig, arms: Collection[str]) -> Iterator[Problem]:
+    if analysis.ramp and analysis.log.cluster is not None:
+        message = "not beside `analysis.log.cluster`: a cluster has units of several stages"
+        yield Problem(("analysis", "ramp"), message)
+    for name, metric in analysis.metrics.items() if analysis.ramp else ():
+        if metric.kind == "quantile":
+            message = f"not beside `{name}` of kind `quantile`, which is of all stages together"
+            yield Problem(("analysis", "ramp"), message)
+    for place, stage in enumerate(analysis.ramp):
+        at = ("analysis", "ramp", str(place), "shares")
+        total = sum(stage.shares.values())
+        if set(stage.shares) != set(arms):
+            yield Problem(at, f"expected a share of each of {', '.join(arms)}")
+        elif min(stage.shares.values()) <= 0 or abs(total - 1) > TOLERANCE:
+            yield Problem(at, f"expected shares above 0 that add up to 1, got {total:g} in all")
+
+
+def timeless(analysis: AnalysisConfig) -> Iterator[Problem]:
+    """What is asked that needs times of a log without any."""
+    if analysis.log.time is not None:
+        return
+    if analysis.pre_period is not None:
+        yield Problem(("analysis", "pre_period"), "needs `analysis.log.time`")
+    for name, metric in analysis.metrics.items():
+        if metric.span is not None:
+            yield Problem(("analysis", "metrics", name), "needs `analysis.log.time`")
+
+
 def _expressions(analysis: AnalysisConfig) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Places of the YAML that hold SQL of a row."""
     for name, metric in analysis.metrics.items():
         at = ("analysis", "metrics", name)
-        if isinstance(metric, MeanMetric):
-            yield (*at, "value"), metric.value
-        else:
-            yield (*at, "numerator"), metric.numerator
-            yield (*at, "denominator"), metric.denominator
+        for part, text in metric.expressions.items():
+            yield (*at, part), text
+        if metric.covariate is not None:
+            yield (*at, "covariate"), metric.covariate
     for name, text in analysis.segments.items():
         yield ("analysis", "segments", name), text
     for name, text in analysis.log.derive.items():

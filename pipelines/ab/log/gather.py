@@ -4,31 +4,39 @@ The order of rows and files changes nothing: units lie in the order in which the
 came at once in an order that has nothing to do with their arms.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, time
 
 import polars as pl
 
 from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import DataError
-from fulcrum.features.raw.instant import microseconds
+from fulcrum.features.raw.instant import moment
 from fulcrum.features.values.hashing import hash64
 from fulcrum.pipelines.ab.log import refusals
-from fulcrum.pipelines.ab.log.experiment import Experiment, MeanMetric, MetricChoice
-from fulcrum.pipelines.ab.log.staged import (
+from fulcrum.pipelines.ab.log.columns import (
     ARM,
+    CLUSTER,
     CONTENT,
     INSTANCE,
     KEPT,
     TIME,
     UNIT,
     VERSION,
-    Log,
-    denominator,
-    numerator,
     segment,
 )
-from fulcrum.pipelines.ab.log.units import CAME, DAY, FIRST, LAST, ROWS, Units
+from fulcrum.pipelines.ab.log.experiment import AnalysisConfig, Experiment
+from fulcrum.pipelines.ab.log.past import past_rows, with_past
+from fulcrum.pipelines.ab.log.plan import FixedPlan
+from fulcrum.pipelines.ab.log.staged import Log
+from fulcrum.pipelines.ab.log.totals import FIRST, aged, final, settled, sums
+from fulcrum.pipelines.ab.log.units import CAME, LAST, ROWS, Units, day
+from fulcrum.pipelines.ab.metrics import MetricConfig
+from fulcrum.pipelines.ab.metrics.columns import AGE, before, covariate, numerator
+
+SHOWN = "test.shown"
+"""Whether it is a row of the log: a unit that was dealt stands among the rows with one that says
+nothing else."""
 
 
 def gather(log: Log, experiment: Experiment) -> Units:
@@ -36,48 +44,59 @@ def gather(log: Log, experiment: Experiment) -> Units:
 
     Raises DataError for an arm that the experiment does not name, an arm without rows, a test most
     of whose units are in several arms, rows without a time, arms that did not run at the same time,
-    and a segment that is no property of units.
+    a metric whose time is over for no unit of an arm, and a segment, a cluster or a covariate that
+    is no property of units.
     """
     analysis = experiment.analysis
     assert analysis is not None
     refusals.check_times(log.rows, log)
-    rows = log.rows.filter(pl.col(UNIT).is_not_null())
-    until = (
-        None if analysis.pre_period is None else _instant(analysis.pre_period.until, log.data.time)
-    )
+    end = planned_end(experiment, log.data.time)
+    logged = _until(end, log.rows)
+    rows = logged.filter(pl.col(UNIT).is_not_null())
+    dealt = None if log.assignments is None else _until(end, log.assignments)
+    zone = _zone(log.data.time)
+    period = analysis.pre_period
+    until = None
+    if period is not None and period.until is not None:
+        until = moment(period.until, zone, "analysis.pre_period.until")
     during = rows if until is None else rows.filter(pl.col(TIME) >= until)
-    past = rows.clear() if until is None else rows.filter((pl.col(TIME) < until) & pl.col(KEPT))
     in_test = pl.col(KEPT) & pl.col(ARM).is_not_null()
-    nobody = _nobody(log.rows.filter(in_test), until)
-    refusals.check_arms(
-        during, experiment, analysis.pre_period.until if analysis.pre_period else None, nobody
-    )
+    nobody = _nobody(logged.filter(in_test), until)
+    refusals.check_arms(during, experiment, None if period is None else period.until, nobody)
     test = during.filter(in_test)
-    units = _per_unit(test, experiment)
+    everyone = _everyone(test, dealt)
+    units = _per_unit(aged(everyone, analysis.metrics), analysis)
     crossed = units.filter(pl.col("arms") > 1)
     refusals.check_crossed(crossed, len(units))
-    refusals.check_segments(units, analysis.segments)
+    refusals.check_properties(units, analysis)
     units = units.filter(pl.col("arms") == 1)
     test = test.filter(~pl.col(UNIT).is_in(crossed[UNIT].implode()))
     refusals.check_clocks(units, experiment)
-    has_past = until is not None
-    frame = _with_past(units, past, list(analysis.metrics)) if has_past else units
-    frame = _winsorised(frame, analysis.metrics)
+    daily = _per_day(test, units, analysis.metrics, zone)
+    units = final(units, analysis.metrics, units[LAST].max())
+    waiting = {name: units[numerator(name)].null_count() for name in analysis.metrics}
+    refusals.check_windows(units, experiment)
+    units = settled(units, analysis.metrics, [ARM])
+    past = past_rows(rows, units, until, period)
+    frame = with_past(units, past, analysis.metrics)
     counts = during.select(
         pl.col(ARM).is_null().sum().alias("outside"), (~pl.col(KEPT)).sum().alias("filtered")
     ).collect()
+    frame = _ordered(frame, named=experiment.unit is not None)
     return Units(
-        frame=_ordered(frame, named=experiment.unit is not None),
-        daily=_per_day(test, list(analysis.metrics)),
-        retrained=_retrained(test),
+        frame=frame.with_columns(day(pl.col(FIRST), zone).alias(CAME)),
+        daily=daily,
+        retrained=_retrained(test, zone),
         test=test,
+        logged=log.logged,
         metrics=analysis.metrics,
-        has_past=has_past,
-        assigned=log.assigned,
-        dealt=_dealt(during),
+        has_past=any(frame[before(numerator(name))].count() for name in analysis.metrics),
+        assigned=_assigned(dealt),
+        dealt=_dealt(during, experiment.arms),
         crossed=len(crossed),
+        waiting={name: count for name, count in waiting.items() if count},
         rows=int(frame[ROWS].sum()),
-        repeated=_repeated(test),
+        repeated=_repeated(test, zone),
         nobody=nobody,
         outside=int(counts["outside"][0]),
         filtered=int(counts["filtered"][0]),
@@ -87,91 +106,107 @@ def gather(log: Log, experiment: Experiment) -> Units:
     )
 
 
-def _instant(until: str, time: TimeConfig | None) -> int:
-    """Microseconds of a time in ISO 8601, in the zone of the log. Raises DataError for what is
-    none."""
-    column = pl.DataFrame({"at": [until]})
-    zone = "UTC" if time is None else time.zone
-    time = TimeConfig(column="at", zone=zone, latest=date(2199, 12, 31))
-    instant = column.select(microseconds(time, pl.String())).item()
-    if instant is None:
-        raise DataError(f"analysis.pre_period.until: {until!r} is no time; expected ISO 8601")
-    return int(instant)
+def planned_end(experiment: Experiment, config: TimeConfig | None) -> datetime | None:
+    """Of a fixed plan. Raises DataError for a log without times."""
+    analysis = experiment.analysis
+    assert analysis is not None
+    if not isinstance(analysis.plan, FixedPlan):
+        return None
+    if config is None:
+        raise DataError("analysis.plan: a fixed plan needs `analysis.log.time`, to know its end")
+    return _moment(moment(analysis.plan.ends, config.zone, "analysis.plan.ends"))
 
 
-def _per_unit(test: pl.LazyFrame, experiment: Experiment) -> pl.DataFrame:
-    assert experiment.analysis is not None
-    sums = [
-        pl.col(column).sum()
-        for name in experiment.analysis.metrics
-        for column in _columns(test, name)
-    ]
+def _until(end: datetime | None, rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows, or units that were dealt, of later than the planned end are of no test that was
+    declared."""
+    return rows if end is None else rows.filter(pl.col(TIME) < int(end.timestamp() * 1_000_000))
+
+
+def _zone(config: TimeConfig | None) -> str:
+    """By whose clocks days begin."""
+    return "UTC" if config is None else config.zone
+
+
+def _everyone(test: pl.LazyFrame, dealt: pl.LazyFrame | None) -> pl.LazyFrame:
+    """The rows, and one more for each time that a unit was dealt."""
+    rows = test.with_columns(pl.lit(True).alias(SHOWN))
+    if dealt is None:
+        return rows
+    dealt = dealt.drop_nulls([UNIT, ARM]).with_columns(pl.lit(False).alias(SHOWN))
+    return pl.concat([rows, dealt], how="diagonal")
+
+
+def _per_unit(rows: pl.LazyFrame, analysis: AnalysisConfig) -> pl.DataFrame:
+    names = rows.collect_schema().names()
     missing = [
-        pl.col(numerator(name)).is_null().sum().alias(f"missing.{name}")
-        for name in experiment.analysis.metrics
+        (pl.col(numerator(name)).is_null() & pl.col(SHOWN)).sum().alias(f"missing.{name}")
+        for name, metric in analysis.metrics.items()
+        if metric.expressions
     ]
-    segments = [segment(name) for name in experiment.analysis.segments]
-    return (
-        test.group_by(UNIT)
+    properties = [
+        *map(segment, analysis.segments),
+        *(covariate(name) for name in analysis.metrics if covariate(name) in names),
+        *([CLUSTER] if CLUSTER in names else []),
+    ]
+    units = (
+        rows.group_by(UNIT)
         .agg(
             pl.col(ARM).n_unique().alias("arms"),
             pl.col(ARM).min(),
             pl.col(INSTANCE).min(),
             pl.col(TIME).min().alias(FIRST),
-            pl.col(TIME).max().alias(LAST),
-            pl.len().alias(ROWS),
-            *sums,
+            pl.col(TIME).filter(SHOWN).max().alias(LAST),
+            pl.col(SHOWN).sum().alias(ROWS),
+            *sums(analysis.metrics),
             *missing,
-            *(pl.col(name).min() for name in segments),
-            *(pl.col(name).n_unique().alias(f"values.{name}") for name in segments),
+            *(pl.col(name).min() for name in properties),
+            *(pl.col(name).drop_nulls().n_unique().alias(f"values.{name}") for name in properties),
         )
         .collect(engine="streaming")
     )
-
-
-def _columns(rows: pl.LazyFrame, metric: str) -> list[str]:
-    both = numerator(metric), denominator(metric)
-    return [name for name in both if name in rows.collect_schema()]
-
-
-def _with_past(units: pl.DataFrame, past: pl.LazyFrame, metrics: Sequence[str]) -> pl.DataFrame:
-    columns = [name for metric in metrics for name in _columns(past, metric)]
-    sums = [pl.col(name).sum().alias(f"before.{name}") for name in columns]
-    totals = past.group_by(UNIT).agg(*sums).collect(engine="streaming")
-    return units.join(totals, on=UNIT, how="left")
-
-
-def _winsorised(frame: pl.DataFrame, metrics: Mapping[str, MetricChoice]) -> pl.DataFrame:
-    """Totals cut off at a quantile of both arms together, those of the pre-period at theirs."""
-    cuts = []
-    for name, metric in metrics.items():
-        if not isinstance(metric, MeanMetric) or metric.winsorise is None:
-            continue
-        for column in (numerator(name), f"before.{numerator(name)}"):
-            if column in frame.columns and frame[column].drop_nulls().len():
-                limit = frame[column].quantile(metric.winsorise, "higher")
-                cuts.append(pl.col(column).clip(upper_bound=limit))
-    return frame.with_columns(cuts)
+    if CLUSTER in names:
+        alone = pl.concat_str(pl.lit("unit "), UNIT)
+        units = units.with_columns(pl.coalesce(CLUSTER, alone).alias(CLUSTER))
+    without = [name for name, metric in analysis.metrics.items() if not metric.expressions]
+    return units.with_columns(
+        *(pl.col(segment(name)).fill_null("unknown") for name in analysis.segments),
+        *(pl.lit(0, pl.UInt32).alias(f"missing.{name}") for name in without),
+    )
 
 
 def _ordered(frame: pl.DataFrame, named: bool) -> pl.DataFrame:
     """Ties by a hash: in the order of names or values, units of one arm might come in a row."""
     content = hash64(pl.col(UNIT), "order") if named else pl.struct(pl.exclude(UNIT)).hash(seed=0)
-    return frame.sort(FIRST, content).with_columns((pl.col(FIRST) // DAY).alias(CAME))
+    return frame.sort(FIRST, content)
 
 
-def _per_day(test: pl.LazyFrame, metrics: Sequence[str]) -> pl.DataFrame:
-    columns = [name for metric in metrics for name in _columns(test, metric)]
-    return (
-        test.filter(pl.col(TIME).is_not_null())
-        .group_by(UNIT, (pl.col(TIME) // DAY).alias("day"))
-        .agg(pl.col(ARM).min(), *(pl.col(name).sum() for name in columns))
+def _per_day(
+    test: pl.LazyFrame, units: pl.DataFrame, metrics: Mapping[str, MetricConfig], zone: str
+) -> pl.DataFrame:
+    """What each unit adds to each metric on each day."""
+    metrics = {name: metric for name, metric in metrics.items() if metric.daily}
+    came = units.select(UNIT, FIRST, *(c for c in [CLUSTER] if c in units.columns))
+    rows = test.filter(pl.col(TIME).is_not_null()).drop(CLUSTER, strict=False)
+    rows = rows.join(came.lazy(), on=UNIT)
+    rows = rows.with_columns((pl.col(TIME) - pl.col(FIRST)).alias(AGE))
+    per_unit = (
+        rows.group_by(UNIT, day(pl.col(TIME), zone).alias("day"))
+        .agg(pl.col(ARM).min(), pl.col(FIRST).min(), *_cluster(rows), *sums(metrics))
         .collect(engine="streaming")
-        .sort("day", ARM, *columns, UNIT)
     )
+    per_unit = settled(final(per_unit, metrics, units[LAST].max()), metrics, [ARM, "day"])
+    if CLUSTER in per_unit.columns:
+        per_unit = per_unit.with_columns(pl.col(CLUSTER).alias(UNIT)).drop(CLUSTER)
+    columns = [name for name in per_unit.columns if name not in ("day", ARM, UNIT, FIRST)]
+    return per_unit.drop(FIRST).sort("day", ARM, *columns, UNIT)
 
 
-def _retrained(test: pl.LazyFrame) -> dict[str, tuple[int, ...]]:
+def _cluster(rows: pl.LazyFrame) -> Iterable[pl.Expr]:
+    return [pl.col(CLUSTER).min()] if CLUSTER in rows.collect_schema() else []
+
+
+def _retrained(test: pl.LazyFrame, zone: str) -> dict[str, tuple[int, ...]]:
     first = (
         test.filter(pl.col(VERSION).is_not_null() & pl.col(TIME).is_not_null())
         .group_by(ARM, INSTANCE, VERSION)
@@ -179,13 +214,20 @@ def _retrained(test: pl.LazyFrame) -> dict[str, tuple[int, ...]]:
         .collect(engine="streaming")
     )
     later = first.filter(pl.col(TIME) > pl.col(TIME).min().over(ARM, INSTANCE))
-    days = later.group_by(ARM).agg((pl.col(TIME) // DAY).unique().sort())
+    days = later.group_by(ARM).agg(day(pl.col(TIME), zone).unique().sort())
     return {arm: tuple(dates) for arm, dates in days.sort(ARM).iter_rows()}
 
 
-def _dealt(during: pl.LazyFrame) -> dict[str, int]:
+def _assigned(dealt: pl.LazyFrame | None) -> dict[str, int] | None:
+    if dealt is None:
+        return None
+    counts = dealt.group_by(ARM).agg(pl.col(UNIT).n_unique()).sort(ARM).collect()
+    return dict(counts.drop_nulls().iter_rows())
+
+
+def _dealt(during: pl.LazyFrame, arms: Iterable[str]) -> dict[str, int]:
     counts = (
-        during.filter(pl.col(ARM).is_not_null())
+        during.filter(pl.col(ARM).is_in(list(arms)))
         .group_by(ARM)
         .agg(pl.col(UNIT).n_unique())
         .collect(engine="streaming")
@@ -198,8 +240,14 @@ def _nobody(test: pl.LazyFrame, until: int | None) -> int:
     return int(rows.select(pl.col(UNIT).is_null().sum()).collect(engine="streaming").item())
 
 
-def _repeated(test: pl.LazyFrame) -> int:
-    counts = test.select(pl.len() - pl.col(CONTENT).n_unique()).collect(engine="streaming")
+def _repeated(test: pl.LazyFrame, zone: str) -> int:
+    """Of rows whose time is known: without one, or with the day alone, many may be alike and each
+    have happened."""
+    moments = test.filter(pl.col(TIME).is_not_null())
+    clock = pl.col(TIME).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(zone).dt.time()
+    counts = moments.select(
+        pl.when((clock != time.min).any()).then(pl.len() - pl.col(CONTENT).n_unique()).otherwise(0)
+    ).collect(engine="streaming")
     return int(counts.item())
 
 

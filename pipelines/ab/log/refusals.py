@@ -1,14 +1,15 @@
 """Logs that are no test: each is refused with what is wrong in it. All raise DataError."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import polars as pl
 
 from fulcrum.features.errors import DataError, nearest
-from fulcrum.pipelines.ab.log.experiment import Experiment
-from fulcrum.pipelines.ab.log.staged import ARM, KEPT, TIME, UNIT, Log, segment
+from fulcrum.pipelines.ab.log.columns import ARM, CLUSTER, KEPT, TIME, UNIT, segment
+from fulcrum.pipelines.ab.log.experiment import AnalysisConfig, Experiment
+from fulcrum.pipelines.ab.log.staged import Log
 from fulcrum.pipelines.ab.log.units import FIRST, LAST
+from fulcrum.pipelines.ab.metrics.columns import DAY, covariate, numerator
 
 MOST = 0.5
 """Share of units in several arms from which on the log is of no use."""
@@ -30,8 +31,8 @@ def check_times(rows: pl.LazyFrame, log: Log) -> None:
 
 
 def check_arms(rows: pl.LazyFrame, experiment: Experiment, until: str | None, nobody: int) -> None:
-    """Arms that the experiment does not name, and those without rows since `until`; `nobody` counts
-    the rows that name no unit and are not among `rows`."""
+    """Arms that the experiment does not name in rows that meet `where`, and those without such rows
+    since `until`; `nobody` counts the rows that name no unit and are not among `rows`."""
     rows_by_arm = dict(
         rows.filter(pl.col(ARM).is_not_null())
         .group_by(ARM)
@@ -40,7 +41,7 @@ def check_arms(rows: pl.LazyFrame, experiment: Experiment, until: str | None, no
         .iter_rows()
     )
     for arm in sorted(rows_by_arm):
-        if arm not in experiment.arms:
+        if rows_by_arm[arm] and arm not in experiment.arms:
             raise DataError(
                 f"the log has an arm `{arm}` that the experiment does not name; expected one of "
                 f"{', '.join(experiment.arms)}{nearest(arm, experiment.arms)}"
@@ -57,14 +58,33 @@ def check_arms(rows: pl.LazyFrame, experiment: Experiment, until: str | None, no
             raise DataError(f"arm `{arm}` has no row in the log{why}; expected rows of each arm")
 
 
-def check_segments(units: pl.DataFrame, segments: Mapping[str, str]) -> None:
-    """Segments that are no property of units."""
-    for name, expression in segments.items():
-        several = (units[f"values.{segment(name)}"] > 1).sum()
+def check_properties(units: pl.DataFrame, analysis: AnalysisConfig) -> None:
+    """Segments, clusters and covariates that are no property of units."""
+    declared = [(f"segments.{n}", text, segment(n)) for n, text in analysis.segments.items()]
+    for name, metric in analysis.metrics.items():
+        if metric.covariate is not None:
+            declared.append((f"metrics.{name}.covariate", metric.covariate, covariate(name)))
+    if analysis.log.cluster is not None:
+        declared.append(("log.cluster", analysis.log.cluster, CLUSTER))
+    for place, expression, column in declared:
+        several = (units[f"values.{column}"] > 1).sum()
         if several:
             raise DataError(
-                f"analysis.segments.{name}: `{expression}` has several values for {several} of "
+                f"analysis.{place}: `{expression}` has several values for {several} of "
                 f"{len(units)} units; expected a property of the unit that its arm cannot change"
+            )
+
+
+def check_windows(units: pl.DataFrame, experiment: Experiment) -> None:
+    """Metrics that take longer than the test has run for any unit of an arm."""
+    assert experiment.analysis is not None
+    for name, metric in experiment.analysis.metrics.items():
+        counted = dict(units.group_by(ARM).agg(pl.col(numerator(name)).count()).iter_rows())
+        late = [arm for arm in experiment.arms if not counted.get(arm)]
+        if metric.span is not None and late:
+            raise DataError(
+                f"analysis.metrics.{name}: the log ends before {metric.span / DAY:g} days are over "
+                f"for any unit of arm `{late[0]}`; expected a longer log or a shorter time"
             )
 
 

@@ -8,7 +8,6 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from fulcrum.features.cause import first_line
-from fulcrum.features.declared.csv import CsvConfig
 from fulcrum.features.declared.data import DataConfig
 from fulcrum.features.declared.time import TimeConfig
 from fulcrum.features.errors import ConfigError, DataError
@@ -24,34 +23,25 @@ from fulcrum.features.transform.uses import open_tables, reads
 from fulcrum.features.values import sql
 from fulcrum.features.values.schema import load_schema
 from fulcrum.features.values.text import key_text, text
-from fulcrum.pipelines.ab.log.experiment import AnalysisConfig, Experiment, MeanMetric, interference
-from fulcrum.serving.experiments.exposure_log import read_assignments, read_log
+from fulcrum.pipelines.ab.log import assigned, served
+from fulcrum.pipelines.ab.log.columns import (
+    ACTION,
+    ARM,
+    CLUSTER,
+    CONTENT,
+    CONTEXT,
+    INSTANCE,
+    KEPT,
+    PROPENSITY,
+    TIME,
+    UNIT,
+    VERSION,
+    segment,
+)
+from fulcrum.pipelines.ab.log.experiment import AnalysisConfig, Experiment, interference, timeless
+from fulcrum.pipelines.ab.metrics.columns import covariate, denominator, numerator
 
-UNIT, ARM, TIME = "test.unit", "test.arm", "test.time"
-INSTANCE, VERSION = "test.instance", "test.version"
-"""Columns of every row: who (null where the log names nobody), where (null outside the test), when
-(Int64 microseconds, null where the log has no time), which instance of the arm's model (null where
-each arm has one), and of which version (null where the log does not say)."""
-KEPT, CONTENT = "test.kept", "test.content"
-"""Whether the row meets `where`; a hash of all that the log says of it."""
-PROPENSITY, ACTION, CONTEXT = "test.propensity", "test.action", "test.context"
-SERVED = "exposures"
-"""The folder that tells a log that the service wrote from other files."""
-
-
-def numerator(metric: str) -> str:
-    """Column of what a row adds to a metric; null where its outcome is missing."""
-    return f"test.numerator.{metric}"
-
-
-def denominator(metric: str) -> str:
-    """Column of what a row adds to a metric's denominator."""
-    return f"test.denominator.{metric}"
-
-
-def segment(name: str) -> str:
-    """Column of the row's segment."""
-    return f"test.segment.{name}"
+NOBODY = "; a log that names nobody is read with `unit: null`, and its rows are then the units"
 
 
 @dataclass(frozen=True)
@@ -63,43 +53,61 @@ class Log:
     """Reads `file` with side tables and derived columns, for what works on features."""
     read: int
     """Rows in the files."""
-    assigned: dict[str, int] | None
-    """Units by arm that the service assigned, whether or not it showed them anything; None for
-    other logs."""
+    logged: pl.LazyFrame | None
+    """The same rows as they were logged, with every column, and with `UNIT`; None where the unit is
+    no column of them."""
+    dealt: Path | None
+    """Units that were dealt to arms, with `UNIT`, `ARM` and `TIME`, whether or not they have rows;
+    None for logs that do not say."""
 
     @property
     def rows(self) -> pl.LazyFrame:
         """All of them."""
         return pl.scan_parquet(self.file, glob=False)
 
+    @property
+    def assignments(self) -> pl.LazyFrame | None:
+        """What `dealt` holds."""
+        return None if self.dealt is None else pl.scan_parquet(self.dealt, glob=False)
+
 
 def stage(logs: Sequence[str], experiment: Experiment, folder: Path) -> Log:
     """Read files, a folder or a glob, or what `fulcrum serve` logged, and write `rows.parquet`.
 
-    Raises DataError for what is missing or unreadable, for columns that are not there (with the
-    nearest that is), and for metrics that are no numbers.
+    Beside a log of the service, files are the time before the test. Raises DataError for what is
+    missing or unreadable, for columns that are not there (with the nearest that is), and for
+    metrics that are no numbers, and ConfigError for what needs times in a log without any.
     """
     analysis = experiment.analysis
     if analysis is None:
         raise ConfigError("the experiment has no `analysis`, which says what to ask of the log")
-    served = next((Path(log) for log in logs if Path(log, SERVED).is_dir()), None)
+    own = served.find(logs)
     unit, log = experiment.unit, analysis.log
-    if served is not None:
-        unit = "unit"
+    if own is not None:
+        unit = served.UNIT
         time = log.time or TimeConfig(column="time")
         names = {"instance": log.instance or "instance", "version": log.version or "version"}
-        log = log.model_copy(update={"time": time, **names})
+        log = log.model_copy(update={"time": time, "assignments": None, **names})
         analysis = analysis.model_copy(update={"log": log})
+    _refuse(timeless(analysis))
+    _refuse(interference(analysis, unit, experiment.outcomes))
     file = folder / "rows.parquet"
-    _check_interference(analysis, unit, experiment.outcomes)
     data = DataConfig(events=str(file), tables=log.tables, time=log.time, derive=log.derive)
     read = _reads(data, unit, analysis)
     source: Source | None = None
     try:
-        events, source = _events(logs, served, read, log.csv)
+        if own is None:
+            source = scan(list(logs), "the log", read, log.csv)
+            events = source.frame
+        else:
+            name = experiment.unit or served.UNIT
+            events = served.rows(own, logs, name, analysis, _reads(data, name, analysis))
         sources = open_tables(data, read, events.collect_schema(), "analysis.log.tables")
         tables = {name: source.frame for name, source in sources.items()}
         plan = _plan(events, tables, data, unit, analysis)
+        dealt = _dealt(own, experiment, folder)
+        if own is None and dealt is not None:
+            plan = assigned.with_arms(plan, pl.scan_parquet(dealt, glob=False))
         plan.sink_parquet(file, row_group_size=ROW_GROUP, compression="lz4")
     except DataError as error:
         raise DataError(_here(str(error))) from error
@@ -107,7 +115,34 @@ def stage(logs: Sequence[str], experiment: Experiment, folder: Path) -> Log:
         damage = source.damage() if source is not None else None
         raise DataError(damage or _explain(error, events, tables, data, unit, analysis)) from error
     count = pl.scan_parquet(file, glob=False).select(pl.len()).collect().item()
-    return Log(file, data, count, None if served is None else _assigned(served))
+    return Log(file, data, count, _logged(events, unit), dealt)
+
+
+def _refuse(problems: Iterator[Problem]) -> None:
+    found = list(problems)
+    if found:
+        raise ConfigError("\n".join(map(str, found)))
+
+
+def _logged(events: pl.LazyFrame, unit: str | None) -> pl.LazyFrame | None:
+    if unit is None:
+        return events.with_row_index(UNIT).with_columns(pl.col(UNIT).cast(pl.String))
+    dtype = events.collect_schema().get(unit)
+    return None if dtype is None else events.with_columns(key_text(pl.col(unit), dtype).alias(UNIT))
+
+
+def _dealt(own: Path | None, experiment: Experiment, folder: Path) -> Path | None:
+    """Write who was dealt to which arm: `own` is the log of the service, if it is one."""
+    assert experiment.analysis is not None
+    if own is not None:
+        rows = assigned.served(own)
+    elif experiment.analysis.log.assignments is not None:
+        rows = assigned.table(experiment)
+    else:
+        return None
+    file = folder / "assignments.parquet"
+    rows.sink_parquet(file)
+    return file
 
 
 def _reads(data: DataConfig, unit: str | None, analysis: AnalysisConfig) -> Reads:
@@ -127,22 +162,6 @@ def _reads(data: DataConfig, unit: str | None, analysis: AnalysisConfig) -> Read
         optional=frozenset(log.optional),
         time=log.time,
     )
-
-
-def _events(
-    logs: Sequence[str], served: Path | None, read: Reads, csv: CsvConfig
-) -> tuple[pl.LazyFrame, Source | None]:
-    if served is None:
-        source = scan(list(logs), "the log", read, csv)
-        return source.frame, source
-    if len(logs) > 1:
-        raise DataError(f"{served} is a log of the service; expected it alone, not {len(logs)}")
-    return read_log(served), None
-
-
-def _assigned(served: Path) -> dict[str, int]:
-    counts = read_assignments(served).group_by("arm").len().sort("arm").collect()
-    return dict(counts.drop_nulls().iter_rows())
 
 
 def _plan(
@@ -196,7 +215,10 @@ def _wanted(unit: str | None, analysis: AnalysisConfig) -> Iterator[tuple[tuple[
     log, off = analysis.log, analysis.off_policy
     if unit is not None:
         yield ("unit",), unit
-    yield ("analysis", "log", "arm"), log.arm
+    if log.assignments is None:
+        yield ("analysis", "log", "arm"), log.arm
+    if log.cluster is not None:
+        yield ("analysis", "log", "cluster"), log.cluster
     if log.instance is not None:
         yield ("analysis", "log", "instance"), log.instance
     if log.version is not None:
@@ -207,8 +229,10 @@ def _wanted(unit: str | None, analysis: AnalysisConfig) -> Iterator[tuple[tuple[
         yield ("analysis", "log", "where"), sql.value(log.where)
     for name, metric in analysis.metrics.items():
         at = ("analysis", "metrics", name)
-        for part, text_ in _parts(metric):
+        for part, text_ in metric.expressions.items():
             yield (*at, part), sql.value(text_)
+        if metric.covariate is not None:
+            yield (*at, "covariate"), sql.value(metric.covariate)
     for name, text_ in analysis.segments.items():
         yield ("analysis", "segments", name), sql.value(text_)
     if off is not None:
@@ -216,14 +240,6 @@ def _wanted(unit: str | None, analysis: AnalysisConfig) -> Iterator[tuple[tuple[
         yield ("analysis", "off_policy", "action"), off.action
         for place, name in enumerate(off.context):
             yield ("analysis", "off_policy", "context", str(place)), name
-
-
-def _parts(metric: object) -> Iterator[tuple[str, str]]:
-    if isinstance(metric, MeanMetric):
-        yield "value", metric.value
-    else:
-        yield "numerator", metric.numerator  # type: ignore[attr-defined]
-        yield "denominator", metric.denominator  # type: ignore[attr-defined]
 
 
 def _features(data: DataConfig, analysis: AnalysisConfig) -> list[tuple[tuple[str, ...], str]]:
@@ -235,22 +251,14 @@ def _features(data: DataConfig, analysis: AnalysisConfig) -> list[tuple[tuple[st
     return [((*roots[str(path[0])], *map(str, path[1:])), name) for path, name in places(spec)]
 
 
-def _check_interference(
-    analysis: AnalysisConfig, unit: str | None, outcomes: tuple[str, ...]
-) -> None:
-    """The service calls the unit `unit`, whatever the experiment does."""
-    leaks = list(interference(analysis, unit, outcomes))
-    if leaks:
-        raise ConfigError("\n".join(map(str, leaks)))
-
-
 def _check_columns(wanted: Sequence[tuple[tuple[str, ...], str]], lineage: Lineage) -> None:
     problems: dict[str, Problem] = {}
     for path, name in wanted:
         try:
             lineage.dtype(name)
         except DataError as error:
-            problems.setdefault(str(error), Problem(path, str(error)))
+            message = f"{error}{NOBODY}" if path == ("unit",) else str(error)
+            problems.setdefault(str(error), Problem(path, message))
     if problems:
         raise DataError("\n".join(map(str, problems.values())))
 
@@ -259,13 +267,16 @@ def _columns(unit: str | None, analysis: AnalysisConfig, lineage: Lineage) -> It
     log, off = analysis.log, analysis.off_policy
     who = pl.col("test.index").cast(pl.String) if unit is None else _key(unit, lineage)
     yield who.alias(UNIT)
-    yield _key(log.arm, lineage).alias(ARM)
+    no_word = pl.lit(None, pl.String)
+    yield (no_word if log.assignments is not None else _key(log.arm, lineage)).alias(ARM)
+    if log.cluster is not None:
+        yield _key(log.cluster, lineage).alias(CLUSTER)
     when = pl.lit(None, pl.Int64)
     if log.time is not None:
         when = microseconds(log.time, lineage.dtype(log.time.column))
     yield when.alias(TIME)
     for column, name in ((INSTANCE, log.instance), (VERSION, log.version)):
-        value = pl.lit(None, pl.String) if name is None else _text(name, lineage)
+        value = no_word if name is None else _text(name, lineage)
         yield value.alias(column)
     keep = pl.lit(True)
     if log.where is not None:
@@ -273,12 +284,16 @@ def _columns(unit: str | None, analysis: AnalysisConfig, lineage: Lineage) -> It
     yield keep.alias(KEPT)
     for name, metric in analysis.metrics.items():
         at = f"analysis.metrics.{name}"
-        parts = dict(_parts(metric))
-        first, *rest = parts
-        yield _number(sql.value(parts[first]), lineage, f"{at}.{first}").alias(numerator(name))
-        for part in rest:
-            value = _number(sql.value(parts[part]), lineage, f"{at}.{part}")
-            yield value.fill_null(0.0).alias(denominator(name))
+        made = _number if metric.numbers else _key
+        values = [
+            made(sql.value(sql_), lineage, f"{at}.{part}")
+            for part, sql_ in metric.expressions.items()
+        ]
+        yield from (value.alias(numerator(name)) for value in values[:1])
+        yield from (value.fill_null(0.0).alias(denominator(name)) for value in values[1:])
+        if metric.covariate is not None:
+            known = _number(sql.value(metric.covariate), lineage, f"{at}.covariate")
+            yield known.alias(covariate(name))
     for name, expression in analysis.segments.items():
         yield _text(sql.value(expression), lineage).fill_null("unknown").alias(segment(name))
     if off is not None:
@@ -294,7 +309,7 @@ def _text(name: str, lineage: Lineage) -> pl.Expr:
     return text(pl.col(name), lineage.dtype(name))
 
 
-def _key(name: str, lineage: Lineage) -> pl.Expr:
+def _key(name: str, lineage: Lineage, place: str = "") -> pl.Expr:
     return key_text(pl.col(name), lineage.dtype(name))
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fulcrum.features.errors import DataError
-from fulcrum.pipelines.ab.statistics.users import Users, check
+from fulcrum.pipelines.ab.statistics.intervals import proportion
+from fulcrum.pipelines.ab.statistics.users import Users, check, check_varies
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,17 @@ def adjust(control: Users, treatment: Users) -> Adjusted:
     of the pre-period, with R and means over both arms. Users without history have the mean of X
     and are told apart by a flag, a second covariate. theta is common to both arms and fitted to
     deviations from each arm's own mean, so that the effect itself does not blur it. A pre-period
-    in which all are alike has theta 0. Raises DataError where no user has a history.
+    in which all are alike has theta 0. Raises DataError where no user has a history, and where a
+    constant arm or one with too few units of either value (`proportion.FEW`) leaves nothing to
+    explain: what is left of it would look as if it varied no more than the pre-period does.
     """
-    check(control, "arm `control`")
-    check(treatment, "arm `treatment`")
     arms = control, treatment
+    for arm, who in zip(arms, ("control", "treatment"), strict=True):
+        check(arm, f"arm `{who}`")
+        check_varies(arm, f"arm `{who}`")
+    rare = proportion.shares(*arms)
+    if rare is not None and rare.few:
+        raise DataError(f"an arm has fewer than {proportion.FEW} units of either value")
     covariates = _covariates(*arms)
     border = [len(control)]
     centred = [part - part.mean(axis=0) for part in np.split(covariates, border)]

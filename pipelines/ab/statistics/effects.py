@@ -1,11 +1,14 @@
 """The effect of a treatment on a metric, with the interval that users justify."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from scipy import stats
 
-from fulcrum.pipelines.ab.statistics import tasting
-from fulcrum.pipelines.ab.statistics.users import Users, check
+from fulcrum.pipelines.ab.statistics.intervals import proportion, skewness, tasting
+from fulcrum.pipelines.ab.statistics.intervals.proportion import Shares
+from fulcrum.pipelines.ab.statistics.users import Users, check, constant
 
 CLEAR = 3.0
 """Standard errors from 0 beyond which a value's logarithm is nearly normal."""
@@ -13,6 +16,7 @@ CLEAR = 3.0
 Relative = tuple[float | None, float | None, float | None]
 """A relative effect and the ends of its interval, or none of them."""
 UNKNOWN: Relative = (None, None, None)
+Method = Literal["welch", "newcombe", "larger variance", "bootstrap", "clustered"]
 
 
 @dataclass(frozen=True)
@@ -34,17 +38,43 @@ class Effect:
     n_control: int
     """Users."""
     n_treatment: int
+    method: Method = "welch"
+    """How interval and p-value are made."""
 
 
 def compare(control: Users, treatment: Users, alpha: float = 0.05) -> Effect:
     """Difference of the arms' values, sum over sum, with its 1 - `alpha` interval.
 
-    Welch's t over users; a ratio by the delta method (Deng, Knoblich and Lu, KDD 2018). The
-    relative effect has an interval on the log scale where both values are clear of 0, and else
-    Fieller's, where that is finite. Raises DataError where an arm says nothing (`users.check`).
+    Welch's t over users; a ratio by the delta method (Deng, Knoblich and Lu, KDD 2018). Where that
+    is not to be trusted, because an arm is constant or has too few users for the metric's skewness
+    (`skewness.LIMIT`), a metric of two values has Newcombe's interval (`proportion`), and any other
+    one Student's t with the larger variance of the two in both arms. Raises DataError where an arm
+    says nothing (`users.check`).
     """
     check(control, "arm `control`")
     check(treatment, "arm `treatment`")
+    rare = proportion.shares(control, treatment)
+    normal = skewness.normal(control, treatment)
+    if rare is not None and (rare.few or not normal):
+        return _rare(rare, control, treatment, alpha)
+    if not normal or constant(control) or constant(treatment):
+        return _larger_variance(control, treatment, alpha)
+    return _welch(control, treatment, alpha)
+
+
+def of_arm(users: Users, alpha: float = 0.05) -> tuple[float, float]:
+    """Ends of the interval of an arm's value: normal, or Wilson's where it has few units of one of
+    two values."""
+    rare = proportion.shares(users, users)
+    if rare is not None and rare.few:
+        return rare.wilson(alpha)
+    half = float(stats.norm.ppf(1 - alpha / 2)) * users.se
+    return users.value - half, users.value + half
+
+
+def _welch(control: Users, treatment: Users, alpha: float) -> Effect:
+    """The relative effect has an interval on the log scale where both values are clear of 0, and
+    else Fieller's, where that is finite."""
     comparison = tasting.compare(control, treatment, alpha)
     difference = treatment.value - control.value
     errors = control.se, treatment.se
@@ -66,6 +96,50 @@ def compare(control: Users, treatment: Users, alpha: float = 0.05) -> Effect:
         *relative,
         len(control),
         len(treatment),
+    )
+
+
+def _larger_variance(control: Users, treatment: Users, alpha: float) -> Effect:
+    """A small arm that has not met the metric's tail, or a constant one, is given the variance of
+    the other; one that has met more of it than the other keeps its own."""
+    arms = control, treatment
+    deviations = [float(arm.residuals.std(ddof=1)) for arm in arms]
+    widest = int(np.argmax(deviations))
+    errors = [deviations[widest] / np.sqrt(len(arm)) for arm in arms]
+    difference, se = treatment.value - control.value, float(np.hypot(*errors))
+    freedom = len(arms[widest]) - 1
+    quantile = float(stats.t.ppf(1 - alpha / 2, freedom))
+    return Effect(
+        control.value,
+        treatment.value,
+        difference,
+        se,
+        difference - quantile * se,
+        difference + quantile * se,
+        float(2 * stats.t.sf(abs(difference) / se, freedom)),
+        *fieller((control.value, treatment.value), (errors[0], errors[1]), quantile),
+        len(control),
+        len(treatment),
+        "larger variance",
+    )
+
+
+def _rare(rare: Shares, control: Users, treatment: Users, alpha: float) -> Effect:
+    """The standard error is a part of the interval's width, for what needs one; relative to so few
+    units nothing is said."""
+    low, high = rare.interval(alpha)
+    return Effect(
+        control.value,
+        treatment.value,
+        treatment.value - control.value,
+        (high - low) / 2 / float(stats.norm.ppf(1 - alpha / 2)),
+        low,
+        high,
+        rare.p_value,
+        *UNKNOWN,
+        len(control),
+        len(treatment),
+        "newcombe",
     )
 
 

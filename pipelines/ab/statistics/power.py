@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 from statsmodels.stats.power import NormalIndPower
 
 from fulcrum.features.errors import DataError
+from fulcrum.pipelines.ab.statistics import sequential
 
 POWER = 0.8
 
@@ -42,6 +43,32 @@ def users_needed(
         ratio=treated / (1 - treated),
     )
     return int(np.ceil(float(np.squeeze(control)) / (1 - treated)))
+
+
+def users_needed_looking(
+    deviation: float,
+    effect: float,
+    treated: float = 0.5,
+    alpha: float = 0.05,
+    power: float = POWER,
+    tuned_for: int = 5000,
+) -> int:
+    """The same for a test that is looked at whenever one likes, by `sequential.power`: users until
+    whom a difference of `effect` has been shown with probability `power`."""
+    once = users_needed(deviation, effect, treated, alpha, power)
+    spread = deviation * np.sqrt(1 / treated + 1 / (1 - treated))
+
+    def short(log_users: float) -> float:
+        users = max(2, round(np.exp(log_users)))
+        error = abs(effect) * np.sqrt(users) / spread
+        return power - sequential.power(error, users, alpha, tuned_for)
+
+    low = high = float(np.log(max(once, 2)))
+    while short(high) > 0:
+        high += float(np.log(2))
+    if high == low:
+        return once
+    return int(np.ceil(np.exp(optimize.brentq(short, low, high, xtol=1e-3))))
 
 
 @dataclass(frozen=True)

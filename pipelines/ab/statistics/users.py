@@ -27,6 +27,16 @@ class Users:
     def __len__(self) -> int:
         return len(self.numerator)
 
+    def weighted(self, weights: np.ndarray) -> "Users":
+        """Each user as so many, `(users,)`: the value is then that of weighted sums."""
+        sizes = np.ones(len(self)) if self.before_denominator is None else self.before_denominator
+        return Users(
+            self.numerator * weights,
+            self.denominator * weights,
+            None if self.before is None else self.before * weights,
+            None if self.before is None else sizes * weights,
+        )
+
     @property
     def value(self) -> float:
         """What the metric is in this arm."""
@@ -47,8 +57,8 @@ class Users:
 
 
 def check(users: Users, who: str) -> None:
-    """Raise DataError for users of whom no interval can be given: fewer than two users, a value
-    that is not a number, nothing in the denominator, or all users alike."""
+    """Raise DataError for users of whom nothing can be said: fewer than two users, a value that is
+    not a number, or nothing in the denominator."""
     if len(users) < 2:
         raise DataError(f"{who} has {len(users)} users; an interval needs two or more")
     bad = ~(np.isfinite(users.numerator) & np.isfinite(users.denominator))
@@ -56,9 +66,18 @@ def check(users: Users, who: str) -> None:
         raise DataError(f"{who}: {bad.sum()} of {len(users)} users have a value that is not finite")
     if users.denominator.sum() == 0:
         raise DataError(f"{who}: the metric's denominator is 0 for all {len(users)} users")
+
+
+def constant(users: Users) -> bool:
+    """Whether the value is the same for each user, so that its standard error says nothing."""
     scale = np.abs(users.numerator).max() / np.abs(users.denominator.mean())
-    if np.ptp(users.residuals) <= ROUNDING * scale:
+    return bool(np.ptp(users.residuals) <= ROUNDING * scale)
+
+
+def check_varies(users: Users, who: str) -> None:
+    """Raise DataError for a constant metric."""
+    if constant(users):
         raise DataError(
             f"{who}: the metric is constant, {users.value:g} for each of {len(users)} users; "
-            "without variation there is no interval"
+            "without variation there is nothing to draw or to explain"
         )

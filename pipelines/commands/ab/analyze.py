@@ -21,14 +21,15 @@ def analyze(
 ) -> None:
     """Say what an A/B test shows: a page, the numbers as JSON, a run in MLflow.
 
-    First whether it is a fair test. Where arms do not have the units that they were due, effects
-    are withheld and the exit code is 1.
+    First a decision for each arm. The exit code is that of the test: 0 ship, for some arm; 3 do not
+    ship; 4 keep running; 1 broken, where it is no fair test and effects are withheld.
     """
     from fulcrum.pipelines.ab.log.experiment import Experiment, problems
     from fulcrum.pipelines.config.load import read
 
     config = read(Experiment, experiment, overrides, problems)
 
+    from fulcrum.pipelines.ab.analysis.decision import EXIT
     from fulcrum.pipelines.ab.analysis.outputs import NUMBERS, PAGE
     from fulcrum.pipelines.ab.analysis.outputs import analyze as run
     from fulcrum.pipelines.console import terminal
@@ -38,5 +39,4 @@ def analyze(
     for sentence in analysis.facts.sentences:
         terminal.results.print(sentence, markup=False, soft_wrap=True)
     terminal.results.print(f"page: {folder / PAGE}\nnumbers: {folder / NUMBERS}", soft_wrap=True)
-    if analysis.facts.withheld:
-        raise typer.Exit(1)
+    raise typer.Exit(EXIT[analysis.facts.decision])

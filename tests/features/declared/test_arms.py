@@ -100,3 +100,15 @@ def test_a_column_that_is_not_there_is_told_with_its_place(tmp_path):
     with pytest.raises((ConfigError, DataError)) as error:
         made(tmp_path, arms={"column": "amr", "unit": "user_id"})
     assert "data.arms.column: there is no column `amr`; did you mean `arm`?" in str(error.value)
+
+
+def test_rows_of_a_ramp_know_their_window(tmp_path):
+    days = [f"2024-03-{day:02}" for day in range(1, 11)]
+    arms = ARMS | {"changes": ["2024-03-04", "2024-03-08T00:00Z"]}
+    log = LOG.with_columns(at=pl.Series(days))
+    dataset = made(tmp_path, log, arms, time={"column": "at"})
+    assert rows(dataset)["row.window"].to_list() == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2]
+    with pytest.raises(DataError, match=r"data\.arms\.changes\.0: 'soon' is no time"):
+        made(tmp_path, log, ARMS | {"changes": ["soon"]}, time={"column": "at"})
+    with pytest.raises(ConfigError, match=r"data\.arms\.changes: needs `data\.time`"):
+        made(tmp_path, log, arms)

@@ -1,14 +1,17 @@
-"""The command line in this process, and one store for the runs of all tests."""
+"""The command line in this process, one store for the runs of all tests, and cheap reports."""
 
+import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from fulcrum.pipelines.__main__ import main
+from fulcrum.pipelines.ab.statistics import bootstrap, sequential
 from fulcrum.pipelines.console import terminal
 
 
@@ -40,3 +43,18 @@ def fulcrum(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Callable[..., Done]
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Making the tables of a store takes seconds."""
     return f"sqlite:///{tmp_path_factory.mktemp('store') / 'runs.db'}"
+
+
+@pytest.fixture
+def cheap(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For tests of many reports: what costs time says less. So few draws disagree with the formula
+    at times, which is a doubt. statsmodels collects garbage at every p-value that it adjusts."""
+    monkeypatch.setattr(bootstrap, "compare", partial(bootstrap.compare, draws=100))
+    monkeypatch.setattr(sequential, "PATHS", 40)
+    monkeypatch.setattr(sequential, "LOOKS", 20)
+    monkeypatch.setattr(gc, "collect", lambda *_: 0)
+    for cached in (sequential.detectable, sequential._motion):
+        cached.cache_clear()
+    yield
+    for cached in (sequential.detectable, sequential._motion):
+        cached.cache_clear()

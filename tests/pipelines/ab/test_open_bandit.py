@@ -25,8 +25,8 @@ def bandit_facts(fulcrum: Any, store: str, tmp_path: Path) -> facts.Facts:
     files = ["--output", tmp_path / "out", "--tracking", store]
     sets = [part for text in QUICK for part in ("--set", text)]
     done = fulcrum("ab", "analyze", DATA / "log", "--experiment", CONFIG, *files, *sets)
-    assert done.code == 0, done.stderr
-    assert done.stdout.startswith("ctr: no difference shown between bts and random: ")
+    assert done.code == 4, done.stderr
+    assert done.stdout.startswith("bts: keep running. No difference shown in ctr yet: ")
     assert "every row is taken as a unit" in done.stdout
     assert (tmp_path / "out" / PAGE).exists()
     return facts.load(tmp_path / "out" / NUMBERS)
@@ -37,9 +37,11 @@ def test_no_difference_is_shown_and_one_policy_cannot_value_the_other(
 ) -> None:
     assert bandit_facts.sound and not bandit_facts.withheld
     assert [value.value for value in bandit_facts.metrics[0].arms] == [46 / 10_000, 46 / 10_000]
-    effect = bandit_facts.judged[0].effect
+    [judged] = bandit_facts.judged
+    effect = judged.raw
     assert effect.difference == 0
     assert -effect.low == pytest.approx(effect.high)
+    assert judged.effect.low < effect.low < effect.high < judged.effect.high
     assert effect.high / 0.0046 == pytest.approx(0.41, abs=0.005)  # as the README says
     assert bandit_facts.segments is not None
     assert all(one.adjusted_p > 0.05 for one in bandit_facts.segments.effects)

@@ -12,7 +12,7 @@ from fulcrum.pipelines.ab.log.sizing import sizes
 from fulcrum.pipelines.ab.log.staged import stage
 from fulcrum.serving.experiments.columns import EXPOSURE
 from fulcrum.serving.experiments.exposure_log import ExposureLog
-from tests.pipelines.ab.logs import experiment, log
+from tests.pipelines.ab.logs import BEGAN, experiment, log
 
 LIFT = 0.15
 COLUMNS = {"user_id": pl.Int64(), "item": pl.Int64(), "score.click": pl.Float64()}
@@ -57,11 +57,12 @@ def served(tmp_path: Path) -> Path:
 def test_what_the_service_logged_is_analysed_as_it_is(served: Path) -> None:
     """Outcomes came for clicks alone, so the metric says what a missing one means."""
     clicks = {"kind": "ratio", "numerator": "coalesce(click, 0)", "role": "primary"}
-    result = analyse([str(served)], shop(metrics={"ctr": clicks}, sequential={}))
+    result = analyse([str(served)], shop(metrics={"ctr": clicks}))
     assert result.log.rows == len(log(users=800))
-    assert sum(result.log.units.values()) == 800
+    assert sum(result.log.units.values()) == 800 + 200
+    assert result.notes[0].startswith("200 of 1,000 units were dealt to an arm and have no row")
     assert result.checks[0].name == "sample ratio of the deal"
-    assert result.checks[0].numbers["units.control"] == result.log.units["control"] + 100
+    assert result.checks[0].numbers["units.control"] == result.log.units["control"]
     assert result.sound
     effect = result.judged[0]
     assert effect.verdict == "better" and effect.raw.low < LIFT < effect.raw.high
@@ -72,7 +73,8 @@ def test_what_the_service_logged_is_analysed_as_it_is(served: Path) -> None:
 def test_outcomes_that_never_came_are_doubted_where_arms_differ(served: Path) -> None:
     result = analyse([str(served)], shop())
     assert not result.sound
-    assert "With doubt, because a check failed (missing outcomes of ctr)" in result.headline
+    assert "In doubt, because a check failed (missing outcomes of ctr)" in result.headline
+    assert result.decision == "keep running"
 
 
 def test_neither_name_of_the_unit_may_tell_arms_apart(served: Path) -> None:
@@ -92,5 +94,19 @@ def test_a_size_is_read_off_it(served: Path) -> None:
 
 
 def test_it_is_read_alone(served: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected it alone, not 2"):
+    with pytest.raises(DataError, match="expected it alone, not 2, or beside it rows"):
         stage([str(served), "more.parquet"], shop(), tmp_path)
+
+
+def test_files_from_before_the_test_are_its_past(served: Path, tmp_path: Path) -> None:
+    """Their unit has the name that it has in the experiment."""
+    rows = log(users=800, lift=LIFT)
+    earlier = rows.select("user_id", "click", pl.col("time") - pl.duration(days=7))
+    earlier.write_parquet(tmp_path / "before.parquet")
+    clicks = {"kind": "ratio", "numerator": "coalesce(click, 0)", "role": "primary"}
+    test = shop(metrics={"ctr": clicks}, pre_period={"until": BEGAN})
+    result = analyse([str(served), str(tmp_path / "before.parquet")], test)
+    cuped = result.judged[0].cuped
+    assert result.log.before == len(rows)
+    assert cuped is not None and cuped.correlation > 0.9
+    assert cuped.covered == 800 / 1000

@@ -17,7 +17,7 @@ from fulcrum.pipelines.runs.prepare import prepare_dataset
 from fulcrum.pipelines.training.checkpoint import load_weights
 from fulcrum.pipelines.training.predict import constant, evaluate
 from fulcrum.pipelines.training.trainer import train
-from tests.pipelines.designs.worlds import run, write_log
+from tests.pipelines.designs.worlds import document, run, write_log
 
 CONSOLE = Console(quiet=True)
 SPLITS = ("train", "valid", "test")
@@ -239,3 +239,21 @@ def test_arms_that_share_nothing_train_as_splitting_to_the_bit(folder, tmp_path,
 def test_without_a_design_nothing_is_reweighted(folder):
     config = run(folder, experiment_design=None)
     assert prepared(folder).fingerprint == prepare(config, folder / "work").fingerprint
+
+
+def test_arms_share_out_the_rows_of_each_window(folder):
+    """Half of the control's rows of the second window are lost, so that its shares are others."""
+    data = document(folder)["data"]
+    data["arms"] = data["arms"] | {"changes": ["1970-01-01T02:00"]}
+    data["where"] = "t < 7200 or arm = 'treatment' or row % 2 = 0"
+    frame = rows(prepared(folder, WEIGHTED, data=data)).filter(pl.col("row.arm").is_not_null())
+    assert (frame["row.window"] == (frame["row.key.row"] * 10 >= 7200)).all()
+    shares = frame.group_by("row.window", "row.arm").len().sort("row.window", "row.arm")
+    by_window = shares["len"].to_numpy().reshape(2, 2)
+    by_window = by_window / by_window.sum(axis=1, keepdims=True)
+    assert abs(by_window[0, 0] - by_window[1, 0]) > 0.1
+    weights = frame.select("ab_weight_control", "ab_weight_treatment").to_numpy()
+    total = (weights * by_window[frame["row.window"].to_numpy()]).sum(axis=1)
+    assert total == pytest.approx(1, abs=1e-12)
+    means = frame.group_by("row.window").agg(pl.col("ab_weight_treatment").mean())
+    assert means["ab_weight_treatment"].to_numpy() == pytest.approx(1, abs=0.1)

@@ -9,6 +9,7 @@ from fulcrum.features.errors import ConfigError
 from fulcrum.pipelines.config import rules
 from fulcrum.pipelines.config.load import load
 from fulcrum.pipelines.config.yaml_text import dump
+from fulcrum.pipelines.designs import LoggedRows
 from fulcrum.testing.designs import ADAPTER, DesignContract
 from tests.pipelines.designs.worlds import CELLS, NAMES, Known, chance, document, laws
 
@@ -207,3 +208,25 @@ def test_an_override_reaches_a_design_that_names_none(tmp_path):
     assert changed.experiment_design.propensity.folds == 3
     pooled = load(file, ["experiment_design.design=pooling"])
     assert pooled.experiment_design.model_dump() == {"design": "pooling", "arm": "treatment"}
+
+
+def test_a_row_of_a_ramp_weighs_by_the_share_of_its_window():
+    """Treatment has 5 % of the first window and half of the second: in each the weighted rows have
+    the arms' own laws, and the shares' mean of weights is 1."""
+    parts = [world(50_000, share, seed) for seed, share in enumerate((0.05, 0.5))]
+    arm, cell, true = (
+        np.concatenate(column)
+        for column in zip(*((a, c, rows.chance) for a, c, rows in parts), strict=True)
+    )
+    window = np.repeat([0, 1], 50_000)
+    rows = LoggedRows(NAMES, arm, np.ones(len(arm), bool), true, window=window)
+    weights = WEIGHTED.weights(rows)
+    for number in (0, 1):
+        part = window == number
+        shares = np.bincount(arm[part]) / part.sum()
+        assert weights[part] @ shares == pytest.approx(1, abs=0.05)
+        for k, law in enumerate(laws()):
+            found = np.bincount(cell[part], weights[part, k], CELLS) / weights[part, k].sum()
+            assert found == pytest.approx(law, abs=0.01)
+    own = SPLITTING.weights(rows)[np.arange(len(arm)), arm]
+    assert own.sum() == pytest.approx(2 * len(arm))

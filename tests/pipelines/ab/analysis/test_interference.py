@@ -154,7 +154,7 @@ def test_few_units_are_told_in_a_note(tmp_path: Path) -> None:
     test = experiment(interference={"features": ITEM, "folds": 5})
     judged = analysed(log(users=16), tmp_path, test)
     assert judged.interference is None
-    [note] = judged.notes
+    note = judged.notes[-1]
     assert "units; 5 folds by unit need at least 10" in note
     with pytest.raises(ConfigError):
         panel_of(log(users=16), tmp_path, {"user_id": {"kind": "categorical"}})

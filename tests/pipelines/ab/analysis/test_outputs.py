@@ -22,11 +22,16 @@ RICH = {
         "ctr": {"kind": "ratio", "numerator": "click", "role": "primary"},
         "watch": {"kind": "mean", "value": "watch", "winsorise": 0.999},
         "rows": {"kind": "mean", "value": "1", "role": "guardrail", "margin": 0.5},
-        "nothing": {"kind": "mean", "value": "0", "role": "exploratory"},
+        "nothing": {
+            "kind": "ratio",
+            "numerator": "click",
+            "denominator": "0",
+            "role": "exploratory",
+        },
     },
     "segments": {"country": "country"},
     "pre_period": {"until": BEGAN},
-    "sequential": {"tuned_for": 1000},
+    "plan": {"kind": "sequential", "tuned_for": 1000},
     "log": {"time": {"column": "time"}, "instance": "instance", "version": "version"},
     "interference": {"features": {"item": {"kind": "categorical"}}, "folds": 2},
     "off_policy": {"propensity": "chance", "action": "item"},
@@ -81,14 +86,16 @@ def test_every_part_says_something(rich: Analysis) -> None:
 def test_what_is_told_is_told_once_and_holds_every_part(rich: Analysis) -> None:
     lines, answers = rich.facts.sentences, rich.facts
     assert len(lines) == len(set(lines))
-    assert lines[0].startswith("ctr is better in treatment than in control: ")
+    assert lines[0].startswith("treatment: ship. ctr is better by +0.0")
+    assert lines[0].endswith(", and the guard-rail rows holds.")
+    assert lines[1].startswith("ctr is better in treatment than in control: ")
     assert answers.interference is not None
     for sentence in (
         *[v.sentence for v in answers.off_policy],
         *answers.interference.sentences,
     ):
         assert sentence in lines
-    assert any("nothing is not compared: " in line and "constant" in line for line in lines)
+    assert any("nothing is not compared: " in line and "is 0 for" in line for line in lines)
 
 
 def test_numbers_round_trip_through_json(rich: Analysis) -> None:
@@ -128,6 +135,7 @@ def test_the_run_holds_numbers_words_and_files(rich: Analysis, store: str) -> No
     assert run.data.metrics["difference/ctr/treatment"] == effect.difference
     assert run.data.metrics["low/ctr/treatment"] == effect.low
     assert run.data.metrics["sample_ratio_p"] == rich.facts.checks[0].numbers["p_value"]
+    assert run.data.tags["decision"] == run.data.tags["decision.treatment"] == "ship"
     assert run.data.tags["verdict"] == rich.facts.headline
     files = {item.path for item in store_client.list_artifacts(run.info.run_id)}
     assert {PAGE, NUMBERS, CONFIG, "figures"} <= files
@@ -157,10 +165,11 @@ def test_a_broken_deal_withholds_effects(fulcrum: Any, written: Write, tmp_path:
     lost = (pl.col("arm") == "treatment") & (pl.col("user_id") % 3 == 0)
     done = fulcrum(*written(rows.filter(~lost), experiment(segments={"country": "country"})))
     assert done.code == 1
-    assert done.stdout.startswith("Stop: sample ratio, ")
+    assert done.stdout.startswith("treatment: broken. Failed: sample ratio, ")
     assert "not as designed: the deal or the log is broken" in done.stdout
     assert "interval" not in done.stdout
     result = facts.load(tmp_path / "out" / NUMBERS)
+    assert result.decision == "broken"
     assert result.withheld and result.judged == [] and result.segments is None and not result.days
     text = " ".join(Parsed((tmp_path / "out" / PAGE).read_text()).words)
     assert "Effects are withheld" in text
@@ -180,6 +189,18 @@ def test_a_report_replaces_a_report_and_nothing_else(
     assert (tmp_path / "out" / PAGE).exists()
 
 
+@pytest.mark.parametrize(
+    ("lift", "decision", "code"),
+    [(0.2, "ship", 0), (-0.2, "do not ship", 3), (0.0, "keep running", 4)],
+)
+def test_the_exit_code_is_the_decision(
+    lift: float, decision: str, code: int, fulcrum: Any, written: Write
+) -> None:
+    done = fulcrum(*written(log(users=400, lift=lift)))
+    assert done.code == code, done.stderr
+    assert done.stdout.startswith(f"treatment: {decision}. ")
+
+
 def bad(name: str) -> tuple[pl.DataFrame, Experiment]:
     """A log or an experiment with one thing that is not right."""
     rows = log(users=200).with_columns(chance=pl.lit(0.05))
@@ -191,7 +212,19 @@ def bad(name: str) -> tuple[pl.DataFrame, Experiment]:
     cases: dict[str, tuple[pl.DataFrame, Experiment]] = {
         "users in both arms": (rows.with_columns(alternating), experiment()),
         "an arm without rows": (rows.filter(~treated), experiment()),
-        "a constant metric": (rows.with_columns(click=1.0), experiment()),
+        "nothing to divide by": (
+            rows,
+            experiment(
+                metrics={
+                    "ctr": {
+                        "kind": "ratio",
+                        "numerator": "click",
+                        "denominator": "0",
+                        "role": "primary",
+                    }
+                }
+            ),
+        ),
         "arms one after the other": (rows.with_columns(time=later), experiment()),
         "propensity 0": (
             rows.with_columns(pl.when(first).then(0.0).otherwise("chance").alias("chance")),
@@ -214,7 +247,10 @@ def bad(name: str) -> tuple[pl.DataFrame, Experiment]:
     [
         ("users in both arms", "units are in several arms, for example "),
         ("an arm without rows", "arm `treatment` has no row in the log; expected rows of each arm"),
-        ("a constant metric", "analysis.metrics.ctr: arm `control`: the metric is constant, 1 for"),
+        (
+            "nothing to divide by",
+            "analysis.metrics.ctr: arm `control`: the metric's denominator is 0",
+        ),
         ("arms one after the other", "never at the same time, so that times, not arms, would be"),
         ("propensity 0", "`chance` is not above 0 and at most 1 in 1 of "),
         ("propensity above 1", "for example 1.5 in arm "),

@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fulcrum.features.errors import DataError
 from fulcrum.pipelines.ab.analysis import over_time
 from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.gather import gather
@@ -15,7 +14,7 @@ from fulcrum.pipelines.ab.log.units import Units
 from fulcrum.pipelines.ab.statistics.effects import compare
 from tests.pipelines.ab.logs import analysed, experiment, log
 
-SEQUENTIAL = experiment(sequential={"tuned_for": 500})
+SEQUENTIAL = experiment(plan={"kind": "sequential", "tuned_for": 500})
 
 
 def units(rows: pl.DataFrame, folder: Path, test: Experiment = SEQUENTIAL) -> Units:
@@ -30,16 +29,18 @@ def test_the_course_ends_at_the_effect_of_all_units(tmp_path: Path) -> None:
     whole = compare(*arms)
     assert course.users[-1] == 600
     assert course.difference[-1] == pytest.approx(whole.difference)
-    assert course.low[-1] < whole.low and whole.high < course.high[-1]
+    assert course.low[-1] < whole.difference < course.high[-1]
+    assert list(course.low) == sorted(course.low)
+    assert list(course.high) == sorted(course.high, reverse=True)
     assert list(course.p) == sorted(course.p, reverse=True)
     assert len(course.users) == over_time.LOOKS
-    assert course.sentence.endswith("(mSPRT): a difference is shown.")
+    assert course.sentence.endswith("(mSPRT): it leaves 0.")
 
 
 def test_without_an_effect_none_is_shown(tmp_path: Path) -> None:
     [course] = over_time.courses(units(log(users=600), tmp_path), SEQUENTIAL, "ctr")
     assert course.low[-1] < 0 < course.high[-1]
-    assert course.sentence.endswith("(mSPRT): no difference shown.")
+    assert course.sentence.endswith("(mSPRT): it holds 0.")
 
 
 def test_arms_that_swap_names_swap_the_course(tmp_path: Path) -> None:
@@ -91,16 +92,22 @@ def test_a_steady_effect_shows_no_trend(tmp_path: Path) -> None:
 def test_what_needs_more_is_told_in_notes_beside_all_else(tmp_path: Path) -> None:
     """Two days have no trend, and some users too few to look early at."""
     few = analysed(log(users=30, days=2), tmp_path, SEQUENTIAL)
-    assert few.metrics[0].effects
+    assert few.decision == "keep running" and not few.metrics[0].effects
     assert not few.over_time and not few.days
-    early, trend = few.notes
+    compared, early, trend = few.notes
+    assert compared.startswith("ctr is not compared: ") and "needs 20 in each" in compared
     assert early.startswith("Looking early: ") and "needs 20 in each" in early
     assert trend == (
         "Trend: 2 days with two or more users in both arms; a trend needs three or more."
     )
 
 
-def test_a_log_without_times_has_no_order(tmp_path: Path) -> None:
-    test = experiment(log={}, sequential={})
-    with pytest.raises(DataError, match=r"needs `analysis\.log\.time`"):
-        over_time.courses(units(log(users=100), tmp_path, test), test, "ctr")
+def test_a_log_without_times_has_no_order_and_is_judged_by_its_last_look(tmp_path: Path) -> None:
+    test = experiment(log={})
+    rows = log(users=300, lift=0.2)
+    timeless = analysed(rows, tmp_path, test)
+    assert "in whose order units came" in timeless.notes[0] and not timeless.over_time
+    [effect] = timeless.metrics[0].effects
+    ordered = analysed(rows, tmp_path, experiment()).metrics[0].effects[0]
+    assert effect.effect.low <= ordered.effect.low + 1e-12
+    assert timeless.decision == "ship"

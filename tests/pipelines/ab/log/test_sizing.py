@@ -16,6 +16,7 @@ from fulcrum.pipelines.ab.statistics.users import Users
 from fulcrum.pipelines.config.load import to_yaml
 from tests.pipelines.ab.logs import experiment, log
 
+FIXED = {"kind": "fixed", "ends": "2024-03-11"}
 METRICS = {
     "watch": {"kind": "mean", "value": "watch"},
     "ctr": {"kind": "ratio", "numerator": "click", "role": "primary"},
@@ -31,7 +32,7 @@ def past(tmp_path: Path) -> list[str]:
 
 def sizes_of(past: list[str], **changes: Any) -> dict[str, Size]:
     settings = {"effect": 0.05, "relative": False, "power": 0.8} | changes
-    test = settings.pop("test", experiment(metrics=METRICS))
+    test = settings.pop("test", experiment(metrics=METRICS, plan=FIXED))
     return {size.metric: size for size in sizes(past, test, **settings)}
 
 
@@ -76,7 +77,7 @@ def test_a_fall_takes_as_many_as_a_rise_and_a_share_is_of_the_value(past: list[s
 
 
 def test_unequal_arms_and_less_traffic_take_longer(past: list[str]) -> None:
-    test = experiment(metrics=METRICS)
+    test = experiment(metrics=METRICS, plan=FIXED)
     uneven = {"control": {"share": 0.9}, "treatment": {"share": 0.1}}
     small = Experiment.model_validate(test.model_dump() | {"arms": uneven})
     part = test.model_copy(update={"traffic": 0.1})
@@ -97,6 +98,18 @@ def test_the_primary_metric_comes_first_and_problems_are_told(tmp_path: Path) ->
     assert by_metric["watch"].users is None
 
 
+def test_looking_early_and_more_comparisons_take_more(past: list[str]) -> None:
+    """Each size is for the level at which the analysis will judge."""
+    many = METRICS | {f"s{n}": METRICS["watch"] for n in range(4)}
+    looking = experiment(metrics=METRICS)
+    once = sizes_of(past)
+    assert sizes_of(past, test=looking)["ctr"].users > 1.2 * once["ctr"].users
+    beside = sizes_of(past, test=experiment(metrics=many, plan=FIXED))
+    assert (beside["watch"].comparisons, beside["watch"].alpha) == (5, 0.01)
+    assert beside["watch"].users > once["watch"].users
+    assert beside["ctr"].users == once["ctr"].users
+
+
 def test_nothing_to_find_is_refused(past: list[str]) -> None:
     with pytest.raises(ConfigError, match="an effect of 0 cannot be found"):
         sizes_of(past, effect=0.0)
@@ -106,7 +119,7 @@ def test_nothing_to_find_is_refused(past: list[str]) -> None:
 
 def test_the_command_prints_a_table(fulcrum: Any, past: list[str], tmp_path: Path) -> None:
     file = tmp_path / "test.yaml"
-    file.write_text(to_yaml(experiment(metrics=METRICS)))
+    file.write_text(to_yaml(experiment(metrics=METRICS, plan=FIXED)))
     done = fulcrum("ab", "power", *past, "--experiment", file, "--effect", "0.05")
     assert done.code == 0, done.stderr
     by_metric = sizes_of(past)

@@ -10,10 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fulcrum.features.errors import ConfigError, DataError
+from fulcrum.pipelines.ab.log.columns import ARM, CLUSTER, UNIT, segment
 from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.gather import gather
-from fulcrum.pipelines.ab.log.staged import ARM, UNIT, numerator, segment, stage
-from fulcrum.pipelines.ab.log.units import FIRST, ROWS, Units
+from fulcrum.pipelines.ab.log.staged import stage
+from fulcrum.pipelines.ab.log.units import CAME, FIRST, ROWS, Units
+from fulcrum.pipelines.ab.metrics.columns import numerator
+from fulcrum.pipelines.ab.statistics import effects
+from fulcrum.pipelines.ab.statistics.intervals import clustered
 from tests.pipelines.ab.logs import BEGAN, experiment, log
 
 
@@ -118,15 +122,16 @@ def test_rows_before_the_test_are_the_past_of_units(tmp_path: Path) -> None:
     assert (np.isnan(users.before) == alone).all()
 
 
-def test_a_total_is_cut_off_at_the_quantile_of_both_arms(tmp_path: Path) -> None:
+def test_a_total_is_cut_off_at_both_ends_at_quantiles_of_both_arms(tmp_path: Path) -> None:
     rows = log(users=300)
     metric = {"kind": "mean", "value": "watch", "role": "primary"}
     plain = units(rows, tmp_path, experiment(metrics={"watch": metric}))
     cut = units(rows, tmp_path, experiment(metrics={"watch": metric | {"winsorise": 0.9}}))
     totals = plain.frame[numerator("watch")]
     limit = totals.quantile(0.9, "higher")
+    least = totals.quantile(0.1, "lower")
     assert cut.frame[numerator("watch")].max() == limit
-    assert cut.frame[numerator("watch")].sum() == totals.clip(upper_bound=limit).sum()
+    assert cut.frame[numerator("watch")].sum() == totals.clip(least, limit).sum()
 
 
 def test_units_in_both_arms_are_counted_and_left_out(tmp_path: Path) -> None:
@@ -306,3 +311,105 @@ def test_units_of_text_files_keep_their_zeros(tmp_path: Path, types: dict[str, s
     test = experiment(log=settings)
     gathered = gather(stage([str(file)], test, tmp_path), test)
     assert len(gathered.frame) == 2000
+
+
+def test_arms_that_the_condition_removes_need_no_name(tmp_path: Path) -> None:
+    rows = log(users=150)
+    third = pl.when(pl.col("user_id") < 30).then(pl.lit("third")).otherwise("arm").alias("arm")
+    test = experiment(log={"time": {"column": "time"}, "where": "arm <> 'third'"})
+    gathered = units(rows.with_columns(third), tmp_path, test)
+    assert len(gathered.frame) == 120 and set(gathered.dealt) == {"control", "treatment"}
+    with pytest.raises(DataError, match="an arm `third` that the experiment does not name"):
+        units(rows.with_columns(third), tmp_path)
+
+
+def test_a_log_of_nobody_is_told_how_to_say_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^unit: there is no column `user_id`.* with `unit: null`"):
+        units(log(users=20).drop("user_id"), tmp_path)
+
+
+def test_rows_count_while_the_window_of_their_unit_is_open(tmp_path: Path) -> None:
+    rows = log(users=300)
+    metric = {"kind": "mean", "value": "click", "role": "primary", "window": "2d"}
+    gathered = units(rows, tmp_path, experiment(metrics={"clicks": metric}))
+    first = pl.col("time").min().over("user_id")
+    ripe = rows.filter(first + pl.duration(days=2) <= pl.col("time").max())
+    inside = ripe.filter(pl.col("time") < first + pl.duration(days=2))
+    users = gathered.users("clicks", gathered.frame)
+    assert len(users) == ripe["user_id"].n_unique() < 300
+    assert gathered.waiting == {"clicks": 300 - len(users)}
+    assert users.numerator.sum() == inside["click"].sum() > 0
+
+
+def test_what_needs_times_is_refused_without_any(tmp_path: Path) -> None:
+    metric = {"kind": "mean", "value": "click", "role": "primary", "window": "2d"}
+    for changes in ({"metrics": {"clicks": metric}}, {"pre_period": {"until": BEGAN}}):
+        with pytest.raises(ConfigError, match=r"needs `analysis\.log\.time`"):
+            units(log(users=20), tmp_path, experiment(log={}, **changes))
+
+
+def test_a_covariate_is_what_was_known_before(tmp_path: Path) -> None:
+    rows = log(users=200).with_columns(
+        known=pl.when(pl.col("user_id") % 4 > 0).then(pl.col("user_id") * 2.0)
+    )
+    metric = {"kind": "mean", "value": "click", "role": "primary", "covariate": "known / 2"}
+    gathered = units(rows, tmp_path, experiment(metrics={"clicks": metric}))
+    users = gathered.users("clicks", gathered.frame)
+    who = gathered.frame[UNIT].cast(pl.Int64).to_numpy()
+    assert users.before is not None and gathered.has_past
+    np.testing.assert_array_equal(users.before, np.where(who % 4 > 0, who, np.nan))
+    changing = metric | {"covariate": "item"}
+    with pytest.raises(DataError, match=r"clicks\.covariate: `item` has several values"):
+        units(rows, tmp_path, experiment(metrics={"clicks": changing}))
+
+
+def test_days_begin_by_the_clocks_of_the_zone(tmp_path: Path) -> None:
+    """23:30 in UTC is half past seven on the next day in Shanghai."""
+    rows = log(users=50)
+    late = rows.with_columns(
+        pl.col("time").dt.truncate("1d").dt.offset_by("23h30m").dt.replace_time_zone("UTC")
+    )
+    zone = {"time": {"column": "time", "zone": "Asia/Shanghai"}}
+    utc, there = (units(late, tmp_path, test) for test in (experiment(), experiment(log=zone)))
+    assert (there.frame[CAME] == utc.frame[CAME] + 1).all()
+    assert (there.daily["day"] == utc.daily["day"] + 1).all()
+
+
+def test_devices_of_one_person_are_one_entry(tmp_path: Path) -> None:
+    """Three devices each, in one arm: errors are those of a regression of devices whose errors hang
+    together within persons, but for its factors of small samples."""
+    rows = log(users=1200)
+    person = pl.col("user_id") // 3
+    arms = pl.when(person % 2 == 0).then(pl.lit("control")).otherwise(pl.lit("treatment"))
+    rows = rows.with_columns(person.alias("person"), arms.alias("arm"))
+    settings = {"time": {"column": "time"}, "cluster": "person"}
+    metric = {"kind": "mean", "value": "click", "role": "primary"}
+    test = experiment(metrics={"clicks": metric}, log=settings)
+    gathered = units(rows, tmp_path, test)
+    control, treatment = (
+        gathered.users("clicks", gathered.arm(a)) for a in ("control", "treatment")
+    )
+    assert (len(gathered.frame), len(control) + len(treatment)) == (1200, 400)
+    effect = effects.compare(control, treatment)
+    whole = gathered.frame
+    regression = clustered.compare(
+        whole[numerator("clicks")].to_numpy(),
+        whole[CLUSTER].to_numpy(),
+        (whole[ARM] == "treatment").to_numpy(),
+    )
+    assert effect.difference == pytest.approx(regression.difference)
+    assert effect.se == pytest.approx(regression.se, rel=0.01)
+    entries = gathered.entries("clicks", whole)
+    assert gathered.entries("clicks", entries).equals(entries)
+    shared = rows.with_columns(person=pl.col("item"))
+    with pytest.raises(DataError, match=r"analysis\.log\.cluster: `person` has several values"):
+        units(shared, tmp_path, test)
+
+
+def test_a_unit_without_a_cluster_is_its_own(tmp_path: Path) -> None:
+    rows = log(users=90).with_columns(pl.lit(None, pl.String).alias("person"))
+    settings = {"time": {"column": "time"}, "cluster": "person"}
+    gathered = units(rows, tmp_path, experiment(log=settings))
+    plain = units(rows, tmp_path)
+    one, other = (g.users("ctr", g.frame) for g in (gathered, plain))
+    np.testing.assert_array_equal(one.numerator, other.numerator)

@@ -48,6 +48,26 @@ def test_a_control_near_zero_has_no_relative_effect():
     assert effect.relative is effect.relative_low is effect.relative_high is None
 
 
-def test_a_constant_arm_is_refused():
-    with pytest.raises(DataError, match="constant"):
-        bootstrap.compare(Users(np.ones(9), np.ones(9)), Users(np.arange(9.0), np.ones(9)))
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (Users(np.ones(9), np.ones(9)), "constant, 1 for each of 9 users"),
+        (Users(np.array([0.1, 0.3, 0.7]), np.array([1.0, 3, 7])), r"constant, 0\.1 for each of 3"),
+    ],
+)
+def test_of_a_constant_arm_nothing_can_be_drawn(bad, says):
+    with pytest.raises(DataError, match=says):
+        bootstrap.compare(bad, Users(np.arange(9.0), np.ones(9)))
+
+
+@pytest.mark.parametrize("arm", [mean_arm, ratio_arm])
+def test_groups_of_users_vary_as_users_do(arm, monkeypatch):
+    """4,000 users in 1,000 groups: the standard error to 1 / sqrt(2,000) and that of the draws."""
+    rng = np.random.default_rng(4)
+    control, treatment = arm(rng, 4000), arm(rng, 4500)
+    formula = effects.compare(control, treatment)
+    monkeypatch.setattr(bootstrap, "GROUPS", 1000)
+    drawn = bootstrap.compare(control, treatment)
+    assert drawn.difference == formula.difference
+    assert drawn.se == pytest.approx(formula.se, rel=0.08)
+    assert drawn.low == pytest.approx(formula.low, abs=0.2 * formula.se)

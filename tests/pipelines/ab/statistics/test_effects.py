@@ -145,7 +145,7 @@ def test_rows_that_all_come_twice_change_no_ratio(seed, times):
 
 
 def astuple(effect: Effect) -> tuple[float, ...]:
-    return tuple(vars(effect).values())
+    return tuple(value for value in vars(effect).values() if not isinstance(value, str))
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,6 @@ def astuple(effect: Effect) -> tuple[float, ...]:
     [
         (ones([]), "arm `treatment` has 0 users"),
         (ones([1.0]), "arm `treatment` has 1 users"),
-        (ones([2.0, 2, 2]), "constant, 2 for each of 3 users"),
-        (Users(np.array([0.1, 0.3, 0.7]), np.array([1.0, 3, 7])), r"constant, 0\.1 for each"),
         (Users(np.ones(3), np.zeros(3)), "denominator is 0 for all 3 users"),
         (ones([1.0, np.nan, np.inf]), "2 of 3 users have a value that is not finite"),
     ],

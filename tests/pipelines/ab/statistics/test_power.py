@@ -5,7 +5,14 @@ import pytest
 from scipy import stats
 
 from fulcrum.features.errors import DataError
-from fulcrum.pipelines.ab.statistics.power import Days, days_needed, detectable, users_needed
+from fulcrum.pipelines.ab.statistics import sequential
+from fulcrum.pipelines.ab.statistics.power import (
+    Days,
+    days_needed,
+    detectable,
+    users_needed,
+    users_needed_looking,
+)
 
 
 def test_the_detectable_effect_is_two_quantiles_of_errors():
@@ -28,6 +35,16 @@ def test_so_many_users_find_the_effect_as_often_as_said():
         np.abs(np.random.default_rng(0).normal(0.2, se, 2000)) > stats.norm.ppf(0.975) * se
     )
     assert significant.mean() == pytest.approx(0.8, abs=4 * np.sqrt(0.8 * 0.2 / 2000))
+
+
+def test_looking_costs_users_and_finds_what_it_promises():
+    """Users that are needed make the effect the one that is found in 80 %."""
+    once, looking = users_needed(1.0, 0.1), users_needed_looking(1.0, 0.1, tuned_for=4000)
+    assert once < looking < 3 * once
+    size = sequential.detectable(looking, 0.05, 4000, 0.8) * np.sqrt(4 / looking)
+    assert size == pytest.approx(0.1, rel=0.01)
+    fewer, more = (users_needed_looking(1.0, 0.1, alpha=a, tuned_for=4000) for a in (0.05, 0.0025))
+    assert fewer < more
 
 
 def test_days_are_read_off_the_growth_of_users():

@@ -47,10 +47,15 @@ def test_it_begins_when_both_arms_have_twenty():
         sequential.sample_path(part(users, few), treated[few])
 
 
+def one_look(n: int, mean: float, se: float) -> sequential.SamplePath:
+    columns = n, 0.0, mean, 0.6 * se, 0.8 * se
+    return sequential.SamplePath(*(np.array([column]) for column in columns))
+
+
 def test_the_formulas_by_hand():
     """n = 50 paired differences of variance V."""
     n, variance, mean, tau, alpha, best = 50, 2.0, 0.6, 0.3, 0.05, 40
-    path = sequential.SamplePath(np.array([n]), np.array([mean]), np.array([np.sqrt(variance / n)]))
+    path = one_look(n, mean, np.sqrt(variance / n))
     total = variance + n * tau**2
     ratio = np.sqrt(variance / total) * np.exp(n**2 * tau**2 * mean**2 / (2 * variance * total))
     assert sequential.msprt(path, tau=tau) == pytest.approx([1 / ratio], rel=1e-9)
@@ -61,13 +66,85 @@ def test_the_formulas_by_hand():
     assert (low[0], high[0]) == pytest.approx((mean - half, mean + half), rel=1e-9)
 
 
+LEVELS = st.sampled_from([0.2, 0.05, 0.05 / 19])
+
+
 @settings(max_examples=20, deadline=None)
-@given(SEEDS, st.floats(0, 0.2), st.sampled_from([0.5, 0.2]))
-def test_p_falls_below_alpha_where_the_sequence_first_leaves_zero(seed, effect, share):
+@given(SEEDS, st.floats(0, 0.3), st.sampled_from([0.5, 0.2]), LEVELS)
+def test_both_or_neither_show_a_difference_at_every_look_and_level(seed, effect, share, alpha):
+    """One p-value serves all levels, because the mixing variance is that of `tuned_for` alone."""
     path = sequential.sample_path(*arrivals(seed, effect=effect, share=share))
-    low, high = sequential.confidence_sequence(path, 0.1, 200)
-    left = np.maximum.accumulate((low > 0) | (high < 0))
-    np.testing.assert_array_equal(sequential.msprt(path, 0.1, 200) < 0.1, left)
+    found = sequential.running(path, alpha, 200)
+    np.testing.assert_array_equal(found.p < alpha, (found.low > 0) | (found.high < 0))
+    assert (np.diff(found.p) <= 0).all() and (found.low <= found.high).all()
+    assert (np.diff(found.low) >= 0).all() and (np.diff(found.high) <= 0).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS, st.floats(0, 0.3))
+def test_all_looks_together_know_no_less_than_the_last(seed, effect):
+    path = sequential.sample_path(*arrivals(seed, effect=effect))
+    found = sequential.running(path, 0.05, 200)
+    low, high = sequential.confidence_sequence(path, 0.05, 200)
+    if not found.changed:
+        assert found.low[-1] >= low[-1] and found.high[-1] <= high[-1]
+    last = sequential.running(path.end, 0.05, 200)
+    assert (last.low[0], last.high[0]) == (low[-1], high[-1])
+
+
+def test_the_relative_effect_leaves_zero_where_the_difference_does():
+    for seed in range(20):
+        path = sequential.sample_path(*arrivals(seed, users=2000, effect=0.04))
+        found = sequential.running(path, 0.05, 2000)
+        clear = np.isfinite(found.relative_low)
+        np.testing.assert_array_equal((found.relative_low > 0)[clear], (found.low > 0)[clear])
+        assert clear[-1] and found.relative_low[-1] < 0.2 < found.relative_high[-1]
+
+
+def test_looks_that_have_nothing_in_common_are_told_and_end_the_intersection():
+    """One sign first, the other later: the ends stay those of the looks before."""
+    users = np.array([100.0, 200.0, 300.0])
+    zero, se = np.zeros(3), np.full(3, 0.1)
+    path = sequential.SamplePath(users, zero, np.array([1.0, 1.0, -1.0]), se, se)
+    found = sequential.running(path)
+    assert found.changed
+    assert (found.low[2], found.high[2], found.p[2]) == (found.low[1], found.high[1], found.p[1])
+    assert found.low[2] > 0
+
+
+def test_an_arm_without_variance_is_given_the_others():
+    """Nobody of 500 buys: the interval is that of equal variances, and not that of one arm."""
+    treated = np.arange(1000) % 2 == 1
+    bought = np.where(treated, 0.0, np.random.default_rng(0).random(1000) < 0.1)
+    path = sequential.sample_path(Users(bought, np.ones(1000)), treated)
+    assert path.treatment_se[-1] == pytest.approx(path.control_se[-1])
+    assert sequential.running(path, 0.05, 1000).high[-1] < 0
+
+
+def test_looks_at_which_nobody_varies_leave_everything_open():
+    """The first 200 of each arm are all alike: not even rounding may make them a claim."""
+    treated = np.arange(1000) % 2 == 1
+    clicks = np.where(np.arange(1000) < 400, 0.0, np.random.default_rng(0).random(1000) < 0.1)
+    rows = np.full(1000, 3.0)
+    path = sequential.sample_path(Users(clicks, rows), treated)
+    low, high = sequential.confidence_sequence(path)
+    assert path.users[0] == 2 * sequential.FEWEST and path.se.min() > 0.1 * path.se[-1]
+    assert (low[:360] < 0).all() and (high[:360] > 0).all()
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 19])
+def test_what_a_test_of_this_size_finds_is_found_in_four_of_five(alpha):
+    """200 tests of 2,000 users: .8 to three binomial standard errors, .085."""
+    users, runs = 2000, 200
+    size = sequential.detectable(users, alpha, users, 0.8)
+    hits = 0
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        treated = np.arange(users) % 2 == 1
+        values = rng.normal(0, 1, users) + treated * size * np.sqrt(4 / users)
+        path = sequential.sample_path(Users(values, np.ones(users)), treated)
+        hits += sequential.msprt(path, users)[-1] < alpha
+    assert hits / runs == pytest.approx(0.8, abs=0.085)
 
 
 @settings(max_examples=20, deadline=None)
@@ -99,18 +176,18 @@ def test_p_never_rises_and_falls_with_more_users():
 
 @pytest.mark.parametrize("share", [0.5, 0.2])
 def test_looking_after_every_user_is_wrong_in_less_than_one_of_twenty(share):
-    """2,000 tests of 4,000 users without effect; looking so without it is wrong in two of five."""
+    """500 tests of 4,000 users without effect; looking so without it is wrong in two of five."""
     wrong = np.zeros(4)
-    for seed in range(2000):
+    for seed in range(500):
         path = sequential.sample_path(*arrivals(seed, users=4000, share=share))
         low, high = sequential.confidence_sequence(path, 0.05, 4000)
         wrong += [
-            sequential.msprt(path, 0.05, 4000)[-1] < 0.05,
+            sequential.msprt(path, 4000)[-1] < 0.05,
             sequential.msprt(path, tau=0.01)[-1] < 0.05,
             ((low > 0) | (high < 0)).any(),
             (np.abs(path.difference) > 1.96 * path.se).any(),
         ]
-    wrong /= 2000
+    wrong /= 500
     assert wrong[:3].max() < 0.05
     assert wrong[3] > 0.3
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fulcrum.features.errors import DataError
-from fulcrum.pipelines.ab.statistics import clustered, effects
+from fulcrum.pipelines.ab.statistics import effects
+from fulcrum.pipelines.ab.statistics.intervals import clustered
 from fulcrum.pipelines.ab.statistics.users import Users
 
 

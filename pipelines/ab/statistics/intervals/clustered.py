@@ -48,5 +48,7 @@ def compare(
         high,
         float(fit.pvalues[1]),
         *fieller((control, control + difference), errors, (high - low) / 2 / se),
-        *counts,
+        counts[0],
+        counts[1],
+        "clustered",
     )

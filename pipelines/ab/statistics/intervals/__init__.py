@@ -1,0 +1,1 @@
+"""How an interval is made, and when the normal one may be taken."""
