@@ -108,7 +108,8 @@ def sentences(told: Baseline) -> list[str]:
         who = f"{network} beats boosting" if gap.value > 0 else f"{network} falls short of boosting"
         if not gap.clear:
             who = f"{network} and boosting cannot be told apart"
-        if (positives := measured.get(f"positives/{task}", FEW)) < FEW:
+        positives = measured.get(f"positives/{task}")
+        if positives is not None and positives < FEW:
             who = f"{positives:.0f} positive rows are too few to tell {network} and boosting apart"
         signed = form.replace("{:", "{:+")
         ends = ""

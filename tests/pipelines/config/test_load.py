@@ -152,7 +152,7 @@ def test_problems_between_the_parts_are_told_with_those_inside_them(write):
         f"  {file}:13: weighting.weights.clik: there is no task `clik`; did you mean `click`?",
         f"  {file}:14: odd: unknown key; the keys here are `name`, `workspace`, `data`,"
         " `features`, `tasks`, `model`, `weighting`, `experiment_design`, `regulariser`, `train`,"
-        " `tracking`, `serving`",
+        " `tracking`, `promotion`, `serving`",
     ]
 
 
