@@ -114,6 +114,7 @@ def test_the_limit_counts_the_products_of_a_step(folder, dataset):
     assert counted == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_scoring(folder, dataset):
     graph, many, beside_eager, raw, eager, limit = scoring.measure(folder, SMALL)
     assert graph.to == many.to == limit.what

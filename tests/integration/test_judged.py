@@ -10,6 +10,7 @@ from fulcrum.pipelines.tracking.mlflow import find_run
 from fulcrum.serving.publishing.mlflow_store import client
 from fulcrum.serving.publishing.store import STORE
 
+pytestmark = pytest.mark.slow
 TASKS = ("click", "buy", "spend", "verdict")
 
 

@@ -249,6 +249,7 @@ def test_nothing_is_registered_when_the_graph_disagrees(folder, store, monkeypat
     assert client(store).get_run(find_run(store, "apart").id).info.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_a_model_with_tables_of_half_the_size_is_measured_before_it_is_registered(
     folder, store, monkeypatch
 ):
