@@ -63,7 +63,6 @@ def test_rows_that_do_not_fit_into_memory_are_refused(fulcrum, shop, monkeypatch
     assert "boosting holds all rows at once" in done.stderr
 
 
-@pytest.mark.slow
 def test_a_training_without_a_feature_says_what_it_is_worth(fulcrum, shop):
     done = fulcrum("evaluate", "shop", "--leave-out", "speed")
     assert done.code == 0, done.stderr
