@@ -76,7 +76,9 @@ def check(runs: Runs, kind: str) -> None:
     torch.testing.assert_close(mean, one.pop("losses"), rtol=1e-4, atol=1e-5)
     for key, value in one.items():
         assert torch.equal(first[key], second[key]), f"{key}: processes disagree"
-        torch.testing.assert_close(first[key], value, rtol=1e-4, atol=1e-5, msg=key)
+        # Two processes add in another order, which rounds by the largest entry, not by each.
+        error, size = (first[key] - value).abs().max(), value.abs().max()
+        assert error <= 1e-4 * size + 1e-5, f"{key}: {error:.1e} of {size:.1e}"
 
 
 @pytest.fixture(scope="module")
