@@ -4,11 +4,13 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import typer
 import yaml
@@ -33,6 +35,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 OWN_LOGS = ROOT / "docs" / "own-logs.md"
 NOTEBOOK = ROOT / "docs" / "notebooks.md"
+PART = 4
+"""Of how many users, or rows where there are none, one is read."""
 
 AROUND = """\
 name: example
@@ -57,18 +61,34 @@ def running() -> list[Path]:
     ]
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository's configs, and its data with a part of each log's rows: commands show the same
+    on fewer."""
+    folder = tmp_path_factory.mktemp("shared")
+    (folder / "configs").symlink_to(ROOT / "configs")
+    shutil.copytree(ROOT / "data", folder / "data")
+    for log in (folder / "data").rglob("*.parquet"):
+        rows = pl.read_parquet(log)
+        if "user_id" in rows.columns and log.name != "user_features_pure.parquet":
+            rows.filter(pl.col("user_id") % PART == 0).write_parquet(log)
+        elif log.name == "census_income_test.parquet":
+            rows.gather_every(PART).write_parquet(log)
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", running(), ids=name)
-def test_commands_run(page, tmp_path):
-    read_as_a_user(page, tmp_path)
+def test_commands_run(page: Path, shared: Path, tmp_path: Path) -> None:
+    read_as_a_user(page, shared, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_new_user_gets_a_model_and_scores(tmp_path):
+def test_a_new_user_gets_a_model_and_scores(shared: Path, tmp_path: Path) -> None:
     """The page promises a model that has learned something, not only commands that end well."""
-    read_as_a_user(OWN_LOGS, tmp_path)
+    read_as_a_user(OWN_LOGS, shared, tmp_path)
     [results] = tmp_path.glob(".fulcrum/runs/*/results.json")
     metrics = json.loads(results.read_text())["metrics"]
     assert metrics["shop"]["grouped_auc/click"] > 0.7
@@ -92,21 +112,21 @@ def test_a_kept_share_is_corrected_as_the_page_says():
 
 
 @pytest.mark.slow
-def test_a_notebook_runs_from_its_first_cell_to_its_last(tmp_path):
+def test_a_notebook_runs_from_its_first_cell_to_its_last(shared: Path, tmp_path: Path) -> None:
     (tmp_path / "cells.py").write_text("".join(b.text for b in blocks(NOTEBOOK)))
-    for shared in ("configs", "data"):
-        (tmp_path / shared).symlink_to(ROOT / shared)
+    for known in ("configs", "data"):
+        (tmp_path / known).symlink_to(shared / known)
     cells = [sys.executable, "cells.py"]
     done = subprocess.run(cells, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "models:/census-mmoe/1" in done.stdout
 
 
-def read_as_a_user(page: Path, folder: Path) -> None:
-    """Write the page's files and run its commands, in order, in an empty folder that sees the
-    repository's configs and data."""
-    for shared in ("configs", "data"):
-        (folder / shared).symlink_to(ROOT / shared)
+def read_as_a_user(page: Path, shared: Path, folder: Path) -> None:
+    """Write the page's files and run its commands, in order, in an empty folder that sees shared
+    configs and data."""
+    for known in ("configs", "data"):
+        (folder / known).symlink_to(shared / known)
     binaries = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}"}
     for block in blocks(page):

@@ -1,5 +1,5 @@
-"""Every network down the whole line: trained, exported, registered, and scoring files as torch
-does, history included."""
+"""One network of each family down the whole line: trained, exported, registered, and scoring files
+as torch does, history included. That each of them exports is for the families' own suites."""
 
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from fulcrum.models.trunks import TRUNKS
 from fulcrum.pipelines.config.load import load
 from tests.integration.shop import YAML, write_shop
 from tests.integration.test_promise import agree, scores_of_training
-from tests.models.debug import MODELS, debug_model
+from tests.models.debug import debug_model
 
 ROOT = Path(__file__).parents[2]
+WHOLE = ("mmoe", "pepnet_named", "apem", "aitm")
+"""A trunk, one that names features, a bottom, a chain."""
 NAMING = {"pepnet_named": {"domain": ["device"], "prior": ["user", "item"]}}
 """Settings that name features, by those of the shop."""
 KUAIRAND = ROOT / "configs" / "kuairand"
@@ -38,7 +40,7 @@ def test_every_chain_has_a_config_on_the_shipped_logs():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", WHOLE)
 def test_it_goes_down_the_whole_line(name, tmp_path, monkeypatch, fulcrum):
     monkeypatch.chdir(tmp_path)
     write_shop(tmp_path)
