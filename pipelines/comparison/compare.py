@@ -36,14 +36,8 @@ from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.figures import run as run_figures
 from fulcrum.pipelines.quality.metrics import Predictions, by_task
-from fulcrum.pipelines.quality.pulls import with_pulls
-from fulcrum.pipelines.quality.resamples import (
-    LEVEL,
-    METRICS,
-    Samples,
-    undefined,
-    units,
-)
+from fulcrum.pipelines.quality.pulls import LEVEL, METRICS, Samples, undefined, with_pulls
+from fulcrum.pipelines.quality.units import units
 from fulcrum.pipelines.runs.prepare import prepare_dataset
 from fulcrum.pipelines.runs.register import measured_split
 from fulcrum.pipelines.runs.run import Options, start, take_up

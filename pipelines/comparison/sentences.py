@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fulcrum.features.errors import listed
 from fulcrum.pipelines.comparison.order import FEW
 from fulcrum.pipelines.comparison.seesaw import Seesaw
-from fulcrum.pipelines.quality.resamples import LEVEL
+from fulcrum.pipelines.quality.pulls import LEVEL
 
 NAMED = 3
 """Networks that are told one by one; the others are counted."""
