@@ -12,8 +12,8 @@ from rich.console import Console
 
 from fulcrum.features.errors import ConfigError, nearest
 from fulcrum.features.prepared.dataset import PreparedDataset
-from fulcrum.pipelines.comparison.compare import finished
 from fulcrum.pipelines.comparison.contenders import check_rows
+from fulcrum.pipelines.comparison.runs import finished
 from fulcrum.pipelines.config.rules import problems
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.importance.groups import feature_groups
