@@ -49,7 +49,7 @@ def compare(
     together; that needs two seeds or more. Writes one HTML page, a CSV and the table as Markdown;
     nothing is exported or registered.
     """
-    from fulcrum.pipelines.comparison.trials import read_trials
+    from fulcrum.pipelines.comparison.fairness.trials import read_trials
 
     trials = read_trials(configs, overrides, sweep)
 

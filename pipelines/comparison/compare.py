@@ -22,18 +22,19 @@ from rich.console import Console
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.staging import full_disk
 from fulcrum.features.tasks import TASKS
-from fulcrum.pipelines.comparison import annealing, page, weightings
+from fulcrum.pipelines.comparison import page, weightings
 from fulcrum.pipelines.comparison.balance import MEASURED, Balance, draw, weigh
 from fulcrum.pipelines.comparison.contenders import Lineup, check_rows, differences, line_up
 from fulcrum.pipelines.comparison.cost import Cost, costs, slower
+from fulcrum.pipelines.comparison.fairness import annealing
+from fulcrum.pipelines.comparison.fairness.selection import Selection, select, voters
+from fulcrum.pipelines.comparison.fairness.trials import Trials
 from fulcrum.pipelines.comparison.gains import RELEVANT
 from fulcrum.pipelines.comparison.markdown import markdown
 from fulcrum.pipelines.comparison.runs import seeded, train_all
 from fulcrum.pipelines.comparison.seesaw import Seesaw, pareto, weigh_up
-from fulcrum.pipelines.comparison.selection import Selection, select, voters
 from fulcrum.pipelines.comparison.sentences import sentences
 from fulcrum.pipelines.comparison.tidy import tidy
-from fulcrum.pipelines.comparison.trials import Trials
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.figures import run as run_figures

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from fulcrum.features.prepared.dataset import PreparedDataset
-from fulcrum.pipelines.comparison import annealing
 from fulcrum.pipelines.comparison.contenders import Lineup
+from fulcrum.pipelines.comparison.fairness import annealing
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.quality.metrics import Predictions

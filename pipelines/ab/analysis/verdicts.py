@@ -108,7 +108,7 @@ def _compare(
     analysis = experiment.analysis
     assert analysis is not None
     config = analysis.metrics[name]
-    ways = _ways(units, analysis, *(arms[arm] for arm in pair), beside.alpha)
+    ways = _ways(units, analysis, arms[pair[0]], arms[pair[1]], beside.alpha)
     look = _looking(units, name, pair, ways.once, beside.alpha, analysis.plan)
     instances, problem = _instances_or_why_not(units, name, pair, ways.raw, beside.alpha)
     agree = _agree(ways.raw, ways.bootstrap)

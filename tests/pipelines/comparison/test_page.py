@@ -6,11 +6,11 @@ import pytest
 
 from fulcrum.features.errors import listed
 from fulcrum.pipelines.comparison.cost import Cost
+from fulcrum.pipelines.comparison.fairness.selection import UNTUNED
 from fulcrum.pipelines.comparison.gains import Gain
 from fulcrum.pipelines.comparison.order import Order
 from fulcrum.pipelines.comparison.page import Facts, amount, render
 from fulcrum.pipelines.comparison.seesaw import Seesaw, Standing
-from fulcrum.pipelines.comparison.selection import UNTUNED
 from fulcrum.pipelines.comparison.sentences import sentences
 from fulcrum.pipelines.figures.run import save
 from fulcrum.pipelines.figures.run import seesaw as seesaw_figure

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from fulcrum.features.errors import ConfigError
-from fulcrum.pipelines.comparison.selection import UNTUNED, Selection, best, voters
-from fulcrum.pipelines.comparison.trials import declared, read_trials
+from fulcrum.pipelines.comparison.fairness.selection import UNTUNED, Selection, best, voters
+from fulcrum.pipelines.comparison.fairness.trials import declared, read_trials
 from tests.pipelines.runs.test_run import YAML
 from tests.pipelines.small_runs import small_run
 
