@@ -23,8 +23,7 @@ from rich.table import Table
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.pipelines.comparison.seesaw import standings
 from fulcrum.pipelines.config.run import RunConfig
-from fulcrum.pipelines.quality.pulls import with_pulls
-from fulcrum.pipelines.quality.resamples import Samples
+from fulcrum.pipelines.quality.pulls import Samples, with_pulls
 from fulcrum.pipelines.training.predict import evaluate
 from fulcrum.pipelines.training.trainer import train
 

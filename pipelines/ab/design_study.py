@@ -23,7 +23,7 @@ from fulcrum.features.errors import ConfigError, listed, nearest
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.pipelines.ab.statistics.rankings import TOP, rankings
 from fulcrum.pipelines.ab.statistics.users import Users
-from fulcrum.pipelines.comparison.compare import finished
+from fulcrum.pipelines.comparison.runs import finished
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.designs import DESIGNS, DesignConfig
 from fulcrum.pipelines.designs.reweighting import COLUMN

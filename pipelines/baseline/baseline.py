@@ -14,7 +14,6 @@ from rich.console import Console
 
 from fulcrum.features.errors import ConfigError, ResourceError
 from fulcrum.features.prepared.dataset import PreparedDataset
-from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.baseline import boosting
 from fulcrum.pipelines.baseline.columns import CATEGORIES, Rows, TreeColumns, read_rows
 from fulcrum.pipelines.comparison.order import FEW
@@ -22,8 +21,9 @@ from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.console.terminal import as_text
 from fulcrum.pipelines.quality.differences import Difference, better
+from fulcrum.pipelines.quality.evidence import evidence
 from fulcrum.pipelines.quality.metrics import Metrics, Predictions, measure
-from fulcrum.pipelines.quality.resamples import evidence, resample
+from fulcrum.pipelines.quality.pulls import JUDGED, level_of_each, with_pulls
 from fulcrum.pipelines.runs import tables
 from fulcrum.pipelines.runs.graph_scores import graph_scores
 from fulcrum.pipelines.runs.prepare import prepare_dataset
@@ -170,13 +170,11 @@ def _newest(config: RunConfig, dataset: PreparedDataset, split: str) -> Predicti
 
 
 def _leads(network: Predictions, boosted: Predictions) -> dict[str, Lead]:
-    judged_by = {kind: task.compared_by[:1] for kind, task in TASKS.items()}
-    ours, theirs = (resample(p, metrics=judged_by) for p in (network, boosted))
+    ours, theirs = (with_pulls(p, JUDGED) for p in (network, boosted))
     leads = {}
     for key, values in ours.items():
-        gap = Difference.of(better(values, theirs[key], key[1]))
-        measured = float(values[0]), float(theirs[key][0])
-        leads[key[0]] = Lead(key[1], *measured, gap.beside(len(ours)))
+        gap = Difference.of(better(values, theirs[key], key[1]), level_of_each(len(ours)))
+        leads[key[0]] = Lead(key[1], float(values[0]), float(theirs[key][0]), gap)
     return leads
 
 

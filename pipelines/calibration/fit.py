@@ -19,7 +19,7 @@ from fulcrum.features.tasks import TASKS
 from fulcrum.features.tasks.base import Link, Linked
 from fulcrum.models.calibrations import CALIBRATIONS, Calibration, NoCalibration
 from fulcrum.pipelines.quality.metrics import Predictions, by_task
-from fulcrum.pipelines.quality.resamples import units
+from fulcrum.pipelines.quality.units import units
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from fulcrum.features.layout import NULL, UNKNOWN
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.quality.metrics import Predictions, TaskRows, by_task
-from fulcrum.pipelines.quality.resamples import units
+from fulcrum.pipelines.quality.units import units
 
 USERS, EVENTS = 30, 10
 """A segment of fewer users, or in which scores expect fewer events (or fewer rows without one), is

@@ -12,6 +12,18 @@ def compare(
         typer.Argument(help="The runs' YAML files.", metavar="CONFIG...", show_default=False),
     ],
     overrides: Set,
+    sweep: Annotated[
+        list[str],
+        typer.Option(
+            "--sweep",
+            metavar="PATH=[VALUE,...]",
+            help="Values of a setting to try with each network, for example "
+            "--sweep train.epochs=[4,8]; the best on the validation split is measured. May be "
+            "repeated: every combination is a trial.",
+            default_factory=list,
+            show_default=False,
+        ),
+    ],
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each network.")] = 1,
     weightings: Annotated[
         str,
@@ -37,9 +49,9 @@ def compare(
     together; that needs two seeds or more. Writes one HTML page, a CSV and the table as Markdown;
     nothing is exported or registered.
     """
-    from fulcrum.pipelines.config.load import load
+    from fulcrum.pipelines.comparison.fairness.trials import read_trials
 
-    networks = [load(config, overrides) for config in configs]
+    trials = read_trials(configs, overrides, sweep)
 
     from fulcrum.pipelines.comparison import tables
     from fulcrum.pipelines.comparison.compare import compare as run
@@ -47,7 +59,7 @@ def compare(
     from fulcrum.pipelines.console import terminal
 
     chosen = methods(weightings) if weightings else ()
-    comparison = run(networks, seeds, terminal.messages, chosen, relevant)
+    comparison = run(trials, seeds, terminal.messages, chosen, relevant)
     terminal.results.print(tables.gains(comparison.seesaw))
     for balance in comparison.balances:
         terminal.results.print(tables.balance(balance))

@@ -11,8 +11,8 @@ from fulcrum.features.errors import listed
 from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.comparison.seesaw import Seesaw, weigh_up
 from fulcrum.pipelines.figures import balance as balance_figures
-from fulcrum.pipelines.quality.resamples import METRICS as JUDGED
-from fulcrum.pipelines.quality.resamples import Key, Samples
+from fulcrum.pipelines.quality.pulls import METRICS as JUDGED
+from fulcrum.pipelines.quality.pulls import Key, Samples
 
 METRICS: dict[str, tuple[str, ...]] = {kind: task.weighed_by for kind, task in TASKS.items()}
 """Told of each weighting, by kind of task; tables 2 and 3 of RMTL, Liu et al., WWW 2023, show the

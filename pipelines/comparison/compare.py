@@ -9,7 +9,6 @@ page.
 import hashlib
 import logging
 import platform
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,12 +22,16 @@ from rich.console import Console
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.staging import full_disk
 from fulcrum.features.tasks import TASKS
-from fulcrum.pipelines.comparison import annealing, page, weightings
+from fulcrum.pipelines.comparison import page, weightings
 from fulcrum.pipelines.comparison.balance import MEASURED, Balance, draw, weigh
 from fulcrum.pipelines.comparison.contenders import Lineup, check_rows, differences, line_up
 from fulcrum.pipelines.comparison.cost import Cost, costs, slower
+from fulcrum.pipelines.comparison.fairness import annealing
+from fulcrum.pipelines.comparison.fairness.selection import Selection, select, voters
+from fulcrum.pipelines.comparison.fairness.trials import Trials
 from fulcrum.pipelines.comparison.gains import RELEVANT
 from fulcrum.pipelines.comparison.markdown import markdown
+from fulcrum.pipelines.comparison.runs import seeded, train_all
 from fulcrum.pipelines.comparison.seesaw import Seesaw, pareto, weigh_up
 from fulcrum.pipelines.comparison.sentences import sentences
 from fulcrum.pipelines.comparison.tidy import tidy
@@ -36,22 +39,14 @@ from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.figures import run as run_figures
 from fulcrum.pipelines.quality.metrics import Predictions, by_task
-from fulcrum.pipelines.quality.pulls import with_pulls
-from fulcrum.pipelines.quality.resamples import (
-    LEVEL,
-    METRICS,
-    Samples,
-    undefined,
-    units,
-)
+from fulcrum.pipelines.quality.pulls import LEVEL, METRICS, undefined
+from fulcrum.pipelines.quality.units import units
 from fulcrum.pipelines.runs.prepare import prepare_dataset
 from fulcrum.pipelines.runs.register import measured_split
-from fulcrum.pipelines.runs.run import Options, start, take_up
 from fulcrum.pipelines.tracking.mlflow import (
     CONFIG,
     DATA,
     FOLDER,
-    PARENT,
     FoundRun,
     MlflowTracker,
     find_tagged,
@@ -59,8 +54,6 @@ from fulcrum.pipelines.tracking.mlflow import (
     history,
     start_run,
 )
-from fulcrum.pipelines.training.predict import evaluate
-from fulcrum.pipelines.training.trainer import read_result
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +71,7 @@ class Comparison:
 
 
 def compare(
-    configs: Sequence[RunConfig],
+    trials: Trials,
     seeds: int,
     console: Console,
     methods: Sequence[str] = (),
@@ -86,17 +79,25 @@ def compare(
 ) -> Comparison:
     """Train or find every network with every seed, each with the weightings that `methods` names
     beside its own, and say who rises and who pays; a gain of less than `relevant` per cent is not
-    marked."""
-    lineup = line_up(weightings.multiply(configs, methods))
+    marked. Of several trials each network has the one that `selection` takes."""
+    lineups = {
+        words: line_up(weightings.multiply(configs, methods)) for words, configs in trials.items()
+    }
+    lineup = next(iter(lineups.values()))
     trunks = weightings.trunks(lineup)
-    everyone = lineup.configs
-    datasets = {name: prepare_dataset(config, console) for name, config in everyone.items()}
+    datasets = {name: prepare_dataset(config, console) for name, config in lineup.configs.items()}
     check_rows(datasets)
+    if len(trials) > 1:
+        voters(lineup.configs[lineup.first], datasets[lineup.first])
     split = measured_split(datasets[lineup.first])
-    parent = _parent(lineup, datasets, lineup.seeds(seeds))
+    parent = _parent(lineups, datasets, lineup.seeds(seeds))
     folder = parent.folder
     with MlflowTracker(_uri(lineup), parent.id) as tracker, full_disk(folder):
-        trained = _train_all(lineup, datasets, seeds, parent.id, split, console)
+        lineup, selection = select(lineups, datasets, parent.id, console)
+        everyone, metrics = lineup.configs, MEASURED if trunks else METRICS
+        trained = train_all(
+            lineup, datasets, lineup.seeds(seeds), metrics, parent.id, split, console
+        )
         runs, samples, predictions = trained.runs, trained.samples, trained.predictions
         seesaw = weigh_up(
             samples,
@@ -124,8 +125,11 @@ def compare(
         facts = page.Facts(
             title=", ".join(everyone),
             split=split,
-            protocol=_protocol(lineup, datasets, predictions, split, seesaw.seeds),
-            settings={name: _settings(config) for name, config in everyone.items()},
+            protocol=_protocol(lineup, datasets, predictions, split, seesaw.seeds, selection),
+            settings={
+                name: "; ".join(filter(None, [_settings(config), selection.taken[name]]))
+                for name, config in everyone.items()
+            },
             trained=rates,
             fronts=(_front(seesaw, spent), _undominated(seesaw)),
             runs={
@@ -133,10 +137,11 @@ def compare(
                 for name, members in runs.items()
             },
             notes={name: note for name, note in notes.items() if note is not None},
+            trials=selection.sentence,
         )
         files = [folder / f"compare.{kind}" for kind in ("html", "csv", "md")]
         html, table, text = files
-        told = sentences(seesaw, facts.notes)
+        told = sentences(seesaw, facts.notes, facts.trials)
         html.write_text(page.render(seesaw, balances, spent, facts, pictures), encoding="utf-8")
         ids = {name: [run.id for run in members] for name, members in runs.items()}
         tidy(seesaw, balances, spent, rates, ids).write_csv(table)
@@ -150,13 +155,15 @@ def compare(
 
 
 def _parent(
-    lineup: Lineup, datasets: dict[str, PreparedDataset], seeds: tuple[int, ...]
+    lineups: dict[str, Lineup], datasets: dict[str, PreparedDataset], seeds: tuple[int, ...]
 ) -> FoundRun:
     """The comparison's run: the one that compared the same before, if there is one."""
+    lineup = next(iter(lineups.values()))
     first = lineup.configs[lineup.first]
     parts = [
-        f"{fingerprint(_seeded(config, seed))} {datasets[name].fingerprint}"
-        for name, config in lineup.configs.items()
+        f"{fingerprint(seeded(config, seed))} {datasets[name].fingerprint}"
+        for of_trial in lineups.values()
+        for name, config in of_trial.configs.items()
         for seed in seeds
     ]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
@@ -170,69 +177,10 @@ def _parent(
         tracker = MlflowTracker(uri, run)
         tracker.log_tags({**tags, FOLDER: folder.resolve()})
         tracker.log_params({"networks": list(lineup.configs), "seeds": list(seeds)})
+        if len(lineups) > 1:
+            tracker.log_params({"trials": list(lineups)})
         earlier = find_tagged(uri, tags)
     return earlier[0]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """By network, one a seed."""
-
-    runs: dict[str, list[FoundRun]]
-    samples: dict[str, list[Samples]]
-    kept: dict[str, list[annealing.Kept]]
-    predictions: Predictions
-    """Of one of them."""
-
-
-def _train_all(
-    lineup: Lineup,
-    datasets: dict[str, PreparedDataset],
-    seeds: int,
-    parent: str,
-    split: str,
-    console: Console,
-) -> Trained:
-    """Every network with every seed, trained and measured."""
-    runs: dict[str, list[FoundRun]] = {name: [] for name in lineup.configs}
-    samples: dict[str, list[Samples]] = {name: [] for name in lineup.configs}
-    kept: dict[str, list[annealing.Kept]] = {name: [] for name in lineup.configs}
-    metrics = MEASURED if weightings.trunks(lineup) else METRICS
-    jobs = [(seed, name) for seed in lineup.seeds(seeds) for name in lineup.configs]
-    for number, (seed, name) in enumerate(jobs, 1):
-        config, began = _seeded(lineup.configs[name], seed), time.monotonic()
-        run, how = finished(config, datasets[name], parent, console)
-        result = read_result(run.folder / "checkpoints")
-        predictions = evaluate(config, datasets[name], result.checkpoint, split)
-        runs[name].append(run)
-        samples[name].append(with_pulls(predictions, metrics))
-        kept[name].append(annealing.kept(config.train, datasets[name].rows("train"), result))
-        spent = time.monotonic() - began
-        logger.info("%d of %d: %s, seed %d, %s, %.0f s", number, len(jobs), name, seed, how, spent)
-    return Trained(runs, samples, kept, predictions)
-
-
-def finished(
-    config: RunConfig, dataset: PreparedDataset, parent: str, console: Console
-) -> tuple[FoundRun, str]:
-    """The finished run of a config, and how it came to be."""
-    uri, options = config.tracking.uri, Options(1, False, console, parent)
-    tags = {CONFIG: fingerprint(config), DATA: dataset.fingerprint}
-    runs = find_tagged(uri, tags)
-    how = "as it was" if runs and runs[0].finished else "resumed" if runs else "trained"
-    if how == "trained":
-        start(config, options)
-    elif how == "resumed":
-        take_up(runs[0], uri, options)
-    run = find_tagged(uri, tags)[0]
-    tracker = MlflowTracker(uri, run.id)
-    if tracker.tag(PARENT):  # a run that was trained by itself stays one
-        tracker.log_tags({PARENT: parent})
-    return run, how
-
-
-def _seeded(config: RunConfig, seed: int) -> RunConfig:
-    return config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
 
 
 def _uri(lineup: Lineup) -> str:
@@ -318,11 +266,14 @@ def _protocol(
     predictions: Predictions,
     split: str,
     seeds: tuple[int, ...],
+    selection: Selection,
 ) -> dict[str, str]:
     """How it was done, in words."""
     first, dataset = lineup.configs[lineup.first], datasets[lineup.first]
     rows = {name: facts.rows for name, facts in dataset.manifest.splits.items()}
-    budget = flatten(first.train.model_dump(mode="json", exclude={"seed"}))
+    budget = dict(flatten({"train": first.train.model_dump(mode="json", exclude={"seed"})}))
+    swept = {word.partition(" ")[0] for trial in selection.trials for word in trial.split(", ")}
+    tried = {"trials of each network": "; ".join(selection.trials)} if swept - {""} else {}
     count, _ = units(predictions.group)
     what = "rows" if count == len(predictions.group) else f"groups ({first.data.group})"
     apart = {n: differences(config, first) for n, config in lineup.configs.items()}
@@ -333,7 +284,12 @@ def _protocol(
         "data": str(first.data.events),
         "rows": ", ".join(f"{name} {count:,}" for name, count in rows.items()),
         "measured on": f"the {split} split, with the weights that training kept",
-        "budget": ", ".join(f"{name} {value}" for name, value in budget if value is not None),
+        "budget": ", ".join(
+            f"{path.removeprefix('train.')} {value}"
+            for path, value in budget.items()
+            if value is not None and path not in swept
+        ),
+        **tried,
         "seeds": ", ".join(map(str, seeds)),
         "intervals": f"{LEVEL:.0%} for all gains of a table together, from {count:,} {what} and "
         f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}",

@@ -7,37 +7,28 @@ the networks, as in an analysis of variance; a network that spreads more is take
 
     v_k = max(s_k², mean of s²)      h = t √((v_ours + v_theirs) / S)     networks · (S - 1) degrees
 
-Both are joined as Zou and Donner join intervals (Statistics in Medicine 27, 2008), which leaves the
-skewness of the users' part what it is:
-
-    low = value - √((value - low_users)² + h²)       high likewise
-
-Users and seeds are drawn together so: what a seed does to single users is in both parts, which errs
-to the side of fewer marks. Every interval of a table of m gains has the level 1 - 5 % / m
-(Bonferroni), so that with 95 % all of them are right. One seed has no spread: nothing is marked.
+Both are joined as `quality.differences` has it. Every interval of a table of m gains has the level
+1 - 5 % / m (Bonferroni), so that with 95 % all of them are right. One seed has no spread: then
+nothing is marked.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import hypot, inf, sqrt
+from math import inf, sqrt
 
 import numpy as np
 from scipy import stats
 
-from fulcrum.pipelines.quality.pulls import interval
-from fulcrum.pipelines.quality.resamples import LEVEL
+from fulcrum.pipelines.quality.differences import Difference
 
 RELEVANT = 0.1
 """Per cent of the control's value below which a gain is not marked, unless another is declared."""
 
 
 @dataclass(frozen=True)
-class Gain:
-    """How much better than another network; no interval where there is one user."""
+class Gain(Difference):
+    """How much better than another network."""
 
-    value: float
-    low: float | None
-    high: float | None
     least: float = 0.0
     """What is smaller is not marked, however sure it is; infinite with one seed."""
 
@@ -90,18 +81,9 @@ def spread(values: Mapping[str, Sequence[float]]) -> Spread | None:
     return Spread({network: max(v, pooled) for network, v in own.items()}, degrees, seeds)
 
 
-def level_of_each(comparisons: int) -> float:
-    """Of an interval, so that so many of them hold together."""
-    return 1 - (1 - LEVEL) / max(comparisons, 1)
-
-
 def judge(samples: np.ndarray, half: float | None, level: float, least: float = 0.0) -> Gain:
     """A gain from its samples `(1 + parts,)`, the mean over seeds; `half` is what seeds add, None
     where that is not known."""
-    value, ends = float(samples[0]), interval(samples, level)
-    if ends is None:
-        return Gain(value, None, None, inf)
-    if half is None:
-        return Gain(value, *ends, inf)
-    low, high = (hypot(end - value, half) for end in ends)
-    return Gain(value, value - low, value + high, least)
+    gap = Difference.of(samples, level, half or 0.0)
+    known = half is not None and gap.low is not None
+    return Gain(gap.value, gap.low, gap.high, least if known else inf)

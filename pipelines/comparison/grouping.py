@@ -21,8 +21,8 @@ from fulcrum.models.trunks.home import HoMEConfig
 from fulcrum.models.trunks.single_task import SingleTaskConfig
 from fulcrum.pipelines.comparison import affinity
 from fulcrum.pipelines.comparison.affinity import Grouping
-from fulcrum.pipelines.comparison.compare import finished
 from fulcrum.pipelines.comparison.contenders import equal_weights
+from fulcrum.pipelines.comparison.runs import finished
 from fulcrum.pipelines.config.load import fingerprint, load
 from fulcrum.pipelines.config.rules import metric_names
 from fulcrum.pipelines.config.run import RunConfig

@@ -16,9 +16,9 @@ from itertools import combinations
 
 import numpy as np
 
-from fulcrum.pipelines.comparison.gains import Gain, judge, level_of_each, spread
+from fulcrum.pipelines.comparison.gains import Gain, judge, spread
 from fulcrum.pipelines.quality.metrics import HIGHER_IS_BETTER
-from fulcrum.pipelines.quality.resamples import METRICS, Key, Samples
+from fulcrum.pipelines.quality.pulls import METRICS, Key, Samples, level_of_each
 
 FEW = 30
 """Positive rows."""

@@ -36,6 +36,8 @@ class Facts:
     """Run id and address of its page, by network, one a seed."""
     notes: dict[str, str]
     """By network, what makes the comparison with it unfair."""
+    trials: str
+    """How many settings each network was tried with, in words."""
 
 
 def render(
@@ -66,7 +68,7 @@ def render(
         balances=[(comparison, worth(comparison)) for comparison in balances],
         costs=costs,
         facts=facts,
-        sentences=sentences(seesaw, facts.notes),
+        sentences=sentences(seesaw, facts.notes, facts.trials),
         pictures={title: _inline(file) for title, file in pictures.items()},
     )
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fulcrum.pipelines.comparison.gains import RELEVANT, Gain, judge, level_of_each, spread
+from fulcrum.pipelines.comparison.gains import RELEVANT, Gain, judge, spread
 from fulcrum.pipelines.comparison.order import Order, put_in_order
 from fulcrum.pipelines.figures.run import Bar
 from fulcrum.pipelines.quality.differences import better
-from fulcrum.pipelines.quality.resamples import METRICS, Key, Samples
+from fulcrum.pipelines.quality.pulls import METRICS, Key, Samples, level_of_each
 
 
 @dataclass(frozen=True)

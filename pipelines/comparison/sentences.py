@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fulcrum.features.errors import listed
 from fulcrum.pipelines.comparison.order import FEW
 from fulcrum.pipelines.comparison.seesaw import Seesaw
-from fulcrum.pipelines.quality.resamples import LEVEL
+from fulcrum.pipelines.quality.pulls import LEVEL
 
 NAMED = 3
 """Networks that are told one by one; the others are counted."""
@@ -16,13 +16,13 @@ ONE_SEED = (
 )
 
 
-def sentences(seesaw: Seesaw, notes: Mapping[str, str]) -> list[str]:
+def sentences(seesaw: Seesaw, notes: Mapping[str, str], trials: str) -> list[str]:
     """Who is first, who rises, who pays, whether it was fair, and what the marks rest on; `notes`
-    by network are of what was not."""
+    by network are of what was not, `trials` says how many settings each was tried with."""
     told = [ONE_SEED] if len(seesaw.seeds) == 1 else [_first(seesaw), *_marked(seesaw)]
     if notes:
         told.append(_unfair(list(notes)))
-    return [*told, _chance(seesaw)]
+    return [*told, trials, _chance(seesaw)]
 
 
 def _first(seesaw: Seesaw) -> str:
@@ -87,7 +87,7 @@ def _unfair(names: Sequence[str]) -> str:
     verb, its = ("was", "its") if len(names) == 1 else ("were", "their")
     return (
         f"{_some(names)} {verb} judged before {its} learning rates had run down, which is no fair "
-        "comparison: try fewer epochs, or `train.early_stopping=null`."
+        "comparison: try fewer epochs (`--sweep`), or `train.early_stopping=null`."
     )
 
 

@@ -12,14 +12,13 @@ from rich.console import Console
 
 from fulcrum.features.errors import ConfigError, nearest
 from fulcrum.features.prepared.dataset import PreparedDataset
-from fulcrum.pipelines.comparison.compare import finished
 from fulcrum.pipelines.comparison.contenders import check_rows
+from fulcrum.pipelines.comparison.runs import finished
 from fulcrum.pipelines.config.rules import problems
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.importance.groups import feature_groups
-from fulcrum.pipelines.importance.permutation import JUDGED_BY
 from fulcrum.pipelines.quality.differences import Difference, better
-from fulcrum.pipelines.quality.resamples import resample
+from fulcrum.pipelines.quality.pulls import JUDGED, with_pulls
 from fulcrum.pipelines.runs.kept_config import kept_config
 from fulcrum.pipelines.runs.prepare import prepare_dataset
 from fulcrum.pipelines.tracking.mlflow import FoundRun
@@ -57,9 +56,8 @@ def leave_out(run: FoundRun, names: Sequence[str], split: str, uri: str, console
     check_rows({config.name: dataset, without.name: rest})
     trained, _ = finished(without, rest, run.id, console)
     ours, theirs = (
-        resample(
-            evaluate(c, data, read_result(r.folder / "checkpoints").checkpoint, split),
-            metrics=JUDGED_BY,
+        with_pulls(
+            evaluate(c, data, read_result(r.folder / "checkpoints").checkpoint, split), JUDGED
         )
         for c, data, r in ((config, dataset, run), (without, rest, trained))
     )

@@ -5,9 +5,10 @@ the rows are scored again. What the metric that a task is judged by loses is the
 group for the task (Breiman, "Random Forests", Machine Learning 2001, section 10), here for each
 task of one network. A row that is made so may be one that the log would never hold.
 
-An interval holds what other users and other permutations would change: half its width is that
-over users, of the mean over repeats, and in quadrature the repeats' standard error times Student's
-t. What another training would change is not in it.
+An interval holds what other users and other permutations would change. The permutations' part is
+the repeats' standard error times Student's t, stretched to the level that holds for all numbers at
+once as that of a normal value: so few repeats have no quantile of their own there that would leave
+anything to be said. What another training would change is not in it.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from scipy.stats import norm
 from scipy.stats import t as student
 from torch import nn
 
@@ -23,10 +25,16 @@ from fulcrum.features.errors import DataError
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.reading.batch import Batch
 from fulcrum.features.reading.rows import DENSE, PLACE, Columns, Cutter, Lists
-from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.importance.groups import Groups
 from fulcrum.pipelines.quality.differences import Difference, better
-from fulcrum.pipelines.quality.resamples import LEVEL, Key, Samples, resample
+from fulcrum.pipelines.quality.pulls import (
+    JUDGED,
+    LEVEL,
+    Key,
+    Samples,
+    level_of_each,
+    with_pulls,
+)
 from fulcrum.pipelines.training.predict import BATCH_ROWS, score
 from fulcrum.pipelines.training.processes import Process
 
@@ -36,7 +44,6 @@ SCORED = 3_000_000
 """Rows scored in all, at most: minutes on two cores."""
 SEED = 0
 """Of the rows that are drawn and of the permutations."""
-JUDGED_BY = {kind: task.compared_by[:1] for kind, task in TASKS.items()}
 _ORDER = "row.order"
 
 
@@ -85,17 +92,16 @@ def importance(
 
     def judge(columns: Columns) -> Samples:
         predictions = score(model, layout, _batches(cutter, columns), process)
-        return resample(predictions, metrics=JUDGED_BY)
+        return with_pulls(predictions, JUDGED)
 
     before = judge(columns)
     random = [np.random.default_rng([SEED, repeat]) for repeat in range(REPEATS)]
     orders = [generator.permutation(rows) for generator in random]
-    drops = {}
+    drops, level = {}, level_of_each(len(groups) * len(before))
     for done, (group, inputs) in enumerate(groups.items()):
         progress(done)
         after = [judge(shuffle(columns, cutter, inputs, order)) for order in orders]
-        losses = {key[0]: _loss(key, before, after) for key in before}
-        drops[group] = {t: loss.beside(len(groups) * len(losses)) for t, loss in losses.items()}
+        drops[group] = {key[0]: _loss(key, before, after, level) for key in before}
     progress(len(groups))
     return Importance(
         split,
@@ -142,12 +148,9 @@ def _batches(cutter: Cutter, columns: Columns) -> Iterator[Batch]:
         yield cutter.cut(columns, slice(start, min(start + BATCH_ROWS, rows)))
 
 
-def _loss(key: Key, before: Samples, after: list[Samples]) -> Difference:
+def _loss(key: Key, before: Samples, after: list[Samples], level: float) -> Difference:
     losses = np.stack([better(before[key], samples[key], key[1]) for samples in after])
-    mean = Difference.of(losses.mean(0))
-    if mean.low is None or mean.high is None:
-        return mean
     error = losses[:, 0].std(ddof=1) / np.sqrt(len(losses))
+    stretch = norm.isf((1 - level) / 2) / norm.isf((1 - LEVEL) / 2)
     chance = student.ppf((1 + LEVEL) / 2, len(losses) - 1) * error
-    down, up = (np.hypot(end - mean.value, chance) for end in (mean.low, mean.high))
-    return Difference(mean.value, float(mean.value - down), float(mean.value + up))
+    return Difference.of(losses.mean(0), level, float(stretch * chance))

@@ -7,7 +7,7 @@ from fulcrum.pipelines.importance.groups import short
 from fulcrum.pipelines.importance.leave_out import Trial
 from fulcrum.pipelines.importance.permutation import REPEATS, Importance
 from fulcrum.pipelines.quality.differences import Difference
-from fulcrum.pipelines.quality.resamples import LEVEL
+from fulcrum.pipelines.quality.pulls import LEVEL
 from fulcrum.pipelines.runs.tables import COLUMNS, empty_table
 
 TOP = 20

@@ -1,8 +1,7 @@
 """How much better one model is than another on the same rows.
 
-Users are drawn with replacement, all of a user's rows together, and both models are measured on the
-same draw. Two given models are compared, not two ways to train: another seed would be another
-version, with a gate of its own.
+Both are measured with the same users (`quality.pulls`). Two given models are compared, not two ways
+to train: another seed would be another version, with a gate of its own.
 """
 
 from collections.abc import Mapping
@@ -11,15 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fulcrum.features.tasks import TASKS
-from fulcrum.pipelines.quality.metrics import HIGHER_IS_BETTER, Predictions, by_task
-from fulcrum.pipelines.quality.resamples import METRICS, resample
-
-DRAWS = 1000
-"""Of users: enough for the ends of an interval that holds for thirty tasks at once."""
-ALPHA = 0.05
-"""Chance that any of the intervals that are read together misses."""
-
-JUDGED = {kind: (first,) for kind, (first, _) in METRICS.items()}
+from fulcrum.pipelines.quality.differences import better
+from fulcrum.pipelines.quality.metrics import Predictions, by_task
+from fulcrum.pipelines.quality.pulls import JUDGED, interval, level_of_each, with_pulls
 
 
 @dataclass(frozen=True)
@@ -32,27 +25,26 @@ class Gain:
     other: float
     """Of the model that it is compared with."""
     samples: np.ndarray
-    """`(1 + draws,)` differences, larger being better; the first on the rows themselves."""
+    """`(1 + parts,)`, as `better` subtracts them."""
     rows: int
     """Observed; those of the rarer class where there are two."""
 
     def ends(self, comparisons: int = 1) -> tuple[float, float]:
-        """Of the interval that holds for so many comparisons at once; infinite where no draw
-        defines the metric."""
+        """Of the interval that holds for so many comparisons at once."""
         return ends(self.samples, comparisons)
 
 
 def gains(ours: Predictions, theirs: Predictions) -> tuple[Gain, ...]:
     """By task; tasks whose metric is not defined on the rows are left out. Both score the same
     rows and tasks."""
-    a, b = (resample(predictions, DRAWS, JUDGED) for predictions in (ours, theirs))
+    a, b = (with_pulls(predictions, JUDGED) for predictions in (ours, theirs))
     known = support(ours)
     return tuple(
         Gain(
             *key,
             float(a[key][0]),
             float(b[key][0]),
-            (a[key] - b[key]) * (1 if key[1] in HIGHER_IS_BETTER else -1),
+            better(a[key], b[key], key[1]),
             known[key[0]],
         )
         for key in a
@@ -71,12 +63,12 @@ def support(predictions: Predictions) -> Mapping[str, int]:
 
 
 def calibrations(predictions: Predictions) -> dict[str, np.ndarray]:
-    """By task whose score stands for the mean label, mean score over mean label, on the rows and on
-    draws. A score made through a transform does not, and labels below 0 have no such ratio."""
+    """By task whose score stands for the mean label, mean score over mean label, with pulls.
+    A score made through a transform does not, and labels below 0 have no such ratio."""
     kinds = {
         kind: ("calibration",) for kind, task in TASKS.items() if "calibration" in task.metrics
     }
-    samples = resample(predictions, DRAWS, {kind: kinds.get(kind, ()) for kind in TASKS})
+    samples = with_pulls(predictions, {kind: kinds.get(kind, ()) for kind in TASKS})
     means = {
         rows.task.name
         for rows in by_task(predictions)
@@ -86,10 +78,6 @@ def calibrations(predictions: Predictions) -> dict[str, np.ndarray]:
 
 
 def ends(samples: np.ndarray, comparisons: int = 1) -> tuple[float, float]:
-    """Of the percentile interval that holds for so many comparisons at once (Bonferroni)."""
-    drawn = samples[1:][np.isfinite(samples[1:])]
-    if not len(drawn):
-        return -np.inf, np.inf
-    tail = 100 * ALPHA / (2 * comparisons)
-    low, high = np.percentile(drawn, [tail, 100 - tail])
-    return float(low), float(high)
+    """Of the interval that holds for so many comparisons at once; infinite where there is one
+    user."""
+    return interval(samples, level_of_each(comparisons)) or (-np.inf, np.inf)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from fulcrum.features.errors import listed
 from fulcrum.pipelines.config.run import PromotionConfig
 from fulcrum.pipelines.promotion.evidence import Evidence
-from fulcrum.pipelines.promotion.gains import ALPHA, Gain, ends
+from fulcrum.pipelines.promotion.gains import Gain, ends
+from fulcrum.pipelines.quality.pulls import LEVEL
 from fulcrum.pipelines.runs.tables import COLUMNS, metric_cell
 from fulcrum.serving.publishing.parity import TOLERANCE
 
-CERTAIN = f"{1 - ALPHA:.0%}"
+CERTAIN = f"{LEVEL:.0%}"
 
 
 @dataclass(frozen=True)

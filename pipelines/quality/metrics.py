@@ -232,3 +232,8 @@ METRICS: dict[str, Callable[[TaskRows], float | None]] = {
     "loss": loss,
 }
 HIGHER_IS_BETTER = frozenset({"auc", "grouped_auc", "accuracy"})
+BOUNDS = {
+    **dict.fromkeys(("rmse", "mae", "deviance"), (0.0, np.inf)),
+    **dict.fromkeys(HIGHER_IS_BETTER, (0.0, 1.0)),
+}
+"""What a metric can be, where that has an end."""

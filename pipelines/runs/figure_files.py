@@ -12,7 +12,7 @@ from fulcrum.pipelines.figures import run as figures
 from fulcrum.pipelines.quality.experts import Health
 from fulcrum.pipelines.quality.metrics import Metrics, Predictions, by_task
 from fulcrum.pipelines.quality.reliability import Curve, reliability
-from fulcrum.pipelines.quality.resamples import units
+from fulcrum.pipelines.quality.units import units
 from fulcrum.pipelines.tracking.protocol import Tracker
 from fulcrum.pipelines.training.trainer import TrainResult
 from fulcrum.pipelines.training.weight_history import COSINE, WEIGHT, lines

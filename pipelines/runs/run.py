@@ -33,9 +33,9 @@ from fulcrum.pipelines.console.progress import for_console
 from fulcrum.pipelines.console.terminal import LOG, as_text, log_file
 from fulcrum.pipelines.designs.reweighting import WeightedDataset
 from fulcrum.pipelines.quality.alarms import ALARMS, segment_warnings, warnings
+from fulcrum.pipelines.quality.evidence import evidence
 from fulcrum.pipelines.quality.experts import Health
 from fulcrum.pipelines.quality.metrics import Metrics, Predictions, measure
-from fulcrum.pipelines.quality.resamples import evidence
 from fulcrum.pipelines.runs import tables as report
 from fulcrum.pipelines.runs.arm_leaks import cautions
 from fulcrum.pipelines.runs.figure_files import draw

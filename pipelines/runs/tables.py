@@ -21,7 +21,7 @@ from fulcrum.models.weightings import WEIGHTINGS
 from fulcrum.pipelines.quality.alarms import ALARMS, SEGMENT_P
 from fulcrum.pipelines.quality.experts import Health
 from fulcrum.pipelines.quality.metrics import Metrics
-from fulcrum.pipelines.quality.resamples import LEVEL, RESAMPLES
+from fulcrum.pipelines.quality.pulls import LEVEL
 
 STRONG = 0.25
 """Population stability index above which a feature is said to have shifted."""
@@ -83,9 +83,8 @@ def results(title: str, tasks: Sequence[str], models: Mapping[str, Metrics]) -> 
     if not sure:
         return Group(table)
     note = (
-        f"{LEVEL:.0%}: what other users would change, by {RESAMPLES} draws of "
-        f"{first['units']:,.0f} groups (rows without `data.group`); what other seeds would change "
-        "comes on top"
+        f"{LEVEL:.0%}: what other users would change, from {first['units']:,.0f} groups (rows "
+        "without `data.group`); what other seeds would change comes on top"
     )
     return Group(table, Text(note, style="dim italic"))
 

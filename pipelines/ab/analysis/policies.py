@@ -6,6 +6,7 @@ from scipy import stats
 from fulcrum.features.errors import DataError
 from fulcrum.pipelines.ab.analysis import sentences
 from fulcrum.pipelines.ab.analysis.facts import PolicyValue
+from fulcrum.pipelines.ab.log.columns import CLUSTER
 from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.staged import ACTION, ARM, CONTEXT, PROPENSITY, TIME, UNIT, numerator
 from fulcrum.pipelines.ab.log.units import Units
@@ -16,12 +17,16 @@ from fulcrum.pipelines.ab.statistics.users import Users
 
 def read(units: Units, experiment: Experiment, metric: str) -> pl.DataFrame:
     """The rows that the effect rests on, in an order that files do not decide; the reward is what a
-    row adds to the metric. Raises DataError for propensities that are 0, above 1 or missing."""
+    row adds to the metric, and a cluster stands for its units. Raises DataError for propensities
+    that are 0, above 1 or missing."""
     assert experiment.analysis is not None and experiment.analysis.off_policy is not None
     columns = [UNIT, ARM, ACTION, CONTEXT, PROPENSITY, TIME]
     reward = pl.col(numerator(metric)).fill_null(0.0).alias("reward")
     impressions = units.test.select(*columns, reward).collect(engine="streaming")
     _check(impressions, experiment.analysis.off_policy.propensity)
+    if CLUSTER in units.frame.columns:
+        impressions = impressions.join(units.frame.select(UNIT, CLUSTER), on=UNIT)
+        impressions = impressions.with_columns(pl.col(CLUSTER).alias(UNIT)).drop(CLUSTER)
     return impressions.sort(TIME, ARM, ACTION, CONTEXT, PROPENSITY, "reward", UNIT)
 
 
@@ -33,6 +38,7 @@ def values(rows: pl.DataFrame, experiment: Experiment) -> list[PolicyValue]:
     """
     analysis = experiment.analysis
     assert analysis is not None
+    several = experiment.unit is not None or analysis.log.cluster is not None
     policy_values = []
     for target in experiment.arms:
         target_rows = rows.filter(pl.col(ARM) == target)
@@ -43,7 +49,7 @@ def values(rows: pl.DataFrame, experiment: Experiment) -> list[PolicyValue]:
                 continue
             other = rows.filter(pl.col(ARM) == logged)
             actions, contexts = other[ACTION].to_numpy(), other[CONTEXT].to_numpy()
-            who = None if experiment.unit is None else other[UNIT].to_numpy()
+            who = other[UNIT].to_numpy() if several else None
             rewards = other["reward"].to_numpy()
             weighting = rewards, other[PROPENSITY].to_numpy(), policy.of(actions, contexts)
             model = predict_rewards(rewards, actions, contexts, policy, who, seed=analysis.seed)

@@ -8,6 +8,7 @@ from scipy import stats
 from fulcrum.features.errors import DataError, listed
 from fulcrum.pipelines.ab.analysis.facts import Heterogeneity, SegmentEffect, Segments
 from fulcrum.pipelines.ab.analysis.sentences import interval, p
+from fulcrum.pipelines.ab.log.columns import CLUSTER
 from fulcrum.pipelines.ab.log.experiment import Experiment
 from fulcrum.pipelines.ab.log.staged import ARM, segment
 from fulcrum.pipelines.ab.log.units import Units
@@ -16,7 +17,7 @@ from fulcrum.pipelines.ab.statistics.effects import Effect
 from fulcrum.pipelines.ab.statistics.multiplicity import benjamini_hochberg, coverage_level
 
 FEWEST = 30
-"""Units of each arm below which a segment says nothing."""
+"""Units (or clusters) of each arm below which a segment says nothing."""
 MOST = 50
 """Values of a segment that are looked at, those with most units."""
 
@@ -73,10 +74,11 @@ def _effect(
 ) -> Effect | str:
     """The effect, or why there is none."""
     members = units.frame.filter(units.frame[where[0]] == where[1])
-    sides = [members.filter(members[ARM] == arm) for arm in arms]
+    sides = [units.entries(metric, members.filter(members[ARM] == arm)) for arm in arms]
     if min(map(len, sides)) < FEWEST:
+        what = "clusters" if CLUSTER in members.columns else "units"
         sizes = listed([f"{len(s):,} in {arm}" for s, arm in zip(sides, arms, strict=True)])
-        return f"too few units: {sizes}; {FEWEST} of each are needed"
+        return f"too few {what}: {sizes}; {FEWEST} of each are needed"
     try:
         control, treatment = (units.users(metric, side) for side in sides)
         return effects.compare(control, treatment, alpha)

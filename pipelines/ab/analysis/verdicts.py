@@ -1,7 +1,7 @@
 """Each metric of each arm against control: effects by several ways, and one verdict."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from fulcrum.pipelines.ab.analysis.facts import (
 )
 from fulcrum.pipelines.ab.log.comparisons import Family, Pair, family, pairs, treatments
 from fulcrum.pipelines.ab.log.experiment import AnalysisConfig, Experiment
-from fulcrum.pipelines.ab.log.plan import SequentialPlan
+from fulcrum.pipelines.ab.log.plan import PlanChoice, SequentialPlan
 from fulcrum.pipelines.ab.log.staged import INSTANCE
 from fulcrum.pipelines.ab.log.units import Units
 from fulcrum.pipelines.ab.statistics import bootstrap, effects, guardrail, power, sequential
@@ -108,33 +108,16 @@ def _compare(
     analysis = experiment.analysis
     assert analysis is not None
     config = analysis.metrics[name]
-    control, treatment = (arms[arm] for arm in pair)
-    raw = effects.compare(control, treatment, analysis.alpha)
-    drawn = None
-    if analysis.bootstrap:
-        drawn = bootstrap.beside(raw, control, treatment, analysis.alpha, analysis.seed)
-    adjusted = looks.adjusted(units, control, treatment)
-    cuped = None if adjusted is None else _cuped(adjusted, analysis.alpha)
-    sides = (control, treatment) if adjusted is None else (adjusted.control, adjusted.treatment)
-    once = effects.compare(*sides, beside.alpha)
-    effect, here = once, f"{name} in {pair[1]}"
-    detectable, doubts = power.detectable(once.se, beside.alpha), []
-    if isinstance(analysis.plan, SequentialPlan):
-        effect, changed = _looking(units, name, pair, once, beside.alpha, analysis.plan)
-        users = effect.n_control + effect.n_treatment
-        detectable = once.se * sequential.detectable(
-            users, beside.alpha, analysis.plan.tuned_for, power.POWER
-        )
-        if changed:
-            doubts.append(sentences.changed(here, once))
-    agree = _agree(raw, drawn)
-    if drawn is not None and not agree:
-        doubts.append(sentences.disagreement(here, raw, drawn))
-    instances, problem = None, None
-    try:
-        instances = _instances(units, name, pair, raw, beside.alpha)
-    except DataError as error:
-        problem = str(error)
+    ways = _ways(units, analysis, arms[pair[0]], arms[pair[1]], beside.alpha)
+    look = _looking(units, name, pair, ways.once, beside.alpha, analysis.plan)
+    instances, problem = _instances_or_why_not(units, name, pair, ways.raw, beside.alpha)
+    agree = _agree(ways.raw, ways.bootstrap)
+    here, doubts = f"{name} in {pair[1]}", []
+    if look.changed:
+        doubts.append(sentences.changed(here, ways.once))
+    if ways.bootstrap is not None and not agree:
+        doubts.append(sentences.disagreement(here, ways.raw, ways.bootstrap))
+    if problem is not None:
         doubts.append(sentences.no_instances(here, problem))
     return Judged(
         metric=name,
@@ -142,16 +125,16 @@ def _compare(
         better=config.better,
         against=pair[0],
         arm=pair[1],
-        effect=_one_voice(effect),
+        effect=_one_voice(look.effect),
         looking=isinstance(analysis.plan, SequentialPlan),
         alpha=beside.alpha,
         comparisons=beside.comparisons,
-        raw=raw,
-        bootstrap=drawn,
+        raw=ways.raw,
+        bootstrap=ways.bootstrap,
         agree=agree,
-        cuped=cuped,
-        detectable=detectable,
-        adjusted_p=bonferroni(effect.p_value, beside.comparisons),
+        cuped=ways.cuped,
+        detectable=look.detectable,
+        adjusted_p=bonferroni(look.effect.p_value, beside.comparisons),
         adjustment=_adjustment(beside, config.role),
         verdict="not judged yet",
         guardrail=None,
@@ -162,6 +145,34 @@ def _compare(
         standing="undecided",
         sentences=(),
     )
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """One difference by several ways, each for one look."""
+
+    raw: Effect
+    """By formula, at the level of the analysis."""
+    bootstrap: Effect | None
+    """By drawing users again, at that level; None where that is not asked for."""
+    cuped: Cuped | None
+    """Adjusted by the time before, at that level; None where there is none."""
+    once: Effect
+    """The one that counts, at the comparison's own level."""
+
+
+def _ways(
+    units: Units, analysis: AnalysisConfig, control: Users, treatment: Users, alpha: float
+) -> _Ways:
+    raw = effects.compare(control, treatment, analysis.alpha)
+    drawn = None
+    if analysis.bootstrap:
+        drawn = bootstrap.beside(raw, control, treatment, analysis.alpha, analysis.seed)
+    adjusted = looks.adjusted(units, control, treatment)
+    if adjusted is None:
+        return _Ways(raw, drawn, None, effects.compare(control, treatment, alpha))
+    once = effects.compare(adjusted.control, adjusted.treatment, alpha)
+    return _Ways(raw, drawn, _cuped(adjusted, analysis.alpha), once)
 
 
 def _adjustment(beside: Family, role: str) -> Adjustment:
@@ -183,11 +194,29 @@ def _cuped(adjusted: Adjusted, alpha: float) -> Cuped:
     return Cuped(effect, adjusted.theta, adjusted.correlation, adjusted.covered)
 
 
+@dataclass(frozen=True)
+class _Look:
+    """An effect under its plan."""
+
+    effect: Effect
+    detectable: float
+    """What is found in 80 % of cases."""
+    changed: bool
+    """Whether earlier looks have nothing in common with the present one."""
+
+
 def _looking(
-    units: Units, name: str, pair: Pair, once: Effect, alpha: float, plan: SequentialPlan
-) -> tuple[Effect, bool]:
-    """The effect as all looks so far allow it, and whether they have nothing in common. Where the
+    units: Units,
+    name: str,
+    pair: Pair,
+    once: Effect,
+    alpha: float,
+    plan: PlanChoice,
+) -> _Look:
+    """The effect of one look, or under a sequential plan as all looks so far allow it. Where the
     present difference lies outside of what earlier looks allow, the nearest end stands for it."""
+    if not isinstance(plan, SequentialPlan):
+        return _Look(once, power.detectable(once.se, alpha), False)
     path = looks.path(units, name, pair)
     found = sequential.running(path, alpha, plan.tuned_for)
     low, high, p_value = float(found.low[-1]), float(found.high[-1]), float(found.p[-1])
@@ -195,19 +224,19 @@ def _looking(
     ends = float(found.relative_low[-1]), float(found.relative_high[-1])
     if once.relative is not None and np.isfinite(ends).all() and ends[0] <= ends[1]:
         relative = min(max(once.relative, ends[0]), ends[1]), *ends
-    return (
-        replace(
-            once,
-            difference=min(max(once.difference, low), high),
-            low=low,
-            high=high,
-            p_value=p_value,
-            relative=relative[0],
-            relative_low=relative[1],
-            relative_high=relative[2],
-        ),
-        found.changed,
+    effect = replace(
+        once,
+        difference=min(max(once.difference, low), high),
+        low=low,
+        high=high,
+        p_value=p_value,
+        relative=relative[0],
+        relative_low=relative[1],
+        relative_high=relative[2],
     )
+    users = once.n_control + once.n_treatment
+    errors = sequential.detectable(users, alpha, plan.tuned_for, power.POWER)
+    return _Look(effect, once.se * errors, found.changed)
 
 
 def _one_voice(effect: Effect) -> Effect:
@@ -219,6 +248,15 @@ def _one_voice(effect: Effect) -> Effect:
     if leave == (effect.relative_low > 0 or effect.relative_high < 0):
         return effect
     return replace(effect, relative=None, relative_low=None, relative_high=None)
+
+
+def _instances_or_why_not(
+    units: Units, name: str, pair: Pair, raw: Effect, alpha: float
+) -> tuple[Instances | None, str | None]:
+    try:
+        return _instances(units, name, pair, raw, alpha), None
+    except DataError as error:
+        return None, str(error)
 
 
 def _instances(units: Units, name: str, pair: Pair, raw: Effect, alpha: float) -> Instances | None:

@@ -199,6 +199,12 @@ def _analysis(analysis: AnalysisConfig) -> Iterator[Problem]:
             kind = analysis.metrics[name].kind
             message = f"`{name}` is of kind `{kind}`, to which a row adds nothing of its own"
             yield Problem(("analysis", "off_policy"), message)
+    if analysis.interference is not None and analysis.log.cluster is not None:
+        message = (
+            "not beside `analysis.log.cluster`: a row is judged by a model that has not seen its "
+            "unit, and it would have seen others of the cluster"
+        )
+        yield Problem(("analysis", "interference"), message)
     table = analysis.log.assignments
     if table is not None and (table.time is None) != (analysis.log.time is None):
         message = "expected times in both the log and its assignments, or in neither"

@@ -5,6 +5,7 @@ came at once in an order that has nothing to do with their arms.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, time
 
 import polars as pl
@@ -39,6 +40,24 @@ SHOWN = "test.shown"
 nothing else."""
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a log, by what they are to its test."""
+
+    named: pl.LazyFrame
+    """Those that name a unit, until the planned end."""
+    during: pl.LazyFrame
+    """Of these, those since the test began."""
+    test: pl.LazyFrame
+    """Of these, those of an arm that meet `where`."""
+    dealt: pl.LazyFrame | None
+    """Who was dealt to which arm, where a table says so."""
+    until: int | None
+    """When the time before the test ended, where that is one moment for all."""
+    nobody: int
+    """Rows of the test that name no unit."""
+
+
 def gather(log: Log, experiment: Experiment) -> Units:
     """One row a unit.
 
@@ -49,61 +68,77 @@ def gather(log: Log, experiment: Experiment) -> Units:
     """
     analysis = experiment.analysis
     assert analysis is not None
-    refusals.check_times(log.rows, log)
-    end = planned_end(experiment, log.data.time)
-    logged = _until(end, log.rows)
-    rows = logged.filter(pl.col(UNIT).is_not_null())
-    dealt = None if log.assignments is None else _until(end, log.assignments)
-    zone = _zone(log.data.time)
-    period = analysis.pre_period
-    until = None
-    if period is not None and period.until is not None:
-        until = moment(period.until, zone, "analysis.pre_period.until")
-    during = rows if until is None else rows.filter(pl.col(TIME) >= until)
-    in_test = pl.col(KEPT) & pl.col(ARM).is_not_null()
-    nobody = _nobody(logged.filter(in_test), until)
-    refusals.check_arms(during, experiment, None if period is None else period.until, nobody)
-    test = during.filter(in_test)
-    everyone = _everyone(test, dealt)
-    units = _per_unit(aged(everyone, analysis.metrics), analysis)
-    crossed = units.filter(pl.col("arms") > 1)
-    refusals.check_crossed(crossed, len(units))
-    refusals.check_properties(units, analysis)
-    units = units.filter(pl.col("arms") == 1)
-    test = test.filter(~pl.col(UNIT).is_in(crossed[UNIT].implode()))
+    zone, metrics = _zone(log.data.time), analysis.metrics
+    rows = _rows(log, experiment, zone)
+    units, crossed = _of_one_arm(rows, analysis)
+    test = rows.test.filter(~pl.col(UNIT).is_in(crossed.implode()))
     refusals.check_clocks(units, experiment)
-    daily = _per_day(test, units, analysis.metrics, zone)
-    units = final(units, analysis.metrics, units[LAST].max())
-    waiting = {name: units[numerator(name)].null_count() for name in analysis.metrics}
-    refusals.check_windows(units, experiment)
-    units = settled(units, analysis.metrics, [ARM])
-    past = past_rows(rows, units, until, period)
-    frame = with_past(units, past, analysis.metrics)
-    counts = during.select(
-        pl.col(ARM).is_null().sum().alias("outside"), (~pl.col(KEPT)).sum().alias("filtered")
-    ).collect()
-    frame = _ordered(frame, named=experiment.unit is not None)
+    daily = _per_day(test, units, metrics, zone)
+    units, waiting = _over(units, experiment)
+    past = past_rows(rows.named, units, rows.until, analysis.pre_period)
+    outside, filtered = _left_out(rows.during)
+    frame = _ordered(with_past(units, past, metrics), named=experiment.unit is not None)
     return Units(
         frame=frame.with_columns(day(pl.col(FIRST), zone).alias(CAME)),
         daily=daily,
         retrained=_retrained(test, zone),
         test=test,
         logged=log.logged,
-        metrics=analysis.metrics,
-        has_past=any(frame[before(numerator(name))].count() for name in analysis.metrics),
-        assigned=_assigned(dealt),
-        dealt=_dealt(during, experiment.arms),
+        metrics=metrics,
+        has_past=any(frame[before(numerator(name))].count() for name in metrics),
+        assigned=_assigned(rows.dealt),
+        dealt=_dealt(rows.during, experiment.arms),
         crossed=len(crossed),
-        waiting={name: count for name, count in waiting.items() if count},
+        waiting=waiting,
         rows=int(frame[ROWS].sum()),
         repeated=_repeated(test, zone),
-        nobody=nobody,
-        outside=int(counts["outside"][0]),
-        filtered=int(counts["filtered"][0]),
+        nobody=rows.nobody,
+        outside=outside,
+        filtered=filtered,
         before=past.select(pl.len()).collect().item(),
         began=_moment(frame[FIRST].min()),
         ended=_moment(frame[LAST].max()),
     )
+
+
+def _rows(log: Log, experiment: Experiment, zone: str) -> _Rows:
+    """Parted by time and arm, each arm having some."""
+    analysis = experiment.analysis
+    assert analysis is not None
+    refusals.check_times(log.rows, log)
+    end, period = planned_end(experiment, log.data.time), analysis.pre_period
+    until = None
+    if period is not None and period.until is not None:
+        until = moment(period.until, zone, "analysis.pre_period.until")
+    logged = _until(end, log.rows)
+    named = logged.filter(pl.col(UNIT).is_not_null())
+    during = named if until is None else named.filter(pl.col(TIME) >= until)
+    in_test = pl.col(KEPT) & pl.col(ARM).is_not_null()
+    nobody = _nobody(logged.filter(in_test), until)
+    refusals.check_arms(during, experiment, None if period is None else period.until, nobody)
+    dealt = None if log.assignments is None else _until(end, log.assignments)
+    return _Rows(named, during, during.filter(in_test), dealt, until, nobody)
+
+
+def _of_one_arm(rows: _Rows, analysis: AnalysisConfig) -> tuple[pl.DataFrame, pl.Series]:
+    """The units of the test, and the names of those that are left out for having several arms."""
+    everyone = _everyone(rows.test, rows.dealt)
+    units = _per_unit(aged(everyone, analysis.metrics), analysis)
+    crossed = units.filter(pl.col("arms") > 1)
+    refusals.check_crossed(crossed, len(units))
+    refusals.check_properties(units, analysis)
+    return units.filter(pl.col("arms") == 1), crossed[UNIT]
+
+
+def _over(units: pl.DataFrame, experiment: Experiment) -> tuple[pl.DataFrame, dict[str, int]]:
+    """What units come to in each metric, and by metric those whose time was not over."""
+    analysis = experiment.analysis
+    assert analysis is not None
+    units = final(units, analysis.metrics, units[LAST].max())
+    waiting = {name: units[numerator(name)].null_count() for name in analysis.metrics}
+    refusals.check_windows(units, experiment)
+    units = settled(units, analysis.metrics, [ARM])
+    return units, {name: count for name, count in waiting.items() if count}
 
 
 def planned_end(experiment: Experiment, config: TimeConfig | None) -> datetime | None:
@@ -233,6 +268,14 @@ def _dealt(during: pl.LazyFrame, arms: Iterable[str]) -> dict[str, int]:
         .collect(engine="streaming")
     )
     return dict(counts.sort(ARM).iter_rows())
+
+
+def _left_out(during: pl.LazyFrame) -> tuple[int, int]:
+    """Rows of no arm, and rows that do not meet `where`."""
+    counts = during.select(
+        pl.col(ARM).is_null().sum().alias("outside"), (~pl.col(KEPT)).sum().alias("filtered")
+    ).collect()
+    return counts.row(0)
 
 
 def _nobody(test: pl.LazyFrame, until: int | None) -> int:

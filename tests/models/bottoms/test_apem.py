@@ -16,8 +16,8 @@ OWN = ("selector.indicator", "selector.hidden.", "selector.adapt.")
 """Parameters with the task first."""
 
 
-def make(groups: int = G, tasks: int = T) -> APEM:
-    bottom = build(APEMConfig(groups=groups, points=3), layout(tasks))
+def make(groups: int = G, tasks: int = T, picks: int = 1) -> APEM:
+    bottom = build(APEMConfig(groups=groups, picks=picks, points=3), layout(tasks))
     assert isinstance(bottom, APEM)
     return bottom
 
@@ -95,8 +95,27 @@ def test_without_an_indicator_it_is_a_shared_encoder_with_mean_pooling() -> None
         close(z[:, t, 0], (x + apem.groups(x)[0]).mean(1) @ apem.selector.value.weight.T)
 
 
+@pytest.mark.parametrize("picks", [1, 3])
+def test_picks_say_how_much_comes_through(picks: int) -> None:
+    apem = make(picks=picks)
+    x = apem(some_vectors(layout()), some_numbers(layout())).unflatten(1, (T, -1))
+    assert x.shape == (B, T, picks * G + 1, D)
+    assert len(apem.names) == picks * G + 1
+
+
+def test_each_pick_is_that_of_a_selector_with_one() -> None:
+    """Of every group, by its own indicator."""
+    several, alone, patterns = make(picks=3).selector, make().selector, some_patterns()
+    z = several(patterns).unflatten(2, (3, G))
+    for pick in range(3):
+        state = several.state_dict()
+        state["indicator"] = state["indicator"][:, pick : pick + 1]
+        alone.load_state_dict(state)
+        close(z[:, :, pick], alone(patterns))
+
+
 def test_equal_indicators_give_equal_fields() -> None:
-    apem, inputs = make(), (some_vectors(layout()), some_numbers(layout()))
+    apem, inputs = make(picks=2), (some_vectors(layout()), some_numbers(layout()))
     with torch.no_grad():
         for name, parameter in apem.named_parameters():
             if name.startswith(OWN):
@@ -107,7 +126,7 @@ def test_equal_indicators_give_equal_fields() -> None:
 
 
 def test_isolation_a_task_moves_no_other_tasks_indicator() -> None:
-    apem = make()
+    apem = make(picks=2)
     x = apem(some_vectors(layout()), some_numbers(layout())).unflatten(1, (T, -1))
     x[:, 1].square().sum().backward()
     for name, parameter in apem.named_parameters():

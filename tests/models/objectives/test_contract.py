@@ -20,7 +20,7 @@ from fulcrum.models.objectives.mixed import MixedObjective
 from fulcrum.models.plain import PlainNetwork
 from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
 from fulcrum.pipelines.quality.metrics import METRICS, Predictions, measure
-from fulcrum.pipelines.quality.resamples import resample
+from fulcrum.pipelines.quality.pulls import with_pulls
 from fulcrum.serving.publishing.export import export_graph
 from fulcrum.serving.publishing.parity import check_parity
 from fulcrum.testing.layouts import make_layout, random_arrays
@@ -97,7 +97,7 @@ def test_losses_are_finite_and_those_of_the_scores(kind: str, size: float) -> No
 
 @KINDS
 def test_a_planted_signal_is_learned_and_measured(kind: str) -> None:
-    """Label = input; the metric that the task is judged by is one that the comparison resamples."""
+    """Label = input; the metric that the task is judged by is one that has an interval."""
     torch.manual_seed(0)
     layout = layout_of(kind)
     objective = MixedObjective(layout.tasks)
@@ -121,7 +121,7 @@ def test_a_planted_signal_is_learned_and_measured(kind: str) -> None:
     )
     metrics, main = measure(predictions), TASKS[kind].compared_by[0]
     assert {f"{name}/t" for name in TASKS[kind].metrics} <= set(metrics)
-    assert resample(predictions, 2)["t", main][0] == pytest.approx(metrics[f"{main}/t"])
+    assert with_pulls(predictions)["t", main][0] == pytest.approx(metrics[f"{main}/t"])
 
 
 def test_the_exported_graph_computes_the_same(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from fulcrum.pipelines.comparison.weightings import methods, multiply, trunks
 from fulcrum.pipelines.figures.balance import gains as gains_figure
 from fulcrum.pipelines.figures.run import Bar
 from fulcrum.pipelines.quality.metrics import measure
-from fulcrum.pipelines.quality.pulls import with_pulls
-from fulcrum.pipelines.quality.resamples import Samples, units
+from fulcrum.pipelines.quality.pulls import Samples, with_pulls
+from fulcrum.pipelines.quality.units import units
 from tests.pipelines.comparison.test_page import DOWN, FLAT, UP, standing
-from tests.pipelines.quality.test_resamples import KINDS, predictions
+from tests.pipelines.quality.scored_rows import KINDS, predictions
 from tests.pipelines.small_runs import small_run
 
 RUN = small_run().model_copy(update={"name": "log-mmoe"})

@@ -11,10 +11,12 @@ from rich.console import Console
 
 from fulcrum.pipelines.__main__ import main
 from fulcrum.pipelines.comparison import compare, cost
+from fulcrum.pipelines.comparison import runs as members
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import TrackingConfig
 from fulcrum.pipelines.console import terminal
 from fulcrum.pipelines.runs import run as runs
+from fulcrum.pipelines.runs.kept_config import kept_config
 from fulcrum.pipelines.tracking.mlflow import (
     CONFIG,
     DATA,
@@ -138,9 +140,9 @@ def test_nothing_is_exported_or_registered(finished, store):
 def test_a_finished_comparison_trains_nothing(finished, folder, store, monkeypatch, caplog):
     """And writes the same numbers over the old ones."""
     before, runs_before = table(finished), len(find_tagged(store, {}))
-    monkeypatch.setattr(compare, "start", killed)
-    monkeypatch.setattr(compare, "take_up", killed)
-    with caplog.at_level(logging.INFO, "fulcrum.pipelines.comparison.compare"):
+    monkeypatch.setattr(members, "start", killed)
+    monkeypatch.setattr(members, "take_up", killed)
+    with caplog.at_level(logging.INFO, "fulcrum.pipelines.comparison.runs"):
         assert compared(folder) == 0
     messages = [r.getMessage() for r in caplog.records if " of 4: " in r.getMessage()]
     assert [line.rpartition(",")[0] for line in messages] == [
@@ -251,7 +253,7 @@ def test_a_run_that_was_trained_by_itself_stays_one(tmp_path):
         run_id = start_run(uri, "e", "small", before)
         with MlflowTracker(uri, run_id) as tracker:
             tracker.log_tags(tags)
-        assert compare.finished(run, dataset, "new", Console(quiet=True))[0].id == run_id
+        assert members.finished(run, dataset, "new", Console(quiet=True))[0].id == run_id
         assert tracker.tag(PARENT) == after
 
 
@@ -260,6 +262,24 @@ def test_what_a_network_is_made_of_is_told():
     bottom = small_run().model_copy(update={"tasks": {"click": tasks["click"]}})
     assert compare._settings(bottom) == "mmoe, static"
     assert compare._settings(small_run()) == "mmoe + esmm, static"
+
+
+@pytest.mark.slow
+def test_of_trials_the_best_by_validation_is_measured(finished, folder, store):
+    """Trials of two epochs are there already; those of one are trained, and not again."""
+    del finished
+    before, pages = len(find_tagged(store, {})), set(folder.glob("work/runs/*/compare.html"))
+    configs = [folder / f"{name}.yaml" for name in ("mmoe", "alone")]
+    for added in (1 + 3, 0):
+        assert fulcrum("compare", *configs, "--sweep", "train.epochs=[1,2]") == 0
+        assert len(find_tagged(store, {})) == before + added
+        before += added
+    [page] = set(folder.glob("work/runs/*/compare.html")) - pages
+    assert "Every network had the same 2 trials" in page.read_text()
+    for name, run in table(page.parent).drop_nulls("run").select("network", "run").unique().rows():
+        told = page.read_text().partition(f'<tr><th>{name}</th><td class="left">')[2]
+        epochs = kept_config(find_run(store, run)).train.epochs
+        assert told.partition("</td>")[0].endswith(f"; train.epochs {epochs}")
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fulcrum.pipelines.comparison.gains import Gain, judge, level_of_each, spread
+from fulcrum.pipelines.comparison.gains import Gain, judge, spread
 from fulcrum.pipelines.comparison.seesaw import standings
+from fulcrum.pipelines.quality.pulls import level_of_each
 
 KEYS = [(task, "auc") for task in ("a", "b", "c", "d", "e", "f")]
 USERS = 400

@@ -11,7 +11,7 @@ from rich.console import Console
 from fulcrum.features.errors import ConfigError
 from fulcrum.models.trunks.home import HoMEConfig
 from fulcrum.pipelines.__main__ import main
-from fulcrum.pipelines.comparison import compare
+from fulcrum.pipelines.comparison import runs as members
 from fulcrum.pipelines.comparison.affinity import Grouping
 from fulcrum.pipelines.comparison.contenders import equal_weights
 from fulcrum.pipelines.comparison.grouping import group, only, orphans, write_groups, write_home
@@ -193,7 +193,7 @@ def test_the_command_trains_once(shop, monkeypatch):
     assert isinstance(load(home).model, HoMEConfig)
     written = [file.name for file in parent.folder.glob("group-*.yaml")]
     assert written
-    monkeypatch.setattr(compare, "start", killed)
+    monkeypatch.setattr(members, "start", killed)
     for count in (1, 3):
         out = shop.with_name(f"groups-{count}")
         assert fulcrum("group", shop, *QUICK, "--groups", count, "--out", out) == 0

@@ -6,6 +6,7 @@ import pytest
 
 from fulcrum.features.errors import listed
 from fulcrum.pipelines.comparison.cost import Cost
+from fulcrum.pipelines.comparison.fairness.selection import UNTUNED
 from fulcrum.pipelines.comparison.gains import Gain
 from fulcrum.pipelines.comparison.order import Order
 from fulcrum.pipelines.comparison.page import Facts, amount, render
@@ -97,13 +98,15 @@ def seesaw(**networks: tuple[Gain, Gain]) -> Seesaw:
     ],
 )
 def test_who_paid_is_told_in_words(networks, told):
-    assert sentences(seesaw(**networks), {})[-2] == told
+    assert sentences(seesaw(**networks), {}, UNTUNED)[-3] == told
 
 
 def test_the_first_is_named_and_what_is_not_fair():
-    first, *_, unfair, chance = sentences(seesaw(mmoe=(UP, FLAT)), {"mmoe": "not annealed"})
+    told = sentences(seesaw(mmoe=(UP, FLAT)), {"mmoe": "not annealed"}, UNTUNED)
+    first, *_, unfair, trials, chance = told
     assert first == "mmoe is first: its mean gain, +0.69 %, is clearly above all others."
     assert unfair.startswith("mmoe was judged before its learning rates had run down")
+    assert trials == UNTUNED
     assert chance.startswith("1 of 2 gains are marked.") and chance.endswith("mean gain: like.")
 
 
@@ -121,6 +124,7 @@ def html(tmp_path):
         fronts=(["mmoe"], ["mmoe", "odd"]),
         runs={name: [("id-" + name, "http://server/#/" + name)] * 2 for name in networks.networks},
         notes={"mmoe": "not annealed"},
+        trials=UNTUNED,
     )
     costs = dict.fromkeys(networks.networks, cost)
     return render(networks, [], costs, facts, {"seesaw": picture, "front": picture})

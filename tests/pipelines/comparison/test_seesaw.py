@@ -13,7 +13,7 @@ from fulcrum.pipelines.comparison.seesaw import Seesaw, pareto, standings, weigh
 from fulcrum.pipelines.quality.differences import better
 from fulcrum.pipelines.quality.metrics import Predictions
 from fulcrum.pipelines.quality.pulls import interval, with_pulls
-from tests.pipelines.quality.test_resamples import JUDGED, KINDS, predictions
+from tests.pipelines.quality.scored_rows import JUDGED, KINDS, predictions
 
 
 def seesaw_of(**networks: Predictions) -> Seesaw:

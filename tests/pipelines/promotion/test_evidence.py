@@ -11,7 +11,7 @@ from fulcrum.pipelines.promotion.evidence import _unknown, _unripe
 from fulcrum.pipelines.promotion.gains import calibrations, gains, support
 from fulcrum.pipelines.quality.metrics import measure
 from fulcrum.testing.specs import make_spec
-from tests.pipelines.quality.test_resamples import predictions
+from tests.pipelines.quality.scored_rows import predictions
 
 
 def test_rows_that_still_wait_are_counted_and_ids_that_nobody_knows(tmp_path):

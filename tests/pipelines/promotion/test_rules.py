@@ -10,14 +10,16 @@ from fulcrum.pipelines.config.run import PromotionConfig
 from fulcrum.pipelines.promotion.evidence import Duel, Evidence
 from fulcrum.pipelines.promotion.gains import Gain, gains
 from fulcrum.pipelines.promotion.rules import RULES, Finding, judge
-from tests.pipelines.quality.test_resamples import predictions
+from fulcrum.pipelines.quality.pulls import interval
+from tests.pipelines.quality.scored_rows import predictions
 
 LIMITS = PromotionConfig()
 
 
 def around(value: float, spread: float) -> np.ndarray:
-    """Samples of a value whose intervals reach nearly as far as `spread` to both sides."""
-    return np.append(value, value + spread * np.linspace(-1, 1, 1001))
+    """Samples of a value whose interval by itself reaches as far as `spread` to both sides."""
+    pulls = np.tile([1.0, -1.0], 500)
+    return np.append(value, pulls * spread / (interval(np.append(0.0, pulls)) or (0.0, 1.0))[1])
 
 
 def gain(task: str, value: float, spread: float, rows: int = 1000, other: float = 0.5) -> Gain:
@@ -82,7 +84,7 @@ def test_what_is_good_passes_and_every_rule_says_why():
         (
             {"duel": Duel("3", (gain("click", -0.05, 0.02), gain("like", 0.1, 0.01)), 5000)},
             "no worse than the champion",
-            "AUC of click 0.4500 against 0.5000 (gain -0.06",
+            "AUC of click 0.4500 against 0.5000 (gain -0.07",
         ),
         ({"duel": Duel("3", lost=("buy",))}, "no worse than the champion", "buy missing"),
         ({"duel": Duel("3", problem="no `age`")}, "no worse than the champion", "no `age`"),

@@ -13,10 +13,10 @@ from sklearn.metrics import roc_auc_score
 from fulcrum.pipelines.comparison.balance import MEASURED
 from fulcrum.pipelines.quality import pulls
 from fulcrum.pipelines.quality.differences import better
-from fulcrum.pipelines.quality.metrics import Predictions, measure
-from fulcrum.pipelines.quality.pulls import area, interval, with_pulls
-from fulcrum.pipelines.quality.resamples import units
-from tests.pipelines.quality.test_resamples import JUDGED, SECOND, predictions
+from fulcrum.pipelines.quality.metrics import Predictions, by_task, measure
+from fulcrum.pipelines.quality.pulls import area, interval, undefined, with_pulls
+from fulcrum.pipelines.quality.units import units
+from tests.pipelines.quality.scored_rows import JUDGED, SECOND, predictions
 
 
 @st.composite
@@ -81,6 +81,25 @@ def test_a_pull_is_the_derivative_by_how_often_a_unit_is_taken(group):
     assert names == expected | ({"grouped_auc"} if group == "of users" else set())
     for values in samples.values():
         assert values[1:].sum() == pytest.approx(0, abs=1e-12)
+
+
+def test_a_metric_without_meaning_is_absent_with_its_reason():
+    whole = predictions()
+    labels, observed = whole.labels.copy(), whole.observed.copy()
+    labels[:, 0] = 1
+    observed[:, 1] = False
+    odd = replace(whole, labels=labels, observed=observed)
+    assert set(with_pulls(odd)) == {("page", "accuracy"), ("page", "log_loss")}
+    click, watch, page = by_task(odd)
+    assert undefined(click, "auc") == "one class only"
+    assert undefined(watch, "rmse") == "no rows"
+    assert undefined(page, "accuracy") is None
+    alone = by_task(predictions(groups=None))[0]
+    assert undefined(alone, "grouped_auc") == "no groups"
+    one_row_each = replace(whole, group=np.arange(200))
+    assert undefined(by_task(one_row_each)[0], "grouped_auc") == "no group with both classes"
+    none = replace(whole, labels=np.zeros_like(labels))
+    assert undefined(by_task(none)[0], "calibration") == "no label above 0"
 
 
 def test_of_many_units_pulls_are_kept_in_sums(monkeypatch):

@@ -44,7 +44,7 @@ def test_results_tell_how_sure_they_are():
         ["click", "mmoe", "0.8123", "0.6500", "to", "0.9000", "0.5000"],
         ["8", "positives", "constant", "-", "0.6000"],
     ]
-    assert "draws of 1,234 groups" in " ".join(printed[4])
+    assert "from 1,234 groups" in " ".join(printed[4])
 
 
 def test_health_has_a_line_for_each_level():

@@ -158,3 +158,12 @@ def test_few_units_are_told_in_a_note(tmp_path: Path) -> None:
     assert "units; 5 folds by unit need at least 10" in note
     with pytest.raises(ConfigError):
         panel_of(log(users=16), tmp_path, {"user_id": {"kind": "categorical"}})
+
+
+def test_it_is_refused_beside_clusters() -> None:
+    test = experiment(
+        interference={"features": ITEM}, log={"time": {"column": "time"}, "cluster": "person"}
+    )
+    [problem] = problems(test)
+    assert problem.path == ("analysis", "interference")
+    assert problem.message.startswith("not beside `analysis.log.cluster`")

@@ -67,6 +67,26 @@ def test_a_segment_with_three_users_is_left_out_by_name(tmp_path: Path) -> None:
     assert left_out.endswith("30 of each are needed)")
 
 
+def test_a_segment_of_few_clusters_is_left_out_however_many_units_it_has(tmp_path: Path) -> None:
+    """Of 900 users 800 live in 8 towns, and each of the others alone."""
+    town = pl.when(pl.col("user_id") < 800).then(pl.col("user_id") % 8).otherwise("user_id")
+    rows = log(users=900).with_columns(
+        town.cast(pl.String).alias("town"),
+        pl.when(pl.col("user_id") < 800)
+        .then(pl.lit("town"))
+        .otherwise(pl.lit("land"))
+        .alias("country"),
+    )
+    rows.write_parquet(tmp_path / "log.parquet")
+    settings = {"time": {"column": "time"}, "cluster": "town"}
+    test = experiment(segments={"country": "country"}, log=settings)
+    staged = stage([str(tmp_path / "log.parquet")], test, tmp_path)
+    result = segments.by_segment(gather(staged, test), test, "ctr")
+    assert [one.value for one in result.effects] == ["land"]
+    [left_out] = result.left_out
+    assert left_out.startswith("country town (too few clusters: 8 in control and 8 in treatment")
+
+
 def test_intervals_have_the_declared_level(tmp_path: Path) -> None:
     wide, narrow = (effects_by_country(log(users=600), tmp_path, alpha) for alpha in (0.01, 0.2))
     ends = [one.effects[0].effect.high - one.effects[0].effect.low for one in (wide, narrow)]
