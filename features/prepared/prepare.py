@@ -2,8 +2,9 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -29,7 +30,7 @@ from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.staging import staged
 from fulcrum.features.tasks import TaskConfig
 from fulcrum.features.transform.fit import fit_ids, fit_numbers
-from fulcrum.features.transform.past import Gathered, gather_rows
+from fulcrum.features.transform.past import look_back_at_each_other
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.transform.transform import Transform
 from fulcrum.features.values.schema import dump_type
@@ -95,8 +96,14 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
     train = rows.filter(pl.col(SPLIT) == "train").select(log.raw)
     draft = fit_ids(train, spec, tables, name, log.end)
     parts = -(-log.rows.select(pl.len()).collect().item() // EVENTS_PER_PART)
-    past = gather_rows(log.rows, draft, scratch / "past" if parts > 1 else None, parts)
-    state = fit_numbers(train, draft, past, scratch)
+    seen = ()
+    if spec.looking_back:
+        look = partial(progress, "looking back")
+        answers = look_back_at_each_other(log.rows, draft, scratch / "past", parts, look)
+        seen = tuple(answers.collect_schema())
+        rows = pl.concat([rows, answers], how="horizontal", strict=True)
+    train = rows.filter(pl.col(SPLIT) == "train")
+    state = fit_numbers(train.select(log.raw), draft, train.select(seen), scratch)
     if spec.data.session is not None:
         progress("cutting sessions", 0, 1)
         sessions = number_sessions(
@@ -105,7 +112,7 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
         rows = in_session_order(with_sessions(rows, sessions), scratch / "sessions", parts)
     with ThreadPoolExecutor(max_workers=1) as beside:
         saved = beside.submit(state.save, folder / "state")
-        splits, tallies = _write(rows, state, past, facts, folder, progress)
+        splits, tallies = _write(rows, state, seen, facts, folder, progress)
         saved.result()
     shutil.rmtree(scratch)
     manifest = Manifest(
@@ -130,14 +137,14 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
 def _write(
     rows: pl.LazyFrame,
     state: FeatureState,
-    past: Gathered,
+    seen: Sequence[str],
     facts: Facts,
     folder: Path,
     progress: Progress,
 ) -> tuple[dict[str, SplitFacts], dict[str, Tally]]:
     keep = [c for c in rows.collect_schema() if c.startswith(("label.", "observed.", "row."))]
     keep = [c for c in keep if c not in (SPLIT, INDEX, FILE) and not c.startswith(split_column(""))]
-    names = list(dict.fromkeys([*state.row_columns, *keep]))
+    names = list(dict.fromkeys([*state.row_columns, *keep, *seen]))
     missing = {
         MISSING + name: encoder.missing(name, state.schema(name))
         for name, encoder in state.spec.encoders.items()
@@ -145,7 +152,8 @@ def _write(
     encode = Transform(state, missing)
 
     def encoded(block: pl.DataFrame) -> pl.DataFrame:
-        return pl.DataFrame(dict(encode(block, past))).hstack(block.select(keep))
+        columns = encode(block, seen={name: block[name] for name in seen})
+        return pl.DataFrame(dict(columns)).hstack(block.select(keep))
 
     there = [split for split in SPLITS if split in facts]
     total = sum(facts[split]["rows"] for split in there)
