@@ -77,8 +77,7 @@ class Bucket:
 
         ends = rows[PLACE].search_sorted(np.arange(self.slabs + 1) * SLAB_ROWS).to_numpy()
         nobody = ask(rows[:0])
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
-        with pa.ipc.new_file(str(self.target), nobody.schema, options=options) as file:
+        with pa.ipc.new_file(str(self.target), nobody.schema) as file:
             for first, last in _batches(ends):
                 batch = ask(rows[ends[first] : ends[last]])
                 for slab in range(first, last):
@@ -113,6 +112,7 @@ def look_back(
         by_key.setdefault(question.selection.key, []).append(question)
     slabs = max(1, -(-rows.select(pl.len()).collect().item() // SLAB_ROWS))
     answered: list[list[Path]] = []
+    advance(0, len(by_key) * buckets)
     for place, (key, asked) in enumerate(by_key.items()):
         home = folder / str(place)
         dealt = _deal(rows, key, time, events, asked, buckets, home)

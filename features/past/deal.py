@@ -15,6 +15,8 @@ _BUCKET = "past.bucket"
 def bucket_of(key: pl.Expr, buckets: int) -> pl.Expr:
     """Int64 number of a key's bucket, 0 for null. It depends on the key as text alone, so rows meet
     their events there whatever holds them."""
+    if buckets == 1:
+        return pl.lit(0, dtype=pl.Int64)
     return bucket(key.cast(pl.String), buckets, salt="past").fill_null(0)
 
 
@@ -31,7 +33,7 @@ class Dealt:
         folder.mkdir(parents=True)
         dealt = frame.with_columns(bucket_of(pl.col(key), buckets).alias(_BUCKET))
         by_bucket = pl.PartitionBy(folder, key=_BUCKET, include_key=False)
-        dealt.sink_parquet(by_bucket, mkdir=True)
+        dealt.sink_parquet(by_bucket, compression="lz4", mkdir=True)
         return cls(folder, frame.collect_schema())
 
     def read(self, bucket: int) -> pl.DataFrame:

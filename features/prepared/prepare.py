@@ -40,9 +40,9 @@ __all__ = ["PreparedDataset", "prepare"]
 logger = logging.getLogger(__name__)
 
 EVENTS_PER_PART = 2_000_000
-"""Past events sorted in memory at a time."""
+"""Rows and past events of a bucket, whose events are sorted in memory."""
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many rows of it are done, and of how many."""
+"""Told what is being done, how many rows or buckets of it are done, and of how many."""
 
 
 class Declared(Protocol):
@@ -95,24 +95,25 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
     tables = {table: source.frame for table, source in inputs.tables.items()}
     train = rows.filter(pl.col(SPLIT) == "train").select(log.raw)
     draft = fit_ids(train, spec, tables, name, log.end)
-    parts = -(-log.rows.select(pl.len()).collect().item() // EVENTS_PER_PART)
-    seen = ()
+    parts = -(-sum(counts["rows"] for counts in facts.values()) // EVENTS_PER_PART)
+    seen = pl.LazyFrame()
     if spec.looking_back:
-        look = partial(progress, "looking back")
-        answers = look_back_at_each_other(log.rows, draft, scratch / "past", parts, look)
-        seen = tuple(answers.collect_schema())
-        rows = pl.concat([rows, answers], how="horizontal", strict=True)
-    train = rows.filter(pl.col(SPLIT) == "train")
-    state = fit_numbers(train.select(log.raw), draft, train.select(seen), scratch)
+        told = partial(progress, "looking back")
+        seen = look_back_at_each_other(log.rows, draft, scratch / "past", parts, told)
+        rows = pl.concat([rows, seen], how="horizontal", strict=True)
+    seen_by_train = rows.filter(pl.col(SPLIT) == "train").select(seen.collect_schema().names())
+    state = fit_numbers(train, draft, seen_by_train, scratch)
     if spec.data.session is not None:
         progress("cutting sessions", 0, 1)
         sessions = number_sessions(
             log.rows, spec.data.session.microseconds, scratch / "keys", parts
         )
-        rows = in_session_order(with_sessions(rows, sessions), scratch / "sessions", parts)
+        # What rows have seen makes them wide, so fewer at a time are in memory.
+        fewer = 4 * parts if spec.looking_back else parts
+        rows = in_session_order(with_sessions(rows, sessions), scratch / "sessions", fewer)
     with ThreadPoolExecutor(max_workers=1) as beside:
         saved = beside.submit(state.save, folder / "state")
-        splits, tallies = _write(rows, state, seen, facts, folder, progress)
+        splits, tallies = _write(rows, state, list(seen.collect_schema()), facts, folder, progress)
         saved.result()
     shutil.rmtree(scratch)
     manifest = Manifest(

@@ -58,8 +58,10 @@ def look_back_at_each_other(
 ) -> pl.LazyFrame:
     """What each row of a preparation sees of those before it (`kinds.lookback.look_back`), in their
     order; `data.pivot` has made of them what they are. Arguments as of `past.buckets.look_back`."""
-    data, features, needs = state.spec.data, state.spec.looking_back, state.row_needs
-    asking = complete(rows.select(*needs.columns), needs, data, state.tables)
+    assert state.time is not None
+    features = state.spec.looking_back
+    needs = state.lineage.needs([*(f.key for f in features.values()), state.time.column])
+    asking = complete(rows.select(*needs.columns), needs, state.spec.data, state.tables)
     events = with_clocks(_complete(rows, state, "the past events"), state)
     selections = select_past(features, state.remembered, TIME, clocks_of(state))
     recall = Recall(features, TIME, state.bases, clocks_of(state))
