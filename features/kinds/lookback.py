@@ -1,11 +1,12 @@
 """The window and history features of a config, computed for rows from a log of past events.
 
-Preparation and batch scoring make the same two calls:
+Batch scoring makes two calls:
 
     past = gather_past(events, features, attributes, time)     once for a log
     rows = look_back(rows, past, Recall(features, time, bases))    for any number of frames of rows
 
-The service, whose log goes on, has a `GrowingPast` for each of `select_past` instead.
+Preparation, which has all rows at once, puts `Recall.question` of each of `select_past` to
+`past.buckets`. The service, whose log goes on, has a `GrowingPast` for each instead.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,7 +1,6 @@
 """Rows and events in files, dealt to buckets by a hash of their key."""
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +52,7 @@ class Dealt:
         """Take the files of one bucket away."""
         shutil.rmtree(self._folder(bucket), ignore_errors=True)
 
-    def _files(self, bucket: int) -> Sequence[Path]:
+    def _files(self, bucket: int) -> list[Path]:
         return sorted(self._folder(bucket).glob("*.parquet"))
 
     def _folder(self, bucket: int) -> Path:

@@ -1,4 +1,4 @@
-"""The events that rows look back at, sorted: one implementation for preparing and scoring."""
+"""The events that rows look back at: what preparing and scoring make of a log, then sort."""
 
 from collections.abc import Mapping
 from datetime import date
