@@ -17,7 +17,7 @@ PARTS = {
     "online": ("serving:measure",),
     "starting": ("starting:measure",),
     "fixed_costs": ("fixed_costs:measure",),
-    "preparation": ("preparation:plain", "preparation:looking_back"),
+    "preparation": ("preparation:plain", "preparation:looking_back", "preparation:dealt"),
     "training": ("logs:ready", "training:measure", "training:small"),
     "scoring": ("logs:ready", "scoring:measure", "scoring_files:measure"),
     "peers": ("logs:ready", "peers.ratios:of_wide", "peers.ratios:of_census"),

@@ -2,18 +2,23 @@
 
 import shutil
 from pathlib import Path
+from unittest.mock import patch
 
 from benchmarks.figure import Figure, per_second
 from benchmarks.frames import prepare_frames
 from benchmarks.logs import Size, make_run, write_logs
 from benchmarks.memory import peak
 from benchmarks.rounds import Action, interleave
+from fulcrum.features.prepared import prepare as preparation
 from fulcrum.features.prepared.prepare import prepare
 
 PLAIN, LOOKING_BACK = (
     "preparation: 26 ids, 13 numbers, 3 labels",
     "preparation, with 3 windows and a history of 50",
 )
+BUCKETS = 16
+"""That a log of as many times the rows would be dealt to."""
+DEALT = f"the same, dealt to {BUCKETS} buckets"
 FRAMES = "the same ids, numbers and labels to arrays, pandas and scikit-learn"
 
 
@@ -38,6 +43,18 @@ def looking_back(folder: Path, size: Size) -> list[Figure]:
     both = {LOOKING_BACK: action, PLAIN: _action(folder, size, looking_back=False)}
     rates = interleave(size.repeats, both)
     return [per_second(rates, LOOKING_BACK, limit=PLAIN, aim=0.5), memory]
+
+
+def dealt(folder: Path, size: Size) -> list[Figure]:
+    """Prepare with features of the past in many buckets, and in one: a row should cost the same."""
+    one = _action(folder, size, looking_back=True)
+
+    def many() -> float:
+        with patch.object(preparation, "EVENTS_PER_PART", -(-size.rows // BUCKETS)):
+            return one()
+
+    rates = interleave(size.repeats, {LOOKING_BACK: one, DEALT: many})
+    return [per_second(rates, DEALT, limit=LOOKING_BACK, aim=0.8)]
 
 
 def _action(folder: Path, size: Size, looking_back: bool) -> Action:

@@ -1,14 +1,15 @@
 """The window and history features of a config, computed for rows from a log of past events.
 
-Preparation and batch scoring make the same two calls:
+Batch scoring makes two calls:
 
     past = gather_past(events, features, attributes, time)     once for a log
     rows = look_back(rows, past, Recall(features, time, bases))    for any number of frames of rows
 
-The service, whose log goes on, has a `GrowingPast` for each of `select_past` instead.
+Preparation, which has all rows at once, puts `Recall.question` of each of `select_past` to
+`past.buckets`. The service, whose log goes on, has a `GrowingPast` for each instead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -124,13 +125,18 @@ class Recall:
 
         `times` are Int64 microseconds; a row without key or time has no past."""
 
+        return past.ask(keys, times, self.question(source))
+
+    def question(self, source: Source) -> Callable[[Standing], Columns]:
+        """`ask` for rows that were found among the events of the source already."""
+
         def answer(standing: Standing) -> Columns:
             columns: dict[str, Column] = {}
             for question in self._questions[source]:
                 columns |= question(standing)
             return columns
 
-        return past.ask(keys, times, answer)
+        return answer
 
 
 def look_back(rows: pl.LazyFrame, past: Mapping[Source, AnyPast], recall: Recall) -> pl.LazyFrame:

@@ -5,7 +5,6 @@ time? Two answers bound a window; the last N places before one are a history. Ev
 row's timestamp, the row itself among them, are never part of its past.
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import polars as pl
 
-from fulcrum.features.values.hashing import bucket
+from fulcrum.features.past.deal import Dealt, bucket_of
 
 Number = TypeVar("Number", np.ndarray, pl.Expr)
 Columns = Mapping[str, Any]
@@ -27,7 +26,6 @@ FIRST, LAST = "past.first", "past.last"
 """Columns of the keys: the places of their events, the last exclusive."""
 ERROR, VALUE = ".error", ".value"
 """After the name of a running sum of Float64: what its rounding lost, and what was summed."""
-_BUCKET = "past.bucket"
 _FEW = 24
 """Answers that are faster searched for one by one."""
 
@@ -265,8 +263,8 @@ class Past:
         keys = keys.cast(self.partitions[0].keys.schema[KEY], strict=False)
         if len(self.partitions) == 1:
             return answer(self.partitions[0].find(keys, times))
-        parts = keys.to_frame("key").select(_bucket(pl.col("key"), len(self.partitions)))
-        numbers = parts.to_series().fill_null(0).to_numpy()
+        parts = keys.to_frame("key").select(bucket_of(pl.col("key"), len(self.partitions)))
+        numbers = parts.to_series().to_numpy()
         order = np.argsort(numbers, kind="stable")
         ends = np.searchsorted(numbers[order], np.arange(len(self.partitions) + 1))
         answers = [
@@ -290,24 +288,20 @@ def sorted_parts(
 ) -> Iterator[Partition]:
     """The events of each partition in order; with a `folder` one at a time is in memory. With
     `values` what was summed to Float64 is kept beside the running sum."""
-    selected = selection.of(events).with_columns(_bucket(pl.col(KEY), partitions).alias(_BUCKET))
+    selected = selection.of(events)
     if folder is None:
         frame = selected.collect()
         for i in range(partitions):
-            yield _sort(frame.filter(pl.col(_BUCKET) == i), selection, values)
+            mine = bucket_of(pl.col(KEY), partitions) == i
+            yield sort_events(frame.filter(mine) if partitions > 1 else frame, selection, values)
         return
-    buckets = folder / "dealt"
-    buckets.mkdir(parents=True)
-    selected.sink_parquet(pl.PartitionBy(buckets, key=_BUCKET, include_key=False), mkdir=True)
+    dealt = Dealt.of(selected, KEY, partitions, folder / "dealt")
     for i in range(partitions):
-        yield _sort(_read(buckets, i, selected), selection, values)
+        yield sort_events(dealt.take(i), selection, values)
 
 
-def _bucket(key: pl.Expr, partitions: int) -> pl.Expr:
-    return bucket(key.cast(pl.String), partitions, salt="past")
-
-
-def _sort(events: pl.DataFrame, selection: Selection, values: bool) -> Partition:
+def sort_events(events: pl.DataFrame, selection: Selection, values: bool = False) -> Partition:
+    """Those that `Selection.of` gives, of every key whole; `values` as of `sorted_parts`."""
     events = events.select(KEY, TIME, *selection.content).sort(KEY, TIME, *selection.content)
     first = np.flatnonzero(events[KEY].ne_missing(events[KEY].shift()).to_numpy())
     keys = events.select(pl.col(KEY).gather(first)).with_columns(
@@ -337,15 +331,6 @@ def rounding(a: Number, b: Number, total: Number) -> Number:
     """What rounding took from `total = a + b`, exactly (Knuth's two-sum)."""
     part = total - a
     return (a - (total - part)) + (b - part)
-
-
-def _read(buckets: Path, number: int, selection: pl.LazyFrame) -> pl.DataFrame:
-    folder = buckets / f"{_BUCKET}={number}"
-    if not folder.exists():
-        return selection.collect_schema().to_frame().drop(_BUCKET)
-    frame = pl.read_parquet(sorted(folder.glob("*.parquet")), glob=False, hive_partitioning=False)
-    shutil.rmtree(folder)
-    return frame
 
 
 def _store(partition: Partition, path: Path) -> Partition:

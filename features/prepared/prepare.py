@@ -2,8 +2,9 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -29,7 +30,7 @@ from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.staging import staged
 from fulcrum.features.tasks import TaskConfig
 from fulcrum.features.transform.fit import fit_ids, fit_numbers
-from fulcrum.features.transform.past import Gathered, gather_rows
+from fulcrum.features.transform.past import look_back_at_each_other
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.transform.transform import Transform
 from fulcrum.features.values.schema import dump_type
@@ -39,9 +40,9 @@ __all__ = ["PreparedDataset", "prepare"]
 logger = logging.getLogger(__name__)
 
 EVENTS_PER_PART = 2_000_000
-"""Past events sorted in memory at a time."""
+"""Rows and past events of a bucket, whose events are sorted in memory."""
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many rows of it are done, and of how many."""
+"""Told what is being done, how many rows or buckets of it are done, and of how many."""
 
 
 class Declared(Protocol):
@@ -94,18 +95,25 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
     tables = {table: source.frame for table, source in inputs.tables.items()}
     train = rows.filter(pl.col(SPLIT) == "train").select(log.raw)
     draft = fit_ids(train, spec, tables, name, log.end)
-    parts = -(-log.rows.select(pl.len()).collect().item() // EVENTS_PER_PART)
-    past = gather_rows(log.rows, draft, scratch / "past" if parts > 1 else None, parts)
-    state = fit_numbers(train, draft, past, scratch)
+    parts = -(-sum(counts["rows"] for counts in facts.values()) // EVENTS_PER_PART)
+    seen = pl.LazyFrame()
+    if spec.looking_back:
+        told = partial(progress, "looking back")
+        seen = look_back_at_each_other(log.rows, draft, scratch / "past", parts, told)
+        rows = pl.concat([rows, seen], how="horizontal", strict=True)
+    seen_by_train = rows.filter(pl.col(SPLIT) == "train").select(seen.collect_schema().names())
+    state = fit_numbers(train, draft, seen_by_train, scratch)
     if spec.data.session is not None:
         progress("cutting sessions", 0, 1)
         sessions = number_sessions(
             log.rows, spec.data.session.microseconds, scratch / "keys", parts
         )
-        rows = in_session_order(with_sessions(rows, sessions), scratch / "sessions", parts)
+        # What rows have seen makes them wide, so fewer at a time are in memory.
+        fewer = 4 * parts if spec.looking_back else parts
+        rows = in_session_order(with_sessions(rows, sessions), scratch / "sessions", fewer)
     with ThreadPoolExecutor(max_workers=1) as beside:
         saved = beside.submit(state.save, folder / "state")
-        splits, tallies = _write(rows, state, past, facts, folder, progress)
+        splits, tallies = _write(rows, state, list(seen.collect_schema()), facts, folder, progress)
         saved.result()
     shutil.rmtree(scratch)
     manifest = Manifest(
@@ -130,14 +138,14 @@ def _build(spec: FeatureSpec, inputs: Inputs, name: str, folder: Path, progress:
 def _write(
     rows: pl.LazyFrame,
     state: FeatureState,
-    past: Gathered,
+    seen: Sequence[str],
     facts: Facts,
     folder: Path,
     progress: Progress,
 ) -> tuple[dict[str, SplitFacts], dict[str, Tally]]:
     keep = [c for c in rows.collect_schema() if c.startswith(("label.", "observed.", "row."))]
     keep = [c for c in keep if c not in (SPLIT, INDEX, FILE) and not c.startswith(split_column(""))]
-    names = list(dict.fromkeys([*state.row_columns, *keep]))
+    names = list(dict.fromkeys([*state.row_columns, *keep, *seen]))
     missing = {
         MISSING + name: encoder.missing(name, state.schema(name))
         for name, encoder in state.spec.encoders.items()
@@ -145,7 +153,8 @@ def _write(
     encode = Transform(state, missing)
 
     def encoded(block: pl.DataFrame) -> pl.DataFrame:
-        return pl.DataFrame(dict(encode(block, past))).hstack(block.select(keep))
+        columns = encode(block, seen={name: block[name] for name in seen})
+        return pl.DataFrame(dict(columns)).hstack(block.select(keep))
 
     there = [split for split in SPLITS if split in facts]
     total = sum(facts[split]["rows"] for split in there)

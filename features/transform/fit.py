@@ -9,6 +9,7 @@ import polars as pl
 from fulcrum.features.kinds.base import Learned
 from fulcrum.features.kinds.counts import Counts, count
 from fulcrum.features.kinds.lookback import Recall, look_back
+from fulcrum.features.kinds.recall import PREFIX, RecallKind
 from fulcrum.features.kinds.vocabulary import Buckets, Lookup, Vocabulary
 from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.raw.complete import complete, prune
@@ -17,7 +18,7 @@ from fulcrum.features.raw.label import check_labels, describe, label_columns, la
 from fulcrum.features.raw.lineage import Lineage
 from fulcrum.features.raw.pivot import pivot
 from fulcrum.features.spec import FeatureSpec
-from fulcrum.features.transform.past import TIME, Gathered, clocks_of, gather, with_time
+from fulcrum.features.transform.past import TIME, clocks_of, gather, with_time
 from fulcrum.features.transform.state import FeatureState, past_names, row_names, schema_of
 from fulcrum.features.transform.uses import open_tables, reads
 
@@ -41,7 +42,7 @@ def fit(train: pl.LazyFrame, past: pl.LazyFrame | None, spec: FeatureSpec) -> Fe
     train = train if spec.data.pivot is None else pivot(train, spec.data).rows
     draft = fit_ids(train, spec, tables, end=max(ends, default=None))
     events = pl.LazyFrame(schema=draft.past_columns) if past is None else past
-    return fit_numbers(train, draft, gather(events, draft))
+    return fit_numbers(train, draft, _seen(train, draft, events))
 
 
 def fit_ids(
@@ -73,30 +74,45 @@ def fit_ids(
 
 
 def fit_numbers(
-    train: pl.LazyFrame, draft: FeatureState, past: Gathered, folder: Path | None = None
+    train: pl.LazyFrame, draft: FeatureState, seen: pl.LazyFrame, folder: Path | None = None
 ) -> FeatureState:
-    """Second half: moments and edges, which for features that look back are those of what they see.
-    With a folder, these numbers go through it and not through memory."""
+    """Second half: moments and edges, which for features that look back are those of what training
+    rows have `seen` (`kinds.lookback.look_back`), one row for each. With a folder, these numbers go
+    through it and not through memory."""
     spec, needs = draft.spec, draft.row_needs
     rows = complete(train.select(*needs.columns), needs, spec.data, draft.tables)
     encoders = spec.encoders
-    recalls = {n: f for n, f in spec.looking_back.items() if encoders[n].learned is not Learned}
+    recalls = _recalls(spec)
     if recalls:
-        timed = with_time(rows, draft, "the training rows")
-        recall = Recall(recalls, TIME, draft.bases, clocks_of(draft))
-        answers = look_back(timed, past, recall)
-        answers = answers.drop(timed.collect_schema().names())
+        seen = seen.select(PREFIX + name for name in recalls)
         if folder is None:
-            answers = answers.collect().lazy()
+            seen = seen.collect().lazy()
         else:
-            answers.sink_parquet(folder / "recalls.parquet", maintain_order=True)
-            answers = pl.scan_parquet(folder / "recalls.parquet", glob=False)
+            seen.sink_parquet(folder / "recalls.parquet", maintain_order=True)
+            seen = pl.scan_parquet(folder / "recalls.parquet", glob=False)
     learned = {
-        name: encoder.learn(name, answers if name in recalls else rows, draft.schema(name))
+        name: encoder.learn(name, seen if name in recalls else rows, draft.schema(name))
         for name, encoder in encoders.items()
     }
     state = replace(draft, learned=learned)
     return replace(state, layout=state.arranged())
+
+
+def _recalls(spec: FeatureSpec) -> dict[str, RecallKind]:
+    """Features that learn from what they see."""
+    encoders = spec.encoders
+    return {n: f for n, f in spec.looking_back.items() if encoders[n].learned is not Learned}
+
+
+def _seen(train: pl.LazyFrame, draft: FeatureState, events: pl.LazyFrame) -> pl.LazyFrame:
+    """What these see of raw events from training rows."""
+    recalls, needs = _recalls(draft.spec), draft.row_needs
+    if not recalls:
+        return pl.LazyFrame()
+    rows = complete(train.select(*needs.columns), needs, draft.spec.data, draft.tables)
+    rows = with_time(rows, draft, "the training rows")
+    recall = Recall(recalls, TIME, draft.bases, clocks_of(draft))
+    return look_back(rows, gather(events, draft), recall)
 
 
 def _lineage(rows: pl.LazyFrame, spec: FeatureSpec, tables: Mapping[str, pl.LazyFrame]) -> Lineage:

@@ -1,6 +1,6 @@
-"""The events that rows look back at, sorted: one implementation for preparing and scoring."""
+"""The events that rows look back at: what preparing and scoring make of a log, then sort."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -8,7 +8,14 @@ from pathlib import Path
 import polars as pl
 
 from fulcrum.features.declared.time import TimeConfig
-from fulcrum.features.kinds.lookback import Source, gather_past
+from fulcrum.features.kinds.lookback import (
+    Recall,
+    Source,
+    evaluate_events,
+    gather_past,
+    select_past,
+)
+from fulcrum.features.past.buckets import Advance, Question, look_back
 from fulcrum.features.past.events import AnyPast
 from fulcrum.features.raw.complete import complete
 from fulcrum.features.raw.conform import conform
@@ -29,33 +36,46 @@ def gather(
     past: pl.LazyFrame, state: FeatureState, folder: Path | None = None, partitions: int = 1
 ) -> Gathered:
     """Sort past events, once for any number of `Transform` calls; on disk when given a folder."""
-    return _sort(complete_past, past, state, folder, partitions)
-
-
-def gather_rows(
-    rows: pl.LazyFrame, state: FeatureState, folder: Path | None = None, partitions: int = 1
-) -> Gathered:
-    """`gather` for the rows of a preparation, of which `data.pivot` has made what they are."""
-    return _sort(_complete, rows, state, folder, partitions)
-
-
-def _sort(
-    finish: Callable[[pl.LazyFrame, FeatureState, str], pl.LazyFrame],
-    past: pl.LazyFrame,
-    state: FeatureState,
-    folder: Path | None,
-    partitions: int,
-) -> Gathered:
     if not state.spec.looking_back:
         return {}
     return gather_past(
-        with_clocks(finish(past, state, "the past events"), state),
+        with_clocks(complete_past(past, state, "the past events"), state),
         state.spec.looking_back,
         state.remembered,
         TIME,
         clocks=clocks_of(state),
         partitions=partitions,
         folder=folder,
+    )
+
+
+def look_back_at_each_other(
+    rows: pl.LazyFrame,
+    state: FeatureState,
+    folder: Path,
+    buckets: int = 1,
+    advance: Advance = lambda done, total: None,
+) -> pl.LazyFrame:
+    """What each row of a preparation sees of those before it (`kinds.lookback.look_back`), in their
+    order; `data.pivot` has made of them what they are. Arguments as of `past.buckets.look_back`."""
+    assert state.time is not None
+    features = state.spec.looking_back
+    needs = state.lineage.needs([*(f.key for f in features.values()), state.time.column])
+    asking = complete(rows.select(*needs.columns), needs, state.spec.data, state.tables)
+    events = with_clocks(_complete(rows, state, "the past events"), state)
+    selections = select_past(features, state.remembered, TIME, clocks_of(state))
+    recall = Recall(features, TIME, state.bases, clocks_of(state))
+    questions = [
+        Question(selection, recall.question(source)) for source, selection in selections.items()
+    ]
+    return look_back(
+        with_time(asking, state, "the rows"),
+        TIME,
+        evaluate_events(events, features),
+        questions,
+        buckets,
+        folder,
+        advance,
     )
 
 

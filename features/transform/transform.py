@@ -71,9 +71,12 @@ class Transform:
         self._derivations = list(self._derive())
         self._nothing = gather(pl.LazyFrame(schema=state.past_columns), state)
 
-    def __call__(self, rows: pl.DataFrame, past: Gathered | None = None) -> Columns:
-        """By name, the inputs of raw rows with `state.row_columns`, after events already gathered:
-        ids int32 `[B]`, dense numbers float32 `[B]`, bags and sequences List(Int32).
+    def __call__(
+        self, rows: pl.DataFrame, past: Gathered | None = None, seen: Columns | None = None
+    ) -> Columns:
+        """By name, the inputs of raw rows with `state.row_columns`, after events already gathered,
+        or given what rows have `seen` of them: ids int32 `[B]`, dense numbers float32 `[B]`, bags
+        and sequences List(Int32).
 
         Raises DataError for a missing column or a value that its column's type cannot hold."""
         rows = conform_frame(rows, self.state.row_columns, time=self.state.time)
@@ -86,8 +89,9 @@ class Transform:
             columns |= {n: values[places] for n, values in self._there[name].items()}
         for derive in self._derivations:
             rows = derive(rows)
-        answers = self._look_back(rows, self._nothing if past is None else past)
-        columns |= self._here(rows, answers)
+        if seen is None:
+            seen = self._look_back(rows, self._nothing if past is None else past)
+        columns |= self._here(rows, seen)
         return {name: columns[name] for name in self._order}
 
     def _look_back(self, rows: pl.DataFrame, past: Gathered) -> Columns:

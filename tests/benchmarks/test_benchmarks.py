@@ -80,6 +80,8 @@ def test_features_of_the_past(folder):
     assert (speed.what, speed.to) == (preparation.LOOKING_BACK, preparation.PLAIN)
     assert speed.aim == 0.5
     assert memory.measured.endswith(" GiB")
+    (dealt,) = preparation.dealt(folder, SMALL)
+    assert (dealt.what, dealt.to) == (preparation.DEALT, preparation.LOOKING_BACK)
 
 
 def test_training(folder, dataset):

@@ -1,8 +1,5 @@
 """What holds for every feature that looks back, at every row, to the last bit."""
 
-from pathlib import Path
-
-import numpy as np
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,12 +23,8 @@ FEATURES = {
 ATTRIBUTES = {name: pl.col(name) for name in ("item", "author", "user")}
 
 
-def look(
-    rows: list[Event], log: list[Event], partitions: int = 1, folder: Path | None = None
-) -> pl.DataFrame:
-    past = gather_past(
-        frame(log), FEATURES, ATTRIBUTES, "time", partitions=partitions, folder=folder
-    )
+def look(rows: list[Event], log: list[Event], partitions: int = 1) -> pl.DataFrame:
+    past = gather_past(frame(log), FEATURES, ATTRIBUTES, "time", partitions=partitions)
     return look_back(frame(rows), past, Recall(FEATURES, "time", {"mean": 0.5})).collect()
 
 
@@ -78,31 +71,3 @@ def test_each_row_by_itself_as_in_a_service(rows: list[Event], log: list[Event])
         keys = ("user", "item", "author")
         own = [event for event in log if any(event[key] == row[key] for key in keys)]
         assert_frame_equal(look([row], own), together[[place]], check_exact=True)
-
-
-def test_many_rows_stream_in_order_out_of_core(tmp_path: Path) -> None:
-    generator, rows = np.random.default_rng(0), 300_000
-    log = pl.DataFrame(
-        {
-            "user": generator.integers(0, 2000, rows).astype(str),
-            "time": generator.integers(0, 20 * SECOND, rows),
-            "item": generator.integers(0, 50, rows),
-            "author": generator.integers(0, 9, rows).astype(str),
-            "click": generator.integers(0, 2, rows),
-            "play": generator.normal(size=rows),
-        },
-        schema=SCHEMA,
-    )
-    log.write_parquet(tmp_path / "log.parquet", row_group_size=50_000)
-    scan = pl.scan_parquet(tmp_path / "log.parquet")
-    past = gather_past(scan, FEATURES, ATTRIBUTES, "time", partitions=5, folder=tmp_path / "past")
-    plan = look_back(scan, past, Recall(FEATURES, "time"))
-    graph = plan.show_graph(engine="streaming", plan_stage="physical", raw_output=True)
-    assert graph is not None
-    assert "columnar-function" not in graph
-    assert 'label="in-memory' not in graph
-    plan.sink_parquet(tmp_path / "seen.parquet")
-    seen = pl.read_parquet(tmp_path / "seen.parquet")
-    assert_frame_equal(seen.select(log.columns), log)
-    rank = pl.col("time").rank("min").over("user").cast(pl.Int64) - 1
-    assert_frame_equal(seen.select("past.shown"), log.select(rank.alias("past.shown")))

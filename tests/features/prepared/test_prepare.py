@@ -13,6 +13,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from fulcrum.features.errors import ConfigError, DataError, StateError
+from fulcrum.features.prepared import prepare as preparation
 from fulcrum.features.prepared import shards
 from fulcrum.features.prepared.manifest import VERSION
 from fulcrum.features.prepared.prepare import PreparedDataset, prepare
@@ -241,6 +242,21 @@ def test_a_full_disk_leaves_earlier_results_alone(tmp_path: Path) -> None:
     assert "no space left" in done.stdout, done.stderr
     assert os.listdir(tmp_path / "prepared") == [first.fingerprint]
     first.verify()
+
+
+@pytest.mark.parametrize("data", [{}, {"session": {"key": "user", "gap": "1d"}}])
+def test_the_number_of_buckets_changes_no_byte(
+    data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_for(tmp_path, log(), data)
+    one = prepare(spec, tmp_path / "one")
+    monkeypatch.setattr(preparation, "EVENTS_PER_PART", 30)
+    told: list[tuple[str, int, int]] = []
+    many = prepare(spec, tmp_path / "many", lambda *progress: told.append(progress))
+    assert ("looking back", 14, -(-400 // 30)) in told
+    assert many.manifest == one.manifest
+    assert many.state.learned == one.state.learned
+    assert many.drift.equals(one.drift)
 
 
 def test_row_groups_and_shards_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
