@@ -1,6 +1,7 @@
 """A past that grows answers with the bits of one that is built of the same events at once."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -141,23 +142,23 @@ def test_who_asks_meanwhile_sees_a_change_whole() -> None:
     """One event is always there, first at one time, then at the other."""
     one, other = ([{"user": "ann", "time": time, "click": 1}] for time in (1, 2))
     past = GrowingPast(SELECTION, selected(one))
-    ends, wrong = threading.Event(), []
+    ends = threading.Event()
 
-    def ask() -> None:
-        while not ends.is_set():
-            answers = past.ask(pl.Series(["ann"]), pl.Series([9]), answer)
-            wrong.extend(count for count in answers["0"] if count != 1)
+    def ask() -> set[int]:
+        counts: set[int] = set()
+        while not (counts and ends.is_set()):
+            asked = pl.Series(["ann"]), pl.Series([9])
+            counts |= {*past.ask(*asked, lambda s: {"n": s.end - s.first})["n"].tolist()}
+        return counts
 
-    threads = [threading.Thread(target=ask) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for _ in range(30):
-        past.change(rows(one), rows(other))
-        one, other = other, one
-    ends.set()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    with ThreadPoolExecutor(3) as pool:
+        seen = [pool.submit(ask) for _ in range(3)]
+        for _ in range(30):
+            past.change(rows(one), rows(other))
+            one, other = other, one
+        ends.set()
+        # A thread that fails is one that has not looked: its error is raised here.
+        assert [each.result() for each in seen] == [{1}] * 3
     check(past, one)
 
 
