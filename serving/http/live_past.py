@@ -35,7 +35,7 @@ class LivePast:
         )
         pivot = state.spec.data.pivot
         self._by = () if pivot is None else pivot.by
-        store.index(self._by[:1])
+        store.index(self._by)
         self._turn = threading.Lock()
         self._number = _NEVER
         """Of the last change that is in."""
