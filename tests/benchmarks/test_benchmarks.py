@@ -83,9 +83,10 @@ def test_fixed_costs(tmp_path):
     assert fixed_costs.AIM / total.ratio == pytest.approx(besides, abs=0.1 * len(seconds))
 
 
+@pytest.mark.slow
 def test_a_hot_key(tmp_path):
     row, beside, posted, load, store, *starts = hot_key.measure(tmp_path, SMALL)
-    assert row.ratio == pytest.approx(hot_key.MILLISECONDS / float(row.measured[:-3]), rel=0.01)
+    assert row.ratio == pytest.approx(hot_key.MILLISECONDS / float(row.measured[:-3]), rel=0.05)
     assert (beside.to, beside.aim) == ("a row of another item", 0.8)
     assert posted.measured.endswith(" ms")
     assert load.measured.endswith(" µs an event")
