@@ -86,13 +86,14 @@ def measure(folder: Path, size: Size) -> list[Figure]:
 
 
 def make_log(size: Size) -> pl.DataFrame:
-    """An event each second, of users and items as many as `size` has values."""
+    """An event each second; a user has a thousand of the full size, and so has an item."""
     random = np.random.default_rng(0)
-    items = random.integers(COLD, size.values, size.rows)
+    keys = max(2, size.values // 100)
+    items = random.integers(COLD, keys, size.rows)
     items[random.random(size.rows) < SHARE] = HOT
     return pl.DataFrame(
         {
-            "user": random.integers(0, size.values, size.rows),
+            "user": random.integers(0, keys, size.rows),
             "item": items,
             "time_ms": START + 1000 * np.arange(size.rows),
             "click": random.integers(0, 2, size.rows).astype(np.int8),
