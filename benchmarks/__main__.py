@@ -15,6 +15,7 @@ from benchmarks.figure import RESULTS, Figure, save, show
 
 PARTS = {
     "online": ("serving:measure",),
+    "hot_key": ("hot_key:measure",),
     "starting": ("starting:measure",),
     "fixed_costs": ("fixed_costs:measure",),
     "preparation": ("preparation:plain", "preparation:looking_back", "preparation:dealt"),

@@ -12,7 +12,7 @@ from fulcrum.features.kinds.base import Features, Function, Learned, Read, Schem
 from fulcrum.features.kinds.recall import PREFIX, RecallKind
 from fulcrum.features.kinds.vocabulary import Lookup
 from fulcrum.features.layout import UNKNOWN, SequenceInput, TableSpec
-from fulcrum.features.past.events import TIME, Standing
+from fulcrum.features.past.events import TIME, Reach, Standing
 from fulcrum.features.values import sql
 
 _YOUNGEST = UNKNOWN + 1
@@ -75,6 +75,9 @@ class HistoryConfig(RecallKind):
     def condition(self) -> pl.Expr | None:
         return condition(self)
 
+    def reach(self) -> Reach:
+        return Reach(last=self.length, length=0)
+
     def answer(self, name: str, standing: Standing, base: float) -> Mapping[str, pl.Series]:
         lists = compute(self, standing)
         return {f"{PREFIX}{name}.{attribute}": column for attribute, column in lists.items()}
@@ -125,7 +128,8 @@ def compute(config: HistoryConfig, standing: Standing) -> dict[str, pl.Series]:
     One entry per attribute, `List` of the attribute's own type, read from the event column of that
     name; with `config.age` also `age`, `List(Float32)` seconds.
     """
-    start = np.maximum(standing.first, standing.end - config.length)
+    start = np.maximum(standing.oldest, standing.end - config.length)
+    standing.need(start)
     length = standing.end - start
     offsets = np.append(0, np.cumsum(length))
     place = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], length)

@@ -9,7 +9,7 @@ Preparation, which has all rows at once, puts `Recall.question` of each of `sele
 `past.buckets`. The service, whose log goes on, has a `GrowingPast` for each instead.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,7 +17,7 @@ import polars as pl
 
 from fulcrum.features.kinds.base import Column, Columns
 from fulcrum.features.kinds.recall import PREFIX, RecallKind
-from fulcrum.features.past.events import KEY, TIME, AnyPast, Past, Selection, Standing
+from fulcrum.features.past.events import KEY, TIME, AnyPast, Past, Reach, Selection, Standing
 from fulcrum.features.values import sql
 
 Source = tuple[str, str | None, str]
@@ -88,9 +88,17 @@ def select_past(
             columns={name: attributes[name] for c in members.values() for name in c.remembers()},
             totals={name: total for c in members.values() for name, total in c.totals().items()},
             where=next(iter(members.values())).condition(),
+            reach=_farthest([config.reach() for config in members.values()]),
         )
         for source, members in sources.items()
     }
+
+
+def _farthest(reaches: Sequence[Reach | None]) -> Reach | None:
+    known = [reach for reach in reaches if reach is not None]
+    if len(known) < len(reaches):
+        return None
+    return Reach(max(reach.last for reach in known), max(reach.length for reach in known))
 
 
 class Recall:

@@ -6,7 +6,7 @@ from typing import Self
 import polars as pl
 
 from fulcrum.features.kinds.base import Columns, FeatureKind
-from fulcrum.features.past.events import Standing
+from fulcrum.features.past.events import Reach, Standing
 
 PREFIX = "past."
 """Before the names of the columns that looking back adds, which so never meet those of the log."""
@@ -43,6 +43,10 @@ class RecallKind(FeatureKind):
     def totals(self) -> Mapping[str, pl.Expr]:
         """What running sums are kept of."""
         return {}
+
+    def reach(self) -> Reach | None:
+        """What `answer` is made of, which a service may forget all else for; None: of any event."""
+        return None
 
     def answer(self, name: str, standing: Standing, base: float) -> Columns:
         """Columns `past.<name>...` for a batch of rows, in numbers with NaN for null; `base` is 0

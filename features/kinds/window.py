@@ -12,7 +12,7 @@ from fulcrum.features.kinds.base import Columns, Features, Read
 from fulcrum.features.kinds.encoded import EncodedKind
 from fulcrum.features.kinds.numeric import NumericConfig
 from fulcrum.features.kinds.recall import PREFIX, RecallKind
-from fulcrum.features.past.events import Standing
+from fulcrum.features.past.events import Reach, Standing
 from fulcrum.features.values import sql
 from fulcrum.features.values.duration import Duration, to_microseconds
 
@@ -90,6 +90,9 @@ class WindowConfig(RecallKind, EncodedKind):
 
     def totals(self) -> Mapping[str, pl.Expr]:
         return totals(self)
+
+    def reach(self) -> Reach:
+        return Reach(last=0, length=self.microseconds or 0)
 
     @classmethod
     def question(cls, features: Mapping[str, Self], bases: Mapping[str, float]) -> "Windows":

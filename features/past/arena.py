@@ -51,6 +51,11 @@ class Arena:
         kind, row = self._rows[names[0]]
         return self._tables[kind][row : row + len(names)]
 
+    @property
+    def used(self) -> int:
+        """Places that were ever taken."""
+        return self._used
+
     def take(self, count: int) -> int:
         """The first of `count` places in a row, whose values are anything."""
         if given := self._given.get(count):

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
 
+from fulcrum.features.errors import DataError
 from fulcrum.features.past.deal import Dealt, bucket_of
 
 Number = TypeVar("Number", np.ndarray, pl.Expr)
@@ -28,6 +29,19 @@ ERROR, VALUE = ".error", ".value"
 """After the name of a running sum of Float64: what its rounding lost, and what was summed."""
 _FEW = 24
 """Answers that are faster searched for one by one."""
+
+
+class ForgottenError(DataError):
+    """An event that is there no more decides on the answer."""
+
+
+class Reach(NamedTuple):
+    """What of a key's events an answer is made of; of those before, what they sum up to."""
+
+    last: int
+    """Events before the row."""
+    length: int
+    """Microseconds before the row."""
 
 
 def count_before(
@@ -80,14 +94,28 @@ class Standing:
     """Place of the oldest event of the row's key, int64 [B]."""
     end: np.ndarray
     """Place behind the last event strictly before the row, int64 [B]; `first` without a past."""
+    gone: np.ndarray | None = None
+    """Events of the key that were before `first` and are forgotten, int64 [B]; what they sum up to,
+    and the time of the last one, are at the place before `first`. None where there are none."""
+
+    @cached_property
+    def oldest(self) -> np.ndarray:
+        """`first` as it would be had nothing been forgotten, int64 [B]: no place to read."""
+        return self.first if self.gone is None else self.first - self.gone
+
+    def need(self, start: np.ndarray) -> None:
+        """Raises ForgottenError when an event from these places [B] on is forgotten."""
+        if self.gone is not None:
+            self._check(start < self.first)
 
     def since(self, lengths: Sequence[int | None]) -> np.ndarray:
         """For each of U lengths the place of the first event at or after `moments - length`
         (microseconds), the key's oldest event for None; int64 [U, B]."""
-        start = np.tile(self.first, (len(lengths), 1))
+        start = np.tile(self.oldest, (len(lengths), 1))
         over = {place: length for place, length in enumerate(lengths) if length is not None}
         if over:
             moments = self.moments - np.array([*over.values()])[:, None]
+            self._check_times(moments.min(axis=0))
             start[[*over]] = count_before(self.arrays[TIME], self.first, self.end, moments)
         return start
 
@@ -108,13 +136,28 @@ class Standing:
 
     def _until(self, columns: Sequence[str], place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Running columns before the last of the places, [C, 1, B], and before the others."""
-        running, before = [self.arrays[column] for column in columns], place > self.first
+        running, before = [self.arrays[column] for column in columns], place > self.oldest
         if before.any():
             at = np.where(before, place - 1, 0)
             until = np.where(before, np.stack([column.take(at) for column in running]), 0)
         else:
             until = np.zeros((len(running), *place.shape), running[0].dtype)
         return until[:, -1:], until[:, :-1]
+
+    def _check_times(self, moments: np.ndarray) -> None:
+        """Raises ForgottenError when an event at or after one of the moments [B] is forgotten."""
+        if self.gone is not None:
+            newest = self.arrays[TIME].take(np.maximum(self.first - 1, 0))
+            self._check(moments <= newest)
+
+    def _check(self, forgotten: np.ndarray) -> None:
+        assert self.gone is not None
+        rows = np.flatnonzero(forgotten & (self.gone > 0))
+        if len(rows):
+            raise ForgottenError(
+                "the rows: one comes later than the allowed lateness, and events that it looks "
+                f"back at are forgotten (row {rows[0] + 1:,})"
+            )
 
 
 @dataclass(frozen=True)
@@ -145,9 +188,12 @@ def stand(
     first: np.ndarray,
     last: np.ndarray,
     times: pl.Series,
+    gone: np.ndarray | None = None,
 ) -> Standing:
-    """Place rows by `number` [B] of their key, -1 for one that is not known; `first` and `last` are
-    by key."""
+    """Place rows by `number` [B] of their key, -1 for one that is not known; `first`, `last` and
+    `gone`, how many events are forgotten, are by key. The last one of those is still at `first`.
+
+    Raises ForgottenError for a row that is not later than all that is forgotten of its key."""
     hit = number >= 0
     if times.null_count():
         hit &= times.is_not_null().to_numpy()
@@ -155,8 +201,15 @@ def stand(
     moments = times.to_numpy()
     start, end = np.zeros(len(number), np.int64), np.zeros(len(number), np.int64)
     start[hit], end[hit] = first[number[hit]], last[number[hit]]
+    forgotten = None
+    if gone is not None:
+        forgotten = np.zeros(len(number), np.int64)
+        forgotten[hit] = gone[number[hit]]
+        start += forgotten > 0
     end = count_before(arrays[TIME], start, end, moments)
-    return Standing(events, arrays, moments, start, end)
+    standing = Standing(events, arrays, moments, start, end, forgotten)
+    standing._check_times(moments - 1)
+    return standing
 
 
 @dataclass(frozen=True)
@@ -172,6 +225,8 @@ class Selection:
     """Int64, or finite Float64: running sums within the key are kept."""
     where: pl.Expr | None = None
     """The events that count; all of them for None."""
+    reach: Reach | None = None
+    """What answers are made of; None: of any event."""
 
     @cached_property
     def content(self) -> tuple[str, ...]:

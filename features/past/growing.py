@@ -3,8 +3,13 @@
 Every key has a block of places in an arena, with room behind its events. A new event is mostly the
 latest of its key: it goes to the end, and the running sums go on. What lies behind an earlier one
 is sorted and summed again. So every answer has the bits that `Past` gives for the same events.
+
+With an allowed lateness it forgets: of each key stay the events that a row within the lateness can
+look back at, and the last of those before, whose running sums all later ones go on from. So the
+answers keep their bits; a row or an event that comes later than that is told so.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 from pathlib import Path
@@ -22,9 +27,11 @@ from fulcrum.features.past.events import (
     TIME,
     VALUE,
     Columns,
+    ForgottenError,
     Partition,
     Selection,
     Standing,
+    count_before,
     rounding,
     sorted_parts,
     stand,
@@ -34,6 +41,8 @@ from fulcrum.features.past.shared_lock import SharedLock
 SMALLEST_BLOCK = 4
 """Places of a key that gets its first event here; a block that is full moves to one of twice as
 many."""
+FEWEST = 1024
+"""Places of which none is worth forgetting."""
 
 Rows = list[np.ndarray]
 """Of some events: times [N], each column [N], then what is counted [C, N] and what is summed
@@ -49,10 +58,15 @@ class GrowingPast:
         events: pl.LazyFrame,
         partitions: int = 1,
         folder: Path | None = None,
+        lateness: int | None = None,
     ) -> None:
         """Sort the events there are. With a `folder`, which may go then, one partition at a time is
-        in memory, and all sorted events are in temporary files that need no care."""
+        in memory, and all sorted events are in temporary files that need no care.
+
+        `lateness` in microseconds: how far before the newest event a row or an event may be dated
+        at least, so that others are forgotten. None: nothing is."""
         self.key = selection.key
+        self._reach, self._lateness = selection.reach, lateness
         self._lock = SharedLock()
         self._numbers: dict[Any, int] = {}
         """By key."""
@@ -66,10 +80,17 @@ class GrowingPast:
         self._errors = [name + ERROR for name in self._sums]
         self._summed = [name + VALUE for name in self._sums]
         names = [TIME, *self._columns, *self._counts, *self._sums, *self._errors, *self._summed]
-        self._arena = Arena({name: schema[name] for name in names}, mapped=folder is not None)
+        self._schema, self._mapped = {name: schema[name] for name in names}, folder is not None
+        self._arena = Arena(self._schema, self._mapped)
         blocks = [self._take_over(part) for part in chain([part], parts)]
         self._blocks = np.concatenate(blocks, axis=1)
-        """By number of a key: its first place, those behind its last event and behind its room."""
+        """By number of a key: its first place, those behind its last event and behind its room; and
+        how many are forgotten, of which the last one has the first place."""
+        self._forgets = False
+        """Whether it ever did."""
+        self._looked_at = 0
+        """Places that were taken when it was last seen what can be forgotten."""
+        self._forget()
 
     def ask(
         self, keys: pl.Series, times: pl.Series, answer: Callable[[Standing], Columns]
@@ -78,28 +99,75 @@ class GrowingPast:
         wanted = keys.cast(self._dtype, strict=False).to_list()
         with self._lock.reading():
             number = np.fromiter(map(self._numbers.get, wanted, repeat(-1)), np.int64)
-            first, last, _ = self._blocks
+            first, last, _, gone = self._blocks
             events, arrays = self._arena.view()
-            return answer(stand(events, arrays, number, first, last, times))
+            if not self._forgets:
+                return answer(stand(events, arrays, number, first, last, times))
+            return answer(stand(events, arrays, number, first, last, times, gone))
 
     def change(self, gone: pl.DataFrame, new: pl.DataFrame) -> None:
         """Take events out, each of which must be there, and add others.
 
         Both are collected from `Selection.of`; an event has no name but its content. Nobody sees
-        the one without the other."""
+        the one without the other.
+
+        Raises ForgottenError, and changes nothing, when one is not later than all that is forgotten
+        of its key."""
+        gone, new = _differing(gone, new)
         places: dict[Any, tuple[list[int], list[int]]] = {}
         for which, events in enumerate((gone, new)):
             for place, key in enumerate(events[KEY].to_list()):
                 places.setdefault(key, ([], []))[which].append(place)
         rows, others = self._read(gone), self._read(new)
+        changes = {key: (_taken(rows, a), _taken(others, b)) for key, (a, b) in places.items()}
         with self._lock.writing():
-            for key, (out, into) in places.items():
-                self._rewrite(self._block(key), _taken(rows, out), _taken(others, into))
+            for key, both in changes.items():
+                self._check(key, *both)
+            for key, both in changes.items():
+                self._rewrite(self._block(key), *both)
+            self._forget()
+
+    def _check(self, key: Any, *changed: Rows) -> None:
+        block = self._numbers.get(key)
+        if block is not None and self._forgets:
+            first, _, _, gone = self._blocks[:, block]
+            if gone and _oldest(changed) <= self._arena[TIME][first]:
+                raise ForgottenError("an event comes later than the allowed lateness")
+
+    def _forget(self) -> None:
+        """Move what rows within the lateness look back at to an arena of its own, where that is at
+        most half of what there is. Looks only when there is twice as much as last time."""
+        used, count = self._arena.used, len(self._numbers)
+        if self._reach is None or self._lateness is None or used < 2 * self._looked_at:
+            return
+        self._looked_at = max(used, FEWEST)
+        first, last, _, gone = self._blocks[:, :count]
+        there, times = first + (gone > 0), self._arena[TIME]
+        newest = times.take(last[last > there] - 1)
+        if not len(newest):
+            return
+        horizon = newest.max() - self._lateness - self._reach.length
+        old = count_before(times, there, last, np.full(count, horizon))
+        start = np.maximum(there, old - self._reach.last)
+        gone = gone + start - there
+        first = start - (gone > 0)
+        size = last - first
+        ends = np.cumsum(size)
+        if 2 * ends[-1] > used:
+            return
+        arena = Arena(self._schema, self._mapped)
+        places = np.repeat(first - ends + size, size) + np.arange(ends[-1])
+        arena.take(len(places))
+        for name in self._schema:
+            arena.write(name, 0, self._arena[name][places])
+        self._blocks[:, :count] = ends - size, ends, ends, gone
+        self._arena, self._forgets = arena, True
+        self._looked_at = max(len(places), FEWEST)
 
     def _block(self, key: Any) -> int:
         number = self._numbers.setdefault(key, len(self._numbers))
         if number == self._blocks.shape[1]:
-            more = np.zeros((3, max(1024, number)), np.int64)
+            more = np.zeros((4, max(1024, number)), np.int64)
             self._blocks = np.concatenate([self._blocks, more], axis=1)
         return number
 
@@ -110,7 +178,8 @@ class GrowingPast:
             self._arena.write(name, first, _values(part.events[name]))
         for number, key in enumerate(part.keys[KEY].to_list(), len(self._numbers)):
             self._numbers[key] = number
-        return part.keys.select(FIRST, LAST, pl.col(LAST).alias("end")).to_numpy().T + first
+        bounds = part.keys.select(FIRST, LAST, pl.col(LAST).alias("end")).to_numpy().T + first
+        return np.concatenate([bounds, np.zeros_like(bounds[:1])])
 
     def _read(self, events: pl.DataFrame) -> Rows:
         columns = [_values(events[name]) for name in (TIME, *self._columns)]
@@ -121,8 +190,8 @@ class GrowingPast:
 
     def _rewrite(self, block: int, gone: Rows, new: Rows) -> None:
         """What a key has from the first of these events on."""
-        first, last, end = self._blocks[:, block].tolist()
-        oldest = min(rows[0].min() for rows in (gone, new) if len(rows[0]))
+        first, last, end = self._blocks[:3, block].tolist()
+        oldest = _oldest((gone, new))
         start = first + int(np.searchsorted(self._arena[TIME][first:last], oldest))
         rows = new
         if start < last:
@@ -147,7 +216,7 @@ class GrowingPast:
                 error = rounding(running[:, :-1], sums, running[:, 1:])
                 self._go_on(self._errors, first, start, error)
             self._arena.part(self._summed)[:, start:until] = sums
-        self._blocks[:, block] = first, until, end
+        self._blocks[:3, block] = first, until, end
 
     def _room(self, count: int) -> int:
         return max(SMALLEST_BLOCK, 1 << (count - 1).bit_length())
@@ -192,6 +261,30 @@ class GrowingPast:
         after = np.concatenate([before, values], axis=1, dtype=running.dtype).cumsum(axis=1)
         running[:, start : start + values.shape[1]] = after[:, 1:]
         return after
+
+
+def _differing(*frames: pl.DataFrame) -> list[pl.DataFrame]:
+    """Two frames without the rows that are in both: what ties in with a change is mostly as it
+    was. Text tells -0.0 from 0.0, and NaN is NaN."""
+    rows = [[*map(repr, frame.rows())] for frame in frames]
+    shared = [*map(Counter, rows)]
+    both = shared[0] & shared[1]
+    if not both:
+        return [*frames]
+    kept = []
+    for frame, texts in zip(frames, rows, strict=True):
+        left = both.copy()
+        differs = []
+        for text in texts:
+            differs.append(not left[text])
+            left[text] -= not differs[-1]
+        kept.append(frame.filter(differs))
+    return kept
+
+
+def _oldest(changed: Sequence[Rows]) -> int:
+    """Time of the oldest of these events."""
+    return min(int(rows[0].min()) for rows in changed if len(rows[0]))
 
 
 def _before(running: np.ndarray, first: int, start: int) -> np.ndarray:

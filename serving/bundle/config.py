@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from fulcrum.features.config import Config
+from fulcrum.features.values.duration import Duration, to_microseconds
 
 
 class ServingConfig(Config):
@@ -28,8 +29,17 @@ class ServingConfig(Config):
     event_key: tuple[str, ...] = ()
     """Columns that make an event unique in the service's store; the time and all past columns when
     left out."""
+    allowed_lateness: Duration | None = None
+    """How far before the newest event a row that is scored over HTTP may be dated,
+    `<number><s|m|h|d>`, for example `1d`: the service forgets the events that no such row looks
+    back at, and refuses a row that would need one. None: it holds all events."""
     threads: int = Field(2, ge=1, le=1024)
     """Threads that one call of the graph may use."""
+
+    @property
+    def lateness(self) -> int | None:
+        """`allowed_lateness` as microseconds."""
+        return None if self.allowed_lateness is None else to_microseconds(self.allowed_lateness)
 
     @model_validator(mode="after")
     def _check_delay(self) -> Self:

@@ -40,6 +40,11 @@ class EventFile:
         for connection in (self.writer, *self._idle):
             connection.close()
 
+    def shrink(self) -> None:
+        """Give back what a long transaction left beside the file, unless others read it."""
+        with self._turn, self.working():
+            self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
     def interrupt(self) -> None:
         """Let a patient transaction that another thread is in end with a ResourceError."""
         self._interrupted.set()

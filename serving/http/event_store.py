@@ -1,7 +1,5 @@
 """Past events of the online scorer, in SQLite: `POST /events` appends, a `LivePast` follows."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +12,7 @@ from fulcrum.features.raw.conform import conform
 from fulcrum.features.transform.past import complete_past
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.serving.bundle.config import ServingConfig
+from fulcrum.serving.http.event_digest import digests
 from fulcrum.serving.http.event_file import Connection, EventFile
 from fulcrum.serving.http.event_tables import CHANGE, UNTIL, listed, make_tables, quoted
 from fulcrum.serving.http.sqlite_values import Columns, decode, encode
@@ -131,18 +130,20 @@ class EventStore:
         file."""
         self._file.interrupt()
 
-    def index(self, keys: Iterable[str]) -> None:
-        """Make these columns of the events quick to look up."""
+    def index(self, by: Sequence[str]) -> None:
+        """Make what agrees in these columns of the events quick to look up: of an item with a
+        million events only what one user did with it is read."""
+        if not by:
+            return
+        name = f"by {', '.join(by)}"
         with self._file.reading() as connection:
-            there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        names = {f"by {key}": key for key in keys}
-        if missing := names.keys() - there:
+            query = "SELECT 1 FROM sqlite_master WHERE name = ?"
+            there = connection.execute(query, [name]).fetchone()
+        if not there:
             with self._file.transaction() as connection:
-                for name in sorted(missing):
-                    connection.execute(
-                        f"CREATE INDEX IF NOT EXISTS {quoted(name)} ON events "
-                        f"({quoted(names[name])})"
-                    )
+                connection.execute(
+                    f"CREATE INDEX IF NOT EXISTS {quoted(name)} ON events ({listed(by)})"
+                )
 
     def append(self, events: pl.DataFrame) -> int:
         """Add events that are not there yet, and what others lacked; gives the number of both.
@@ -179,7 +180,8 @@ class EventStore:
             ).rowcount
             connection.execute("DROP TABLE staged")
             connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", identity)
-            return count
+        self._file.shrink()
+        return count
 
     def _read(self) -> str:
         return listed(self.past_columns)
@@ -199,10 +201,8 @@ class EventStore:
         for state in self._states:
             complete_past(kept.lazy(), state, "the events")
         frame = encode(kept)
-        identity = [list(self.columns).index(name) for name in self.event_key]
-        for row in frame.iter_rows():
-            content = [row[i] for i in identity] if identity else row
-            digest = hashlib.blake2b(json.dumps(content).encode(), digest_size=16).digest()
+        known_by = digests(frame, self.event_key or frame.columns)
+        for digest, row in zip(known_by, frame.iter_rows(), strict=True):
             yield (digest, *ordinal, *row)
 
     def _insert(

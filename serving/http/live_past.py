@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory, gettempdir
 import polars as pl
 
 from fulcrum.features.kinds.lookback import evaluate_events, select_past
+from fulcrum.features.past.events import ForgottenError
 from fulcrum.features.past.growing import GrowingPast
 from fulcrum.features.staging import full_disk
 from fulcrum.features.transform.past import TIME, Gathered, clocks_of, complete_past, with_clocks
@@ -26,16 +27,17 @@ _NEVER = -1
 class LivePast:
     """Follows an event store for one model. Safe to call from several threads."""
 
-    def __init__(self, store: EventStore, state: FeatureState) -> None:
-        """Sort all events. Raises DataError when there is one that the model cannot read, and what
+    def __init__(self, store: EventStore, state: FeatureState, lateness: int | None = None) -> None:
+        """Sort all events, and keep what rows within the `lateness` look back at: see
+        `GrowingPast`. Raises DataError when there is one that the model cannot read, and what
         reading the store does."""
-        self._store, self._state = store, state
+        self._store, self._state, self._lateness = store, state, lateness
         self._selections = select_past(
             state.spec.looking_back, state.remembered, TIME, clocks_of(state)
         )
         pivot = state.spec.data.pivot
         self._by = () if pivot is None else pivot.by
-        store.index(self._by[:1])
+        store.index(self._by)
         self._turn = threading.Lock()
         self._number = _NEVER
         """Of the last change that is in."""
@@ -63,9 +65,13 @@ class LivePast:
             gone = [one.clear() for one in there] if empty else self._select(changes.gone)
             # What breaks off in between is begun anew.
             self._number = _NEVER
-            for past, *frames in zip(self._pasts.values(), gone, there, strict=True):
-                assert isinstance(past, GrowingPast)
-                past.change(*frames)
+            try:
+                for past, *frames in zip(self._pasts.values(), gone, there, strict=True):
+                    assert isinstance(past, GrowingPast)
+                    past.change(*frames)
+            except ForgottenError:  # The store has what it takes.
+                self._start()
+                return
             self._number = changes.number
 
     def _start(self) -> None:
@@ -77,7 +83,11 @@ class LivePast:
             parts = math.ceil(held.size / EVENTS_IN_MEMORY) or 1
             self._pasts = {
                 source: GrowingPast(
-                    selection, events, parts, None if folder is None else folder / str(place)
+                    selection,
+                    events,
+                    parts,
+                    None if folder is None else folder / str(place),
+                    self._lateness,
                 )
                 for place, (source, selection) in enumerate(self._selections.items())
             }

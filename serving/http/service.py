@@ -180,7 +180,7 @@ class Service(ABC):
         if scorer not in self._pasts:
             with self._starting:
                 if scorer not in self._pasts:
-                    self._pasts[scorer] = LivePast(self.store, scorer.state)
+                    self._pasts[scorer] = LivePast(self.store, scorer.state, self.limits.lateness)
         return self._pasts[scorer].gathered()
 
 

@@ -8,7 +8,15 @@ from importlib import import_module
 import pytest
 import torch
 
-from benchmarks import fixed_costs, preparation, scoring, scoring_files, starting, training
+from benchmarks import (
+    fixed_costs,
+    hot_key,
+    preparation,
+    scoring,
+    scoring_files,
+    starting,
+    training,
+)
 from benchmarks.__main__ import ASKED_FOR, PARTS
 from benchmarks.figure import Figure, save
 from benchmarks.logs import IDS, NUMBERS, Size, make_run
@@ -73,6 +81,20 @@ def test_fixed_costs(tmp_path):
     besides = sum(seconds.values()) - seconds[fixed_costs.WORK]
     # Each part is told to a tenth of a second, and medians do not add up to the median.
     assert fixed_costs.AIM / total.ratio == pytest.approx(besides, abs=0.1 * len(seconds))
+
+
+@pytest.mark.slow
+def test_a_hot_key(tmp_path):
+    row, beside, posted, load, store, *starts = hot_key.measure(tmp_path, SMALL)
+    assert row.ratio == pytest.approx(hot_key.MILLISECONDS / float(row.measured[:-3]), rel=0.05)
+    assert (beside.to, beside.aim) == ("a row of another item", 0.8)
+    assert posted.measured.endswith(" ms")
+    assert load.measured.endswith(" µs an event")
+    assert store.measured.endswith(" B an event")
+    assert [start.what for start in starts] == [
+        "the start, allowed lateness 1h",
+        "the start, all events held",
+    ]
 
 
 def test_features_of_the_past(folder):

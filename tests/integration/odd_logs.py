@@ -3,11 +3,9 @@ commands from `prepare` to a served score, and a table of what happened."""
 
 import http.client
 import json
-import os
-import signal
 import socket
+import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
@@ -327,26 +325,22 @@ def check_counts(printed: str, ids: Mapping[str, int]) -> None:
 
 
 def serve(rows: pl.DataFrame, *arguments: str) -> pl.DataFrame:
-    """The answer of `fulcrum serve` to all rows at once."""
+    """The answer of `fulcrum serve` to all rows at once; a process of its own, since the command
+    ends the one it is in."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    bodies: list[bytes] = []
-
-    def ask() -> None:
-        try:
-            while call(port, "GET", "/v2/health/ready")[0] != 200:
-                time.sleep(0.02)
-            body = json.dumps({"rows": rows.drop("click").to_dicts()}, default=str)
-            bodies.append(call(port, "POST", "/score", body.encode())[1])
-        finally:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    asking = threading.Thread(target=ask)
-    asking.start()
-    done = fulcrum("serve", "--port", port, *arguments)
-    asking.join()
-    assert done.code == 0, done
-    return pl.DataFrame(json.loads(bodies[0])["scores"])
+    command = [sys.executable, "-m", "fulcrum.pipelines", "serve", "--port", str(port), *arguments]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        while server.poll() is None and call(port, "GET", "/v2/health/ready")[0] != 200:
+            time.sleep(0.02)
+        body = json.dumps({"rows": rows.drop("click").to_dicts()}, default=str)
+        answer = call(port, "POST", "/score", body.encode())[1]
+    finally:
+        server.terminate()
+        error = server.communicate()[1]
+    assert server.returncode == 0, error
+    return pl.DataFrame(json.loads(answer)["scores"])
 
 
 def call(port: int, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:

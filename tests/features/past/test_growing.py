@@ -1,6 +1,9 @@
 """A past that grows answers with the bits of one that is built of the same events at once."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,20 @@ from hypothesis import strategies as st
 from fulcrum.features.kinds.history import HistoryConfig
 from fulcrum.features.kinds.history import compute as history
 from fulcrum.features.kinds.window import WindowConfig, Windows, totals
-from fulcrum.features.past.events import KEY, TIME, Columns, Past, Selection, Standing
+from fulcrum.features.past import growing
+from fulcrum.features.past.events import (
+    KEY,
+    TIME,
+    Columns,
+    ForgottenError,
+    Past,
+    Reach,
+    Selection,
+    Standing,
+)
 from fulcrum.features.past.growing import GrowingPast
 from fulcrum.features.values import sql
-from fulcrum.testing.logs import Event, events, frame, repeated
+from fulcrum.testing.logs import SECOND, Event, events, frame, repeated
 
 WINDOWS = [
     WindowConfig(key="user", statistic=statistic, over=over, **more)
@@ -53,8 +66,11 @@ def rows(log: list[Event]) -> pl.DataFrame:
     return SELECTION.of(selected(log)).collect()
 
 
-def answer(standing: Standing) -> Columns:
-    return {**QUESTION(standing), **history(HISTORY, standing)}
+def _answer(config: HistoryConfig, standing: Standing) -> Columns:
+    return {**QUESTION(standing), **history(config, standing)}
+
+
+answer = partial(_answer, HISTORY)
 
 
 ASKED = frame(
@@ -107,6 +123,96 @@ def test_answers_are_those_of_all_events_sorted_at_once(
         check(past, log)
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    log=st.lists(events(), min_size=20, max_size=40).flatmap(repeated),
+    changes=changes,
+    lateness=st.integers(0, 4).map(lambda seconds: seconds * SECOND),
+    last=st.integers(1, 4),
+    mapped=st.booleans(),
+)
+def test_what_is_forgotten_is_in_no_answer(
+    log: list[Event],
+    changes: list[tuple[list[Event], int]],
+    lateness: int,
+    last: int,
+    mapped: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Rows within the lateness are answered with the same bits, and so is each other row that is
+    answered at all; changes within it need no new start."""
+    selection = replace(SELECTION, reach=Reach(last, 3 * SECOND))
+    short = HISTORY.model_copy(update={"length": last})
+
+    def answered(past: Past | GrowingPast, asked: pl.DataFrame) -> list[Any]:
+        question = partial(_answer, short)
+        answers = past.ask(asked["user"], asked["time"], question)
+        return [repr(pl.Series(column).to_list()) for column in answers.values()]
+
+    def begin() -> GrowingPast:
+        folder = tmp_path_factory.mktemp("past") if mapped else None
+        return GrowingPast(selection, selected(log), 1, folder, lateness)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(growing, "FEWEST", 0)
+        past = begin()
+        for new, goes in [([], 0), *changes]:
+            kept = [event for event in log if event["time"] is not None]
+            gone = kept[:: max(1, len(kept) // goes)][:goes] if goes else []
+            times = rows(log)[TIME]
+            horizon = (times.max() or 0) - lateness - 3 * SECOND
+            log = [*log]
+            for event in gone:
+                log.remove(event)
+            log += new
+            try:
+                past.change(rows(gone), rows(new))
+            except ForgottenError:
+                changed = pl.concat([rows(gone), rows(new)])[TIME]
+                assert changed.min() < horizon
+                past = begin()
+            expected = Past.of(selection, selected(log))
+            newest = max([times.max() or 0, *rows(new)[TIME].to_list()])
+            recent = ASKED.filter(pl.col("time").is_null() | (pl.col("time") >= newest - lateness))
+            assert answered(past, recent) == answered(expected, recent)
+            late = ASKED.filter(pl.col("user") == "ann", pl.col("time") < newest - lateness)
+            for row in late[::3].iter_slices(1):
+                try:
+                    answers = answered(past, row)
+                except ForgottenError:
+                    continue
+                assert answers == answered(expected, row)
+
+
+def test_memory_is_that_of_what_rows_look_back_at() -> None:
+    """Ten seconds and the last three events of each key, however many came before."""
+    selection = Selection("user", "time", reach=Reach(last=3, length=10 * SECOND))
+    nothing = pl.DataFrame(schema={KEY: pl.String, TIME: pl.Int64})
+    past = GrowingPast(selection, nothing.rename({KEY: "user", TIME: "time"}).lazy(), lateness=0)
+    for second in range(0, 20_000, 100):
+        times = [time * SECOND for time in range(second, second + 100)]
+        past.change(nothing, pl.DataFrame({KEY: ["hot"] * 100, TIME: times}))
+        past.change(nothing, pl.DataFrame({KEY: [f"{second % 1000}"], TIME: times[:1]}))
+    assert past._arena.used < 4 * growing.FEWEST
+    now = pl.Series([20_000 * SECOND] * 2)
+    counts = past.ask(pl.Series(["hot", "0"]), now, lambda s: {"n": s.end - s.oldest})
+    assert counts["n"].tolist() == [20_000, 20]
+    with pytest.raises(ForgottenError, match=r"later than the allowed lateness.*\(row 2\)$"):
+        past.ask(pl.Series(["eve", "hot"]), now - 19_000 * SECOND, lambda s: {})
+    late = pl.DataFrame({KEY: ["new", "hot"], TIME: [0, 0]})
+    with pytest.raises(ForgottenError):
+        past.change(nothing, late)
+    assert "new" not in past._numbers
+
+
+def test_what_is_as_it_was_needs_no_change() -> None:
+    log = [{"user": "ann", "time": n, "play": play} for n, play in enumerate((0.0, -0.0, None))]
+    other = [log[0], log[2] | {"play": float("nan")}, log[0]]
+    gone, new = growing._differing(rows(log), rows(other))
+    assert gone.equals(rows(log[1:]))
+    assert new.equals(rows(other[1:]))
+
+
 def test_keys_that_are_numbers() -> None:
     selection = Selection("user", "time", totals={"n": pl.lit(1, pl.Int64)})
     log = pl.LazyFrame({"user": [3, 1], "time": [1, 1]})
@@ -141,23 +247,23 @@ def test_who_asks_meanwhile_sees_a_change_whole() -> None:
     """One event is always there, first at one time, then at the other."""
     one, other = ([{"user": "ann", "time": time, "click": 1}] for time in (1, 2))
     past = GrowingPast(SELECTION, selected(one))
-    ends, wrong = threading.Event(), []
+    ends = threading.Event()
 
-    def ask() -> None:
-        while not ends.is_set():
-            answers = past.ask(pl.Series(["ann"]), pl.Series([9]), answer)
-            wrong.extend(count for count in answers["0"] if count != 1)
+    def ask() -> set[int]:
+        counts: set[int] = set()
+        while not (counts and ends.is_set()):
+            asked = pl.Series(["ann"]), pl.Series([9])
+            counts |= {*past.ask(*asked, lambda s: {"n": s.end - s.first})["n"].tolist()}
+        return counts
 
-    threads = [threading.Thread(target=ask) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for _ in range(30):
-        past.change(rows(one), rows(other))
-        one, other = other, one
-    ends.set()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    with ThreadPoolExecutor(3) as pool:
+        seen = [pool.submit(ask) for _ in range(3)]
+        for _ in range(30):
+            past.change(rows(one), rows(other))
+            one, other = other, one
+        ends.set()
+        # A thread that fails is one that has not looked: its error is raised here.
+        assert [each.result() for each in seen] == [{1}] * 3
     check(past, one)
 
 

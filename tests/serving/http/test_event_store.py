@@ -307,3 +307,20 @@ def test_every_type_comes_back_as_it_went_in(rows):
         found = pl.concat(held.frames)
     assert found.schema == frame.schema
     assert found.sort(pl.all()).equals(frame.unique().sort(pl.all()))
+
+
+def test_what_ties_in_with_a_change_is_looked_up_however_popular_its_item_is(tmp_path):
+    """Steps of SQLite's machine, which are the same on any computer."""
+    steps = []
+    for popular in (10, 1_000):
+        store = EventStore(tmp_path / f"{popular}.db", COLUMNS)
+        store.index(["video", "user"])
+        store.append(events(*((user, "x", user, True) for user in range(popular))))
+        store.append(events((3, "x", popular, True)))
+        taken = []
+        with store._file.reading() as connection:
+            connection.set_progress_handler(lambda taken=taken: taken.append(1), 10)
+        assert len(store.changes(1, ["video", "user"]).new) == 2
+        steps.append(len(taken))
+        store.close()
+    assert steps[1] < 2 * steps[0]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from fulcrum.features.errors import DataError, ResourceError, StateError
+from fulcrum.features.past import growing
 from fulcrum.features.past.growing import GrowingPast
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.serving.bundle.config import ServingConfig
@@ -107,9 +108,16 @@ def stored(store: EventStore) -> pl.DataFrame:
         return pl.concat(held.frames)
 
 
-def check(past: LivePast, store: EventStore, state: FeatureState) -> None:
-    expected = encode(ROWS, state, stored(store))
-    answers = encode(ROWS, state, past.gathered())
+def check(
+    past: LivePast, store: EventStore, state: FeatureState, lateness: int | None = None
+) -> None:
+    """Rows within the lateness; an outcome is known after three seconds at the latest."""
+    events, rows = stored(store), ROWS
+    if lateness is not None and len(events):
+        newest = events.select(pl.max_horizontal(pl.col("time").max() + 3 * SECOND, "known").max())
+        rows = rows.filter(pl.col("time") >= newest.item() - lateness)
+    expected = encode(rows, state, events)
+    answers = encode(rows, state, past.gathered())
     assert_frame_equal(answers, expected, check_exact=True)
 
 
@@ -119,6 +127,7 @@ def check(past: LivePast, store: EventStore, state: FeatureState) -> None:
     event_key=st.sampled_from([(), ("user", "time"), ("time",)]),
     in_file=st.booleans(),
     few=st.sampled_from([0, 3, 1000]),
+    lateness=st.none() | st.sampled_from([0, 5 * SECOND]),
 )
 def test_what_came_and_what_changed_is_in(
     state: FeatureState,
@@ -126,24 +135,27 @@ def test_what_came_and_what_changed_is_in(
     event_key: tuple[str, ...],
     in_file: bool,
     few: int,
+    lateness: int | None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """With an event key an event that comes again fills in an outcome, when it was known, and even
-    a key. One past has been there from the start, one looks now and then, one begins anew."""
+    a key. One past has been there from the start, one looks now and then, one begins anew. With a
+    lateness they forget."""
     path = tmp_path_factory.mktemp("store") / "events.db" if in_file else None
     with (
         pytest.MonkeyPatch.context() as patch,
         closing(make_store(state, path, *event_key)) as store,
     ):
         patch.setattr(live_past, "FEW", few)
-        past, late = LivePast(store, state), LivePast(store, state)
+        patch.setattr(growing, "FEWEST", 0)
+        past, late = (LivePast(store, state, lateness) for _ in range(2))
         for number, batch in enumerate(batches):
             store.append(frame(batch))
-            check(past, store, state)
+            check(past, store, state, lateness)
             if number % 3 == 2:
-                check(late, store, state)
-        check(late, store, state)
-        check(LivePast(store, state), store, state)
+                check(late, store, state, lateness)
+        check(late, store, state, lateness)
+        check(LivePast(store, state, lateness), store, state, lateness)
 
 
 def test_a_long_store_is_sorted_in_files(
