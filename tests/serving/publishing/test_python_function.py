@@ -23,14 +23,10 @@ from mlflow.types import DataType
 from mlflow.types.schema import AnyType
 
 from fulcrum.features.errors import DataError, ModelError
-from fulcrum.features.spec import FeatureSpec
-from fulcrum.features.transform.fit import fit
-from fulcrum.features.transform.transform import transform
-from fulcrum.serving.publishing.export import export
 from fulcrum.serving.publishing.registry import Registry
 from fulcrum.serving.scoring.scorer import Scorer
 from tests.mlflow_server import SECONDS, answers, free_port
-from tests.serving.conftest import MODEL, make_log, random_weights
+from tests.serving.conftest import make_log
 
 
 def register(bundle, folder, name):
@@ -215,32 +211,9 @@ def post(address, content, kind="application/json"):
         return error.code, error.read().decode()
 
 
-def without_past(spec, log, folder):
-    """A bundle of a model whose features do not look back."""
-    names = ("user", "video", "author", "is_new", "tags", "duration_s")
-    features = {name: spec.features[name] for name in names}
-    state = fit(log.lazy(), log.lazy(), spec.model_copy(update={"features": features}))
-    assert not state.past_columns
-    return export(
-        folder / "bundle",
-        state=state,
-        model=MODEL,
-        weights=random_weights(state.layout, MODEL),
-        config={"name": "small", "serving": {}},
-        config_fingerprint="c0ffee",
-        held_out=transform(log, state),
-        example=log.head(3),
-    )
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("looks_back", [True, False])
-def test_mlflow_models_serve_gives_the_scores_of_fulcrum_score(
-    looks_back, bundle, spec: FeatureSpec, log, past, tmp_path
-):
+def test_mlflow_models_serve_gives_the_scores_of_fulcrum_score(bundle, past, tmp_path):
     """Both commands, as a user runs them, on one file of rows with holes; to the bit."""
-    if not looks_back:
-        bundle = without_past(spec, log, tmp_path)
     register(bundle, tmp_path, "ranker")
     store = f"sqlite:///{tmp_path}/mlruns.db"
     rows = make_log(40, seed=5).with_columns(
@@ -249,16 +222,15 @@ def test_mlflow_models_serve_gives_the_scores_of_fulcrum_score(
     )
     rows.write_parquet(tmp_path / "rows.parquet")
     files = ("--input", str(tmp_path / "rows.parquet"), "--output", str(tmp_path / "scores"))
-    options = ("--tracking", store, "--device", "cpu")
-    options += ("--history", str(past)) if looks_back else ()
+    options = ("--tracking", store, "--device", "cpu", "--history", str(past))
     command = ("score", "--model", "models:/ranker/1", *files, *options)
     subprocess.run([sys.executable, "-m", "fulcrum.pipelines", *command], check=True, timeout=120)
     names = list(bundle.state.layout.score_columns)
     expected = pl.read_parquet(tmp_path / "scores" / "rows.parquet").select(names)
 
-    history = {"MLFLOW_PYFUNC_INFERENCE_CONFIG": json.dumps({"history": str(past)})}
     columns = list(bundle.state.row_columns)
-    with models_serve("models:/ranker/1", store, **(history if looks_back else {})) as address:
+    history = json.dumps({"history": str(past)})
+    with models_serve("models:/ranker/1", store, MLFLOW_PYFUNC_INFERENCE_CONFIG=history) as address:
         records = rows.select(columns).to_dicts()
         split = {"columns": columns, "data": [[*record.values()] for record in records]}
         for body in ({"dataframe_records": records}, {"dataframe_split": split}):
@@ -273,3 +245,21 @@ def test_mlflow_models_serve_gives_the_scores_of_fulcrum_score(
         status, text = post(address, json.dumps({"dataframe_records": records}).encode())
         assert status == 400
         assert "column `user_id` holds 1.7" in json.loads(text)["message"]
+
+
+@pytest.mark.slow
+def test_spark_udf_gives_the_scores_of_the_scorer(registered, past, rows, scores, tmp_path):
+    """In the workers of a Spark of two threads, where there are PySpark and a JVM."""
+    sql = pytest.importorskip("pyspark.sql")
+    rows.with_row_index("place").write_parquet(tmp_path / "rows.parquet")
+    builder = sql.SparkSession.builder.master("local[2]").config("spark.ui.enabled", False)
+    with builder.config("spark.pyspark.python", sys.executable).getOrCreate() as spark:
+        environment = {"MLFLOW_PYFUNC_INFERENCE_CONFIG": json.dumps({"history": str(past)})}
+        score = mlflow.pyfunc.spark_udf(
+            spark, str(registered), env_manager="local", extra_env=environment
+        )
+        read = spark.read.parquet(str(tmp_path / "rows.parquet")).repartition(3)
+        found = read.select("place", score().alias("scores")).select("place", "scores.*")
+        answer = pl.from_pandas(found.toPandas()).sort("place").drop("place")
+    assert answer.columns == scores.columns
+    np.testing.assert_allclose(answer.to_numpy(), scores.to_numpy(), rtol=1e-5)
