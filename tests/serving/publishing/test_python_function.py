@@ -248,12 +248,15 @@ def test_mlflow_models_serve_gives_the_scores_of_fulcrum_score(bundle, past, tmp
 
 
 @pytest.mark.slow
-def test_spark_udf_gives_the_scores_of_the_scorer(registered, past, rows, scores, tmp_path):
+def test_spark_udf_gives_the_scores_of_the_scorer(
+    registered, past, rows, scores, tmp_path, monkeypatch
+):
     """In the workers of a Spark of two threads, where there are PySpark and a JVM."""
     sql = pytest.importorskip("pyspark.sql")
     rows.with_row_index("place").write_parquet(tmp_path / "rows.parquet")
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
     builder = sql.SparkSession.builder.master("local[2]").config("spark.ui.enabled", False)
-    with builder.config("spark.pyspark.python", sys.executable).getOrCreate() as spark:
+    with builder.getOrCreate() as spark:
         environment = {"MLFLOW_PYFUNC_INFERENCE_CONFIG": json.dumps({"history": str(past)})}
         score = mlflow.pyfunc.spark_udf(
             spark, str(registered), env_manager="local", extra_env=environment
