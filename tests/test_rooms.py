@@ -28,6 +28,7 @@ SPEAKERS = {
     "mlflow": {
         "serving/publishing/mlflow_model.py",
         "serving/publishing/mlflow_store.py",
+        "serving/publishing/python_function.py",
         "serving/publishing/registry.py",
         "pipelines/tracking/mlflow.py",
     },

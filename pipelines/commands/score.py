@@ -25,6 +25,13 @@ def score(
             min=1, max=256, help="Processes that score a file each, of one thread each if several."
         ),
     ] = 1,
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar="I/N",
+            help="Score every N-th file from the I-th on; N machines share the work.",
+        ),
+    ] = "1/1",
     device: Device = "auto",
     tracking: Tracking = STORE,
 ) -> None:
@@ -36,7 +43,9 @@ def score(
     from fulcrum.pipelines.console.terminal import messages, results
     from fulcrum.serving.publishing.resolve import resolve
     from fulcrum.serving.scoring.files import score_files
+    from fulcrum.serving.scoring.shard import Shard
 
+    share = Shard.parse(shard)
     bundle = resolve(model, tracking).bundle
     with messages.status("scoring") as status:
         report = score_files(
@@ -46,6 +55,7 @@ def score(
             history=history,
             device=device,
             workers=workers,
+            shard=share,
             progress=lambda file, rows: status.update(f"scoring {file.name}: {rows:,} rows"),
         )
     results.print(

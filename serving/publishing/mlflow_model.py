@@ -1,5 +1,6 @@
-"""A bundle as an MLflow model with the `onnx` flavour. Apart from the registry: finding a model
-needs none of what is imported to write one."""
+"""A bundle as an MLflow model: the graph with the `onnx` flavour, raw rows to scores with the
+`python_function` flavour. Apart from the registry: finding a model needs none of what is imported
+to write one."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,46 +9,62 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import mlflow.onnx
-import numpy as np
+import mlflow.pyfunc
 import onnx
+import pandas
 from mlflow.entities.logged_model import LoggedModel
 from mlflow.models import Model, ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import AnyType
 from mlflow.utils import requirements_utils
 
-from fulcrum.features.layout import DenseInput, IdInput, Input
 from fulcrum.serving.bundle.bundle import Bundle
-from fulcrum.serving.scoring.scorer import example_arrays
+from fulcrum.serving.publishing import python_function
 
-REQUIREMENTS = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu")
-"""What `mlflow.pyfunc` needs to run the graph on tensors."""
+REQUIREMENTS = (
+    *("fulcrum-recsys", "mlflow", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "pandas"),
+    *("polars", "pyarrow"),
+)
+"""What `mlflow.pyfunc` needs to score raw rows, and `mlflow.onnx` to read the graph."""
+FACTS = ("config", "state", "keys", "scores", "rows", "past")
+"""What `MLmodel` repeats of `bundle.json`: types of columns, too, which the signature has not."""
 
 
 def save(bundle: Bundle, folder: Path, model: LoggedModel, run_id: str) -> None:
     """Write the MLflow model: the flavour's own files, then the bundle's over them, byte for byte.
 
     The large tables stay outside: the graph is saved with references to its data file."""
-    layout = bundle.state.layout
+    described = Model(
+        artifact_path=model.artifact_location,
+        run_id=run_id,
+        model_uuid=model.model_id,
+        model_id=model.model_id,
+    )
     with _without_a_search_for_modules():
         mlflow.onnx.save_model(
             onnx.load(str(bundle.graph), load_external_data=False),
             str(folder),
-            mlflow_model=Model(
-                artifact_path=model.artifact_location,
-                run_id=run_id,
-                model_uuid=model.model_id,
-                model_id=model.model_id,
+            mlflow_model=described,
+            signature=_signature(bundle),
+            # As objects, whole numbers stay whole where one is missing.
+            input_example=pandas.DataFrame(
+                bundle.example, columns=list(bundle.state.row_columns), dtype=object
             ),
-            signature=ModelSignature(
-                Schema([_tensor(source) for source in layout.inputs]),
-                Schema([TensorSpec(np.dtype("float32"), (-1,), n) for n in layout.score_columns]),
-            ),
-            input_example=example_arrays(bundle),
             pip_requirements=_requirements(),
             onnx_execution_providers=["CPUExecutionProvider"],
             save_as_external_data=False,
-            metadata={key: bundle.facts[key] for key in ("config", "state", "keys", "scores")},
+            metadata={key: bundle.facts[key] for key in FACTS},
         )
+    # In place of the same flavour for tensors.
+    mlflow.pyfunc.add_to_model(
+        described,
+        loader_module=python_function.__name__,
+        conda_env="conda.yaml",
+        python_env="python_env.yaml",
+        # MLflow passes on only what stands here.
+        model_config={python_function.HISTORY: None} if bundle.state.past_columns else None,
+    )
+    described.save(str(folder / "MLmodel"))
     shutil.copytree(bundle.folder, folder, dirs_exist_ok=True)
 
 
@@ -63,11 +80,14 @@ def _without_a_search_for_modules() -> Iterator[None]:
         requirements_utils._MODULES_TO_PACKAGES = modules
 
 
-def _tensor(source: Input) -> TensorSpec:
-    if isinstance(source, DenseInput):
-        return TensorSpec(np.dtype("float32"), (-1,), source.name)
-    shape = (-1,) if isinstance(source, IdInput) else (-1, source.max_length)
-    return TensorSpec(np.dtype("int64"), shape, source.name)
+def _signature(bundle: Bundle) -> ModelSignature:
+    """Raw rows to scores. The columns have no types of MLflow's: casting to them, it would change
+    values before Fulcrum sees them, as 1.7 to 1, a missing truth value to false and a missing text
+    to "<NA>", and refuse a missing whole number."""
+    return ModelSignature(
+        Schema([ColSpec(AnyType(), name) for name in bundle.state.row_columns]),
+        Schema([ColSpec(DataType.float, name) for name in bundle.state.layout.score_columns]),
+    )
 
 
 def _requirements() -> list[str]:

@@ -65,9 +65,9 @@ class Registry:
     ) -> str:
         """Log a bundle as a model of a run; gives its URI, `models:/m-...`.
 
-        The folder is an MLflow model with the `onnx` flavour, so `mlflow.onnx` and `mlflow.pyfunc`
-        load it for tensors, and holds the bundle's files unchanged beside `MLmodel`. `metrics`
-        become the model's own, by which MLflow ranks models.
+        The folder is an MLflow model: `mlflow.onnx` loads it for tensors and `mlflow.pyfunc` for
+        raw rows. It holds the bundle's files unchanged beside `MLmodel`. `metrics` become the
+        model's own, by which MLflow ranks models.
         """
         from fulcrum.serving.publishing.mlflow_model import save
 

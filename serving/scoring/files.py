@@ -18,7 +18,10 @@ from fulcrum.serving.bundle.bundle import Bundle, sha256
 from fulcrum.serving.scoring.history import History
 from fulcrum.serving.scoring.onnx_session import Device
 from fulcrum.serving.scoring.scored_file import Note, Progress, ScoredFile
+from fulcrum.serving.scoring.shard import Shard
 from fulcrum.serving.scoring.workers import Scoring, score_by
+
+WHOLE = Shard(1, 1)
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +31,7 @@ class ScoreReport:
     """What `score_files` did."""
 
     files: int
-    """Output files in the folder, those made by an earlier run included."""
+    """Output files of the shard, those made by an earlier run included."""
     skipped: int
     """Of which were already done."""
     rows: int
@@ -45,6 +48,7 @@ def score_files(
     device: Device = "auto",
     batch_size: int | None = None,
     workers: int = 1,
+    shard: Shard = WHOLE,
     progress: Progress | None = None,
 ) -> ScoreReport:
     """Score every input file (Parquet or CSV, by path, folder or glob) into `output`.
@@ -52,6 +56,8 @@ def score_files(
     An output file (keys, then scores) appears under its name when it is complete. One that is
     already there and was made from the same input and history by the same model is not made again.
     Several `workers` are processes of one thread each, which sort the history each for themselves.
+    A `shard` scores its share of the files, to the bytes that they have in the whole: types and
+    places come from all of them, which it opens.
     Raises StateError, before anything is scored, when it was made otherwise; DataError for inputs
     that cannot be read or lack a column; ResourceError when the disk is full, or another run is
     scoring one of the files into the same place, or one of the processes dies.
@@ -70,7 +76,7 @@ def score_files(
     note = Note(bundle.fingerprint, "", past.fingerprint if past else None)
     files = [
         ScoredFile(file, target, source.parts[file], replace(note, input=sha256(file)))
-        for file, target in _targets(source.files, output).items()
+        for file, target in shard.share([*_targets(source.files, output).items()])
     ]
     finished = {file.target: done for file in files if (done := file.finished())}
     waiting = [file for file in files if file.target not in finished]

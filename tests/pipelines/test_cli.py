@@ -176,6 +176,7 @@ def test_a_wrong_config_is_told_before_data_are_touched(fulcrum, small, verb):
         ["promote", "nobody"],
         ["score", "--model", "models:/nobody@champion", "--input", "x", "--output", "y"],
         ["score", "--model", "no/folder", "--input", "x", "--output", "y"],
+        ["score", "--model", "m", "--input", "x", "--output", "y", "--shard", "0/2"],
         ["serve", "--model", "models:/nobody/1"],
         ["serve"],
         ["serve", "--model", "models:/nobody/1", "--experiment", "no/such.yaml"],

@@ -1,16 +1,21 @@
-"""Files scored by several processes: what one process writes, and one end for all."""
+"""Files scored by several processes or in shards: the bytes of one process, one end for all."""
 
 import subprocess
 import sys
 import time
+from collections import Counter
+from dataclasses import replace
 from multiprocessing import active_children
 
 import polars as pl
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fulcrum.features.errors import DataError, ResourceError
+from fulcrum.features.errors import ConfigError, DataError, ResourceError
 from fulcrum.serving.scoring.files import score_files
+from fulcrum.serving.scoring.shard import Shard
 from tests.serving.conftest import make_log
 
 KILL = """
@@ -68,6 +73,51 @@ def test_processes_write_the_bytes_that_one_writes(score, log, tmp_path):
     names = [(f"part{i}.parquet", 0 if i == 3 else 700) for i in range(6)]
     assert sorted((file.name, rows) for file, rows in seen) == names
     assert not active_children()
+
+
+def test_shards_write_the_bytes_of_the_whole_and_each_file_once(score, log, tmp_path):
+    """There are more shards than files in the end."""
+    log.write_parquet(tmp_path / "past.parquet")
+    history = str(tmp_path / "past.parquet")
+    alone = score("alone", history=history)
+    for of in (3, 7):
+        reports = [
+            score(f"of{of}", history=history, shard=Shard(number, of))
+            for number in range(1, of + 1)
+        ]
+        assert contents(tmp_path / f"of{of}") == contents(tmp_path / "alone")
+        assert [report.files for report in reports] == {3: [2] * 3, 7: [1] * 6 + [0]}[of]
+        assert sum(report.rows for report in reports) == alone.rows
+        assert sum((Counter(report.unknown) for report in reports), Counter()) == alone.unknown
+        assert score(f"of{of}", history=history).skipped == 6, "the whole has nothing left to do"
+
+
+def test_a_shard_has_the_types_of_all_files(bundle, inputs, tmp_path):
+    """A key that the model does not read is wider in one file, so it is in all."""
+    data = bundle.state.spec.data.model_copy(update={"keys": ("user_id", "request")})
+    spec = bundle.state.spec.model_copy(update={"data": data})
+    bundle = replace(bundle, state=replace(bundle.state, spec=spec))
+    for place, file in enumerate(sorted(inputs.rglob("*.parquet"))):
+        dtype = pl.Int32() if place else pl.Int64()
+        pl.read_parquet(file).with_columns(request=pl.lit(1, dtype)).write_parquet(file)
+    for number in (1, 2):
+        output = tmp_path / "scores"
+        score_files(bundle, str(inputs), output, device="cpu", shard=Shard(number, 2))
+    schemas = [pl.read_parquet_schema(file) for file in output.rglob("*.parquet")]
+    assert [schema["request"] for schema in schemas] == [pl.Int64()] * 6
+
+
+@given(st.integers(1, 40), st.integers(0, 60))
+def test_each_file_is_in_one_shard(of, files):
+    shares = [Shard.parse(f"{number}/{of}").share(range(files)) for number in range(1, of + 1)]
+    assert sorted(file for share in shares for file in share) == [*range(files)]
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "a/b", "1.0/2"])
+def test_what_is_no_shard_is_told_with_an_example(text):
+    with pytest.raises(ConfigError, match="expected I/N with I from 1 to N, as 2/8"):
+        Shard.parse(text)
 
 
 def test_a_killed_run_leaves_no_process_and_goes_on_where_it_stopped(
