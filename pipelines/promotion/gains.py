@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fulcrum.features.tasks import TASKS
-from fulcrum.pipelines.quality.metrics import HIGHER_IS_BETTER, Predictions, by_task
+from fulcrum.pipelines.quality.metrics import HIGHER_IS_BETTER
+from fulcrum.pipelines.quality.predictions import Predictions, by_task
 from fulcrum.pipelines.quality.resamples import METRICS, resample
 
 DRAWS = 1000

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-from fulcrum.pipelines.quality.metrics import Predictions, TaskRows, by_task
+from fulcrum.pipelines.quality.predictions import GROUP, Predictions, TaskRows, by_task
 from fulcrum.pipelines.quality.resamples import (
     LEVEL,
     METRICS,
@@ -43,12 +43,12 @@ variance and skewness what they are."""
 def with_pulls(predictions: Predictions, metrics: Mapping[str, Sequence[str]] = METRICS) -> Samples:
     """By task and metric, `(1 + parts,)`: the value on the rows, then the pulls of the units; a
     metric that is not defined on the rows has no entry. `metrics` by kind of task."""
-    count, unit = units(predictions.group)
+    count, unit = units(predictions.column(GROUP))
     samples = {}
-    for rows, observed in zip(by_task(predictions), predictions.observed.T, strict=True):
+    for rows in by_task(predictions):
         for metric in metrics[rows.task.kind]:
             if undefined(rows, metric) is None:
-                value, pulls, of_unit = _measure(metric, rows, unit[observed])
+                value, pulls, of_unit = _measure(metric, rows, unit[rows.observed])
                 parts = np.bincount(of_unit % PARTS, pulls, min(count, PARTS))
                 samples[rows.task.name, metric] = np.append(value, parts)
     return samples

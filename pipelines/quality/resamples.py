@@ -15,12 +15,10 @@ from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.quality.metrics import (
     MEANS,
     Metrics,
-    Predictions,
-    TaskRows,
     areas_by_group,
-    by_task,
     group_aucs,
 )
+from fulcrum.pipelines.quality.predictions import GROUP, Predictions, TaskRows, by_task
 
 RESAMPLES = 200
 LEVEL = 0.95
@@ -44,20 +42,21 @@ def resample(
     resamples: int = RESAMPLES,
     metrics: Mapping[str, Sequence[str]] = METRICS,
 ) -> Samples:
-    """Every metric of every task on the rows and on draws of them; `metrics` by kind of task."""
-    count, unit = units(predictions.group)
-    measured = [
-        (rows, unit[observed], metric)
-        for rows, observed in zip(by_task(predictions), predictions.observed.T, strict=True)
-        for metric in metrics[rows.task.kind]
-        if undefined(rows, metric) is None
-    ]
-    values_of: dict[Key, list[np.ndarray]] = {(m[0].task.name, m[2]): [] for m in measured}
-    for times in _draws(count, len(unit), resamples):
-        for rows, unit_of_row, metric in measured:
-            values = _measure(metric, rows, unit_of_row, times)
-            values_of[rows.task.name, metric].append(values)
-    return {key: np.concatenate(parts) for key, parts in values_of.items()}
+    """Every metric of every task on the rows and on draws of them; `metrics` by kind of task. The
+    draws are the same for each task: they are made again, so that one task's rows are held."""
+    count, unit = units(predictions.column(GROUP))
+    samples: Samples = {}
+    for rows in by_task(predictions):
+        defined = [m for m in metrics[rows.task.kind] if undefined(rows, m) is None]
+        if not defined:
+            continue
+        unit_of_row = unit[rows.observed]
+        values_of: dict[str, list[np.ndarray]] = {metric: [] for metric in defined}
+        for times in _draws(count, len(unit), resamples):
+            for metric, values in values_of.items():
+                values.append(_measure(metric, rows, unit_of_row, times))
+        samples |= {(rows.task.name, m): np.concatenate(v) for m, v in values_of.items()}
+    return samples
 
 
 def interval(samples: np.ndarray) -> tuple[float, float] | None:
@@ -76,7 +75,7 @@ def evidence(predictions: Predictions) -> Metrics:
     count of rows; and of the metric that a task is judged by the ends of its interval,
     `<metric>_low/<task>` and `<metric>_high/<task>`."""
     judged_by = {kind: (first,) for kind, (first, _) in METRICS.items()}
-    facts: Metrics = {"units": units(predictions.group)[0]}
+    facts: Metrics = {"units": units(predictions.column(GROUP))[0]}
     for rows in by_task(predictions):
         if TASKS[rows.task.kind].two_classes:
             facts[f"positives/{rows.task.name}"] = int(np.sum(rows.labels > 0))

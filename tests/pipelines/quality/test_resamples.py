@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.prepared.stage import NOBODY
-from fulcrum.pipelines.quality.metrics import Predictions, by_task, measure
+from fulcrum.pipelines.quality.metrics import measure
+from fulcrum.pipelines.quality.predictions import by_task
 from fulcrum.pipelines.quality.resamples import (
     SEED,
     evidence,
@@ -21,6 +22,7 @@ from fulcrum.pipelines.quality.resamples import (
     units,
     weighted_aucs,
 )
+from tests.pipelines.quality.arrays import Arrays
 
 TASKS = (
     TaskSpec(name="click", kind="binary"),
@@ -34,7 +36,7 @@ SECOND = [("click", "grouped_auc"), ("watch", "mae"), ("page", "log_loss")]
 
 def predictions(
     rows: int = 200, groups: int | None = 20, skill: float = 0.5, seed: int = 0
-) -> Predictions:
+) -> Arrays:
     """Rows whose scores tell `skill` of the labels; the rows follow from nothing else."""
     random = np.random.default_rng(0)
     labels = np.stack(
@@ -52,17 +54,17 @@ def predictions(
     losses = np.concatenate([np.ones((rows, 2)), -np.log(likelihood)], 1) * observed
     scores = np.column_stack([click, watch, page])
     layout = Layout(tables=(), tasks=TASKS)
-    return Predictions(layout, scores, losses, labels, observed, weight, group, np.zeros(rows, int))
+    return Arrays(layout, scores, losses, labels, observed, weight, group, np.zeros(rows, int))
 
 
 def test_rows_of_nobody_are_drawn_one_by_one_and_in_no_area():
     plain = predictions(groups=20)
     nobody = replace(plain, group=np.full(200, NOBODY))
-    both = Predictions(
+    both = Arrays(
         plain.layout,
         *(
             np.concatenate([getattr(rows, field.name) for rows in (plain, nobody)])
-            for field in fields(Predictions)[1:]
+            for field in fields(Arrays)[1:]
         ),
     )
     count, unit = units(both.group)
@@ -123,7 +125,7 @@ def test_a_draw_is_the_same_as_repeating_the_rows_of_drawn_users(number, grouped
     rows = np.repeat(np.arange(60), times)
     of_tasks = (whole.scores, whole.losses, whole.labels, whole.observed)
     parts = (*of_tasks, whole.weight, whole.group, whole.session)
-    repeated = measure(Predictions(whole.layout, *(part[rows] for part in parts)))
+    repeated = measure(Arrays(whole.layout, *(part[rows] for part in parts)))
     for (task, metric), values in resample(whole, 10).items():
         expected = repeated[f"{metric}/{task}"]
         if metric != "grouped_auc":  # a user drawn twice is two groups there
@@ -164,10 +166,10 @@ def test_a_metric_without_meaning_is_absent_with_its_reason():
     assert undefined(click, "auc") == "one class only"
     assert undefined(watch, "rmse") == "no rows"
     assert undefined(page, "accuracy") is None
-    alone = by_task(predictions(groups=None))[0]
+    alone = next(by_task(predictions(groups=None)))
     assert undefined(alone, "grouped_auc") == "no groups"
     one_row_each = replace(whole, group=np.arange(200))
-    assert undefined(by_task(one_row_each)[0], "grouped_auc") == ("no group with both classes")
+    assert undefined(next(by_task(one_row_each)), "grouped_auc") == ("no group with both classes")
 
 
 def test_draws_in_which_a_metric_has_no_meaning_are_left_out():
