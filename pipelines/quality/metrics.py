@@ -84,8 +84,9 @@ def areas_by_group(rows: TaskRows) -> tuple[np.ndarray, np.ndarray]:
     named = rows.group != NOBODY
     if len(np.unique(rows.group[named])) < 2:
         return np.empty(0), np.empty(0)
+    places = slice(None) if named.all() else named  # no copies where nobody is nobody
     columns = (rows.scores, rows.labels, rows.weight, rows.group)
-    return group_aucs(*(column[named] for column in columns))
+    return group_aucs(*(column[places] for column in columns))
 
 
 def auc(rows: TaskRows) -> float | None:
