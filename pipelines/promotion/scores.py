@@ -30,7 +30,8 @@ def of_keys(
 ) -> tuple[Predictions, np.ndarray]:
     """Of the rows that `data.keys` tell apart, for a version that was made from other data: the raw
     rows are scored as files are, with the log as their past. Gives the places of these rows in the
-    split, too; the layout has the tasks of the version that are tasks of the data set.
+    split, too; the layout has the tasks of the version that are tasks of the data set. The raw rows
+    and all their scores are held while they are made.
 
     Raises DataError when the version cannot score the log, or no row can be found in it.
     """
