@@ -203,7 +203,7 @@ def _lines(
                 "high": users.value + half,
             }
             if not task.classes:
-                pair = (model.column(f"score.{task.name}") for model in (predictions, base))
-                parts["kendall"], parts["overlap"] = rankings(*pair, unit)
+                ours, theirs = (m.column(f"score.{task.name}") for m in (predictions, base))
+                parts["kendall"], parts["overlap"] = rankings(ours, theirs, unit)
         lines.append(Line(arm, design, task.name, loss, **parts))
     return lines

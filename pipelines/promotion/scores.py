@@ -68,7 +68,7 @@ def shared(ours: Layout, theirs: Layout) -> tuple[TaskSpec, ...]:
 
 
 @dataclass(frozen=True)
-class Some(Predictions):
+class Selection(Predictions):
     """Some tasks and rows of predictions."""
 
     layout: Layout
@@ -82,10 +82,10 @@ class Some(Predictions):
 
 def only(
     predictions: Predictions, tasks: Sequence[TaskSpec], places: np.ndarray | slice = slice(None)
-) -> Some:
+) -> Predictions:
     """Some tasks and rows of predictions."""
     layout = predictions.layout.model_copy(update={"tasks": tuple(tasks)})
-    return Some(layout, predictions, places)
+    return Selection(layout, predictions, places)
 
 
 def _rows(dataset: PreparedDataset, split: str) -> pl.DataFrame:
