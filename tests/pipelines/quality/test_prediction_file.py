@@ -121,7 +121,7 @@ def of_tasks(count: int, folder: Path) -> Watched:
     names = [f"t{place}" for place in range(count)]
     tasks = tuple(TaskSpec(name=name, kind="binary") for name in names)
     scores = random.random((rows, count), np.float32)
-    group = random.integers(1, 500, rows)
+    group = random.integers(1, 100, rows)  # of which pulls are kept
     labels = (random.random((rows, count)) < scores).astype(np.float32)
     observed, weight = np.ones((rows, count), bool), np.ones(rows, np.float32)
     file = Watched(Layout(tables=(), tasks=tasks), folder)
