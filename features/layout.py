@@ -80,6 +80,11 @@ class TaskSpec(Config):
     rate: float | None = None
     """Share of positives among observed training rows; starts the tower's bias."""
 
+    @property
+    def score_columns(self) -> tuple[str, ...]:
+        """Names of its scores: its own, or `<task>.<class>` for each class."""
+        return tuple(f"{self.name}.{c}" for c in self.classes) or (self.name,)
+
 
 class Layout(Config):
     """Inputs, tables and tasks, in a fixed order."""
@@ -116,10 +121,5 @@ class Layout(Config):
 
     @property
     def score_columns(self) -> tuple[str, ...]:
-        """Names of the scores: the task's own, or `<task>.<class>` for each class of a multi-class
-        task."""
-        return tuple(
-            name
-            for task in self.tasks
-            for name in ([f"{task.name}.{c}" for c in task.classes] or [task.name])
-        )
+        """Names of the scores, task by task."""
+        return tuple(name for task in self.tasks for name in task.score_columns)

@@ -28,7 +28,7 @@ from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.designs import DESIGNS, DesignConfig
 from fulcrum.pipelines.designs.reweighting import COLUMN
 from fulcrum.pipelines.designs.weighted import WeightedConfig
-from fulcrum.pipelines.quality.metrics import Predictions
+from fulcrum.pipelines.quality.predictions import Predictions
 from fulcrum.pipelines.runs.prepare import prepare_dataset
 from fulcrum.pipelines.runs.register import measured_split
 from fulcrum.pipelines.tracking.mlflow import MlflowTracker, start_run
@@ -185,16 +185,16 @@ def _lines(
     rows = pl.read_parquet(dataset.shards(split), columns=["row.weight", UNIT], glob=False)
     weight = rows["row.weight"].to_numpy().astype(np.float64)
     _, unit = np.unique(rows[UNIT].to_numpy(), return_inverse=True)
-    lines, column = [], 0
-    for place, task in enumerate(predictions.layout.tasks):
-        width = len(task.classes) or 1
-        counted = weight * predictions.observed[:, place]
-        loss = float((counted * predictions.losses[:, place]).sum() / counted.sum())
+    lines = []
+    for task in predictions.layout.tasks:
+        counted = weight * predictions.column(f"observed.{task.name}")
+        losses = predictions.column(f"loss.{task.name}")
+        loss = float((counted * losses).sum() / counted.sum())
         parts: dict[str, float | None] = dict.fromkeys(
             ("difference", "low", "high", "kendall", "overlap")
         )
         if base is not None:
-            apart = predictions.losses[:, place] - base.losses[:, place]
+            apart = losses - base.column(f"loss.{task.name}")
             users = Users(np.bincount(unit, counted * apart), np.bincount(unit, counted))
             half = Z * users.se
             parts |= {
@@ -202,9 +202,8 @@ def _lines(
                 "low": users.value - half,
                 "high": users.value + half,
             }
-            if width == 1:
-                pair = predictions.scores[:, column], base.scores[:, column]
-                parts["kendall"], parts["overlap"] = rankings(*pair, unit)
+            if not task.classes:
+                ours, theirs = (m.column(f"score.{task.name}") for m in (predictions, base))
+                parts["kendall"], parts["overlap"] = rankings(ours, theirs, unit)
         lines.append(Line(arm, design, task.name, loss, **parts))
-        column += width
     return lines

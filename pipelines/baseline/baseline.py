@@ -5,7 +5,7 @@ What it leaves is an MLflow run `<name>-boosting` with the settings, the metrics
 
 import json
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +15,24 @@ from rich.console import Console
 from fulcrum.features.errors import ConfigError, ResourceError
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.pipelines.baseline import boosting
-from fulcrum.pipelines.baseline.columns import CATEGORIES, Rows, TreeColumns, read_rows
+from fulcrum.pipelines.baseline.columns import CATEGORIES, TreeColumns, read_rows
 from fulcrum.pipelines.comparison.order import FEW
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.console.terminal import as_text
+from fulcrum.pipelines.quality.constant import constant
 from fulcrum.pipelines.quality.differences import Difference, better
 from fulcrum.pipelines.quality.evidence import evidence
-from fulcrum.pipelines.quality.metrics import Metrics, Predictions, measure
+from fulcrum.pipelines.quality.metrics import Metrics, measure
+from fulcrum.pipelines.quality.prediction_file import PredictionFile
+from fulcrum.pipelines.quality.predictions import Predictions
 from fulcrum.pipelines.quality.pulls import JUDGED, level_of_each, with_pulls
 from fulcrum.pipelines.runs import tables
 from fulcrum.pipelines.runs.graph_scores import graph_scores
 from fulcrum.pipelines.runs.prepare import prepare_dataset
 from fulcrum.pipelines.runs.register import measured_split
 from fulcrum.pipelines.tracking.mlflow import CONFIG, DATA, MlflowTracker, find_tagged, start_run
-from fulcrum.pipelines.training.predict import constant, evaluate, row_losses
+from fulcrum.pipelines.training.predict import evaluate
 from fulcrum.pipelines.training.trainer import read_result
 from fulcrum.serving.publishing.resolve import resolve
 
@@ -80,7 +83,7 @@ def baseline(config: RunConfig, model: str | None, console: Console) -> Baseline
     scored = boost_all(dataset, split, columns)
     known = {}
     if graph is not None:
-        known[str(model)] = _rescored(scored, graph_scores(graph, dataset, split))
+        known[str(model)] = graph_scores(graph, dataset, split)
     elif (found := _newest(config, dataset, split)) is not None:
         known[config.name] = found
     known[NAME] = scored
@@ -131,20 +134,10 @@ def boost_all(dataset: PreparedDataset, split: str, columns: TreeColumns) -> Pre
     for place, task in enumerate(layout.tasks):
         scores.append(boosting.boost(task, place, train, valid, test))
         logger.info("%d of %d tasks", place + 1, len(layout.tasks))
-    return _predictions(dataset, test, np.concatenate(scores, 1))
-
-
-def _predictions(dataset: PreparedDataset, rows: Rows, scores: np.ndarray) -> Predictions:
-    layout = dataset.state.layout
-    losses = np.where(rows.observed, row_losses(layout, scores, rows.labels), 0.0)
-    of_rows = (rows.labels, rows.observed, rows.weight, rows.group, rows.session)
-    return Predictions(layout, scores, losses, *of_rows)
-
-
-def _rescored(predictions: Predictions, scores: np.ndarray) -> Predictions:
-    losses = row_losses(predictions.layout, scores, predictions.labels)
-    losses = np.where(predictions.observed, losses, 0.0)
-    return replace(predictions, scores=scores, losses=losses)
+    of_rows = (test.weight, test.group, test.session)
+    file = PredictionFile(layout, dataset.folder)
+    file.add(np.concatenate(scores, 1), test.labels, test.observed, *of_rows)
+    return file.end()
 
 
 def _graph(model: str, config: RunConfig, dataset: PreparedDataset) -> Path:

@@ -18,7 +18,7 @@ import numpy as np
 from fulcrum.features.tasks import TASKS
 from fulcrum.features.tasks.base import Link, Linked
 from fulcrum.models.calibrations import CALIBRATIONS, Calibration, NoCalibration
-from fulcrum.pipelines.quality.metrics import Predictions, by_task
+from fulcrum.pipelines.quality.predictions import GROUP, Predictions, by_task
 from fulcrum.pipelines.quality.units import units
 
 logger = logging.getLogger(__name__)
@@ -40,15 +40,15 @@ NORMALISER: dict[Link, Callable[[np.ndarray], np.ndarray]] = {
 def fit(predictions: Predictions) -> dict[str, Calibration]:
     """The calibration of each task whose kind has one, from scores that are not calibrated, of rows
     that the network was not trained on."""
-    unit = units(predictions.group)[1]
+    unit = units(predictions.column(GROUP))[1]
     calibrations = {}
-    for index, rows in enumerate(by_task(predictions)):
+    for rows in by_task(predictions):
         name = rows.task.name
         linked = TASKS[rows.task.kind].linked(rows.task, rows.scores, rows.labels)
         if linked is not None:
             weighs = rows.weight > 0
             shown = Linked(linked.link, linked.value[weighs], linked.target[weighs])
-            unit_of_row = unit[predictions.observed[:, index]][weighs]
+            unit_of_row = unit[rows.observed][weighs]
             calibrations[name] = choose(shown, rows.weight[weighs], unit_of_row)
             logger.info("calibration of %s: %s", name, calibrations[name].kind)
     return calibrations

@@ -17,7 +17,7 @@ from fulcrum.features.kinds.vocabulary import Vocabulary
 from fulcrum.features.layout import NULL, UNKNOWN
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.tasks import TASKS
-from fulcrum.pipelines.quality.metrics import Predictions, TaskRows, by_task
+from fulcrum.pipelines.quality.predictions import GROUP, Predictions, TaskRows, by_task
 from fulcrum.pipelines.quality.units import units
 
 USERS, EVENTS = 30, 10
@@ -46,14 +46,16 @@ def segments(
     from statsmodels.stats.multitest import multipletests
 
     rows = pl.scan_parquet(dataset.shards(split), glob=False).select(features).collect()
-    unit = units(predictions.group)[1]
+    unit = units(predictions.column(GROUP))[1]
     found = [
         {"task": of_task.task.name, "feature": feature, "value": words[value], **facts}
         for feature in features
         for words in [_words(dataset, feature)]
-        for of_task, observed in zip(by_task(predictions), predictions.observed.T, strict=True)
+        for of_task in by_task(predictions)
         if of_task.scores.ndim == 1
-        for value, facts in judged(of_task, rows[feature].to_numpy()[observed], unit[observed])
+        for value, facts in judged(
+            of_task, rows[feature].to_numpy()[of_task.observed], unit[of_task.observed]
+        )
     ]
     p = [facts["p"] for facts in found]
     adjusted = multipletests(p, method="holm")[1].tolist() if p else []

@@ -38,7 +38,7 @@ from fulcrum.pipelines.comparison.tidy import tidy
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.figures import run as run_figures
-from fulcrum.pipelines.quality.metrics import Predictions, by_task
+from fulcrum.pipelines.quality.predictions import GROUP, Predictions, by_task
 from fulcrum.pipelines.quality.pulls import LEVEL, METRICS, undefined
 from fulcrum.pipelines.quality.units import units
 from fulcrum.pipelines.runs.prepare import prepare_dataset
@@ -103,7 +103,7 @@ def compare(
             samples,
             lineup.single,
             lineup.seeds(seeds),
-            {rows.task.name: rows.task.kind for rows in by_task(predictions)},
+            {task.name: task.kind for task in predictions.layout.tasks},
             _undefined(predictions),
             _positives(predictions),
             relevant,
@@ -203,8 +203,11 @@ def _undefined(predictions: Predictions) -> dict[tuple[str, str], str]:
 
 def _positives(predictions: Predictions) -> dict[str, int]:
     """Rows, of each task with two classes."""
-    rows = [rows for rows in by_task(predictions) if TASKS[rows.task.kind].two_classes]
-    return {r.task.name: int(np.sum(r.labels > 0)) for r in rows}
+    return {
+        rows.task.name: int(np.sum(rows.labels > 0))
+        for rows in by_task(predictions)
+        if TASKS[rows.task.kind].two_classes
+    }
 
 
 def _train_rate(uri: str, runs: Sequence[FoundRun]) -> float:
@@ -274,8 +277,8 @@ def _protocol(
     budget = dict(flatten({"train": first.train.model_dump(mode="json", exclude={"seed"})}))
     swept = {word.partition(" ")[0] for trial in selection.trials for word in trial.split(", ")}
     tried = {"trials of each network": "; ".join(selection.trials)} if swept - {""} else {}
-    count, _ = units(predictions.group)
-    what = "rows" if count == len(predictions.group) else f"groups ({first.data.group})"
+    count, _ = units(predictions.column(GROUP))
+    what = "rows" if count == len(predictions) else f"groups ({first.data.group})"
     apart = {n: differences(config, first) for n, config in lineup.configs.items()}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     machine = f"{platform.machine()}, threads {torch.get_num_threads()}, {device}"

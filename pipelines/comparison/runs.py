@@ -12,7 +12,7 @@ from fulcrum.pipelines.comparison.contenders import Lineup
 from fulcrum.pipelines.comparison.fairness import annealing
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
-from fulcrum.pipelines.quality.metrics import Predictions
+from fulcrum.pipelines.quality.predictions import Predictions
 from fulcrum.pipelines.quality.pulls import Samples, with_pulls
 from fulcrum.pipelines.runs.run import Options, start, take_up
 from fulcrum.pipelines.tracking.mlflow import (

@@ -88,10 +88,10 @@ def importance(
     many groups are done. Leaves the network in eval mode. Raises DataError for a split without
     rows."""
     cutter, columns = draw_rows(dataset, split, SCORED // (1 + REPEATS * len(groups)))
-    rows, layout = len(columns[PLACE]), dataset.state.layout
+    rows = len(columns[PLACE])
 
     def judge(columns: Columns) -> Samples:
-        predictions = score(model, layout, _batches(cutter, columns), process)
+        predictions = score(model, dataset, _batches(cutter, columns), process)
         return with_pulls(predictions, JUDGED)
 
     before = judge(columns)

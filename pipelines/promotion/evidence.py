@@ -16,10 +16,12 @@ from fulcrum.features.tasks import TASKS
 from fulcrum.features.values.duration import to_microseconds
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.promotion.gains import Gain, calibrations, gains, support
-from fulcrum.pipelines.promotion.scores import of_keys, of_shards, only, shared
-from fulcrum.pipelines.quality.metrics import Predictions, auc, by_task
+from fulcrum.pipelines.promotion.scores import of_keys, only, shared
+from fulcrum.pipelines.quality.constant import constant
+from fulcrum.pipelines.quality.metrics import auc
+from fulcrum.pipelines.quality.predictions import Predictions, by_task
+from fulcrum.pipelines.runs.graph_scores import graph_scores
 from fulcrum.pipelines.runs.register import measured_split
-from fulcrum.pipelines.training.predict import constant
 from fulcrum.serving.bundle.bundle import Bundle
 from fulcrum.serving.publishing.resolve import ResolvedModel
 from fulcrum.serving.scoring.json_rows import parse_rows
@@ -75,7 +77,7 @@ def gather(
 ) -> Evidence:
     """Measure a version that was made of `dataset`, beside a constant and the present champion."""
     split = measured_split(dataset)
-    ours = of_shards(bundle, dataset, split)
+    ours = graph_scores(bundle.graph, dataset, split)
     great = {task: area for task, area in _areas(ours).items() if area > config.promotion.auc}
     return Evidence(
         split=split,
@@ -107,13 +109,13 @@ def _duel(
         if not both:
             return Duel(champion.version, lost=lost)
         if champion.bundle.state.fingerprint == dataset.state.fingerprint:
-            scored = only(of_shards(champion.bundle, dataset, split), both)
+            scored = only(graph_scores(champion.bundle.graph, dataset, split), both)
             places: np.ndarray | slice = slice(None)
         else:
             scored, places = of_keys(champion.bundle, config.data, dataset, split)
     except FulcrumError as error:
         return Duel(champion.version, lost=lost, problem=str(error))
-    rows = len(scored.weight)
+    rows = len(scored)
     return Duel(champion.version, gains(only(ours, both, places), scored), rows, lost)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.quality.differences import better
-from fulcrum.pipelines.quality.metrics import Predictions, by_task
+from fulcrum.pipelines.quality.predictions import Predictions, by_task
 from fulcrum.pipelines.quality.pulls import JUDGED, interval, level_of_each, with_pulls
 
 

@@ -1,7 +1,7 @@
 """What a registered version makes of the rows of a prepared split, as it would be served."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -14,30 +14,15 @@ from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.raw.conform import conform
 from fulcrum.features.raw.pivot import impressions
-from fulcrum.features.reading.arrays import to_arrays
 from fulcrum.features.transform.uses import row_reads
-from fulcrum.pipelines.quality.metrics import Predictions
-from fulcrum.pipelines.training.predict import row_losses
+from fulcrum.pipelines.quality.prediction_file import PredictionFile
+from fulcrum.pipelines.quality.predictions import Predictions
+from fulcrum.pipelines.runs.graph_scores import add_scores
 from fulcrum.serving.bundle.bundle import Bundle
 from fulcrum.serving.scoring.history import History
-from fulcrum.serving.scoring.onnx_session import Session
 from fulcrum.serving.scoring.scorer import Scorer
 
 KEY = "row.key."
-Scores = Mapping[str, np.ndarray]
-"""`(rows,)` by score column."""
-
-
-def of_shards(bundle: Bundle, dataset: PreparedDataset, split: str) -> Predictions:
-    """Of every row, for a version that was made from this data set."""
-    layout = bundle.state.layout
-    session, parts = Session(bundle.graph, layout, "cpu"), []
-    for shard in dataset.shards(split):
-        names = [source.name for source in layout.inputs]
-        rows = pl.scan_parquet(shard, glob=False).select(names).collect()
-        parts.append(session.run(to_arrays(rows, layout)))
-    scores = {n: np.concatenate([part[n] for part in parts]) for n in layout.score_columns}
-    return _predictions(layout, scores, _rows(dataset, split))
 
 
 def of_keys(
@@ -45,7 +30,8 @@ def of_keys(
 ) -> tuple[Predictions, np.ndarray]:
     """Of the rows that `data.keys` tell apart, for a version that was made from other data: the raw
     rows are scored as files are, with the log as their past. Gives the places of these rows in the
-    split, too; the layout has the tasks of the version that are tasks of the data set.
+    split, too; the layout has the tasks of the version that are tasks of the data set. The raw rows
+    and all their scores are held while they are made.
 
     Raises DataError when the version cannot score the log, or no row can be found in it.
     """
@@ -70,7 +56,9 @@ def of_keys(
     )
     places = found[INDEX].to_numpy()
     kept = {name: scores[name].to_numpy() for name in layout.score_columns}
-    return _predictions(layout, kept, rows[places]), places
+    file = PredictionFile(layout, dataset.folder)
+    add_scores(file, kept, rows[places])
+    return file.end(), places
 
 
 def shared(ours: Layout, theirs: Layout) -> tuple[TaskSpec, ...]:
@@ -79,50 +67,31 @@ def shared(ours: Layout, theirs: Layout) -> tuple[TaskSpec, ...]:
     return tuple(task for task in ours.tasks if (task.name, task.kind, task.classes) in known)
 
 
+@dataclass(frozen=True)
+class Selection(Predictions):
+    """Some tasks and rows of predictions."""
+
+    layout: Layout
+    whole: Predictions
+    places: np.ndarray | slice
+    """Of the rows."""
+
+    def column(self, name: str) -> np.ndarray:
+        return self.whole.column(name)[self.places]
+
+
 def only(
     predictions: Predictions, tasks: Sequence[TaskSpec], places: np.ndarray | slice = slice(None)
 ) -> Predictions:
     """Some tasks and rows of predictions."""
     layout = predictions.layout.model_copy(update={"tasks": tuple(tasks)})
-    columns = [predictions.layout.score_columns.index(name) for name in layout.score_columns]
-    names = [task.name for task in predictions.layout.tasks]
-    numbers = [names.index(task.name) for task in tasks]
-    return replace(
-        predictions,
-        layout=layout,
-        scores=predictions.scores[places][:, columns],
-        losses=predictions.losses[places][:, numbers],
-        labels=predictions.labels[places][:, numbers],
-        observed=predictions.observed[places][:, numbers],
-        weight=predictions.weight[places],
-        group=predictions.group[places],
-        session=predictions.session[places],
-    )
+    return Selection(layout, predictions, places)
 
 
 def _rows(dataset: PreparedDataset, split: str) -> pl.DataFrame:
     """Labels, weights, groups and keys, in the order of the shards."""
     columns = [pl.col(f"^{start}[.].*$") for start in ("label", "observed", "row")]
     return pl.scan_parquet(dataset.shards(split), glob=False).select(columns).collect()
-
-
-def _predictions(layout: Layout, scores: Scores, rows: pl.DataFrame) -> Predictions:
-    names = [task.name for task in layout.tasks]
-    matrix = np.stack([scores[name] for name in layout.score_columns], 1)
-    labels, observed = (
-        rows.select(f"{what}.{name}" for name in names).to_numpy() for what in ("label", "observed")
-    )
-    session = rows["row.session"] if "row.session" in rows else pl.zeros(len(rows), eager=True)
-    return Predictions(
-        layout,
-        matrix,
-        np.where(observed, row_losses(layout, matrix, labels), 0.0),
-        labels,
-        observed,
-        rows["row.weight"].to_numpy(),
-        rows["row.group"].to_numpy(),
-        session.to_numpy(),
-    )
 
 
 def _raw(bundle: Bundle, data: DataConfig, split: str, wanted: pl.DataFrame) -> pl.DataFrame:

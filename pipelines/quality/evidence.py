@@ -3,7 +3,8 @@
 import numpy as np
 
 from fulcrum.features.tasks import TASKS
-from fulcrum.pipelines.quality.metrics import BOUNDS, Metrics, Predictions, by_task
+from fulcrum.pipelines.quality.metrics import BOUNDS, Metrics
+from fulcrum.pipelines.quality.predictions import GROUP, Predictions, by_task
 from fulcrum.pipelines.quality.pulls import JUDGED, interval, with_pulls
 from fulcrum.pipelines.quality.units import units
 
@@ -12,7 +13,7 @@ def evidence(predictions: Predictions) -> Metrics:
     """How many `units` there are; of each task with two classes `positives/<task>`, a count of
     rows; and of the metric that a task is judged by the ends of its interval, `<metric>_low/<task>`
     and `<metric>_high/<task>`, none beyond what the metric can be."""
-    facts: Metrics = {"units": units(predictions.group)[0]}
+    facts: Metrics = {"units": units(predictions.column(GROUP))[0]}
     for rows in by_task(predictions):
         if TASKS[rows.task.kind].two_classes:
             facts[f"positives/{rows.task.name}"] = int(np.sum(rows.labels > 0))

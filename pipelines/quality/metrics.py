@@ -29,52 +29,15 @@ A name is `<metric>/<task>`; `<metric>` alone is its mean over the tasks that ha
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from fulcrum.features.errors import TrainError
-from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.prepared.stage import NOBODY
 from fulcrum.features.tasks import TASKS
+from fulcrum.pipelines.quality.predictions import Predictions, TaskRows, by_task
 from fulcrum.pipelines.quality.reliability import reliability
 
 Metrics = dict[str, float | None]
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Scored rows, in file order."""
-
-    layout: Layout
-    scores: np.ndarray
-    """`(rows, score columns)`, final: probabilities, or values in the label's unit."""
-    losses: np.ndarray
-    """`(rows, tasks)`, each row's own training loss, 0 where not observed."""
-    labels: np.ndarray
-    """`(rows, tasks)`."""
-    observed: np.ndarray
-    """`(rows, tasks)` bool."""
-    weight: np.ndarray
-    """`(rows,)`."""
-    group: np.ndarray
-    """`(rows,)`."""
-    session: np.ndarray
-    """`(rows,)`."""
-
-
-@dataclass(frozen=True)
-class TaskRows:
-    """The observed rows of one task, in float64."""
-
-    task: TaskSpec
-    scores: np.ndarray
-    """`(rows,)`, or `(rows, classes)` for a task with classes."""
-    losses: np.ndarray
-    labels: np.ndarray
-    weight: np.ndarray
-    group: np.ndarray
-    session: np.ndarray
 
 
 def measure(predictions: Predictions) -> Metrics:
@@ -89,37 +52,6 @@ def measure(predictions: Predictions) -> Metrics:
         if any(key.startswith(f"{name}/") for key in metrics):
             means[name] = float(np.mean(values)) if values else None
     return means | metrics
-
-
-def by_task(predictions: Predictions) -> list[TaskRows]:
-    """The observed rows of each task. Raises TrainError where a score or loss is not finite: sorted
-    or compared, NaN would pass for a number."""
-    out, column = [], 0
-    for index, task in enumerate(predictions.layout.tasks):
-        width = len(task.classes) or 1
-        observed = predictions.observed[:, index]
-        scores = predictions.scores[observed, column : column + width].astype(np.float64)
-        losses = predictions.losses[observed, index].astype(np.float64)
-        finite = np.isfinite(scores).all(1) & np.isfinite(losses)
-        if not finite.all():
-            bad, rows = np.sum(~finite), len(finite)
-            raise TrainError(
-                f"the scores of {task.name} are not finite in {bad:,} of {rows:,} rows: lower "
-                "train.dense.lr or train.sparse.lr, or look for extreme inputs"
-            )
-        out.append(
-            TaskRows(
-                task,
-                scores if task.classes else scores[:, 0],
-                losses,
-                predictions.labels[observed, index].astype(np.float64),
-                predictions.weight[observed].astype(np.float64),
-                predictions.group[observed],
-                predictions.session[observed],
-            )
-        )
-        column += width
-    return out
 
 
 def group_aucs(
@@ -152,8 +84,9 @@ def areas_by_group(rows: TaskRows) -> tuple[np.ndarray, np.ndarray]:
     named = rows.group != NOBODY
     if len(np.unique(rows.group[named])) < 2:
         return np.empty(0), np.empty(0)
+    places = slice(None) if named.all() else named  # no copies where nobody is nobody
     columns = (rows.scores, rows.labels, rows.weight, rows.group)
-    return group_aucs(*(column[named] for column in columns))
+    return group_aucs(*(column[places] for column in columns))
 
 
 def auc(rows: TaskRows) -> float | None:

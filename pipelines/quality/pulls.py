@@ -25,14 +25,8 @@ from scipy import stats
 
 from fulcrum.features.prepared.stage import NOBODY
 from fulcrum.features.tasks import TASKS
-from fulcrum.pipelines.quality.metrics import (
-    MEANS,
-    Predictions,
-    TaskRows,
-    areas_by_group,
-    by_task,
-    group_aucs,
-)
+from fulcrum.pipelines.quality.metrics import MEANS, areas_by_group, group_aucs
+from fulcrum.pipelines.quality.predictions import GROUP, Predictions, TaskRows, by_task
 from fulcrum.pipelines.quality.units import units
 
 LEVEL = 0.95
@@ -54,12 +48,12 @@ that is not defined on the rows has no entry."""
 
 def with_pulls(predictions: Predictions, metrics: Mapping[str, Sequence[str]] = METRICS) -> Samples:
     """Every metric of every task; `metrics` by kind of task."""
-    count, unit = units(predictions.group)
+    count, unit = units(predictions.column(GROUP))
     samples = {}
-    for rows, observed in zip(by_task(predictions), predictions.observed.T, strict=True):
+    for rows in by_task(predictions):
         for metric in metrics[rows.task.kind]:
             if undefined(rows, metric) is None:
-                value, pulls, of_unit = _measure(metric, rows, unit[observed])
+                value, pulls, of_unit = _measure(metric, rows, unit[rows.observed])
                 parts = np.bincount(of_unit % PARTS, pulls, min(count, PARTS))
                 samples[rows.task.name, metric] = np.append(value, parts)
     return samples

@@ -10,7 +10,8 @@ from fulcrum.features.tasks import TASKS
 from fulcrum.pipelines.figures import balance as balance_figures
 from fulcrum.pipelines.figures import run as figures
 from fulcrum.pipelines.quality.experts import Health
-from fulcrum.pipelines.quality.metrics import Metrics, Predictions, by_task
+from fulcrum.pipelines.quality.metrics import Metrics
+from fulcrum.pipelines.quality.predictions import GROUP, Predictions, by_task
 from fulcrum.pipelines.quality.reliability import Curve, reliability
 from fulcrum.pipelines.quality.units import units
 from fulcrum.pipelines.tracking.protocol import Tracker
@@ -87,10 +88,10 @@ def _calibration(
 
 
 def _reliability(predictions: Predictions) -> dict[str, Curve]:
-    unit = units(predictions.group)[1]
+    unit = units(predictions.column(GROUP))[1]
     return {
-        rows.task.name: reliability(rows.scores, rows.labels, rows.weight, unit[observed])
-        for rows, observed in zip(by_task(predictions), predictions.observed.T, strict=True)
+        rows.task.name: reliability(rows.scores, rows.labels, rows.weight, unit[rows.observed])
+        for rows in by_task(predictions)
         if TASKS[rows.task.kind].two_classes and rows.weight.any()
     }
 

@@ -17,7 +17,7 @@ from fulcrum.features.transform.uses import row_reads
 from fulcrum.pipelines.calibration import kept
 from fulcrum.pipelines.config.load import fingerprint
 from fulcrum.pipelines.config.run import RunConfig
-from fulcrum.pipelines.quality.metrics import Metrics, Predictions
+from fulcrum.pipelines.quality.metrics import Metrics
 from fulcrum.pipelines.runs.kept_config import kept_config
 from fulcrum.pipelines.runs.rounding import check_rounding
 from fulcrum.pipelines.tracking.mlflow import FoundRun, MlflowTracker
@@ -44,7 +44,6 @@ def publish(
     folder: Path,
     result: TrainResult,
     metrics: Metrics,
-    predictions: Predictions,
     tracker: MlflowTracker,
 ) -> str:
     """Export, check parity, log the bundle as the run's model, and register it.
@@ -54,11 +53,11 @@ def publish(
     ModelError, and registers nothing, when ONNX Runtime and torch disagree, or when tables of fewer
     bits would move a metric by more than half its interval.
 
-    `metrics` and `predictions` are the run's own, of the measured split.
+    `metrics` are the run's own, of the measured split.
     """
     if version_path := tracker.tag(VERSION):
         return f"models:/{version_path}"
-    bundle = make_bundle(config, dataset, folder, result.checkpoint, metrics, predictions)
+    bundle = make_bundle(config, dataset, folder, result.checkpoint, metrics)
     registry = Registry(tracker.uri)
     numbers = {f"test/{name}": v for name, v in metrics.items() if v is not None}
     uri = registry.log(bundle, tracker.run_id, MODEL, result.step, numbers)
@@ -104,7 +103,6 @@ def make_bundle(
     folder: Path,
     checkpoint: Path,
     metrics: Metrics,
-    predictions: Predictions,
 ) -> Bundle:
     """The served model in `folder/bundle`, checked against torch on held-out rows."""
     state = dataset.state
@@ -124,7 +122,7 @@ def make_bundle(
 
     def check(graph: Path) -> None:
         if rounded:
-            check_rounding(graph, dataset, measured_split(dataset), metrics, predictions)
+            check_rounding(graph, dataset, measured_split(dataset), metrics)
 
     return export(
         folder / "bundle",

@@ -1,22 +1,19 @@
 """What tables of fewer bits cost a model that is already measured."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from fulcrum.features.errors import ModelError
 from fulcrum.features.prepared.dataset import PreparedDataset
-from fulcrum.pipelines.quality.metrics import Metrics, Predictions, measure
+from fulcrum.pipelines.quality.metrics import Metrics, measure
 from fulcrum.pipelines.runs.graph_scores import graph_scores
 
 
-def check_rounding(
-    graph: Path, dataset: PreparedDataset, split: str, metrics: Metrics, predictions: Predictions
-) -> None:
+def check_rounding(graph: Path, dataset: PreparedDataset, split: str, metrics: Metrics) -> None:
     """Raises ModelError where a graph of rounded tables moves the metric that a task is judged by
     by more than half its interval.
 
-    `metrics` and `predictions` are those of unrounded tables on the same split."""
-    rounded = measure(replace(predictions, scores=graph_scores(graph, dataset, split)))
+    `metrics` are those of unrounded tables on the same split."""
+    rounded = measure(graph_scores(graph, dataset, split))
     for name, value in rounded.items():
         metric, _, task = name.partition("/")
         low, high = (metrics.get(f"{metric}_{end}/{task}") for end in ("low", "high"))

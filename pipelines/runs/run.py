@@ -33,9 +33,11 @@ from fulcrum.pipelines.console.progress import for_console
 from fulcrum.pipelines.console.terminal import LOG, as_text, log_file
 from fulcrum.pipelines.designs.reweighting import WeightedDataset
 from fulcrum.pipelines.quality.alarms import ALARMS, segment_warnings, warnings
+from fulcrum.pipelines.quality.constant import constant
 from fulcrum.pipelines.quality.evidence import evidence
 from fulcrum.pipelines.quality.experts import Health
-from fulcrum.pipelines.quality.metrics import Metrics, Predictions, measure
+from fulcrum.pipelines.quality.metrics import Metrics, measure
+from fulcrum.pipelines.quality.predictions import Predictions
 from fulcrum.pipelines.runs import tables as report
 from fulcrum.pipelines.runs.arm_leaks import cautions
 from fulcrum.pipelines.runs.figure_files import draw
@@ -48,7 +50,6 @@ from fulcrum.pipelines.tracking.protocol import SilentTracker, Tracker
 from fulcrum.pipelines.training import checkpoint, pretraining
 from fulcrum.pipelines.training.launch import launch
 from fulcrum.pipelines.training.predict import (
-    constant,
     evaluate,
     examine,
     predict,
@@ -176,7 +177,7 @@ def _carry_out(
     _log(tracker, f"uncalibrated/{split}", look.before, result.step)
     model = None
     if options.parent is None:
-        model = publish(config, dataset, folder, result, models[config.name], predictions, tracker)
+        model = publish(config, dataset, folder, result, models[config.name], tracker)
     if options.reference:
         models = _with_reference(config, dataset, folder, split, models, options)
         _log(tracker, f"reference/{split}", models["single-task"], result.step)

@@ -6,24 +6,21 @@ from itertools import islice
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import polars as pl
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torchrec.distributed.model_parallel import get_unwrapped_module
 
-from fulcrum.features.errors import DataError
-from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.reading.batch import Batch
 from fulcrum.features.reading.reader import Reader
-from fulcrum.features.tasks import TASKS
 from fulcrum.models.network import Network
 from fulcrum.models.objectives.mixed import MixedObjective
 from fulcrum.pipelines.calibration import kept
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.quality.experts import Health, Tally
-from fulcrum.pipelines.quality.metrics import Predictions
+from fulcrum.pipelines.quality.prediction_file import Gather, PredictionFile
+from fulcrum.pipelines.quality.predictions import Predictions
 from fulcrum.pipelines.training import checkpoint
 from fulcrum.pipelines.training.optimizer import distribute
 from fulcrum.pipelines.training.processes import Process, process_group
@@ -78,24 +75,30 @@ def predict(
         world=process.world,
         pin_memory=process.device.type == "cuda",
     )
-    return score(model, reader.layout, reader, process)
+    return score(model, dataset, reader, process)
 
 
 def score(
-    model: nn.Module, layout: Layout, batches: Iterable[Batch], process: Process
+    model: nn.Module, dataset: PreparedDataset, batches: Iterable[Batch], process: Process
 ) -> Predictions:
     """Score batches; every process calls it with its own and gets the rows of all, in the order of
-    ranks. Leaves the network in eval mode."""
+    ranks. What each has scored lies in a file on the disk of the data set. Leaves the network in
+    eval mode. Raises ResourceError when that disk is full."""
     model.eval()
-    parts: list[tuple[Tensor, ...]] = []
+    gather = _gather(process) if process.world > 1 else None
+    file = PredictionFile(dataset.state.layout, dataset.folder, gather)
     with torch.no_grad():
         for batch in batches:
             _, out = model(batch.to(process.device, non_blocking=True))
-            of_tasks = (out["scores"], out["row_losses"], batch.labels, batch.observed)
+            of_tasks = (out["scores"], batch.labels, batch.observed)
             of_rows = (batch.weight, batch.group, batch.session)
-            parts.append(tuple(t.cpu() for t in (*of_tasks, *of_rows)))
-    columns = (process.gather(torch.cat(column)) for column in zip(*parts, strict=True))
-    return Predictions(layout, *(column.numpy() for column in columns))
+            parts = (t.cpu().numpy() for t in (*of_tasks, *of_rows, out["row_losses"]))
+            file.add(*parts)
+    return file.end()
+
+
+def _gather(process: Process) -> Gather:
+    return lambda column: process.gather(torch.tensor(column)).numpy()
 
 
 def examine(model: nn.Module, dataset: PreparedDataset, split: str, process: Process) -> Health:
@@ -118,69 +121,21 @@ def examine(model: nn.Module, dataset: PreparedDataset, split: str, process: Pro
     return tally.health(rows, rates)
 
 
-def constant(dataset: PreparedDataset, predictions: Predictions) -> Predictions:
-    """The same rows scored by a predictor that knows only the training split: the positive rate,
-    the mean label, or the share of each class."""
-    layout = dataset.state.layout
-    train = pl.scan_parquet(dataset.shards("train"), glob=False)
-    row = train.select(_constant(task) for task in layout.tasks).collect()
-    values = np.concatenate([np.ravel(row[task.name].to_list()) for task in layout.tasks])
-    if not np.isfinite(values).all():
-        raise DataError("the training split has a task without any observed row")
-    scores = np.broadcast_to(values, (len(predictions.weight), len(values)))
-    losses = np.where(predictions.observed, row_losses(layout, scores, predictions.labels), 0.0)
-    return Predictions(
-        layout,
-        scores,
-        losses,
-        predictions.labels,
-        predictions.observed,
-        predictions.weight,
-        predictions.group,
-        predictions.session,
-    )
+def to_frame(predictions: Predictions, dataset: PreparedDataset, split: str) -> pl.DataFrame:
+    """Row keys, labels (null where not observed) and scores, in file order."""
+    rows = pl.scan_parquet(dataset.shards(split), glob=False)
+    keys = [name for name in rows.collect_schema().names() if name.startswith("row.key.")]
+    frame = rows.select(pl.col(k).alias(k.removeprefix("row.key.")) for k in keys).collect()
+    column, layout = predictions.column, predictions.layout
+    labels = [
+        pl.Series(f"label.{name}", column(f"label.{name}")).set(
+            pl.Series(~column(f"observed.{name}")), None
+        )
+        for name in (task.name for task in layout.tasks)
+    ]
+    scores = [pl.Series(name, column(f"score.{name}")) for name in layout.score_columns]
+    return frame.with_columns(*labels, *scores) if keys else pl.DataFrame([*labels, *scores])
 
 
 def _tasks(model: nn.Module) -> MixedObjective:
     return cast(Network, get_unwrapped_module(model)).objective.predictor.tasks
-
-
-def row_losses(layout: Layout, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """`(rows, tasks)` training loss of final scores."""
-    losses, column = [], 0
-    for index, task in enumerate(layout.tasks):
-        width = len(task.classes) or 1
-        losses.append(
-            TASKS[task.kind].row_loss(task, scores[:, column : column + width], labels[:, index])
-        )
-        column += width
-    return np.stack(losses, 1)
-
-
-def to_frame(predictions: Predictions, dataset: PreparedDataset, split: str) -> pl.DataFrame:
-    """Row keys, labels (null where not observed) and scores, in file order."""
-    layout = predictions.layout
-    rows = pl.scan_parquet(dataset.shards(split), glob=False)
-    keys = [name for name in rows.collect_schema().names() if name.startswith("row.key.")]
-    frame = rows.select(pl.col(k).alias(k.removeprefix("row.key.")) for k in keys).collect()
-    labels = [
-        pl.Series(f"label.{task.name}", label).set(pl.Series(~observed), None)
-        for task, label, observed in zip(
-            layout.tasks, predictions.labels.T, predictions.observed.T, strict=True
-        )
-    ]
-    scores = [
-        pl.Series(name, column)
-        for name, column in zip(layout.score_columns, predictions.scores.T, strict=True)
-    ]
-    return frame.with_columns(*labels, *scores) if keys else pl.DataFrame([*labels, *scores])
-
-
-def _constant(task: TaskSpec) -> pl.Expr:
-    label, observed = pl.col(f"label.{task.name}"), pl.col(f"observed.{task.name}")
-    weight = pl.col("row.weight").cast(pl.Float64).filter(observed)
-
-    def mean(values: pl.Expr) -> pl.Expr:
-        return (values.cast(pl.Float64).filter(observed) * weight).sum() / weight.sum()
-
-    return TASKS[task.kind].constant(task, label, mean).alias(task.name)

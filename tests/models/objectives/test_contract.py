@@ -19,12 +19,13 @@ from fulcrum.models.objectives.masked import masked_mean
 from fulcrum.models.objectives.mixed import MixedObjective
 from fulcrum.models.plain import PlainNetwork
 from fulcrum.models.trunks.shared_bottom import SharedBottomConfig
-from fulcrum.pipelines.quality.metrics import METRICS, Predictions, measure
+from fulcrum.pipelines.quality.metrics import METRICS, measure
 from fulcrum.pipelines.quality.pulls import with_pulls
 from fulcrum.serving.publishing.export import export_graph
 from fulcrum.serving.publishing.parity import check_parity
 from fulcrum.testing.layouts import make_layout, random_arrays
 from fulcrum.testing.networks import make_network
+from tests.pipelines.quality.arrays import Arrays
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = {"multiclass": {"classes": ["0", "1"]}}
@@ -115,7 +116,7 @@ def test_a_planted_signal_is_learned_and_measured(kind: str) -> None:
         scores = objective.scores(tower(labels)).numpy()
         losses = objective.losses(tower(labels), labels).numpy()
     zeros = np.zeros(200, np.int64)
-    predictions = Predictions(
+    predictions = Arrays(
         *(layout, scores, losses, labels.numpy(), np.ones((200, 1), bool)),
         *(np.ones(200), zeros, zeros),
     )

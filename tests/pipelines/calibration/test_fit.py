@@ -17,8 +17,8 @@ from fulcrum.models.calibrations.platt import PlattCalibration
 from fulcrum.models.calibrations.scale import ScaleCalibration
 from fulcrum.pipelines.calibration import kept
 from fulcrum.pipelines.calibration.fit import FOLDS, SURE, choose, fit, losses
-from fulcrum.pipelines.quality.metrics import Predictions
 from fulcrum.testing.calibrations import linked_rows
+from tests.pipelines.quality.arrays import Arrays
 
 ROWS = 20_000
 CURVE = IsotonicCalibration(x=(-3.0, -1.5, 0.0, 1.5), y=(-3.8, -1.2, -0.6, 1.6))
@@ -82,7 +82,7 @@ def test_no_map_is_too_steep_for_float32() -> None:
     assert choose(linked, weight, np.arange(len(value))).terms.steepest <= 10.0
 
 
-def predictions(rows: int = 4_000) -> Predictions:
+def predictions(rows: int = 4_000) -> Arrays:
     """`click` scored too high; `watch` too low; `page` and `plain` have nothing to be put right."""
     random = np.random.default_rng(0)
     tasks = (
@@ -99,7 +99,7 @@ def predictions(rows: int = 4_000) -> Predictions:
     observed = random.random((rows, 4)) < 0.9
     nothing = np.zeros((rows, 4))
     unit = np.arange(rows) // 2
-    return Predictions(
+    return Arrays(
         *(Layout(tables=(), tasks=tasks), np.stack(scores, 1), nothing, np.stack(labels, 1)),
         *(observed, random.choice([0.0, 1.0, 2.0], rows), unit, np.zeros(rows, np.int64)),
     )

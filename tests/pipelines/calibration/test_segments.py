@@ -8,7 +8,7 @@ from scipy import stats
 from fulcrum.features.layout import TaskSpec
 from fulcrum.pipelines.calibration.segments import EVENTS, SCHEMA, USERS, judged
 from fulcrum.pipelines.quality.alarms import segment_warnings
-from fulcrum.pipelines.quality.metrics import TaskRows
+from fulcrum.pipelines.quality.predictions import TaskRows
 
 CLICK = TaskSpec(name="click", kind="binary")
 
@@ -23,7 +23,7 @@ def rows(
     label = random.random(len(unit)) < score + random.uniform(-spread, spread, users)[unit]
     weight = random.choice([0.0, 1.0, 2.0], len(unit))
     zeros = np.zeros(len(unit), np.int64)
-    return TaskRows(CLICK, score, zeros * 0.0, label * 1.0, weight, unit, zeros), unit
+    return TaskRows(CLICK, score, zeros * 0.0, label * 1.0, weight, unit, zeros, zeros == 0), unit
 
 
 def test_p_values_of_scores_that_are_right_are_uniform() -> None:

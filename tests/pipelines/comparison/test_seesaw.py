@@ -11,12 +11,12 @@ from scipy import stats
 
 from fulcrum.pipelines.comparison.seesaw import Seesaw, pareto, standings, weigh_up
 from fulcrum.pipelines.quality.differences import better
-from fulcrum.pipelines.quality.metrics import Predictions
 from fulcrum.pipelines.quality.pulls import interval, with_pulls
+from tests.pipelines.quality.arrays import Arrays
 from tests.pipelines.quality.scored_rows import JUDGED, KINDS, predictions
 
 
-def seesaw_of(**networks: Predictions) -> Seesaw:
+def seesaw_of(**networks: Arrays) -> Seesaw:
     """Two seeds that are alike, the first network being the single-task one."""
     samples = {name: [with_pulls(rows)] * 2 for name, rows in networks.items()}
     return weigh_up(samples, next(iter(networks)), (0, 1), KINDS, {}, {"click": 80})

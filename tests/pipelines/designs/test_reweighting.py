@@ -12,10 +12,11 @@ from fulcrum.features.errors import DataError, StateError
 from fulcrum.features.prepared.prepare import prepare
 from fulcrum.pipelines.designs import reweighting
 from fulcrum.pipelines.designs.propensity import Propensity
+from fulcrum.pipelines.quality.constant import constant
 from fulcrum.pipelines.quality.metrics import measure
 from fulcrum.pipelines.runs.prepare import prepare_dataset
 from fulcrum.pipelines.training.checkpoint import load_weights
-from fulcrum.pipelines.training.predict import constant, evaluate
+from fulcrum.pipelines.training.predict import evaluate
 from fulcrum.pipelines.training.trainer import train
 from tests.pipelines.designs.worlds import document, run, write_log
 
@@ -185,12 +186,12 @@ def test_held_out_metrics_and_the_constant_predictor_weigh_rows(folder, weighted
     config = run(folder, experiment_design=WEIGHTED)
     result = train(config, weighted, tmp_path / "checkpoints")
     scored = evaluate(config, weighted, result.checkpoint, "valid")
-    assert scored.weight.tolist() == rows(weighted, "valid")["row.weight"].to_list()
+    assert scored.column("row.weight").tolist() == rows(weighted, "valid")["row.weight"].to_list()
     # What early stopping followed is the weighted metric.
     assert result.metrics["auc"] == measure(scored)["auc"]
     frame = rows(weighted, "train")
     rate = np.average(frame["label.click"], weights=frame["row.weight"])
-    assert constant(weighted, scored).scores[0, 0] == pytest.approx(rate)
+    assert constant(weighted, scored).column("score.click")[0] == pytest.approx(rate)
 
 
 def trained(folder, experiment_design, target):

@@ -17,10 +17,12 @@ from fulcrum.pipelines.__main__ import main
 from fulcrum.pipelines.config.load import load
 from fulcrum.pipelines.promotion import promote as gate
 from fulcrum.pipelines.promotion.promote import Promotion, promote
-from fulcrum.pipelines.promotion.scores import of_keys, of_shards
+from fulcrum.pipelines.promotion.scores import of_keys
+from fulcrum.pipelines.runs.graph_scores import graph_scores
 from fulcrum.pipelines.runs.run import Options, start
 from fulcrum.pipelines.tracking.mlflow import client, find_run
 from fulcrum.serving.publishing.registry import Registry
+from tests.pipelines.quality.arrays import arrays
 
 YAML = """\
 name: {name}
@@ -191,8 +193,9 @@ def test_a_champion_scores_the_same_from_the_log_as_from_prepared_rows(model, st
     bundle = Registry(store).resolve(f"models:/{name}/1").bundle
     config = load(folder / "plain-0.yaml")
     prepared = PreparedDataset.open(folder / "work" / "prepared" / bundle.state.fingerprint)
-    ours = of_shards(bundle, prepared, "test")
-    theirs, places = of_keys(bundle, config.data, prepared, "test")
+    ours = arrays(graph_scores(bundle.graph, prepared, "test"))
+    found, places = of_keys(bundle, config.data, prepared, "test")
+    theirs = arrays(found)
     assert places.tolist() == list(range(450))
     assert np.abs(ours.scores - theirs.scores).max() < 1e-5
     assert (ours.labels == theirs.labels).all()

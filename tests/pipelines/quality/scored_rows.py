@@ -3,7 +3,7 @@
 import numpy as np
 
 from fulcrum.features.layout import Layout, TaskSpec
-from fulcrum.pipelines.quality.metrics import Predictions
+from tests.pipelines.quality.arrays import Arrays
 
 TASKS = (
     TaskSpec(name="click", kind="binary"),
@@ -17,7 +17,7 @@ SECOND = [("click", "grouped_auc"), ("watch", "mae"), ("page", "log_loss")]
 
 def predictions(
     rows: int = 200, groups: int | None = 20, skill: float = 0.5, seed: int = 0
-) -> Predictions:
+) -> Arrays:
     """Rows whose scores tell `skill` of the labels; the rows follow from nothing else."""
     random = np.random.default_rng(0)
     labels = np.stack(
@@ -35,4 +35,4 @@ def predictions(
     losses = np.concatenate([np.ones((rows, 2)), -np.log(likelihood)], 1) * observed
     scores = np.column_stack([click, watch, page])
     layout = Layout(tables=(), tasks=TASKS)
-    return Predictions(layout, scores, losses, labels, observed, weight, group, np.zeros(rows, int))
+    return Arrays(layout, scores, losses, labels, observed, weight, group, np.zeros(rows, int))

@@ -11,7 +11,9 @@ from fulcrum.features.errors import TrainError
 from fulcrum.features.layout import Layout, TaskSpec
 from fulcrum.features.prepared.stage import NOBODY
 from fulcrum.features.tasks import TASKS
-from fulcrum.pipelines.quality.metrics import Predictions, by_task, group_aucs, measure
+from fulcrum.pipelines.quality.metrics import group_aucs, measure
+from fulcrum.pipelines.quality.predictions import by_task
+from tests.pipelines.quality.arrays import Arrays
 
 BINARY = Layout(tables=(), tasks=(TaskSpec(name="click", kind="binary"),))
 
@@ -23,10 +25,10 @@ def binary(
     group: np.ndarray | None = None,
     observed: np.ndarray | None = None,
     session: np.ndarray | None = None,
-) -> Predictions:
+) -> Arrays:
     p = np.clip(scores, 1e-7, 1 - 1e-7)
     rows = len(scores)
-    return Predictions(
+    return Arrays(
         BINARY,
         scores[:, None],
         -np.where(labels > 0, np.log(p), np.log1p(-p))[:, None],
@@ -178,7 +180,7 @@ def test_regression_and_multiclass_by_hand() -> None:
         ),
     )
     metrics = measure(
-        Predictions(
+        Arrays(
             layout,
             np.array([[3.0, 0.5, 0.3, 0.2], [1.0, 0.1, 0.2, 0.7], [9.0, 0.2, 0.6, 0.2]]),
             np.array([[0.25, -math.log(0.5)], [4.0, -math.log(0.7)], [0.0, -math.log(0.2)]]),
@@ -216,7 +218,7 @@ def test_what_is_not_finite_has_no_metric(task: str, where: str, bad: float) -> 
     """Sorted, a NaN would pass for the highest score."""
     classes = ("a", "b") if task == "multiclass" else ()
     layout = Layout(tables=(), tasks=(TaskSpec(name="t", kind=task, classes=classes),))
-    rows = Predictions(
+    rows = Arrays(
         layout,
         np.full((4, len(classes) or 1), 0.5),
         np.ones((4, 1)),
@@ -237,7 +239,7 @@ def test_mean_over_tasks_leaves_out_undefined_ones() -> None:
     layout = Layout(tables=(), tasks=tuple(TaskSpec(name=n, kind="binary") for n in "ab"))
     scores = np.array([[0.2, 0.3], [0.8, 0.4]])
     metrics = measure(
-        Predictions(
+        Arrays(
             layout,
             scores,
             np.ones((2, 2)),
@@ -259,7 +261,7 @@ def test_rows_of_a_task_take_its_own_score_columns() -> None:
             TaskSpec(name="click", kind="binary"),
         ),
     )
-    predictions = Predictions(
+    predictions = Arrays(
         layout,
         np.array([[0.1, 0.9, 0.3]]),
         np.zeros((1, 2)),

@@ -13,9 +13,11 @@ from sklearn.metrics import roc_auc_score
 from fulcrum.pipelines.comparison.balance import MEASURED
 from fulcrum.pipelines.quality import pulls
 from fulcrum.pipelines.quality.differences import better
-from fulcrum.pipelines.quality.metrics import Predictions, by_task, measure
+from fulcrum.pipelines.quality.metrics import measure
+from fulcrum.pipelines.quality.predictions import by_task
 from fulcrum.pipelines.quality.pulls import area, interval, undefined, with_pulls
 from fulcrum.pipelines.quality.units import units
+from tests.pipelines.quality.arrays import Arrays
 from tests.pipelines.quality.scored_rows import JUDGED, SECOND, predictions
 
 
@@ -49,7 +51,7 @@ def test_the_first_value_is_that_of_the_rows(groups):
         assert len(values) == 1 + (groups or 200)
 
 
-def with_sessions() -> Predictions:
+def with_sessions() -> Arrays:
     """Users with a few sessions each, and losses of their own."""
     random, plain = np.random.default_rng(0), predictions(rows=80, groups=8)
     session = plain.group * 10 + random.integers(0, 3, 80)

@@ -287,13 +287,14 @@ def test_what_is_reported_is_what_is_served(folder, store, monkeypatch):
     [shard] = dataset.shards("test")
     arrays = to_arrays(pl.read_parquet(shard), bundle.state.layout)
     served = Session(bundle.graph, bundle.state.layout, "cpu").run(arrays)
-    for name, column in zip(bundle.state.layout.score_columns, predictions.scores.T, strict=True):
-        np.testing.assert_allclose(served[name], column, rtol=1e-4, atol=1e-5)
+    for name in bundle.state.layout.score_columns:
+        found = predictions.column(f"score.{name}")
+        np.testing.assert_allclose(served[name], found, rtol=1e-4, atol=1e-5)
     with restore_network(config, dataset, checkpoint) as (model, process):
         assert uncalibrate(model)
-        before = predict(model, dataset, "test", process).scores[:, 0].astype(float)
+        before = predict(model, dataset, "test", process).column("score.click").astype(float)
     by_hand = 1 / (1 + np.exp(-(0.5 * np.log(before / (1 - before)) + 1.0)))
-    np.testing.assert_allclose(predictions.scores[:, 0], by_hand, rtol=1e-5)
+    np.testing.assert_allclose(predictions.column("score.click"), by_hand, rtol=1e-5)
     table = pl.read_csv(run.folder / "segments.csv")
     assert set(table["task"]) == {"click", "watch"} and set(table["feature"]) == {"item"}
     assert "segments.csv" in {f.path for f in client(store).list_artifacts(run.id)}

@@ -15,6 +15,7 @@ from fulcrum.pipelines.training import pretraining
 from fulcrum.pipelines.training.checkpoint import latest, load_weights
 from fulcrum.pipelines.training.predict import evaluate, predict, restore_network, uncalibrate
 from fulcrum.pipelines.training.trainer import TrainResult, train
+from tests.pipelines.quality.arrays import arrays
 from tests.pipelines.small_runs import small_run
 from tests.prepared import prepare
 
@@ -43,10 +44,10 @@ def test_switched_off_everything_is_as_it_was(
     one, other = load_weights(off.checkpoint), load_weights(trained.checkpoint)
     assert one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
     assert (off.history, off.metrics) == (trained.history, trained.metrics)
-    scores = evaluate(run, dataset, off.checkpoint).scores
+    scores = arrays(evaluate(run, dataset, off.checkpoint)).scores
     with restore_network(RUN, dataset, trained.checkpoint) as (model, process):
         assert uncalibrate(model)
-        assert np.array_equal(scores, predict(model, dataset, "test", process).scores)
+        assert np.array_equal(scores, arrays(predict(model, dataset, "test", process)).scores)
 
 
 def test_rows_not_seen_are_scored_better_and_in_the_same_order(

@@ -5,12 +5,15 @@ import polars as pl
 import pytest
 import torch
 
-from fulcrum.features.layout import Layout, TaskSpec
+from fulcrum.features.layout import TaskSpec
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.models.network import Network
-from fulcrum.pipelines.quality.metrics import Predictions, measure
-from fulcrum.pipelines.training.predict import constant, predict, row_losses, to_frame
+from fulcrum.pipelines.quality.constant import constant
+from fulcrum.pipelines.quality.metrics import measure
+from fulcrum.pipelines.quality.predictions import Predictions, row_loss
+from fulcrum.pipelines.training.predict import predict, to_frame
 from fulcrum.pipelines.training.processes import process_group
+from tests.pipelines.quality.arrays import arrays
 from tests.pipelines.small_runs import small_run
 from tests.prepared import LAYOUT, prepare, rows, sessions
 
@@ -31,6 +34,7 @@ def predictions(dataset: PreparedDataset) -> Predictions:
 
 def test_predictions_are_the_rows_in_file_order(predictions: Predictions) -> None:
     frame = rows(101, seed=1)
+    predictions = arrays(predictions)
     assert predictions.scores.shape == (101, len(LAYOUT.score_columns))
     tasks = [task.name for task in LAYOUT.tasks]
     labels = frame.select(f"label.{task}" for task in tasks).to_numpy()
@@ -48,15 +52,18 @@ def test_predictions_tell_sessions_where_the_rows_do(tmp_path: Path) -> None:
     network = Network(LAYOUT, run.model, tables_device=torch.device("cpu"))
     with process_group() as process:
         scored = predict(network, dataset, "test", process)
-    np.testing.assert_array_equal(scored.session, sessions(101, seed=1))
+    np.testing.assert_array_equal(arrays(scored).session, sessions(101, seed=1))
     for metrics in (measure(scored), measure(constant(dataset, scored))):
         assert metrics["s_log_loss/click"] not in (None, metrics["log_loss/click"])
 
 
 def test_row_losses_of_scores_are_those_of_the_network(predictions: Predictions) -> None:
-    found = row_losses(LAYOUT, predictions.scores, predictions.labels)
-    expected = np.where(predictions.observed, found, 0.0)
-    np.testing.assert_allclose(predictions.losses, expected, rtol=1e-4, atol=1e-5)
+    for task in LAYOUT.tasks:
+        loss, label, observed = (
+            predictions.column(f"{what}.{task.name}") for what in ("loss", "label", "observed")
+        )
+        found = row_loss(task, predictions.scores_of(task), label, observed)
+        np.testing.assert_allclose(loss, found, rtol=1e-4, atol=1e-5)
 
 
 def test_the_constant_predictor_knows_the_training_split_alone(
@@ -75,7 +82,7 @@ def test_the_constant_predictor_knows_the_training_split_alone(
         *(mean("page", page == index) for index in range(3)),
     ]
     fixed = constant(dataset, predictions)
-    np.testing.assert_allclose(fixed.scores, np.tile(expected, (101, 1)), rtol=1e-6)
+    np.testing.assert_allclose(arrays(fixed).scores, np.tile(expected, (101, 1)), rtol=1e-6)
     metrics = measure(fixed)
     assert metrics["auc/click"] == 0.5
     entropy = metrics["normalised_entropy/click"]
@@ -92,20 +99,17 @@ def test_frame_has_keys_labels_and_scores(
     assert frame["n"].to_list() == list(range(101))
     like = rows(101, seed=1)
     assert frame["label.like"].is_null().to_list() == (~like["observed.like"]).to_list()
-    assert frame["click"].to_list() == predictions.scores[:, 0].tolist()
+    assert frame["click"].to_list() == predictions.column("score.click").tolist()
 
 
 def test_losses_of_certain_and_wrong_scores_are_finite() -> None:
-    layout = Layout(
-        tables=(),
-        tasks=(
-            TaskSpec(name="click", kind="binary"),
-            TaskSpec(name="page", kind="multiclass", classes=("a", "b")),
-        ),
-    )
-    losses = row_losses(layout, np.array([[0.0, 0.0, 1.0]]), np.array([[1.0, 0.0]]))
-    assert np.isfinite(losses).all()
-    assert (losses > 20).all()
+    click = TaskSpec(name="click", kind="binary")
+    page = TaskSpec(name="page", kind="multiclass", classes=("a", "b"))
+    wrong = [(click, [[0.0]], [1.0]), (page, [[0.0, 1.0]], [0.0])]
+    for task, scores, labels in wrong:
+        loss = row_loss(task, np.array(scores), np.array(labels), np.ones(1, bool))
+        assert np.isfinite(loss).all()
+        assert (loss > 20).all()
 
 
 def test_fewer_rows_than_a_batch_and_empty_lists(tmp_path: Path) -> None:
@@ -114,5 +118,5 @@ def test_fewer_rows_than_a_batch_and_empty_lists(tmp_path: Path) -> None:
     network = Network(LAYOUT, run.model, tables_device=torch.device("cpu"))
     with process_group() as process:
         scored = predict(network, dataset, "test", process)
-    assert np.isfinite(scored.scores).all()
+    assert np.isfinite(arrays(scored).scores).all()
     assert isinstance(to_frame(scored, dataset, "test"), pl.DataFrame)
