@@ -25,8 +25,8 @@ from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.quality.experts import Health, Tally
 from fulcrum.pipelines.quality.metrics import Predictions
 from fulcrum.pipelines.training import checkpoint
-from fulcrum.pipelines.training.optimizer import distribute
 from fulcrum.pipelines.training.processes import Process, process_group
+from fulcrum.pipelines.training.sharding import distribute
 
 BATCH_ROWS = 8192
 """Rows per step and process; nothing is learned, so it changes speed alone."""
@@ -43,7 +43,7 @@ def restore_network(
     it is served."""
     with process_group() as process:
         network = Network(dataset.state.layout, run.model)
-        model = distribute(network, run.train.sparse, process)
+        model = distribute(network, run.train, process)
         checkpoint.load_model(folder, model)
         calibrations = kept.load(folder)
         if calibrations is not None:
