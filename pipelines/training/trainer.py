@@ -38,7 +38,7 @@ from fulcrum.pipelines.training.optimizer import Optimizers
 from fulcrum.pipelines.training.predict import examine, predict
 from fulcrum.pipelines.training.processes import Process, process_group
 from fulcrum.pipelines.training.session_lessons import teach
-from fulcrum.pipelines.training.sharding import distribute
+from fulcrum.pipelines.training.sharding import distribute, table_dtypes
 from fulcrum.pipelines.training.step import make_pipeline
 from fulcrum.pipelines.training.throughput import Meter
 from fulcrum.pipelines.training.weight_history import FACT, WEIGHT, Point, cosines, extend
@@ -172,6 +172,7 @@ class Trainer:
             run.regulariser.build(),
             precision=dtype,
             divide_by=config.divide_by,
+            table_dtypes=table_dtypes(config),
         )
         self.objective = network.objective
         self.model = distribute(network, config, process)
