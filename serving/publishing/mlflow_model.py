@@ -1,6 +1,7 @@
 """A bundle as an MLflow model with the `onnx` flavour. Apart from the registry: finding a model
 needs none of what is imported to write one."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,10 @@ import numpy as np
 import onnx
 from mlflow.entities.logged_model import LoggedModel
 from mlflow.models import Model, ModelSignature
+from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils import requirements_utils
+from mlflow.utils.file_utils import get_total_file_size
 
 from fulcrum.features.layout import DenseInput, IdInput, Input
 from fulcrum.serving.bundle.bundle import Bundle
@@ -24,13 +27,15 @@ REQUIREMENTS = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu")
 
 
 def save(bundle: Bundle, folder: Path, model: LoggedModel, run_id: str) -> None:
-    """Write the MLflow model: the flavour's own files, then the bundle's over them, byte for byte.
+    """Write the MLflow model: the flavour's own files, then the bundle's, byte for byte, linked
+    where the file system can: nobody writes into either again.
 
-    The large tables stay outside: the graph is saved with references to its data file."""
+    MLflow saves an empty graph, in whose place the bundle's is put: it would hold another in memory
+    and on disk."""
     layout = bundle.state.layout
     with _without_a_search_for_modules():
         mlflow.onnx.save_model(
-            onnx.load(str(bundle.graph), load_external_data=False),
+            onnx.ModelProto(),
             str(folder),
             mlflow_model=Model(
                 artifact_path=model.artifact_location,
@@ -48,7 +53,19 @@ def save(bundle: Bundle, folder: Path, model: LoggedModel, run_id: str) -> None:
             save_as_external_data=False,
             metadata={key: bundle.facts[key] for key in ("config", "state", "keys", "scores")},
         )
-    shutil.copytree(bundle.folder, folder, dirs_exist_ok=True)
+    shutil.copytree(bundle.folder, folder, dirs_exist_ok=True, copy_function=_link)
+    described = Model.load(str(folder))
+    described.model_size_bytes = get_total_file_size(folder)
+    described.save(str(folder / MLMODEL_FILE_NAME))
+
+
+def _link(source: str, target: str) -> None:
+    """Another name of the file; a copy on another file system, and on one without links."""
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 @contextmanager
