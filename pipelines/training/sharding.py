@@ -41,7 +41,7 @@ class PooledTables(EmbeddingBagCollectionSharder):
         return list(dict.fromkeys([*super().sharding_types(compute_device_type), "row_wise"]))
 
 
-SHARDERS = cast(list[ModuleSharder[nn.Module]], [PooledTables(), EmbeddingCollectionSharder()])
+SHARDERS: list[ModuleSharder[nn.Module]] = [PooledTables(), EmbeddingCollectionSharder()]
 COLUMNS = 4
 """FBGEMM's vectors have a multiple of so many."""
 KERNELS = {"fused": "fused", "uvm_caching": "fused_uvm_caching"}

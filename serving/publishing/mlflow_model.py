@@ -33,16 +33,17 @@ def save(bundle: Bundle, folder: Path, model: LoggedModel, run_id: str) -> None:
     MLflow saves an empty graph, in whose place the bundle's is put: it would hold another in memory
     and on disk."""
     layout = bundle.state.layout
+    described = Model(
+        artifact_path=model.artifact_location,
+        run_id=run_id,
+        model_uuid=model.model_id,
+        model_id=model.model_id,
+    )
     with _without_a_search_for_modules():
         mlflow.onnx.save_model(
             onnx.ModelProto(),
             str(folder),
-            mlflow_model=Model(
-                artifact_path=model.artifact_location,
-                run_id=run_id,
-                model_uuid=model.model_id,
-                model_id=model.model_id,
-            ),
+            mlflow_model=described,
             signature=ModelSignature(
                 Schema([_tensor(source) for source in layout.inputs]),
                 Schema([TensorSpec(np.dtype("float32"), (-1,), n) for n in layout.score_columns]),
@@ -54,7 +55,6 @@ def save(bundle: Bundle, folder: Path, model: LoggedModel, run_id: str) -> None:
             metadata={key: bundle.facts[key] for key in ("config", "state", "keys", "scores")},
         )
     shutil.copytree(bundle.folder, folder, dirs_exist_ok=True, copy_function=_link)
-    described = Model.load(str(folder))
     described.model_size_bytes = get_total_file_size(folder)
     described.save(str(folder / MLMODEL_FILE_NAME))
 

@@ -79,7 +79,7 @@ class Registry:
                 source_run_id=run_id,
                 tags={"fulcrum.fingerprint": bundle.fingerprint},
             )
-            if is_local_uri(model.artifact_location):
+            if is_local_uri(model.artifact_location, is_tracking_or_registry_uri=False):
                 save(bundle, Path(local_file_uri_to_path(model.artifact_location)), model, run_id)
             else:
                 with tempfile.TemporaryDirectory(dir=bundle.folder.parent) as temporary:

@@ -70,6 +70,15 @@ def test_a_logged_model_is_the_bundle_and_an_mlflow_model(registry, store, logge
     assert [(o.model_id, o.step) for o in outputs] == [(entity.model_id, 7)]
 
 
+def test_a_logged_model_takes_no_room_beside_its_bundle(registry, logged, bundle):
+    folder = registry.resolve(logged[1]).bundle.folder
+    for name in bundle.facts["files"]:
+        assert (folder / name).samefile(bundle.folder / name), name
+    size = Model.load(str(folder)).model_size_bytes
+    least = sum((folder / name).stat().st_size for name in bundle.facts["files"])
+    assert least < size <= sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def test_plain_mlflow_scores_tensors(registry, logged, bundle):
     folder = str(registry.resolve(logged[1]).bundle.folder)
     arrays = example_arrays(bundle)
