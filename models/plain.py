@@ -63,6 +63,7 @@ class PlainNetwork(nn.Module):
                 name = table_name(table, copy, self.copies)
                 weight = state[f"tables.{kind}.{name}.weight"]
                 whole[start : start + len(weight)] = weight
+                del weight  # before the next is read
         weights["tables.weight"] = whole
         self.load_state_dict(weights, assign=True)
         return self
