@@ -26,7 +26,7 @@ from fulcrum.pipelines.quality.experts import Health, Tally
 from fulcrum.pipelines.quality.metrics import Predictions
 from fulcrum.pipelines.training import checkpoint
 from fulcrum.pipelines.training.processes import Process, process_group
-from fulcrum.pipelines.training.sharding import distribute, table_dtypes
+from fulcrum.pipelines.training.tables.sharding import distribute, table_dtypes
 
 BATCH_ROWS = 8192
 """Rows per step and process; nothing is learned, so it changes speed alone."""

@@ -38,8 +38,8 @@ from fulcrum.pipelines.training.optimizer import Optimizers
 from fulcrum.pipelines.training.predict import examine, predict
 from fulcrum.pipelines.training.processes import Process, process_group
 from fulcrum.pipelines.training.session_lessons import teach
-from fulcrum.pipelines.training.sharding import distribute, table_dtypes
 from fulcrum.pipelines.training.step import make_pipeline
+from fulcrum.pipelines.training.tables.sharding import distribute, table_dtypes
 from fulcrum.pipelines.training.throughput import Meter
 from fulcrum.pipelines.training.weight_history import FACT, WEIGHT, Point, cosines, extend
 

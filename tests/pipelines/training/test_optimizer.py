@@ -11,7 +11,7 @@ from fulcrum.models.network import Network
 from fulcrum.pipelines.config.run import RunConfig, TrainConfig
 from fulcrum.pipelines.training.optimizer import Optimizers
 from fulcrum.pipelines.training.processes import process_group
-from fulcrum.pipelines.training.sharding import distribute
+from fulcrum.pipelines.training.tables.sharding import distribute
 from tests.pipelines.small_runs import small_run
 from tests.prepared import LAYOUT, prepare
 

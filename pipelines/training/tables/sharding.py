@@ -26,9 +26,9 @@ from fulcrum.features.errors import ResourceError
 from fulcrum.models.embedding.vectors import table_name
 from fulcrum.models.network import Network
 from fulcrum.pipelines.config.run import TableConfig, TrainConfig
-from fulcrum.pipelines.training import memory
 from fulcrum.pipelines.training.optimizer import of_tables
 from fulcrum.pipelines.training.processes import Process
+from fulcrum.pipelines.training.tables import memory
 
 for _noisy in ("torchrec", "torch.fx._symbolic_trace"):
     logging.getLogger(_noisy).setLevel(logging.ERROR)

@@ -15,10 +15,11 @@ from fulcrum.features.layout import IdInput, Layout, TableSpec
 from fulcrum.features.reading.batch import Batch, from_arrays
 from fulcrum.models.network import Network
 from fulcrum.pipelines.config.run import RunConfig
-from fulcrum.pipelines.training import checkpoint, memory
+from fulcrum.pipelines.training import checkpoint
 from fulcrum.pipelines.training.optimizer import Optimizers
 from fulcrum.pipelines.training.processes import Process, process_group
-from fulcrum.pipelines.training.sharding import distribute, table_dtypes
+from fulcrum.pipelines.training.tables import memory
+from fulcrum.pipelines.training.tables.sharding import distribute, table_dtypes
 from fulcrum.testing.layouts import binary_tasks, make_layout, random_arrays, random_batch
 from tests.pipelines.small_runs import small_run
 

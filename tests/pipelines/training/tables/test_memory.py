@@ -5,8 +5,8 @@ import psutil
 import pytest
 import torch
 
-from fulcrum.pipelines.training import memory
 from fulcrum.pipelines.training.processes import Process
+from fulcrum.pipelines.training.tables import memory
 
 
 @pytest.fixture
