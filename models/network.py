@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -296,7 +297,8 @@ class Network(nn.Module):
     """Two modules, because TorchRec's pipelines trace this level and look for tables in it.
 
     Tables are made on `tables_device`: `meta` when left out, for `DistributedModelParallel` to make
-    each where it will live; a real device for a network that is not sharded.
+    each where it will live; a real device for a network that is not sharded. `table_dtypes` are
+    those of tables that are not float32, by name.
     """
 
     def __init__(
@@ -308,11 +310,12 @@ class Network(nn.Module):
         tables_device: torch.device | None = None,
         precision: torch.dtype = torch.float32,
         divide_by: DivideBy = "weights",
+        table_dtypes: Mapping[str, torch.dtype] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         copies = model.copies(len(layout.tasks))
         device = torch.device("meta") if tables_device is None else tables_device
-        self.tables = Tables(layout, model.embedding_dim, copies, device)
+        self.tables = Tables(layout, model.embedding_dim, copies, device, table_dtypes)
         self.objective = Objective(layout, model, weighting, regulariser, precision, divide_by)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

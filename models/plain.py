@@ -48,19 +48,23 @@ class PlainNetwork(nn.Module):
         self, state: Mapping[str, Tensor], tables: torch.dtype = torch.float32
     ) -> "PlainNetwork":
         """Take the weights of `Network.state_dict()`, whole and unsharded, those of tables rounded
-        to a type in which they stay; returns itself."""
+        to a type in which they stay; returns itself. Asks for one after the other, so that of a
+        mapping that reads them no two tables are in memory beside those that are made of them."""
         weights = {
-            key.removeprefix("objective."): value
-            for key, value in state.items()
+            key.removeprefix("objective."): state[key]
+            for key in state
             if key.startswith("objective.predictor.")
         }
         unpooled = self.layout.sequence_tables
-        parts = [torch.empty(0, self.tables.embedding_dim)]
-        for table in self.places:
+        whole = torch.empty(self.tables.weight.shape, dtype=tables)
+        for table, starts in self.places.items():
             kind = "unpooled.embeddings" if table in unpooled else "pooled.embedding_bags"
-            names = [table_name(table, copy, self.copies) for copy in range(self.copies)]
-            parts += [state[f"tables.{kind}.{name}.weight"] for name in names]
-        weights["tables.weight"] = torch.cat(parts).to(tables)
+            for copy, start in enumerate(starts):
+                name = table_name(table, copy, self.copies)
+                weight = state[f"tables.{kind}.{name}.weight"]
+                whole[start : start + len(weight)] = weight
+                del weight  # before the next is read
+        weights["tables.weight"] = whole
         self.load_state_dict(weights, assign=True)
         return self
 

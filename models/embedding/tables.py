@@ -5,8 +5,9 @@ named `user_id@c`; with one copy the name is plain. These modules and no others 
 TorchRec shards them and steps their optimizer inside backward.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +21,25 @@ from torchrec import (
     KeyedTensor,
     PoolingType,
 )
+from torchrec.modules.embedding_configs import dtype_to_data_type
 
 from fulcrum.features.layout import BagInput, IdInput, Layout, SequenceInput
 from fulcrum.models.embedding.vectors import INITIAL, Vectors, table_name
 
 
 class Tables(nn.Module):
-    """TorchRec collections: one for pooled inputs, one for those that stay one vector per id."""
+    """TorchRec collections: one for pooled inputs, one for those that stay one vector per id.
 
-    def __init__(self, layout: Layout, dim: int, copies: int, device: torch.device) -> None:
+    `dtypes` are of the weights of tables, by name; float32 where it says nothing."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        dim: int,
+        copies: int,
+        device: torch.device,
+        dtypes: Mapping[str, torch.dtype] = MappingProxyType({}),
+    ) -> None:
         super().__init__()
         self.pooled: EmbeddingBagCollection | None = None
         self.unpooled: EmbeddingCollection | None = None
@@ -37,10 +48,11 @@ class Tables(nn.Module):
                 pooling=PoolingType.MEAN if _has_bag(layout, config) else PoolingType.SUM,
                 **config,
             )
-            for config in _configs(layout, layout.pooled, dim, copies)
+            for config in _configs(layout, layout.pooled, dim, copies, dtypes)
         ]
         unpooled = [
-            EmbeddingConfig(**config) for config in _configs(layout, layout.unpooled, dim, copies)
+            EmbeddingConfig(**config)
+            for config in _configs(layout, layout.unpooled, dim, copies, dtypes)
         ]
         if pooled:
             self.pooled = EmbeddingBagCollection(pooled, device=device)
@@ -97,7 +109,11 @@ class Gather(nn.Module):
 
 
 def _configs(
-    layout: Layout, inputs: Sequence[IdInput | BagInput | SequenceInput], dim: int, copies: int
+    layout: Layout,
+    inputs: Sequence[IdInput | BagInput | SequenceInput],
+    dim: int,
+    copies: int,
+    dtypes: Mapping[str, torch.dtype],
 ) -> list[dict]:
     """Copy-major, tables in the order in which the inputs name them: the order of `Gather`."""
     rows = {table.name: table.rows for table in layout.tables}
@@ -107,6 +123,7 @@ def _configs(
             "num_embeddings": rows[table],
             "embedding_dim": dim,
             "feature_names": [i.name for i in inputs if i.table == table],
+            "data_type": dtype_to_data_type(dtypes.get(table, torch.float32)),
             "init_fn": partial(nn.init.uniform_, a=-INITIAL, b=INITIAL),
         }
         for copy in range(copies)

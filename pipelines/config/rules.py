@@ -28,6 +28,7 @@ def problems(config: RunConfig) -> list[Problem]:
         *_chain(config),
         *_weighting(config),
         *_experiment_design(config),
+        *_tables(config),
         *_pretrain(config),
         *_segments(config),
         *_early_stopping(config),
@@ -77,6 +78,18 @@ def _experiment_design(config: RunConfig) -> Iterator[Problem]:
     if config.experiment_design is not None:
         for path, message in config.experiment_design.problems(spec(config)):
             yield Problem(("experiment_design", *path), message)
+
+
+def _tables(config: RunConfig) -> Iterator[Problem]:
+    features = {name: feature.encoder(name) for name, feature in config.features.items()}
+    tables = (feature.table(name) for name, feature in features.items())
+    known = list(dict.fromkeys(table for table in tables if table is not None))
+    for name in config.train.tables:
+        if name not in known:
+            hint = (
+                nearest(name, known) or f"; expected some of {', '.join(sorted(known)) or 'none'}"
+            )
+            yield Problem(("train", "tables", name), f"no feature has a table `{name}`{hint}")
 
 
 def _pretrain(config: RunConfig) -> Iterator[Problem]:

@@ -38,6 +38,19 @@ class SparseOptimizerConfig(Config):
     """L2 weight decay on the rows that a batch touches."""
 
 
+class TableConfig(Config):
+    """How one embedding table is kept while it is trained."""
+
+    sharding: Literal["table_wise", "row_wise", "column_wise"] = "table_wise"
+    """How processes share it: one has it whole, or each has some of its rows or of its columns. In
+    one process all are the same."""
+    kernel: Literal["fused", "uvm_caching"] = "fused"
+    """Where it lies: in the memory of the device that computes, or in the machine's, with the rows
+    that are asked for most on a GPU."""
+    precision: Literal["fp32", "fp16"] = "fp32"
+    """Of its weights; what its optimizer keeps is always fp32."""
+
+
 class EarlyStoppingConfig(Config):
     """Stop when the validation split no longer improves, and keep the best weights."""
 
@@ -79,9 +92,12 @@ class TrainConfig(Config):
     """Reaches initialisation, shuffling and dropout."""
     precision: Literal["fp32", "bf16", "auto"] = "auto"
     """Of the dense part; `auto` is bf16 where the processor has instructions for it, else fp32.
-    Tables, optimizers and export are always fp32."""
+    Optimizers and export are always fp32, and so are tables unless `tables` says otherwise."""
     dense: DenseOptimizerConfig = DenseOptimizerConfig()
     sparse: SparseOptimizerConfig = SparseOptimizerConfig()
+    tables: dict[str, TableConfig] = Field({}, exclude_if=lambda tables: not tables)
+    """Tables that are kept in another way than whole, fused and in fp32, by the name of the feature
+    whose values they hold."""
     warmup: float = Field(0.05, ge=0, le=1)
     """Share of all steps over which learning rates rise linearly from 0."""
     decay: Literal["none", "linear", "cosine"] = "cosine"

@@ -49,6 +49,7 @@ from fulcrum.pipelines.tracking.mlflow import FoundRun, MlflowTracker, start_run
 from fulcrum.pipelines.tracking.protocol import SilentTracker, Tracker
 from fulcrum.pipelines.training import checkpoint, pretraining
 from fulcrum.pipelines.training.launch import launch
+from fulcrum.pipelines.training.malloc import give_back
 from fulcrum.pipelines.training.predict import (
     evaluate,
     examine,
@@ -177,6 +178,7 @@ def _carry_out(
     _log(tracker, f"uncalibrated/{split}", look.before, result.step)
     model = None
     if options.parent is None:
+        give_back()  # the tables are made anew
         model = publish(config, dataset, folder, result, models[config.name], tracker)
     if options.reference:
         models = _with_reference(config, dataset, folder, split, models, options)

@@ -19,6 +19,7 @@ import random
 import re
 import shutil
 import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,20 +114,41 @@ def check_data(checkpoint: Path, fingerprint: str) -> None:
         )
 
 
-def load_weights(checkpoint: Path) -> dict[str, Tensor]:
+def load_weights(checkpoint: Path) -> Mapping[str, Tensor]:
     """Whole, unsharded weights under the names of `Network.state_dict()`, in this process alone,
-    however many processes wrote them."""
+    however many processes wrote them. Each is read when it is asked for, anew each time: tables may
+    fill the memory."""
     try:
         metadata = FileSystemReader(checkpoint).read_metadata().state_dict_metadata
     except Exception as error:
         raise StateError(f"{checkpoint}: not a usable checkpoint: {error}") from None
-    weights = {
-        name: torch.empty(part.size, dtype=part.properties.dtype)
-        for name, part in metadata.items()
-        if name.startswith(f"{MODEL}.") and isinstance(part, TensorStorageMetadata)
-    }
-    _fill(checkpoint, weights, no_dist=True)
-    return {name.removeprefix(f"{MODEL}."): tensor for name, tensor in weights.items()}
+    return Weights(
+        checkpoint,
+        {
+            name.removeprefix(f"{MODEL}."): part
+            for name, part in metadata.items()
+            if name.startswith(f"{MODEL}.") and isinstance(part, TensorStorageMetadata)
+        },
+    )
+
+
+class Weights(Mapping[str, Tensor]):
+    """Those of a checkpoint, read one by one."""
+
+    def __init__(self, checkpoint: Path, parts: dict[str, TensorStorageMetadata]) -> None:
+        self.checkpoint, self.parts = checkpoint, parts
+
+    def __getitem__(self, name: str) -> Tensor:
+        part = self.parts[name]
+        weight = torch.empty(part.size, dtype=part.properties.dtype)
+        _fill(self.checkpoint, {f"{MODEL}.{name}": weight}, no_dist=True)
+        return weight
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.parts)
+
+    def __len__(self) -> int:
+        return len(self.parts)
 
 
 def path(folder: Path, step: int) -> Path:

@@ -1,81 +1,22 @@
-"""Where the tables lie, the optimizers of tables and dense part, and their learning rates."""
+"""The optimizers of tables and dense part, and their learning rates."""
 
-import logging
 import math
-import warnings
-from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import torch
-import torch.distributed as dist
 from fbgemm_gpu.tbe.config.optimizer_config import (
     CounterWeightDecayMode,
     CowClipDefinition,
     WeightDecayMode,
 )
-from torch import nn
-from torchrec import EmbeddingBagCollection, EmbeddingCollection
-from torchrec.distributed.model_parallel import DistributedModelParallel, get_default_sharders
-from torchrec.distributed.planner import EmbeddingShardingPlanner, ParameterConstraints, Topology
-from torchrec.distributed.planner.storage_reservations import FixedPercentageStorageReservation
-from torchrec.distributed.planner.types import PlannerError
-from torchrec.distributed.types import EmbeddingModuleShardingPlan
-from torchrec.modules.embedding_configs import BaseEmbeddingConfig
+from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.optim import Adam, RowWiseAdagrad
-from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backward
 from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer, KeyedOptimizerWrapper
 from torchrec.optim.optimizers import in_backward_optimizer_filter
 
-from fulcrum.features.cause import first_line
 from fulcrum.features.errors import ResourceError
 from fulcrum.pipelines.config.run import SparseOptimizerConfig, TrainConfig
 from fulcrum.pipelines.training.processes import Process
-
-for _noisy in ("torchrec", "torch.fx._symbolic_trace"):
-    logging.getLogger(_noisy).setLevel(logging.ERROR)
-
-
-def distribute(
-    network: nn.Module, config: SparseOptimizerConfig, process: Process
-) -> DistributedModelParallel:
-    """Lay the tables out over the processes, whole tables each, with their optimizer in backward.
-
-    Sharding and kernel are stated for every table: left free, the planner gives small tables a
-    kernel that ignores the optimizer in backward. Raises ResourceError for an optimizer that the
-    tables' kernel does not have on this device, and for tables that do not fit.
-    """
-    tables = dict(network.get_submodule("tables").named_parameters(prefix="tables"))
-    optimizer, settings = _table_optimizer(config, process)
-    apply_optimizer_in_backward(optimizer, tables.values(), settings)
-    constraints = {
-        table.name: ParameterConstraints(sharding_types=["table_wise"], compute_kernels=["fused"])
-        for table in _tables(network)
-    }
-    planner = EmbeddingShardingPlanner(
-        topology=Topology(process.world, process.device.type),
-        constraints=constraints,
-        storage_reservation=FixedPercentageStorageReservation(0.15),
-    )
-    try:
-        plan = planner.collective_plan(network, get_default_sharders(), dist.group.WORLD)
-    except PlannerError as error:
-        raise ResourceError(f"the embedding tables do not fit: {first_line(error)}") from None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        model = DistributedModelParallel(
-            network, device=process.device, plan=plan, init_data_parallel=process.world > 1
-        )
-    model.module.to(process.device)
-    tables_here = {
-        table
-        for module in plan.plan.values()
-        for table, place in cast(EmbeddingModuleShardingPlan, module).items()
-        if process.rank in (place.ranks or ())
-    }
-    tables_in_backward = {name.split(".")[-2] for name in model.fused_optimizer.params}
-    if difference := tables_in_backward ^ tables_here:
-        raise AssertionError(f"tables here and tables stepped in backward differ: {difference}")
-    return model
 
 
 class Optimizers:
@@ -146,9 +87,11 @@ def share_of_peak(config: TrainConfig, steps: int, step: int) -> float:
     return remainder if config.decay == "linear" else 1.0
 
 
-def _table_optimizer(
+def of_tables(
     config: SparseOptimizerConfig, process: Process
 ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    """The optimizer that the tables step by within backward, and its settings. Raises ResourceError
+    for one that their kernel does not have on this device."""
     if config.kind == "adam":
         if process.device.type == "cpu":
             raise ResourceError(
@@ -169,11 +112,3 @@ def _table_optimizer(
             lower_bound=1e30,
         ),
     }
-
-
-def _tables(module: nn.Module) -> Iterator[BaseEmbeddingConfig]:
-    for part in module.modules():
-        if isinstance(part, EmbeddingBagCollection):
-            yield from part.embedding_bag_configs()
-        elif isinstance(part, EmbeddingCollection):
-            yield from part.embedding_configs()

@@ -22,8 +22,8 @@ from fulcrum.pipelines.quality.experts import Health, Tally
 from fulcrum.pipelines.quality.prediction_file import Gather, PredictionFile
 from fulcrum.pipelines.quality.predictions import Predictions
 from fulcrum.pipelines.training import checkpoint
-from fulcrum.pipelines.training.optimizer import distribute
 from fulcrum.pipelines.training.processes import Process, process_group
+from fulcrum.pipelines.training.tables.sharding import distribute, table_dtypes
 
 BATCH_ROWS = 8192
 """Rows per step and process; nothing is learned, so it changes speed alone."""
@@ -39,8 +39,8 @@ def restore_network(
     """The network with the weights of a checkpoint, however many processes wrote it, calibrated as
     it is served."""
     with process_group() as process:
-        network = Network(dataset.state.layout, run.model)
-        model = distribute(network, run.train.sparse, process)
+        network = Network(dataset.state.layout, run.model, table_dtypes=table_dtypes(run.train))
+        model = distribute(network, run.train, process)
         checkpoint.load_model(folder, model)
         calibrations = kept.load(folder)
         if calibrations is not None:

@@ -23,6 +23,11 @@ class Process:
         """The one process that writes files, tracks and reports."""
         return self.rank == 0
 
+    @property
+    def local_world(self) -> int:
+        """How many of them run on this machine: torchrun says so, else all do."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
+
     def gather(self, rows: Tensor) -> Tensor:
         """The rows of all ranks, in the order of ranks, on every rank. Row counts may differ."""
         if self.world == 1:

@@ -34,11 +34,12 @@ from fulcrum.pipelines.training import checkpoint, precision, pretraining
 from fulcrum.pipelines.training.early_stopping import EarlyStopping
 from fulcrum.pipelines.training.losses_after_step import AfterStep
 from fulcrum.pipelines.training.malloc import keep_freed_memory
-from fulcrum.pipelines.training.optimizer import Optimizers, distribute
+from fulcrum.pipelines.training.optimizer import Optimizers
 from fulcrum.pipelines.training.predict import examine, predict
 from fulcrum.pipelines.training.processes import Process, process_group
 from fulcrum.pipelines.training.session_lessons import teach
 from fulcrum.pipelines.training.step import make_pipeline
+from fulcrum.pipelines.training.tables.sharding import distribute, table_dtypes
 from fulcrum.pipelines.training.throughput import Meter
 from fulcrum.pipelines.training.weight_history import FACT, WEIGHT, Point, cosines, extend
 
@@ -171,9 +172,10 @@ class Trainer:
             run.regulariser.build(),
             precision=dtype,
             divide_by=config.divide_by,
+            table_dtypes=table_dtypes(config),
         )
         self.objective = network.objective
-        self.model = distribute(network, config.sparse, process)
+        self.model = distribute(network, config, process)
         logger.info("sharding plan of %d tables\n%s", len(self.layout.tables), self.model.plan)
         seed_everything(config.seed + 1 + process.rank)
         self.optimizers = Optimizers(self.model, config, self.steps)

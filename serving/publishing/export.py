@@ -27,8 +27,9 @@ from fulcrum.models.trunks import TrunkConfig
 from fulcrum.serving.bundle.bundle import Bundle, write_bundle
 from fulcrum.serving.publishing.parity import check_parity
 
-EXTERNAL_BYTES = 1 << 30
-"""From this size on, weights go to `model.onnx.data`: a protobuf file ends at 2 GiB."""
+EXTERNAL_BYTES = 64 << 20
+"""From this size on, weights go to `model.onnx.data`: they are written and read as they lie in
+memory, where protobuf makes copies of them, and a protobuf file ends at 2 GiB."""
 EXAMPLE_ROWS = 2
 """Rows of the example batch; with one row the exporter would fix the batch size at 1."""
 

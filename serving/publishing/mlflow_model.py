@@ -2,6 +2,7 @@
 `python_function` flavour. Apart from the registry: finding a model needs none of what is imported
 to write one."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,11 @@ import onnx
 import pandas
 from mlflow.entities.logged_model import LoggedModel
 from mlflow.models import Model, ModelSignature
+from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import AnyType
 from mlflow.utils import requirements_utils
+from mlflow.utils.file_utils import get_total_file_size
 
 from fulcrum.serving.bundle.bundle import Bundle
 from fulcrum.serving.publishing import python_function
@@ -31,9 +34,11 @@ FACTS = ("config", "state", "keys", "scores", "rows", "past")
 
 
 def save(bundle: Bundle, folder: Path, model: LoggedModel, run_id: str) -> None:
-    """Write the MLflow model: the flavour's own files, then the bundle's over them, byte for byte.
+    """Write the MLflow model: the flavour's own files, then the bundle's, byte for byte, linked
+    where the file system can: nobody writes into either again.
 
-    The large tables stay outside: the graph is saved with references to its data file."""
+    MLflow saves an empty graph, in whose place the bundle's is put: it would hold another in memory
+    and on disk."""
     described = Model(
         artifact_path=model.artifact_location,
         run_id=run_id,
@@ -42,7 +47,7 @@ def save(bundle: Bundle, folder: Path, model: LoggedModel, run_id: str) -> None:
     )
     with _without_a_search_for_modules():
         mlflow.onnx.save_model(
-            onnx.load(str(bundle.graph), load_external_data=False),
+            onnx.ModelProto(),
             str(folder),
             mlflow_model=described,
             signature=_signature(bundle),
@@ -64,8 +69,18 @@ def save(bundle: Bundle, folder: Path, model: LoggedModel, run_id: str) -> None:
         # MLflow passes on only what stands here.
         model_config={python_function.HISTORY: None} if bundle.state.past_columns else None,
     )
-    described.save(str(folder / "MLmodel"))
-    shutil.copytree(bundle.folder, folder, dirs_exist_ok=True)
+    shutil.copytree(bundle.folder, folder, dirs_exist_ok=True, copy_function=_link)
+    described.model_size_bytes = get_total_file_size(folder)
+    described.save(str(folder / MLMODEL_FILE_NAME))
+
+
+def _link(source: str, target: str) -> None:
+    """Another name of the file; a copy on another file system, and on one without links."""
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 @contextmanager

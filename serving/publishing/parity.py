@@ -26,10 +26,10 @@ def check_parity(network: PlainNetwork, graph: Path, held_out: Arrays) -> dict[s
     Raises ModelError when a difference exceeds 1e-5 or a score is not a finite number.
     """
     layout = network.layout
-    scores = {size: Session(graph, layout, "cpu", size) for size in (1, ROWS_PER_CALL)}
     worst = dict.fromkeys(layout.score_columns, 0.0)
-    for size, arrays in _cases(layout, held_out):
-        reference, scores_onnx = _torch_scores(network, arrays), scores[size].run(arrays)
+    cases = list(_cases(layout, held_out))
+    pairs = (pair for size in (1, ROWS_PER_CALL) for pair in _scored(network, graph, size, cases))
+    for reference, scores_onnx in pairs:
         for name in layout.score_columns:
             scale = np.maximum(1.0, np.abs(reference[name]))
             difference = np.abs(reference[name] - scores_onnx[name]) / scale
@@ -43,6 +43,17 @@ def check_parity(network: PlainNetwork, graph: Path, held_out: Arrays) -> dict[s
             "the model is not written"
         )
     return worst
+
+
+def _scored(
+    network: PlainNetwork, graph: Path, size: int, cases: list[tuple[int, Arrays]]
+) -> Iterator[tuple[Arrays, Arrays]]:
+    """Scores of torch and of ONNX Runtime for the cases of a batch size. A session has the tables
+    once more, so one is there at a time."""
+    session = Session(graph, network.layout, "cpu", size)
+    for wanted, arrays in cases:
+        if wanted == size:
+            yield _torch_scores(network, arrays), session.run(arrays)
 
 
 def _cases(layout: Layout, rows: Arrays) -> Iterator[tuple[int, Arrays]]:

@@ -79,10 +79,13 @@ class Registry:
                 source_run_id=run_id,
                 tags={"fulcrum.fingerprint": bundle.fingerprint},
             )
-            with tempfile.TemporaryDirectory() as temporary:
-                folder = Path(temporary, "model")
-                save(bundle, folder, model, run_id)
-                self._client.log_model_artifacts(model.model_id, str(folder))
+            if is_local_uri(model.artifact_location, is_tracking_or_registry_uri=False):
+                save(bundle, Path(local_file_uri_to_path(model.artifact_location)), model, run_id)
+            else:
+                with tempfile.TemporaryDirectory(dir=bundle.folder.parent) as temporary:
+                    folder = Path(temporary, "model")
+                    save(bundle, folder, model, run_id)
+                    self._client.log_model_artifacts(model.model_id, str(folder))
             self._client.finalize_logged_model(model.model_id, "READY")
             self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=step)])
             now = int(datetime.now(UTC).timestamp() * 1000)

@@ -53,6 +53,11 @@ def test_metrics_agree_with_the_cpu(dataset, tmp_path, precision):
         assert result.metrics[name] == pytest.approx(reference[name], abs=0.015), name
 
 
+def test_a_table_in_the_memory_of_the_machine_learns(dataset, tmp_path):
+    run = small_run(tables={"user": {"kernel": "uvm_caching"}})
+    assert train(run, dataset, tmp_path / "cuda").metrics["auc/click"] > 0.7
+
+
 def test_fused_adam_learns(dataset, tmp_path):
     run = small_run(sparse={"kind": "adam", "lr": 0.02})
     assert train(run, dataset, tmp_path / "cuda").metrics["auc/click"] > 0.7

@@ -191,6 +191,17 @@ def test_a_segment_is_a_categorical_feature(write, name, hint):
     assert line in problems(write(text))
 
 
+def test_a_declared_table_is_that_of_a_feature(write):
+    text = SMALL + "train: {tables: {user_ids: {sharding: row_wise}}}\n"
+    line = "train.tables.user_ids: no feature has a table `user_ids`; did you mean `user_id`?"
+    assert line in problems(write(text))
+
+
+def test_what_is_said_of_no_table_leaves_the_fingerprint(write):
+    plain, said = write(SMALL), write(SMALL + "train: {tables: {}}\n", "said.yaml")
+    assert fingerprint(load(said)) == fingerprint(load(plain))
+
+
 def test_calibration_is_on_and_can_be_switched_off(write):
     assert load(write(SMALL)).train.calibration is not None
     assert load(write(SMALL), ["train.calibration=null"]).train.calibration is None

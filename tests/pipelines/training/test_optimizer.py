@@ -9,8 +9,9 @@ from fulcrum.features.reading.batch import Batch
 from fulcrum.features.reading.reader import Reader
 from fulcrum.models.network import Network
 from fulcrum.pipelines.config.run import RunConfig, TrainConfig
-from fulcrum.pipelines.training.optimizer import Optimizers, distribute
+from fulcrum.pipelines.training.optimizer import Optimizers
 from fulcrum.pipelines.training.processes import process_group
+from fulcrum.pipelines.training.tables.sharding import distribute
 from tests.pipelines.small_runs import small_run
 from tests.prepared import LAYOUT, prepare
 
@@ -31,7 +32,7 @@ def build(run: RunConfig) -> DistributedModelParallel:
     torch.manual_seed(0)
     with process_group() as process:
         network = Network(LAYOUT, run.model)
-        return distribute(network, run.train.sparse, process)
+        return distribute(network, run.train, process)
 
 
 def weights(model: DistributedModelParallel) -> dict[str, Tensor]:

@@ -199,7 +199,7 @@ def test_a_damaged_checkpoint_is_named(dataset: PreparedDataset, tmp_path: Path)
     for file in result.checkpoint.glob("*.distcp"):
         file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(StateError, match=result.checkpoint.name):
-        load_weights(result.checkpoint)
+        dict(load_weights(result.checkpoint))
     with pytest.raises(StateError, match=result.checkpoint.name):
         train(small_run(epochs=1), dataset, tmp_path, resume=True)
 

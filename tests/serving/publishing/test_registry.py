@@ -68,6 +68,15 @@ def test_plain_mlflow_reads_the_graph(registry, logged, bundle):
     assert graph.metadata_props
 
 
+def test_a_logged_model_takes_no_room_beside_its_bundle(registry, logged, bundle):
+    folder = registry.resolve(logged[1]).bundle.folder
+    for name in bundle.facts["files"]:
+        assert (folder / name).samefile(bundle.folder / name), name
+    size = Model.load(str(folder)).model_size_bytes
+    least = sum((folder / name).stat().st_size for name in bundle.facts["files"])
+    assert least < size <= sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def test_every_uri_leads_to_the_model(registry, logged, bundle, tmp_path):
     run, model = logged
     registry.set_alias("ranker", "first", 1)
