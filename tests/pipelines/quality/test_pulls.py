@@ -96,12 +96,12 @@ def test_a_metric_without_meaning_is_absent_with_its_reason():
     assert undefined(click, "auc") == "one class only"
     assert undefined(watch, "rmse") == "no rows"
     assert undefined(page, "accuracy") is None
-    alone = by_task(predictions(groups=None))[0]
+    alone = next(by_task(predictions(groups=None)))
     assert undefined(alone, "grouped_auc") == "no groups"
     one_row_each = replace(whole, group=np.arange(200))
-    assert undefined(by_task(one_row_each)[0], "grouped_auc") == "no group with both classes"
+    assert undefined(next(by_task(one_row_each)), "grouped_auc") == "no group with both classes"
     none = replace(whole, labels=np.zeros_like(labels))
-    assert undefined(by_task(none)[0], "calibration") == "no label above 0"
+    assert undefined(next(by_task(none)), "calibration") == "no label above 0"
 
 
 def test_of_many_units_pulls_are_kept_in_sums(monkeypatch):

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 
 from fulcrum.features.prepared.stage import NOBODY
-from fulcrum.pipelines.quality.metrics import Predictions
 from fulcrum.pipelines.quality.pulls import with_pulls
 from fulcrum.pipelines.quality.units import units
+from tests.pipelines.quality.arrays import Arrays
 from tests.pipelines.quality.scored_rows import predictions
 
 
 def test_rows_of_nobody_are_units_one_by_one_and_in_no_area():
     plain = predictions(groups=20)
     nobody = replace(plain, group=np.full(200, NOBODY))
-    both = Predictions(
+    both = Arrays(
         plain.layout,
         *(
             np.concatenate([getattr(rows, field.name) for rows in (plain, nobody)])
-            for field in fields(Predictions)[1:]
+            for field in fields(Arrays)[1:]
         ),
     )
     count, unit = units(both.group)
