@@ -2,7 +2,6 @@
 `python_function` flavour. Apart from the registry: finding a model needs none of what is imported
 to write one."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,8 +33,8 @@ FACTS = ("config", "state", "keys", "scores", "rows", "past")
 
 
 def save(bundle: Bundle, folder: Path, model: LoggedModel, run_id: str) -> None:
-    """Write the MLflow model: the flavour's own files, then the bundle's, byte for byte, linked
-    where the file system can: nobody writes into either again.
+    """Write the MLflow model: the flavour's own files, then the bundle's over them, byte for
+    byte. Copied, not linked: `onnx` reads no weights beside a graph that have a second name.
 
     MLflow saves an empty graph, in whose place the bundle's is put: it would hold another in memory
     and on disk."""
@@ -69,18 +68,9 @@ def save(bundle: Bundle, folder: Path, model: LoggedModel, run_id: str) -> None:
         # MLflow passes on only what stands here.
         model_config={python_function.HISTORY: None} if bundle.state.past_columns else None,
     )
-    shutil.copytree(bundle.folder, folder, dirs_exist_ok=True, copy_function=_link)
+    shutil.copytree(bundle.folder, folder, dirs_exist_ok=True)
     described.model_size_bytes = get_total_file_size(folder)
     described.save(str(folder / MLMODEL_FILE_NAME))
-
-
-def _link(source: str, target: str) -> None:
-    """Another name of the file; a copy on another file system, and on one without links."""
-    Path(target).unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 @contextmanager

@@ -68,10 +68,8 @@ def test_plain_mlflow_reads_the_graph(registry, logged, bundle):
     assert graph.metadata_props
 
 
-def test_a_logged_model_takes_no_room_beside_its_bundle(registry, logged, bundle):
+def test_a_logged_model_says_its_size(registry, logged, bundle):
     folder = registry.resolve(logged[1]).bundle.folder
-    for name in bundle.facts["files"]:
-        assert (folder / name).samefile(bundle.folder / name), name
     size = Model.load(str(folder)).model_size_bytes
     least = sum((folder / name).stat().st_size for name in bundle.facts["files"])
     assert least < size <= sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -262,9 +260,7 @@ def test_an_alias_needs_a_model_and_a_version(registry, logged):
 def test_tampering_with_the_store_is_found(registry, store, bundle):
     model = registry.log(bundle, new_run(store))
     graph = registry.resolve(model).bundle.graph
-    content = graph.read_bytes()
-    graph.unlink()  # it is the bundle's own file, too, which is not to be tampered with
-    graph.write_bytes(content + b"\0")
+    graph.write_bytes(graph.read_bytes() + b"\0")
     with pytest.raises(StateError, match="damaged"):
         registry.resolve(model)
 
