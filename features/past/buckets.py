@@ -19,8 +19,8 @@ import polars as pl
 from fulcrum.features.past.deal import Dealt
 from fulcrum.features.past.events import KEY, TIME, Columns, Selection, Standing, sort_events
 
-PLACE = "past.place"
-"""Column of a row's number, from 0."""
+PLACE = "row.place"
+"""Column of a row's number, from 0; no answer can have its name."""
 SLAB_ROWS = 131_072
 """Rows that lie together in the restored order."""
 BATCH_ROWS = 65_536
@@ -49,7 +49,7 @@ class Bucket:
 
     number: int
     rows: Dealt
-    """With `past.key`, `past.time` and `past.place`."""
+    """With `past.key`, `past.time` and `row.place`."""
     events: tuple[Dealt, ...]
     """Of each question."""
     slabs: int

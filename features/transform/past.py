@@ -26,8 +26,9 @@ from fulcrum.features.spec import Clock
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.features.values import sql
 
-TIME = "past.time"
-"""Column of a row's or event's time in Int64 microseconds, while it is worked on."""
+TIME = "row.moment"
+"""Column of a row's or event's time in Int64 microseconds, while it is worked on; no answer can
+have its name."""
 
 Gathered = Mapping[Source, AnyPast]
 

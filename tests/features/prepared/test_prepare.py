@@ -20,7 +20,7 @@ from fulcrum.features.prepared.prepare import PreparedDataset, prepare
 from fulcrum.features.prepared.stage import NOBODY
 from fulcrum.features.spec import FeatureSpec
 from fulcrum.features.transform.transform import transform
-from fulcrum.testing.specs import make_spec
+from fulcrum.testing.specs import encode, learn, make_spec
 
 FEATURES = {
     "user": {"kind": "categorical"},
@@ -113,6 +113,22 @@ def test_shards_hold_what_transform_gives_and_the_labels(tmp_path: Path) -> None
         )
     assert sum(dataset.rows(split) for split in parts) == len(frame)
     assert dataset.rows("test") == 80
+
+
+def test_a_window_may_be_called_as_a_column_that_is_worked_with(tmp_path: Path) -> None:
+    """`past.place` and `past.time` are then what it sees."""
+    shown, frame = FEATURES["shown"], log()
+    names = ("place", "time", "key", "bucket", "first", "last", "moment")
+    frame.write_parquet(tmp_path / "log.parquet")
+    features = {"item": "categorical", "shown": shown, **dict.fromkeys(names, shown)}
+    dataset = prepare(
+        make_spec(features, DATA | {"events": str(tmp_path / "log.parquet")}), tmp_path
+    )
+    state = learn(frame, features, data=DATA)
+    rows = pl.concat([read(dataset, split) for split in dataset.manifest.splits])
+    for seen in (rows, encode(frame, state, frame)):
+        assert all(seen[name].equals(seen["shown"]) for name in names)
+        assert seen["shown"].n_unique() > 2
 
 
 def test_the_manifest_tells_schema_counts_boundaries_and_checksums(tmp_path: Path) -> None:
