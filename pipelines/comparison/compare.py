@@ -274,9 +274,8 @@ def _protocol(
     """How it was done, in words."""
     first, dataset = lineup.configs[lineup.first], datasets[lineup.first]
     rows = {name: facts.rows for name, facts in dataset.manifest.splits.items()}
-    budget = dict(flatten({"train": first.train.model_dump(mode="json", exclude={"seed"})}))
-    swept = {word.partition(" ")[0] for trial in selection.trials for word in trial.split(", ")}
-    tried = {"trials of each network": "; ".join(selection.trials)} if swept - {""} else {}
+    trials = selection.trials
+    tried = {"trials of each network": "; ".join(trials)} if len(trials) > 1 else {}
     count, _ = units(predictions.column(GROUP))
     what = "rows" if count == len(predictions) else f"groups ({first.data.group})"
     apart = {n: differences(config, first) for n, config in lineup.configs.items()}
@@ -287,11 +286,7 @@ def _protocol(
         "data": str(first.data.events),
         "rows": ", ".join(f"{name} {count:,}" for name, count in rows.items()),
         "measured on": f"the {split} split, with the weights that training kept",
-        "budget": ", ".join(
-            f"{path.removeprefix('train.')} {value}"
-            for path, value in budget.items()
-            if value is not None and path not in swept
-        ),
+        "budget": budget(first, trials),
         **tried,
         "seeds": ", ".join(map(str, seeds)),
         "intervals": f"{LEVEL:.0%} for all gains of a table together, from {count:,} {what} and "
@@ -304,3 +299,14 @@ def _protocol(
         or "none",
         "made with": ", ".join([f"Python {platform.python_version()}", *packages, machine]),
     }
+
+
+def budget(config: RunConfig, trials: Sequence[str]) -> str:
+    """What networks share of `train`, in words: not the seed, nor what trials set."""
+    swept = {word.partition(" ")[0] for trial in trials for word in trial.split(", ")}
+    facts = flatten({"train": config.train.model_dump(mode="json", exclude={"seed"})})
+    return ", ".join(
+        f"{path.removeprefix('train.')} {value}"
+        for path, value in facts
+        if value is not None and not any(f"{path}.".startswith(f"{one}.") for one in swept)
+    )

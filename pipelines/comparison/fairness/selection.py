@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from rich.console import Console
 
-from fulcrum.features.errors import ConfigError, listed
+from fulcrum.features.errors import ConfigError, TrainError, listed
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.pipelines.comparison.contenders import Lineup
 from fulcrum.pipelines.comparison.order import FEW, ROBUST
@@ -105,7 +105,10 @@ def select(
         found = {}
         for number, words in enumerate(trials, 1):
             trial = seeded(lineups[words].configs[name], seed)
-            run, how = finished(trial, datasets[name], parent, console)
+            try:
+                run, how = finished(trial, datasets[name], parent, console)
+            except TrainError as error:
+                raise TrainError(f"--sweep: {name} with {words}: {error}") from error
             found[words] = read_result(run.folder / "checkpoints").metrics
             logger.info("trial %d of %d of %s: %s, %s", number, len(trials), name, words, how)
         taken[name] = best(found, [f"{metric}/{task}" for task, metric in chosen.items()])

@@ -23,10 +23,13 @@ Trials = dict[str, list[RunConfig]]
 
 def read_trials(files: Sequence[Path], overrides: Sequence[str], sweep: Sequence[str]) -> Trials:
     """Raises ConfigError for a sweep that is none, and as `load` does for a config."""
-    trials = {}
+    trials: Trials = {}
     for settings in product(*declared(sweep)):
         words = ", ".join(setting.replace("=", " ") for setting in settings)
-        trials[words] = [_load(file, overrides, settings) for file in files]
+        configs = [_load(file, overrides, settings) for file in files]
+        for earlier, others in trials.items():
+            _check(f"`{earlier}` and `{words}`", others, configs)
+        trials[words] = configs
     return trials
 
 
@@ -48,12 +51,23 @@ def declared(sweep: Sequence[str]) -> list[list[str]]:
                 f"--sweep {text}: expected a setting of `{'` or `'.join(SWEPT)}`, which may suit "
                 "one network and not another"
             )
-        if path == "train.seed":
-            raise ConfigError(f"--sweep {text}: no seed is better than another; give `--seeds`")
         if path in values:
             raise ConfigError(f"--sweep {text}: `{path}` is swept twice")
         values[path] = chosen
     return list(values.values())
+
+
+def _check(trials: str, ours: Sequence[RunConfig], theirs: Sequence[RunConfig]) -> None:
+    """Raises ConfigError for two trials of the same networks between which there is no choice."""
+    pairs = list(zip(ours, theirs, strict=True))
+    if any(one.train.seed != other.train.seed for one, other in pairs):
+        raise ConfigError(f"--sweep: no seed is better than another ({trials}); give `--seeds`")
+    if any(type(one.model) is not type(other.model) for one, other in pairs):
+        raise ConfigError(
+            f"--sweep: another architecture is another network ({trials}); give a config for each"
+        )
+    if ours == theirs:
+        raise ConfigError(f"--sweep: {trials} are the same settings; expected different ones")
 
 
 def _load(file: Path, overrides: Sequence[str], settings: Sequence[str]) -> RunConfig:

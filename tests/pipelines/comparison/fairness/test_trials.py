@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from fulcrum.features.errors import ConfigError
+from fulcrum.pipelines.comparison.compare import budget
 from fulcrum.pipelines.comparison.fairness.selection import UNTUNED, Selection, best, voters
 from fulcrum.pipelines.comparison.fairness.trials import declared, read_trials
 from tests.pipelines.runs.test_run import YAML
@@ -43,7 +44,11 @@ def test_every_combination_is_a_trial_and_nothing_else_changes(file):
         (["train.epochs=[4, 4, 8]"], "expected a path and different values"),
         (["train.epochs=[4, 8"], "expected a path and different values"),
         (["data.where=[a, b]"], "expected a setting of `train` or `model`"),
+        (["train.epochs=[4, 4.0]"], "`train.epochs 4` and `train.epochs 4.0` are the same"),
+        (["train.dense=[{lr: 1}, {lr: 2}]", "train.dense.lr=[3, 4]"], "are the same settings"),
         (["train.seed=[0, 1]"], "no seed is better than another"),
+        (["train=[{seed: 0}, {seed: 1}]"], "no seed is better than another"),
+        (["model=[mmoe, ple]"], "another architecture is another network"),
         (["train.epochs=[4, 8]", "train.epochs=[2, 3]"], "`train.epochs` is swept twice"),
         (["train.epoch=[4, 8]"], "small.yaml: --set train.epoch=4: train.epoch: unknown key"),
         (["train.epochs=[4, -1]"], "small.yaml: --set train.epochs=-1: train.epochs: "),
@@ -53,6 +58,16 @@ def test_a_sweep_that_is_none_is_one_message(file, sweep, told):
     with pytest.raises(ConfigError, match=re.escape(told)) as error:
         read_trials([file], [], sweep)
     assert str(error.value).startswith("--sweep")
+
+
+def test_what_trials_set_is_no_budget_that_networks_share():
+    run = small_run(epochs=3, dense={"lr": 0.5})
+    told = {
+        trial: budget(run, [trial]) for trial in ("", "train.epochs 4", 'train.dense {"lr": 1}')
+    }
+    assert all("batch_size 64" in words for words in told.values())
+    assert ["epochs 3" in words for words in told.values()] == [True, False, True]
+    assert ["dense.lr 0.5" in words for words in told.values()] == [True, True, False]
 
 
 def test_without_a_sweep_the_configs_are_the_only_trial(file):
