@@ -52,6 +52,8 @@ def _inner(dtype: pl.List | pl.Array) -> pl.DataType:
 
 def _to_plain(column: pl.Expr, dtype: pl.DataType, target: pl.DataType) -> pl.Expr | None:
     """Numbers, booleans and text."""
+    if not (dtype.is_numeric() or isinstance(dtype, pl.Boolean | pl.String)):
+        return None  # bytes, objects and what libraries add
     if isinstance(target, pl.String):
         # A decimal fraction is spelled in more than one way; a whole one is not.
         if isinstance(dtype, pl.Decimal):

@@ -26,6 +26,11 @@ from fulcrum.serving.scoring.scorer import Scorer
 
 HISTORY = "history"
 """In the model's configuration: files of past events, as for `fulcrum score --history`."""
+_UNREADABLE = (
+    *(pa.ArrowException, pl.exceptions.PolarsError),
+    *(TypeError, ValueError, OverflowError),
+)
+"""Of values that make no column; whole numbers beyond 64 bits are an OverflowError."""
 
 
 class PythonFunction:
@@ -80,6 +85,6 @@ def _rows(frame: pandas.DataFrame, state: FeatureState) -> pl.DataFrame:
     for name in frame.columns.intersection(list(state.row_columns)):
         try:
             columns[name] = pl.from_arrow(pa.Array.from_pandas(frame[name]))
-        except (pa.ArrowException, pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        except _UNREADABLE as error:
             raise DataError(f"the rows: column `{name}`: {first_line(error)}") from error
     return pl.DataFrame(columns)

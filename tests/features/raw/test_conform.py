@@ -117,6 +117,8 @@ def test_takes_the_same_value_in_another_type(
         (pl.Series([{"a": 1}]), pl.Int64()),
         (pl.Series([{"a": 1}]), pl.String()),
         (pl.Series([[[1]]]), pl.List(pl.Int64())),
+        *((pl.Series([b"1"]), dtype()) for dtype in (pl.String, pl.Int64, pl.Float32, pl.Boolean)),
+        (pl.Series([[b"1"]]), pl.List(pl.String())),
     ],
 )
 def test_refuses_a_value_that_the_type_cannot_hold(given_: pl.Series, dtype: pl.DataType) -> None:

@@ -140,6 +140,9 @@ def test_a_long_past_leaves_no_files_behind(registered, past, tmp_path, monkeypa
         ({"video_id": ["v1", 5.5]}, "the rows: column `video_id`:"),
         ({"is_new": [2, 0]}, "column `is_new` holds 2 as Int64"),
         ({"tags": [{"a": 1}, None]}, "column `tags` is Struct"),
+        ({"user_id": [2**70, 1]}, "the rows: column `user_id`:"),
+        ({"video_id": pandas.period_range("2020", periods=2)}, "column `video_id` is Extension("),
+        ({"video_id": [b"1", b"2"]}, "column `video_id` is Binary; expected values of type"),
     ],
 )
 def test_a_bad_value_is_one_sentence_that_names_the_column(model, rows, values, reason):
