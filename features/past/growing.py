@@ -4,9 +4,9 @@ Every key has a block of places in an arena, with room behind its events. A new 
 latest of its key: it goes to the end, and the running sums go on. What lies behind an earlier one
 is sorted and summed again. So every answer has the bits that `Past` gives for the same events.
 
-With an allowed lateness it forgets: of each key stay the events that a row within the lateness can
-look back at, and the last of those before, whose running sums all later ones go on from. So the
-answers keep their bits; a row or an event that comes later than that is told so.
+With a horizon it forgets: of each key stay the events that a row from the horizon on can look back
+at, and the last of those before, whose running sums all later ones go on from. So the answers keep
+their bits; a row or an event that is older, and would need what is forgotten, is told so.
 """
 
 from collections import Counter
@@ -58,15 +58,15 @@ class GrowingPast:
         events: pl.LazyFrame,
         partitions: int = 1,
         folder: Path | None = None,
-        lateness: int | None = None,
+        horizon: int | None = None,
     ) -> None:
         """Sort the events there are. With a `folder`, which may go then, one partition at a time is
         in memory, and all sorted events are in temporary files that need no care.
 
-        `lateness` in microseconds: how far before the newest event a row or an event may be dated
-        at least, so that others are forgotten. None: nothing is."""
+        `horizon` in microseconds: rows and events are dated from then on, so that what none of them
+        looks back at is forgotten. None: nothing is."""
         self.key = selection.key
-        self._reach, self._lateness = selection.reach, lateness
+        self._reach = selection.reach
         self._lock = SharedLock()
         self._numbers: dict[Any, int] = {}
         """By key."""
@@ -90,7 +90,7 @@ class GrowingPast:
         """Whether it ever did."""
         self._looked_at = 0
         """Places that were taken when it was last seen what can be forgotten."""
-        self._forget()
+        self._forget(horizon)
 
     def ask(
         self, keys: pl.Series, times: pl.Series, answer: Callable[[Standing], Columns]
@@ -105,8 +105,8 @@ class GrowingPast:
                 return answer(stand(events, arrays, number, first, last, times))
             return answer(stand(events, arrays, number, first, last, times, gone))
 
-    def change(self, gone: pl.DataFrame, new: pl.DataFrame) -> None:
-        """Take events out, each of which must be there, and add others.
+    def change(self, gone: pl.DataFrame, new: pl.DataFrame, horizon: int | None = None) -> None:
+        """Take events out, each of which must be there, and add others; `horizon` as at the start.
 
         Both are collected from `Selection.of`; an event has no name but its content. Nobody sees
         the one without the other.
@@ -125,7 +125,7 @@ class GrowingPast:
                 self._check(key, *both)
             for key, both in changes.items():
                 self._rewrite(self._block(key), *both)
-            self._forget()
+            self._forget(horizon)
 
     def _check(self, key: Any, *changed: Rows) -> None:
         block = self._numbers.get(key)
@@ -134,26 +134,22 @@ class GrowingPast:
             if gone and _oldest(changed) <= self._arena[TIME][first]:
                 raise ForgottenError("an event comes later than the allowed lateness")
 
-    def _forget(self) -> None:
-        """Move what rows within the lateness look back at to an arena of its own, where that is at
+    def _forget(self, horizon: int | None) -> None:
+        """Move what rows from the horizon on look back at to an arena of its own, where that is at
         most half of what there is. Looks only when there is twice as much as last time."""
         used, count = self._arena.used, len(self._numbers)
-        if self._reach is None or self._lateness is None or used < 2 * self._looked_at:
+        if self._reach is None or horizon is None or used < 2 * self._looked_at:
             return
         self._looked_at = max(used, FEWEST)
         first, last, _, gone = self._blocks[:, :count]
         there, times = first + (gone > 0), self._arena[TIME]
-        newest = times.take(last[last > there] - 1)
-        if not len(newest):
-            return
-        horizon = newest.max() - self._lateness - self._reach.length
-        old = count_before(times, there, last, np.full(count, horizon))
+        old = count_before(times, there, last, np.full(count, horizon - self._reach.length))
         start = np.maximum(there, old - self._reach.last)
         gone = gone + start - there
         first = start - (gone > 0)
         size = last - first
         ends = np.cumsum(size)
-        if 2 * ends[-1] > used:
+        if not size.any() or 2 * ends[-1] > used:
             return
         arena = Arena(self._schema, self._mapped)
         places = np.repeat(first - ends + size, size) + np.arange(ends[-1])

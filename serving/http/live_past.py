@@ -28,9 +28,9 @@ class LivePast:
     """Follows an event store for one model. Safe to call from several threads."""
 
     def __init__(self, store: EventStore, state: FeatureState, lateness: int | None = None) -> None:
-        """Sort all events, and keep what rows within the `lateness` look back at: see
-        `GrowingPast`. Raises DataError when there is one that the model cannot read, and what
-        reading the store does."""
+        """Sort all events, and keep what rows look back at that are dated no more than the
+        `lateness` (microseconds) before the newest of them: see `GrowingPast`. Raises DataError
+        when there is one that the model cannot read, and what reading the store does."""
         self._store, self._state, self._lateness = store, state, lateness
         self._selections = select_past(
             state.spec.looking_back, state.remembered, TIME, clocks_of(state)
@@ -43,6 +43,9 @@ class LivePast:
         """Of the last change that is in."""
         self._count = 0
         """Events at the start."""
+        self._newest: int | None = None
+        """Time of the newest event: of when it happened, not of when its outcomes were known, which
+        may lie days ahead of all rows."""
         self._pasts: Gathered = {}
         self.gathered()
 
@@ -60,15 +63,18 @@ class LivePast:
             self._start()
         elif new:
             changes = self._store.changes(self._number, self._by)
-            there = self._select(changes.new)
-            empty = changes.gone.is_empty()
-            gone = [one.clear() for one in there] if empty else self._select(changes.gone)
+            events = self._complete(changes.new.lazy()).collect().lazy()
+            there = self._select(events)
+            gone = [one.clear() for one in there]
+            if not changes.gone.is_empty():
+                gone = self._select(self._complete(changes.gone.lazy()).collect().lazy())
             # What breaks off in between is begun anew.
             self._number = _NEVER
+            self._look_at(events)
             try:
                 for past, *frames in zip(self._pasts.values(), gone, there, strict=True):
                     assert isinstance(past, GrowingPast)
-                    past.change(*frames)
+                    past.change(*frames, self._horizon)
             except ForgottenError:  # The store has what it takes.
                 self._start()
                 return
@@ -80,6 +86,8 @@ class LivePast:
                 folder = Path(name) if held.size > EVENTS_IN_MEMORY else None
                 read = _read(held.frames, folder)
             events = self._complete(read)
+            self._newest = None
+            self._look_at(events)
             parts = math.ceil(held.size / EVENTS_IN_MEMORY) or 1
             self._pasts = {
                 source: GrowingPast(
@@ -87,7 +95,7 @@ class LivePast:
                     events,
                     parts,
                     None if folder is None else folder / str(place),
-                    self._lateness,
+                    self._horizon,
                 )
                 for place, (source, selection) in enumerate(self._selections.items())
             }
@@ -97,10 +105,22 @@ class LivePast:
         complete = with_clocks(complete_past(events, self._state, WHAT), self._state)
         return evaluate_events(complete, self._state.spec.looking_back)
 
-    def _select(self, events: pl.DataFrame) -> list[pl.DataFrame]:
-        """What each source keeps of them."""
-        complete = self._complete(events.lazy()).collect().lazy()
-        return pl.collect_all([one.of(complete) for one in self._selections.values()])
+    def _select(self, events: pl.LazyFrame) -> list[pl.DataFrame]:
+        """What each source keeps of complete events."""
+        return pl.collect_all([one.of(events) for one in self._selections.values()])
+
+    def _look_at(self, events: pl.LazyFrame) -> None:
+        """Whether one of these complete events is the newest."""
+        if self._lateness is not None:
+            newest = events.select(pl.col(TIME).max()).collect().item()
+            self._newest = pl.Series([self._newest, newest], dtype=pl.Int64).max()
+
+    @property
+    def _horizon(self) -> int | None:
+        """The time from which on rows are dated."""
+        if self._lateness is None or self._newest is None:
+            return None
+        return self._newest - self._lateness
 
 
 def _read(frames: Iterator[pl.DataFrame], folder: Path | None) -> pl.LazyFrame:

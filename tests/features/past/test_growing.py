@@ -151,28 +151,28 @@ def test_what_is_forgotten_is_in_no_answer(
 
     def begin() -> GrowingPast:
         folder = tmp_path_factory.mktemp("past") if mapped else None
-        return GrowingPast(selection, selected(log), 1, folder, lateness)
+        return GrowingPast(selection, selected(log), 1, folder, newest - lateness)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(growing, "FEWEST", 0)
+        newest = max([0, *rows(log)[TIME].to_list()])
         past = begin()
         for new, goes in [([], 0), *changes]:
             kept = [event for event in log if event["time"] is not None]
             gone = kept[:: max(1, len(kept) // goes)][:goes] if goes else []
-            times = rows(log)[TIME]
-            horizon = (times.max() or 0) - lateness - 3 * SECOND
+            needed = newest - lateness - 3 * SECOND
+            newest = max([newest, *rows(new)[TIME].to_list()])
             log = [*log]
             for event in gone:
                 log.remove(event)
             log += new
             try:
-                past.change(rows(gone), rows(new))
+                past.change(rows(gone), rows(new), newest - lateness)
             except ForgottenError:
                 changed = pl.concat([rows(gone), rows(new)])[TIME]
-                assert changed.min() < horizon
+                assert changed.min() < needed
                 past = begin()
             expected = Past.of(selection, selected(log))
-            newest = max([times.max() or 0, *rows(new)[TIME].to_list()])
             recent = ASKED.filter(pl.col("time").is_null() | (pl.col("time") >= newest - lateness))
             assert answered(past, recent) == answered(expected, recent)
             late = ASKED.filter(pl.col("user") == "ann", pl.col("time") < newest - lateness)
@@ -188,11 +188,12 @@ def test_memory_is_that_of_what_rows_look_back_at() -> None:
     """Ten seconds and the last three events of each key, however many came before."""
     selection = Selection("user", "time", reach=Reach(last=3, length=10 * SECOND))
     nothing = pl.DataFrame(schema={KEY: pl.String, TIME: pl.Int64})
-    past = GrowingPast(selection, nothing.rename({KEY: "user", TIME: "time"}).lazy(), lateness=0)
+    past = GrowingPast(selection, nothing.rename({KEY: "user", TIME: "time"}).lazy())
     for second in range(0, 20_000, 100):
         times = [time * SECOND for time in range(second, second + 100)]
-        past.change(nothing, pl.DataFrame({KEY: ["hot"] * 100, TIME: times}))
-        past.change(nothing, pl.DataFrame({KEY: [f"{second % 1000}"], TIME: times[:1]}))
+        past.change(nothing, pl.DataFrame({KEY: ["hot"] * 100, TIME: times}), times[-1])
+        rare = pl.DataFrame({KEY: [f"{second % 1000}"], TIME: times[:1]})
+        past.change(nothing, rare, times[-1])
     assert past._arena.used < 4 * growing.FEWEST
     now = pl.Series([20_000 * SECOND] * 2)
     counts = past.ask(pl.Series(["hot", "0"]), now, lambda s: {"n": s.end - s.oldest})
