@@ -10,6 +10,8 @@ from fulcrum.models.chains import ESMMConfig
 from fulcrum.models.weightings import Declared
 from fulcrum.pipelines.config.run import RunConfig
 
+COLUMNS = 4
+"""FBGEMM's vectors have a multiple of so many, and so have pieces of tables."""
 BESIDE = ("single-task", "constant")
 """What stands beside a run in its results, by name."""
 
@@ -41,6 +43,13 @@ def metric_names(config: RunConfig) -> list[str]:
     for task, settings in config.tasks.items():
         names += [f"{metric}/{task}" for metric in settings.metrics]
     return [*dict.fromkeys(name.partition("/")[0] for name in names), *names]
+
+
+def table_names(config: RunConfig) -> list[str]:
+    """Of the embedding tables: that of the first feature whose values one holds."""
+    encoders = {name: feature.encoder(name) for name, feature in config.features.items()}
+    tables = (encoder.table(name) for name, encoder in encoders.items())
+    return list(dict.fromkeys(table for table in tables if table is not None))
 
 
 def _name(config: RunConfig) -> Iterator[Problem]:
@@ -81,10 +90,15 @@ def _experiment_design(config: RunConfig) -> Iterator[Problem]:
 
 
 def _tables(config: RunConfig) -> Iterator[Problem]:
-    features = {name: feature.encoder(name) for name, feature in config.features.items()}
-    tables = (feature.table(name) for name, feature in features.items())
-    known = list(dict.fromkeys(table for table in tables if table is not None))
-    for name in config.train.tables:
+    known, width = table_names(config), config.model.embedding_dim
+    for name, table in config.train.tables.items():
+        if table.sharding == "column_wise" and (width % COLUMNS or width < 2 * COLUMNS):
+            message = (
+                f"`column_wise` deals pieces of a multiple of {COLUMNS} columns, and "
+                f"`model.embedding_dim` is {width}; expected a multiple of {COLUMNS}, at least "
+                f"{2 * COLUMNS}"
+            )
+            yield Problem(("train", "tables", name, "sharding"), message)
         if name not in known:
             hint = (
                 nearest(name, known) or f"; expected some of {', '.join(sorted(known)) or 'none'}"

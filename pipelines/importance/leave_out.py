@@ -14,7 +14,7 @@ from fulcrum.features.errors import ConfigError, nearest
 from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.pipelines.comparison.contenders import check_rows
 from fulcrum.pipelines.comparison.runs import finished
-from fulcrum.pipelines.config.rules import problems
+from fulcrum.pipelines.config.rules import problems, table_names
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.importance.groups import feature_groups
 from fulcrum.pipelines.quality.differences import Difference, better
@@ -90,6 +90,11 @@ def _without(config: RunConfig, features: Sequence[str]) -> RunConfig:
     listed = ", ".join(features)
     if not rest:
         raise ConfigError(f"without {listed} there is no feature left")
+    there = table_names(without)
+    tables = {name: table for name, table in config.train.tables.items() if name in there}
+    without = without.model_copy(
+        update={"train": config.train.model_copy(update={"tables": tables})}
+    )
     if wrong := problems(without):
         raise ConfigError(
             f"without {listed}: {'; '.join(map(str, wrong))}. Leave out what needs it, too: "

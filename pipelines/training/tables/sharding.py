@@ -25,6 +25,7 @@ from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backwa
 from fulcrum.features.errors import ResourceError
 from fulcrum.models.embedding.vectors import table_name
 from fulcrum.models.network import Network
+from fulcrum.pipelines.config.rules import COLUMNS
 from fulcrum.pipelines.config.run import TableConfig, TrainConfig
 from fulcrum.pipelines.training.optimizer import of_tables
 from fulcrum.pipelines.training.processes import Process
@@ -42,8 +43,6 @@ class PooledTables(EmbeddingBagCollectionSharder):
 
 
 SHARDERS: list[ModuleSharder[nn.Module]] = [PooledTables(), EmbeddingCollectionSharder()]
-COLUMNS = 4
-"""FBGEMM's vectors have a multiple of so many."""
 KERNELS = {"fused": "fused", "uvm_caching": "fused_uvm_caching"}
 """What TorchRec calls them."""
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
@@ -127,12 +126,36 @@ def _constraints(
 ) -> ParameterConstraints:
     # One process has every table whole, whatever is asked of more.
     sharding = kind.sharding if process.world > 1 else "table_wise"
-    columns = max(COLUMNS, math.ceil(table.embedding_dim / process.world))
+    columns = _columns(table, process) if sharding == "column_wise" else None
     return ParameterConstraints(
         sharding_types=[sharding],
         compute_kernels=[KERNELS[kind.kernel]],
-        min_partition=columns if sharding == "column_wise" else None,
+        min_partition=columns,
     )
+
+
+def _columns(table: BaseEmbeddingConfig, process: Process) -> int:
+    """Of a piece: TorchRec leaves a table whole that they do not divide. The fewest of which no
+    process needs two, or the fewest at all where that would be the whole table."""
+    width = table.embedding_dim
+    return next(
+        (
+            columns
+            for columns in range(COLUMNS, width, COLUMNS)
+            if width % columns == 0 and columns * process.world >= width
+        ),
+        COLUMNS,
+    )
+
+
+def _spread(table: BaseEmbeddingConfig, kind: TableConfig, process: Process) -> float:
+    """How many times what a table takes of the process that has most of it the whole takes."""
+    if kind.sharding == "row_wise":
+        return process.world
+    if kind.sharding == "table_wise" or process.world == 1:
+        return 1
+    pieces = table.embedding_dim // _columns(table, process)
+    return pieces / math.ceil(pieces / process.world)
 
 
 def _too_large(
@@ -159,7 +182,7 @@ def _too_large(
     (cap, group), total = groups[worst], totals[worst]
     table = max(group, key=lambda t: row[t.name] * t.num_embeddings)
     size, kind = row[table.name] * table.num_embeddings, kinds[table.name]
-    spread = process.world if kind.sharding in ("row_wise", "column_wise") else 1
+    spread = _spread(table, kind, process)
     beside = cap * process.world - (total - size)
     rows = _round_down(min(cap * spread, beside) / row[table.name])
     processes = f"each of {process.world} processes" if process.world > 1 else "this process"

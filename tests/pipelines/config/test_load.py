@@ -197,6 +197,15 @@ def test_a_declared_table_is_that_of_a_feature(write):
     assert line in problems(write(text))
 
 
+@pytest.mark.parametrize("width", [4, 10])
+def test_columns_that_make_no_two_pieces_are_refused(write, width):
+    text = SMALL + "train: {tables: {user_id: {sharding: column_wise}}}\n"
+    path = write(text)
+    load(path)
+    with pytest.raises(ConfigError, match=f"`model.embedding_dim` is {width}; expected a mul"):
+        load(path, [f"model={{architecture: mmoe, embedding_dim: {width}}}"])
+
+
 def test_what_is_said_of_no_table_leaves_the_fingerprint(write):
     plain, said = write(SMALL), write(SMALL + "train: {tables: {}}\n", "said.yaml")
     assert fingerprint(load(said)) == fingerprint(load(plain))

@@ -8,17 +8,19 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, multiprocessing
+from torchrec import EmbeddingBagCollection, EmbeddingBagConfig
 from torchrec.distributed.model_parallel import DistributedModelParallel
+from torchrec.distributed.planner import EmbeddingShardingPlanner, Topology
 
 from fulcrum.features.errors import ResourceError
 from fulcrum.features.layout import IdInput, Layout, TableSpec
 from fulcrum.features.reading.batch import Batch, from_arrays
 from fulcrum.models.network import Network
-from fulcrum.pipelines.config.run import RunConfig
+from fulcrum.pipelines.config.run import RunConfig, TableConfig
 from fulcrum.pipelines.training import checkpoint
 from fulcrum.pipelines.training.optimizer import Optimizers
 from fulcrum.pipelines.training.processes import Process, process_group
-from fulcrum.pipelines.training.tables import memory
+from fulcrum.pipelines.training.tables import memory, sharding
 from fulcrum.pipelines.training.tables.sharding import distribute, table_dtypes
 from fulcrum.testing.layouts import binary_tasks, make_layout, random_arrays, random_batch
 from tests.pipelines.small_runs import small_run
@@ -62,6 +64,36 @@ def test_the_rows_that_would_fit_do(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = int(told[1].replace(",", ""))
     assert 0.8 * SPARE < rows * ROW < SPARE
     build(user=rows, item=1000)
+
+
+@pytest.mark.parametrize(
+    ("width", "world", "pieces", "most"),
+    [
+        (8, 2, [4, 4], 4),
+        (8, 4, [4, 4], 4),
+        (12, 2, [4, 4, 4], 8),
+        (16, 3, [8, 8], 8),
+        (16, 4, [4, 4, 4, 4], 4),
+        (20, 2, [4, 4, 4, 4, 4], 12),
+    ],
+)
+def test_columns_are_dealt_whatever_divides_them(
+    width: int, world: int, pieces: list[int], most: int
+) -> None:
+    """And what is told to fit counts with the process that has `most` of them."""
+    config = EmbeddingBagConfig(
+        name="user", num_embeddings=9, embedding_dim=width, feature_names=["user"]
+    )
+    kind, process = TableConfig(sharding="column_wise"), Process(0, world, CPU)
+    planner = EmbeddingShardingPlanner(
+        topology=Topology(world, "cpu"),
+        constraints={"user": sharding._constraints(config, kind, process)},
+    )
+    network = torch.nn.Sequential(EmbeddingBagCollection([config], device=torch.device("meta")))
+    [module] = planner.plan(network, sharding.SHARDERS).plan.values()
+    shards = module["user"].sharding_spec.shards
+    assert [shard.shard_sizes[1] for shard in shards] == pieces
+    assert sharding._spread(config, kind, process) == width / most
 
 
 OWN = ("user", "tab_id", "tags", "item", "author")
