@@ -2,6 +2,7 @@
 
 import math
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -72,9 +73,9 @@ class LivePast:
             self._number = _NEVER
             self._look_at(events)
             try:
-                for past, *frames in zip(self._pasts.values(), gone, there, strict=True):
+                for past, before, after in zip(self._pasts.values(), gone, there, strict=True):
                     assert isinstance(past, GrowingPast)
-                    past.change(*frames, self._horizon)
+                    past.change(before, after, self._horizon)
             except ForgottenError:  # The store has what it takes.
                 self._start()
                 return
@@ -110,10 +111,13 @@ class LivePast:
         return pl.collect_all([one.of(events) for one in self._selections.values()])
 
     def _look_at(self, events: pl.LazyFrame) -> None:
-        """Whether one of these complete events is the newest."""
+        """Whether one of these complete events is the newest. One dated ahead counts as of now: a
+        client whose clock is wrong would make the rows of all others too late."""
         if self._lateness is not None:
-            newest = events.select(pl.col(TIME).max()).collect().item()
-            self._newest = pl.Series([self._newest, newest], dtype=pl.Int64).max()
+            now = time.time_ns() // 1_000
+            newest = events.select(pl.col(TIME).max().clip(upper_bound=now)).collect().item()
+            known = [at for at in (self._newest, newest) if at is not None]
+            self._newest = max(known, default=None)
 
     @property
     def _horizon(self) -> int | None:

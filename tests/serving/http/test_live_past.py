@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,23 @@ def test_one_that_broke_off_begins_anew(
         past.gathered()
     check(past, store, state)
     assert len(calls) == 2
+
+
+def test_an_event_dated_ahead_makes_no_row_too_late(
+    state: FeatureState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growing, "FEWEST", 0)
+    now = time.time_ns() // 1_000
+    events = TRAIN.with_columns(pl.col("time") + now - 9 * SECOND)
+    ahead = TRAIN[:1].with_columns(time=pl.lit(now + 20 * 3600 * SECOND))
+    store = make_store(state, None)
+    past = LivePast(store, state, SECOND)
+    for more in (events, ahead):
+        store.append(more)
+        past.gathered()
+    row = ROWS[:1].with_columns(time=pl.lit(now))
+    for one in (past, LivePast(store, state, SECOND)):
+        assert_frame_equal(encode(row, state, one.gathered()), encode(row, state, stored(store)))
 
 
 def test_events_that_a_model_cannot_read_are_said_at_the_start(
