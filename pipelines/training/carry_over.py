@@ -193,10 +193,8 @@ def _other_inputs(old: Layout, layout: Layout, trunk: TrunkConfig) -> Layout:
         dense = (*dense, DenseInput(name=NOBODY)) if more else dense[:-1]
     if [event.name for event in old.sequences] != [event.name for event in sequences]:
         first = {event.history: event for event in reversed(sequences)}
-        more_events = [
-            e.model_copy(update={"name": f"{e.history}{NOBODY}"}) for e in first.values()
-        ]
-        sequences = (*sequences, *more_events)
+        names = {history: {"name": f"{history}{NOBODY}"} for history in first}
+        sequences = (*sequences, *(e.model_copy(update=names[h]) for h, e in first.items()))
     return layout.model_copy(update={"ids": ids, "dense": dense, "sequences": sequences})
 
 
