@@ -9,6 +9,7 @@ none of a model's weights, nor is what a weighting or a regulariser has learned.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from torch.distributed._shard.sharded_tensor import ShardedTensor
 
 from fulcrum.features.errors import ConfigError
 from fulcrum.features.layout import DenseInput, IdInput, Layout, TaskSpec
-from fulcrum.features.transform.same_rows import SameRows, same_rows
+from fulcrum.features.transform.same_rows import COMMON, SameRows, same_rows
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.models.embedding.vectors import table_name
 from fulcrum.models.predictor import Predictor
@@ -93,30 +94,27 @@ def _plan_tables(
     weights: Weights,
     earlier: EarlierModel,
 ) -> None:
-    keys, rows = _by_table(weights), {t.name: t.rows for t in earlier.state.layout.tables}
+    names, keys = _by_table(own), _by_table(weights)
+    rows = {table.name: table.rows for table in earlier.state.layout.tables}
     copies = trunk.copies(len(state.layout.tasks))
-    plain = {
-        table_name(t.name, copy, copies): t.name
-        for t in state.layout.tables
-        for copy in range(copies)
-    }
-    for table, name in _by_table(own).items():
-        key, width = keys.pop(table, None), own[name].shape[1]
-        if key is None or plain[table] not in rows:
+    for copy, spec in product(range(copies), state.layout.tables):
+        table = table_name(spec.name, copy, copies)
+        key, name = keys.pop(table, None), names[table]
+        if key is None or spec.name not in rows:
             plan.lines.append(f"table {table}: not taken, the model has none of that name")
             continue
-        count, old_width = weights.shape(key)
-        if count != rows[plain[table]]:
+        (count, old_width), width = weights.shape(key), own[name].shape[1]
+        if count != rows[spec.name]:
             raise ConfigError(
                 f"train.from: {earlier.checkpoint} is not the checkpoint of {earlier.uri}: its "
-                f"table {table} has {count} rows, expected {rows[plain[table]]}"
+                f"table {table} has {count} rows, expected {rows[spec.name]}"
             )
         if old_width != width:
             plan.lines.append(f"table {table}: not taken, it is {width} wide, was {old_width}")
             continue
-        same = same_rows(earlier.state, state, plain[table])
+        same = same_rows(earlier.state, state, spec.name)
         plan.tables[name] = key, same
-        known = own[name].shape[0] - (len(same.new) - same.values)
+        known = spec.rows - len(COMMON)
         plan.lines.append(f"table {table}: {same.values:,} of {known:,} values keep their row")
     plan.lines += [f"table {table} of the model: left behind" for table in keys]
 

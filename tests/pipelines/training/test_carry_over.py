@@ -113,8 +113,8 @@ def test_every_value_keeps_its_row_to_the_bit_wherever_its_row_lies_now(
     assert all(torch.equal(weights[name], old[name]) for name in dense)
     assert lines == [
         "table user: 47 of 50 values keep their row",
-        "table tag: 7 of 10 values keep their row",
         "table item: 97 of 100 values keep their row",
+        "table tag: 7 of 10 values keep their row",
         "table viewed:age: 8 of 8 values keep their row",
         f"{len(dense)} of {len(dense)} dense weights taken",
     ]
