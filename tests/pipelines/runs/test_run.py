@@ -189,7 +189,7 @@ def test_a_model_to_learn_on_from_is_found_while_its_run_has_a_checkpoint(
     alone = shutil.copytree(run.folder / "bundle", tmp_path / "bundle")
     with pytest.raises(ConfigError, match=r"bundle has no checkpoint any more \(looked in"):
         find(str(alone), store)
-    with pytest.raises(ModelError, match="did you mean models:/small/1"):
+    with pytest.raises(ModelError, match="did you mean `models:/small/1`"):
         find("models:/small/8", store)
 
 

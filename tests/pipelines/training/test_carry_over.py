@@ -265,6 +265,14 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits_and_takes_nothing_again(
     assert not same_weights(cold.checkpoint, whole.checkpoint)
 
 
+def test_the_first_of_several_phases_learns_on_and_each_later_one_goes_on_from_it(
+    dataset: PreparedDataset, found: list[str], tmp_path: Path
+) -> None:
+    train(learning_on(pretrain={"tasks": ["click"]}), dataset, tmp_path)
+    assert found == [URI]
+    assert [file.parent.name for file in tmp_path.rglob(FROM)] == ["pretrain"]
+
+
 SHARED = {"user": "row_wise", "item": "column_wise", "tag": "row_wise"}
 
 
