@@ -113,9 +113,7 @@ class TrainConfig(Config):
     their number, as the theory of weighted training has it; equal where weights are 1."""
     pretrain: PretrainConfig | None = None
     """Some tasks first, then all."""
-    from_: str | None = Field(
-        None, alias="from", min_length=1, exclude_if=lambda value: value is None
-    )
+    from_: str | None = Field(None, alias="from", exclude_if=lambda value: value is None)
     """Model to learn on from, such as `models:/NAME@champion`: the first step begins with its
     weights, as far as they fit."""
     calibration: CalibrationConfig | None = Field(

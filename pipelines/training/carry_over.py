@@ -103,7 +103,7 @@ def _plan_tables(
         if key is None or spec.name not in rows:
             plan.lines.append(f"table {table}: not taken, the model has none of that name")
             continue
-        (count, old_width), width = weights.shape(key), own[name].shape[1]
+        (count, old_width), width = weights.shape(key), trunk.embedding_dim
         if count != rows[spec.name]:
             raise ConfigError(
                 f"train.from: {earlier.checkpoint} is not the checkpoint of {earlier.uri}: its "

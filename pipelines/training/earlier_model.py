@@ -12,7 +12,6 @@ from fulcrum.features.errors import ConfigError
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.training import checkpoint
-from fulcrum.serving.publishing.resolve import resolve
 
 CHECKPOINTS = "checkpoints"
 """Of a run's folder."""
@@ -31,23 +30,20 @@ class EarlierModel:
 
 
 def find(uri: str, tracking: str) -> EarlierModel:
-    """What is behind `models:/name@alias`, `models:/name/3`, `models:/m-...`, `runs:/<run>/<model>`
-    or a run's own folder `bundle`.
+    """What is behind `models:/name@alias`, `models:/name/3`, `models:/m-...` or
+    `runs:/<run>/<model>`.
 
     Raises ModelError where there is no such model, ConfigError where its checkpoint is no longer
     there, StateError where a file is damaged.
     """
-    folder = None
-    if uri.startswith(("models:", "runs:")):
-        # MLflow takes long to import, which most runs need for nothing here.
-        from fulcrum.pipelines.tracking.mlflow import find_run
-        from fulcrum.serving.publishing.registry import Registry
+    # MLflow takes long to import, which most runs need for nothing in training.
+    from fulcrum.pipelines.tracking.mlflow import find_run
+    from fulcrum.serving.publishing.registry import Registry
 
-        uri, run = Registry(tracking).origin(uri)
-        folder = find_run(tracking, run).folder
-    bundle = resolve(uri, tracking).bundle
-    if folder is None:
-        uri, folder = str(bundle.folder.resolve()), bundle.folder.resolve().parent
+    registry = Registry(tracking)
+    uri, run = registry.origin(uri)
+    state = registry.resolve(uri).bundle.state
+    folder = find_run(tracking, run).folder
     newest = checkpoint.latest(folder / CHECKPOINTS)
     if newest is None:
         raise ConfigError(
@@ -55,7 +51,7 @@ def find(uri: str, tracking: str) -> EarlierModel:
             "expected a model whose run still has its folder on this machine"
         )
     best = checkpoint.best_step(checkpoint.read_state(newest))
-    return EarlierModel(uri, bundle.state, checkpoint.path(folder / CHECKPOINTS, best))
+    return EarlierModel(uri, state, checkpoint.path(folder / CHECKPOINTS, best))
 
 
 def pinned(config: RunConfig) -> RunConfig:

@@ -372,6 +372,8 @@ def test_a_key_that_is_a_word_of_python_is_one_as_any_other(write):
     assert told in problems(write(SMALL), "train.form=models:/small@champion")
     assert "train.from_: unknown key" in problems(write(SMALL + "train: {from_: x}\n"))
     assert "train.from: is 3; expected text" in problems(write(SMALL), "train.from=3")
+    folder = problems(write(SMALL), "train.from=runs/bundle")
+    assert "train.from: is 'runs/bundle'; expected models:/<name>@<alias>" in folder
     about = schema()["$defs"]["TrainConfig"]["properties"]["from"]["description"]
     assert about.startswith("Model to learn on from")
 
