@@ -23,7 +23,7 @@ from fulcrum.pipelines.tracking.mlflow import (
     MlflowTracker,
     find_tagged,
 )
-from fulcrum.pipelines.training.earlier_model import pinned
+from fulcrum.pipelines.training.learning_on.earlier_model import pinned
 from fulcrum.pipelines.training.predict import evaluate
 from fulcrum.pipelines.training.trainer import read_result
 

@@ -48,8 +48,8 @@ from fulcrum.pipelines.tracking import mlflow as tracking
 from fulcrum.pipelines.tracking.mlflow import FoundRun, MlflowTracker, start_run
 from fulcrum.pipelines.tracking.protocol import SilentTracker, Tracker
 from fulcrum.pipelines.training import checkpoint, pretraining
-from fulcrum.pipelines.training.earlier_model import pinned
 from fulcrum.pipelines.training.launch import launch
+from fulcrum.pipelines.training.learning_on.earlier_model import pinned
 from fulcrum.pipelines.training.malloc import give_back
 from fulcrum.pipelines.training.predict import (
     evaluate,

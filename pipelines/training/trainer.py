@@ -30,9 +30,10 @@ from fulcrum.pipelines.config.run import RunConfig
 from fulcrum.pipelines.console.progress import SilentProgress, TrainProgress
 from fulcrum.pipelines.quality.metrics import Metrics, measure
 from fulcrum.pipelines.tracking.protocol import PrefixTracker, SilentTracker, Tracker
-from fulcrum.pipelines.training import checkpoint, earlier_model, precision, pretraining
-from fulcrum.pipelines.training.carry_over import carry_over
+from fulcrum.pipelines.training import checkpoint, precision, pretraining
 from fulcrum.pipelines.training.early_stopping import EarlyStopping
+from fulcrum.pipelines.training.learning_on import earlier_model
+from fulcrum.pipelines.training.learning_on.carry_over import carry_over
 from fulcrum.pipelines.training.losses_after_step import AfterStep
 from fulcrum.pipelines.training.malloc import keep_freed_memory
 from fulcrum.pipelines.training.optimizer import Optimizers

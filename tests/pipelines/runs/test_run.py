@@ -32,8 +32,8 @@ from fulcrum.pipelines.runs.prepare import prepare_dataset
 from fulcrum.pipelines.runs.register import register_run
 from fulcrum.pipelines.runs.run import Options, measure_run, single_task, start, take_up
 from fulcrum.pipelines.tracking.mlflow import client, find_run
-from fulcrum.pipelines.training import earlier_model
-from fulcrum.pipelines.training.earlier_model import find
+from fulcrum.pipelines.training.learning_on import earlier_model
+from fulcrum.pipelines.training.learning_on.earlier_model import find
 from fulcrum.pipelines.training.predict import evaluate, predict, restore_network, uncalibrate
 from fulcrum.pipelines.training.trainer import read_result
 from fulcrum.serving.bundle.bundle import Bundle

@@ -19,10 +19,11 @@ from fulcrum.features.prepared.dataset import PreparedDataset
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.models.network import Network
 from fulcrum.pipelines.config.run import RunConfig
-from fulcrum.pipelines.training import checkpoint, earlier_model
-from fulcrum.pipelines.training.carry_over import carry_over
+from fulcrum.pipelines.training import checkpoint
 from fulcrum.pipelines.training.checkpoint import load_weights
-from fulcrum.pipelines.training.earlier_model import EarlierModel
+from fulcrum.pipelines.training.learning_on import earlier_model
+from fulcrum.pipelines.training.learning_on.carry_over import carry_over
+from fulcrum.pipelines.training.learning_on.earlier_model import EarlierModel
 from fulcrum.pipelines.training.predict import evaluate
 from fulcrum.pipelines.training.processes import process_group
 from fulcrum.pipelines.training.tables.sharding import distribute

@@ -23,7 +23,7 @@ from fulcrum.models.embedding.vectors import table_name
 from fulcrum.models.predictor import Predictor
 from fulcrum.models.trunks import TrunkConfig
 from fulcrum.pipelines.training.checkpoint import Weights, load_weights
-from fulcrum.pipelines.training.earlier_model import EarlierModel
+from fulcrum.pipelines.training.learning_on.earlier_model import EarlierModel
 
 DENSE, TABLES = "objective.predictor.", "tables."
 """What names of weights begin with; no others are part of a served model."""
@@ -57,8 +57,8 @@ def carry_over(
     """Take over what fits, in place; gives what was taken and what was not, a line each.
 
     Every process calls it and reads one table of the earlier model at a time, whole, for those of
-    its rows and columns that lie there. Raises ConfigError when nothing fits, and StateError when
-    the checkpoint is damaged or not that of the model; nothing is taken then.
+    its rows and columns that lie there. Raises ConfigError when nothing fits or the checkpoint is
+    not that of the model, and StateError when it is damaged.
     """
     weights, own = load_weights(earlier.checkpoint), model.state_dict()
     plan = Plan()
