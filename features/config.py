@@ -22,9 +22,12 @@ from fulcrum.features.explanations import explanations
 
 
 class Config(BaseModel):
-    """A frozen pydantic model that refuses unknown keys, infinity and NaN."""
+    """A frozen pydantic model that refuses unknown keys, infinity and NaN. A key that is a word of
+    Python's is its field's alias."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, serialize_by_alias=True
+    )
     assumed: ClassVar[bool] = False
     """Whether a map that does not name a member of the class's family means this one."""
 

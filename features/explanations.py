@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 @cache
 def explanations(model: type[BaseModel]) -> Mapping[str, str]:
-    """The text under each field that has one, by name.
+    """The text under each field that has one, by its name in YAML.
 
     Read from the source when it is asked for: pydantic would read it for every class that is made,
     which takes a third of what a command needs to know its config."""
@@ -22,7 +22,7 @@ def explanations(model: type[BaseModel]) -> Mapping[str, str]:
             fields = inspect.get_annotations(base)
             texts = {name: text for name, text in texts.items() if name not in fields}
             texts |= {name: text for name, text in _texts(base) if name in model.model_fields}
-    return texts
+    return {model.model_fields[name].alias or name: text for name, text in texts.items()}
 
 
 def _texts(model: type[BaseModel]) -> Iterator[tuple[str, str]]:

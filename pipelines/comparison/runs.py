@@ -23,6 +23,7 @@ from fulcrum.pipelines.tracking.mlflow import (
     MlflowTracker,
     find_tagged,
 )
+from fulcrum.pipelines.training.learning_on.earlier_model import pinned
 from fulcrum.pipelines.training.predict import evaluate
 from fulcrum.pipelines.training.trainer import read_result
 
@@ -71,6 +72,7 @@ def finished(
     config: RunConfig, dataset: PreparedDataset, parent: str, console: Console
 ) -> tuple[FoundRun, str]:
     """The finished run of a config, and how it came to be."""
+    config = pinned(config)
     uri, options = config.tracking.uri, Options(1, False, console, parent)
     tags = {CONFIG: fingerprint(config), DATA: dataset.fingerprint}
     runs = find_tagged(uri, tags)

@@ -8,6 +8,8 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from pydantic.fields import FieldInfo
+
 from fulcrum.features import import_path
 from fulcrum.features.config import Config
 from fulcrum.pipelines.config.yaml_text import Path
@@ -85,6 +87,11 @@ def _by_path(text: str, tag: str) -> type[Config] | None:
         return None
 
 
+def fields(model: type[Config]) -> dict[str, FieldInfo]:
+    """Those of a class by their names in YAML."""
+    return {info.alias or name: info for name, info in model.model_fields.items()}
+
+
 def entries(annotation: Any) -> Any:
     """What the entries of a map with names of the user's own choice are; None for other types."""
     for a in alternatives(annotation):
@@ -96,8 +103,8 @@ def entries(annotation: Any) -> Any:
 def below(annotation: Any, value: Any, key: str | int) -> Any:
     """Annotation of `value[key]`; None where no such key may stand."""
     model = model_of(annotation, value)
-    if model is not None and key in model.model_fields:
-        return model.model_fields[str(key)].annotation
+    if model is not None and key in (known := fields(model)):
+        return known[str(key)].annotation
     if isinstance(key, int):
         lists = [a for a in alternatives(annotation) if get_origin(a) is tuple]
         return get_args(lists[0])[0] if lists else None
@@ -108,7 +115,7 @@ def keys(annotation: Any, value: Any) -> tuple[str, ...]:
     """The keys that the map `value` may have: fields of its class, or the names it already uses."""
     model = model_of(annotation, value)
     if model is not None:
-        return tuple(model.model_fields)
+        return tuple(fields(model))
     if models(annotation):
         name = tag(annotation)
         return (name,) if name else ()

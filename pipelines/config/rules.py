@@ -32,6 +32,7 @@ def problems(config: RunConfig) -> list[Problem]:
         *_experiment_design(config),
         *_tables(config),
         *_pretrain(config),
+        *_from(config),
         *_segments(config),
         *_early_stopping(config),
     ]
@@ -112,6 +113,18 @@ def _pretrain(config: RunConfig) -> Iterator[Problem]:
         if task not in config.tasks:
             message = f"there is no task `{task}`{nearest(task, config.tasks)}"
             yield Problem(("train", "pretrain", "tasks", place), message)
+
+
+def _from(config: RunConfig) -> Iterator[Problem]:
+    """A folder is refused: an exported model may come from anybody, a checkpoint beside it may
+    not."""
+    uri = config.train.from_
+    if uri is not None and not uri.startswith(("models:/", "runs:/")):
+        message = (
+            f"is {uri!r}; expected models:/<name>@<alias>, models:/<name>/<version> or "
+            "runs:/<run>/<model>"
+        )
+        yield Problem(("train", "from"), message)
 
 
 def _segments(config: RunConfig) -> Iterator[Problem]:

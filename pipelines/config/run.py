@@ -113,6 +113,9 @@ class TrainConfig(Config):
     their number, as the theory of weighted training has it; equal where weights are 1."""
     pretrain: PretrainConfig | None = None
     """Some tasks first, then all."""
+    from_: str | None = Field(None, alias="from", exclude_if=lambda value: value is None)
+    """Model to learn on from, such as `models:/NAME@champion`: the first step begins with its
+    weights, as far as they fit."""
     calibration: CalibrationConfig | None = Field(
         CalibrationConfig(), exclude_if=lambda value: value == CalibrationConfig()
     )

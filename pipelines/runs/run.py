@@ -49,6 +49,7 @@ from fulcrum.pipelines.tracking.mlflow import FoundRun, MlflowTracker, start_run
 from fulcrum.pipelines.tracking.protocol import SilentTracker, Tracker
 from fulcrum.pipelines.training import checkpoint, pretraining
 from fulcrum.pipelines.training.launch import launch
+from fulcrum.pipelines.training.learning_on.earlier_model import pinned
 from fulcrum.pipelines.training.malloc import give_back
 from fulcrum.pipelines.training.predict import (
     evaluate,
@@ -57,7 +58,7 @@ from fulcrum.pipelines.training.predict import (
     restore_network,
     uncalibrate,
 )
-from fulcrum.pipelines.training.trainer import TrainResult, read_result, train
+from fulcrum.pipelines.training.trainer import FROM, TrainResult, read_result, train
 from fulcrum.serving.publishing.store import STORE
 
 logger = logging.getLogger(__name__)
@@ -118,6 +119,7 @@ class Look:
 
 def start(config: RunConfig, options: Options) -> Outcome:
     """A new run from its config."""
+    config = pinned(config)
     dataset = prepare_dataset(config, options.console)
     uri = config.tracking.uri
     run_id = start_run(uri, config.tracking.experiment, config.name, options.parent)
@@ -170,6 +172,8 @@ def _carry_out(
     options: Options,
 ) -> Outcome:
     result = _train(config, dataset, folder / "checkpoints", tracker, options)
+    for listed in (folder / "checkpoints").rglob(FROM):
+        tracker.log_artifact(listed)
     split = measured_split(dataset)
     look = _look(config, dataset, result.checkpoint, split)
     predictions, health = look.predictions, look.health
@@ -254,7 +258,8 @@ def _with_reference(
     """Train one network per task under the same budget, and put its metrics before the constant
     predictor's."""
     logger.info("training the single-task networks to compare with")
-    control = config.model_copy(update={"model": single_task(config.model)} | PLAIN)
+    train = config.train.model_copy(update={"from_": None})
+    control = config.model_copy(update={"model": single_task(config.model), "train": train} | PLAIN)
     result = _train(control, dataset, folder / "reference", SilentTracker(), options)
     predictions = evaluate(control, dataset, result.checkpoint, split)
     return {
@@ -308,6 +313,8 @@ def _describe(
             tracking.DATA: dataset.fingerprint,
         }
     )
+    if config.train.from_ is not None:
+        tracker.log_tags({tracking.FROM: config.train.from_})
     if plugins := requirements(config):
         tracker.log_tags({tracking.PLUGINS: ", ".join(plugins)})
     facts = config.model_dump(mode="json", include=PARAMETERS)

@@ -37,6 +37,8 @@ FOLDER, CONFIG, DATA = "fulcrum.folder", "fulcrum.config", "fulcrum.data"
 """Tags: the run's folder, the fingerprints of its config and of its prepared data."""
 PLUGINS = "fulcrum.plugins"
 """Tag: the distributions, with versions, that brought parts of the run."""
+FROM = "fulcrum.from"
+"""Tag: the model that the run learned on from."""
 PARENT = "mlflow.parentRunId"
 """Tag of a run that is shown below another one."""
 

@@ -104,6 +104,13 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
         raise StateError(f"{checkpoint}: not a usable checkpoint: {error}") from None
 
 
+def best_step(state: Mapping[str, Any]) -> int:
+    """Steps behind the best weights of a run whose latest checkpoint says this of itself; behind
+    the last ones where nothing was measured."""
+    step: int = state["stopping"]["best_step"] or state["step"]
+    return step
+
+
 def check_data(checkpoint: Path, fingerprint: str) -> None:
     """Raises StateError when it was trained on other prepared data than those."""
     trained = read_state(checkpoint)["data"]
@@ -114,7 +121,7 @@ def check_data(checkpoint: Path, fingerprint: str) -> None:
         )
 
 
-def load_weights(checkpoint: Path) -> Mapping[str, Tensor]:
+def load_weights(checkpoint: Path) -> "Weights":
     """Whole, unsharded weights under the names of `Network.state_dict()`, in this process alone,
     however many processes wrote them. Each is read when it is asked for, anew each time: tables may
     fill the memory."""
@@ -143,6 +150,10 @@ class Weights(Mapping[str, Tensor]):
         weight = torch.empty(part.size, dtype=part.properties.dtype)
         _fill(self.checkpoint, {f"{MODEL}.{name}": weight}, no_dist=True)
         return weight
+
+    def shape(self, name: str) -> torch.Size:
+        """Of a weight that is not read for it."""
+        return self.parts[name].size
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.parts)

@@ -32,6 +32,8 @@ from fulcrum.pipelines.quality.metrics import Metrics, measure
 from fulcrum.pipelines.tracking.protocol import PrefixTracker, SilentTracker, Tracker
 from fulcrum.pipelines.training import checkpoint, precision, pretraining
 from fulcrum.pipelines.training.early_stopping import EarlyStopping
+from fulcrum.pipelines.training.learning_on import earlier_model
+from fulcrum.pipelines.training.learning_on.carry_over import carry_over
 from fulcrum.pipelines.training.losses_after_step import AfterStep
 from fulcrum.pipelines.training.malloc import keep_freed_memory
 from fulcrum.pipelines.training.optimizer import Optimizers
@@ -47,6 +49,8 @@ logger = logging.getLogger(__name__)
 
 REPORT_EVERY = 20
 """Steps between two looks at the loss; each look waits for the device."""
+FROM = "from.txt"
+"""What was taken of the model that a run learned on from, and what was not."""
 INHERITANCE = {False: ("model",), True: ("model", "optimizers")}
 """Parts of a checkpoint that one phase passes on to the next, by whether moments are kept."""
 DECIDES = ("tasks", "model", "weighting", "regulariser", "train")
@@ -125,7 +129,7 @@ def read_result(folder: Path) -> TrainResult:
         raise StateError(f"{folder} holds no checkpoint")
     state = checkpoint.read_state(newest)
     history = [(step, metrics) for step, metrics in state["history"]]
-    best = state["stopping"]["best_step"] or state["step"]
+    best = checkpoint.best_step(state)
     metrics = dict(history).get(best, {})
     course = [(step, values) for step, values in state.get("course", [])]
     return TrainResult(checkpoint.path(folder, best), best, metrics, history, course)
@@ -192,8 +196,8 @@ class Trainer:
         self.step = 0
 
     def start(self, resume: bool, earlier: Path | None = None) -> None:
-        """Begin at step 0, from the weights of an earlier phase where there is one, or where the
-        latest checkpoint was made."""
+        """Begin at step 0, from the weights of an earlier phase or model where there is one, or
+        where the latest checkpoint was made."""
         newest = checkpoint.latest(self.folder)
         if newest is None:
             if self.process.main:
@@ -201,6 +205,8 @@ class Trainer:
                 (self.folder / "plan.txt").write_text(f"{self.model.plan}\n")
             if earlier is not None:
                 self._go_on_from(earlier)
+            elif self.config.from_ is not None:
+                self._learn_on_from(self.config.from_)
             teach(
                 self.weighting,
                 self.model,
@@ -234,6 +240,16 @@ class Trainer:
         checkpoint.load_parts(
             earlier, {k: v for k, v in self._parts().items() if k in INHERITANCE[moments]}
         )
+
+    def _learn_on_from(self, uri: str) -> None:
+        """Take what fits of the weights of another run's model."""
+        found = earlier_model.find(uri, self.run_config.tracking.uri)
+        lines = carry_over(self.model, self.run_config.model, self.dataset.state, found)
+        lines.insert(0, f"learning on from {found.uri}")
+        if self.process.main:
+            (self.folder / FROM).write_text("".join(f"{line}\n" for line in lines))
+        for line in lines:
+            logger.info("%s", line)
 
     def run(self) -> TrainResult:
         """Train to the last step or until the validation split no longer improves, then

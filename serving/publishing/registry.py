@@ -142,6 +142,15 @@ class Registry:
         with self._answering():
             return str(self._client.get_model_version(name, str(version)).run_id)
 
+    def origin(self, uri: str) -> tuple[str, str]:
+        """The URI of what `models:/...` or `runs:/...` means now, which holds no alias, and the id
+        of the run that the model comes from. Raises as `resolve` does."""
+        if uri.startswith("runs:") or MODEL_ID.fullmatch(uri.removeprefix("models:/")):
+            model = self._logged_model(uri)
+            return f"models:/{model.model_id}", str(model.source_run_id)
+        name, version = self._version(uri)
+        return f"models:/{name}/{version}", self.run(name, int(version))
+
     def describe(
         self, name: str, version: int, heading: str, text: str, tags: Mapping[str, str]
     ) -> None:

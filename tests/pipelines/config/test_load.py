@@ -368,6 +368,25 @@ def test_fingerprint_moves_with_any_value_and_not_with_spelling(write):
     assert fingerprint(load(write(SMALL), ["train.seed=0"])) == plain
 
 
+def test_a_key_that_is_a_word_of_python_is_one_as_any_other(write):
+    plain = load(write(SMALL))
+    text = to_yaml(plain)
+    assert "from" not in text and "from" not in plain.model_dump()["train"]
+    config = load(write(SMALL), ["train.from=models:/small@champion"])
+    assert config.train.from_ == "models:/small@champion"
+    assert load(write(to_yaml(config), "again.yaml")) == config
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+    assert fingerprint(config) != fingerprint(plain)
+    told = "train.form: unknown key `form`; did you mean `from`?"
+    assert told in problems(write(SMALL), "train.form=models:/small@champion")
+    assert "train.from_: unknown key" in problems(write(SMALL + "train: {from_: x}\n"))
+    assert "train.from: is 3; expected text" in problems(write(SMALL), "train.from=3")
+    folder = problems(write(SMALL), "train.from=runs/bundle")
+    assert "train.from: is 'runs/bundle'; expected models:/<name>@<alias>" in folder
+    about = schema()["$defs"]["TrainConfig"]["properties"]["from"]["description"]
+    assert about.startswith("Model to learn on from")
+
+
 def test_merge_keeps_its_arguments():
     parent, child = {"a": {"b": 1}}, {"a": {"c": 2}}
     assert merge(None, parent, child) == {"a": {"b": 1, "c": 2}}

@@ -32,6 +32,8 @@ from fulcrum.pipelines.runs.prepare import prepare_dataset
 from fulcrum.pipelines.runs.register import register_run
 from fulcrum.pipelines.runs.run import Options, measure_run, single_task, start, take_up
 from fulcrum.pipelines.tracking.mlflow import client, find_run
+from fulcrum.pipelines.training.learning_on import earlier_model
+from fulcrum.pipelines.training.learning_on.earlier_model import find
 from fulcrum.pipelines.training.predict import evaluate, predict, restore_network, uncalibrate
 from fulcrum.pipelines.training.trainer import read_result
 from fulcrum.serving.bundle.bundle import Bundle
@@ -159,6 +161,37 @@ def test_a_run_is_not_measured_on_data_prepared_otherwise(outcome, run, tmp_path
     (folder / "config.yaml").write_text(text.replace("min_count: 1", "min_count: 2", 1))
     with pytest.raises(StateError, match=r"was trained on prepared data .*, these are"):
         measure_run(replace(run, folder=folder), "test", Console(quiet=True))
+
+
+def test_a_run_learns_on_from_a_version_and_keeps_what_it_took(outcome, folder, run, store):
+    """As part of a comparison, so that nothing is exported."""
+    Registry(store).set_alias("small", "yesterday", 1)
+    settings = ["name=next", "train.epochs=1", "train.from=models:/small@yesterday"]
+    settings.append("features.tab={kind: categorical, column: item}")
+    start(load(folder / "small.yaml", settings), replace(OPTIONS, reference=False, parent=run.id))
+    following = find_run(store, "next")
+    assert load(following.folder / "config.yaml").train.from_ == "models:/small/1"
+    tags = client(store).get_run(following.id).data.tags
+    assert tags["fulcrum.from"] == "models:/small/1"
+    assert "from.txt" in {f.path for f in client(store).list_artifacts(following.id)}
+    lines = (following.folder / "checkpoints" / "from.txt").read_text().splitlines()
+    assert lines[:2] == ["learning on from models:/small/1", "input tab: new"]
+    assert "table item: 30 of 30 values keep their row" in lines
+
+
+def test_a_model_to_learn_on_from_is_found_while_its_run_has_a_checkpoint(
+    outcome, run, store, monkeypatch
+):
+    best = read_result(run.folder / "checkpoints").checkpoint
+    for uri in ("models:/small/1", f"runs:/{run.id}/model"):
+        found = find(uri, store)
+        assert found.checkpoint == best
+        assert find(found.uri, store).uri == found.uri
+    with pytest.raises(ModelError, match="did you mean `models:/small/1`"):
+        find("models:/small/8", store)
+    monkeypatch.setattr(earlier_model, "CHECKPOINTS", "gone")
+    with pytest.raises(ConfigError, match=r"models:/small/1 has no checkpoint any more \(looked"):
+        find("models:/small/1", store)
 
 
 def test_unhealthy_experts_are_told_in_words(run, monkeypatch, caplog):
