@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributed._shard.sharded_tensor import ShardedTensor
 
 from fulcrum.features.errors import ConfigError
-from fulcrum.features.layout import DenseInput, IdInput, Layout, TaskSpec
+from fulcrum.features.layout import DenseInput, IdInput, Layout
 from fulcrum.features.transform.same_rows import COMMON, SameRows, same_rows
 from fulcrum.features.transform.state import FeatureState
 from fulcrum.models.embedding.vectors import table_name
@@ -197,7 +197,7 @@ def _other_inputs(old: Layout, layout: Layout, trunk: TrunkConfig) -> Layout:
 
 
 def _more_tasks(layout: Layout) -> Layout:
-    more = TaskSpec(name=NOBODY, kind="binary", rate=0.5)
+    more = layout.tasks[0].model_copy(update={"name": NOBODY, "given": None})
     return layout.model_copy(update={"tasks": (*layout.tasks, more)})
 
 
