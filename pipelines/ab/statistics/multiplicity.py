@@ -29,7 +29,8 @@ def coverage_level(p: Sequence[float], alpha: float) -> float:
     there are none) over that of the questions (Benjamini and Yekutieli, JASA 2005: the false
     coverage rate)."""
     found = sum(value < alpha for value in benjamini_hochberg(p))
-    return alpha * max(found, 1) / max(len(p), 1)
+    # 0.2 * 3 / 3 is above 0.2.
+    return min(alpha, alpha * max(found, 1) / max(len(p), 1))
 
 
 def _adjusted(p: Sequence[float], method: str) -> list[float]:

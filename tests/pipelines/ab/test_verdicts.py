@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -48,6 +48,7 @@ def test_adjusted_p_values_by_hand():
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(1e-9, 1), min_size=1, max_size=20), st.sampled_from([0.01, 0.05, 0.2]))
+@example([0.125, 0.125, 0.125], 0.2)
 def test_intervals_of_explored_questions_leave_zero_where_their_p_value_says_so(p, alpha):
     """An interval at a level leaves 0 where the raw p-value lies below it."""
     level = coverage_level(p, alpha)
