@@ -31,7 +31,7 @@ from fulcrum.pipelines.comparison.fairness.selection import Selection, select, v
 from fulcrum.pipelines.comparison.fairness.trials import Trials
 from fulcrum.pipelines.comparison.gains import RELEVANT
 from fulcrum.pipelines.comparison.markdown import markdown
-from fulcrum.pipelines.comparison.runs import seeded, train_all
+from fulcrum.pipelines.comparison.runs import Trained, seeded, train_all
 from fulcrum.pipelines.comparison.seesaw import Seesaw, pareto, weigh_up
 from fulcrum.pipelines.comparison.sentences import sentences
 from fulcrum.pipelines.comparison.tidy import tidy
@@ -98,9 +98,9 @@ def compare(
         trained = train_all(
             lineup, datasets, lineup.seeds(seeds), metrics, parent.id, split, console
         )
-        runs, samples, predictions = trained.runs, trained.samples, trained.predictions
+        predictions = trained.predictions
         seesaw = weigh_up(
-            samples,
+            trained.samples,
             lineup.single,
             lineup.seeds(seeds),
             {task.name: task.kind for task in predictions.layout.tasks},
@@ -111,47 +111,31 @@ def compare(
         logger.info("timing %d networks side by side", len(everyone))
         networks = {name: (everyone[name], datasets[name]) for name in everyone}
         spent = costs(networks, lineup.single, split)
-        rates = {name: _train_rate(_uri(lineup), members) for name, members in runs.items()}
         paces = {}
         for trunk, names in trunks:
             logger.info("timing training steps of %d weightings on %s", len(names), trunk)
             paces[trunk] = slower({name: networks[name] for name in names}, names[0])
-        balances = weigh(trunks, seesaw, samples, paces)
+        balances = weigh(trunks, seesaw, trained.samples, paces)
         pictures = _draw(seesaw, spent, folder)
         if balances:
             drawn = draw(balances)
             pictures["balance"] = run_figures.save(drawn, folder / "balance.svg")
-        notes = {name: annealing.note(kept) for name, kept in trained.kept.items()}
-        facts = page.Facts(
-            title=", ".join(everyone),
-            split=split,
-            protocol=_protocol(lineup, datasets, predictions, split, seesaw.seeds, selection),
-            settings={
-                name: "; ".join(filter(None, [_settings(config), selection.taken[name]]))
-                for name, config in everyone.items()
-            },
-            trained=rates,
-            fronts=(_front(seesaw, spent), _undominated(seesaw)),
-            runs={
-                name: [(run.id, f"{_pages(_uri(lineup))}/{run.page}") for run in members]
-                for name, members in runs.items()
-            },
-            notes={name: note for name, note in notes.items() if note is not None},
-            trials=selection.sentence,
-        )
-        files = [folder / f"compare.{kind}" for kind in ("html", "csv", "md")]
-        html, table, text = files
+        rates = {n: _train_rate(_uri(lineup), members) for n, members in trained.runs.items()}
+        facts = _facts(lineup, datasets, trained, seesaw, spent, rates, split, selection)
+        files = {kind: folder / f"compare.{kind}" for kind in ("html", "csv", "md")}
         told = sentences(seesaw, facts.notes, facts.trials)
-        html.write_text(page.render(seesaw, balances, spent, facts, pictures), encoding="utf-8")
-        ids = {name: [run.id for run in members] for name, members in runs.items()}
-        tidy(seesaw, balances, spent, rates, ids).write_csv(table)
-        text.write_text(markdown(seesaw, spent, facts.notes, told), encoding="utf-8")
-        for file in files:
+        written = page.render(seesaw, balances, spent, facts, pictures)
+        files["html"].write_text(written, encoding="utf-8")
+        ids = {name: [run.id for run in members] for name, members in trained.runs.items()}
+        tidy(seesaw, balances, spent, rates, ids).write_csv(files["csv"])
+        text = markdown(seesaw, spent, facts.notes, told)
+        files["md"].write_text(text, encoding="utf-8")
+        for file in files.values():
             tracker.log_artifact(file)
         for picture in pictures.values():
             tracker.log_artifact(picture, "figures")
         _log(tracker, seesaw, spent)
-    return Comparison(seesaw, balances, told, html, table)
+    return Comparison(seesaw, balances, told, files["html"], files["csv"])
 
 
 def _parent(
@@ -250,6 +234,38 @@ def _log(tracker: MlflowTracker, seesaw: Seesaw, spent: dict[str, Cost]) -> None
         if mean := seesaw.mean_gain(network):
             metrics[f"mean_gain_percent/{named}"] = mean.value
     tracker.log_metrics(metrics, 0)
+
+
+def _facts(
+    lineup: Lineup,
+    datasets: dict[str, PreparedDataset],
+    trained: Trained,
+    seesaw: Seesaw,
+    spent: dict[str, Cost],
+    rates: dict[str, float],
+    split: str,
+    selection: Selection,
+) -> page.Facts:
+    """What the page tells besides gains and costs."""
+    uri = _uri(lineup)
+    notes = {name: annealing.note(kept) for name, kept in trained.kept.items()}
+    return page.Facts(
+        title=", ".join(lineup.configs),
+        split=split,
+        protocol=_protocol(lineup, datasets, trained.predictions, split, seesaw.seeds, selection),
+        settings={
+            name: "; ".join(filter(None, [_settings(config), selection.taken[name]]))
+            for name, config in lineup.configs.items()
+        },
+        trained=rates,
+        fronts=(_front(seesaw, spent), _undominated(seesaw)),
+        runs={
+            name: [(run.id, f"{_pages(uri)}/{run.page}") for run in members]
+            for name, members in trained.runs.items()
+        },
+        notes={name: note for name, note in notes.items() if note is not None},
+        trials=selection.sentence,
+    )
 
 
 def _settings(config: RunConfig) -> str:
